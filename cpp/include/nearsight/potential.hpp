@@ -1,0 +1,39 @@
+// The force call: structure -> energies, forces and virial of every member. Nothing is stored per
+// atom beyond the results.
+#pragma once
+
+#include <vector>
+
+#include "nearsight/network.hpp"
+#include "nearsight/symmetry_functions.hpp"
+
+namespace nearsight {
+
+struct Evaluation {
+  Matrix energies;                // (M, N) per-atom energies, eV
+  std::vector<double> forces;     // (M, N, 3) eV/Å; empty unless all members were asked for
+  Matrix mean_forces;             // (N, 3) eV/Å
+  Vector deviation;               // (N) sqrt(sum_m |f_m - mean|^2 / (M - 1)), eV/Å; 0 if M = 1
+  Eigen::Matrix3d virial;         // mean over members of sum r_ij (x) dE/dr_ij, eV; if asked for
+};
+
+enum class Forces { kNone, kMean, kMembers };
+
+class Potential {
+ public:
+  // `networks`: one batch per species, all with the same number of members.
+  Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks);
+
+  const SymmetryFunctions& functions() const { return functions_; }
+  Index members() const { return networks_.front().members(); }
+
+  // Throws std::invalid_argument if an atom has no neighbour within the cutoff.
+  Evaluation evaluate(const StructureView& structure, Forces forces, bool virial,
+                      int threads = 0) const;
+
+ private:
+  SymmetryFunctions functions_;
+  std::vector<NetworkBatch> networks_;
+};
+
+}  // namespace nearsight

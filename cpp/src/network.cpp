@@ -1,0 +1,150 @@
+#include "nearsight/network.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace nearsight {
+
+namespace {
+
+using Column = Eigen::Map<Eigen::ArrayXd>;
+using ConstColumn = Eigen::Map<const Eigen::ArrayXd>;
+
+}  // namespace
+
+Activation activation_from_name(const std::string& name) {
+  if (name == "linear") return Activation::kLinear;
+  if (name == "tanh") return Activation::kTanh;
+  if (name == "sigmoid") return Activation::kSigmoid;
+  if (name == "softplus") return Activation::kSoftplus;
+  throw std::invalid_argument("unknown activation '" + name +
+                              "', expected linear, tanh, sigmoid or softplus");
+}
+
+void activate(Activation f, const double* z, Index n, double* a, double* slope,
+              double* curvature) {
+  const ConstColumn in(z, n);
+  Column value(a, n), first(slope, n);
+  switch (f) {
+    case Activation::kLinear:
+      value = in;
+      first.setOnes();
+      if (curvature) Column(curvature, n).setZero();
+      return;
+    case Activation::kTanh:
+      // Beyond 20 tanh is 1 to the last bit; the clamp keeps exp finite.
+      value = (-2.0 * in.max(-20.0).min(20.0)).exp();
+      value = (1.0 - value) / (1.0 + value);
+      first = 1.0 - value.square();
+      if (curvature) Column(curvature, n) = -2.0 * value * first;
+      return;
+    case Activation::kSigmoid:
+      value = 1.0 / (1.0 + (-in.max(-40.0).min(40.0)).exp());
+      first = value * (1.0 - value);
+      if (curvature) Column(curvature, n) = first * (1.0 - 2.0 * value);
+      return;
+    case Activation::kSoftplus:
+      for (Index i = 0; i < n; ++i) {
+        const double sigmoid = 1.0 / (1.0 + std::exp(-z[i]));
+        a[i] = std::max(z[i], 0.0) + std::log1p(std::exp(-std::abs(z[i])));
+        slope[i] = sigmoid;
+        if (curvature) curvature[i] = sigmoid * (1.0 - sigmoid);
+      }
+      return;
+  }
+}
+
+NetworkBatch::NetworkBatch(Index members, const std::vector<LayerView>& layers,
+                           const double* slope, const double* intercept, const double* scale,
+                           const double* offset)
+    : members_(members), lanes_(padded(members, kPairLanes)) {
+  if (members < 1) throw std::invalid_argument("a network needs at least one member");
+  if (layers.empty()) throw std::invalid_argument("a network needs at least one layer");
+  if (layers.back().outputs != 1)
+    throw std::invalid_argument("the last layer of a network must have one output");
+  slope_ = Eigen::ArrayXd::Zero(lanes_);
+  intercept_ = Eigen::ArrayXd::Zero(lanes_);
+  for (Index m = 0; m < members; ++m) {
+    slope_[m] = slope[m];
+    intercept_[m] = intercept[m];
+  }
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const LayerView& view = layers[l];
+    if (l > 0 && view.inputs != layers[l - 1].outputs)
+      throw std::invalid_argument("layer " + std::to_string(l) + " of a network takes " +
+                                  std::to_string(view.inputs) + " values, the layer before gives " +
+                                  std::to_string(layers[l - 1].outputs));
+    Layer layer{view.inputs, view.outputs, view.activation, {}, {}};
+    layer.weights.setZero(view.outputs * view.inputs * lanes_);
+    layer.bias.setZero(view.outputs * lanes_);
+    for (Index m = 0; m < members; ++m)
+      for (Index o = 0; o < view.outputs; ++o) {
+        const double* row = view.weights + (m * view.outputs + o) * view.inputs;
+        double bias = view.bias[m * view.outputs + o];
+        for (Index i = 0; i < view.inputs; ++i) {
+          layer.weights[(o * view.inputs + i) * lanes_ + m] = l == 0 ? row[i] * scale[i] : row[i];
+          if (l == 0) bias += row[i] * offset[i];
+        }
+        layer.bias[o * lanes_ + m] = bias;
+      }
+    layers_.push_back(std::move(layer));
+  }
+}
+
+void NetworkBatch::evaluate(const double* features, double* energy, double* gradient,
+                            Workspace& work) const {
+  Index total = 0, widest = 0;
+  for (const Layer& layer : layers_) {
+    total += layer.outputs * lanes_;
+    widest = std::max({widest, layer.outputs * lanes_, layer.inputs * lanes_});
+  }
+  double* activations = work.activations.require(total);
+  double* slopes = work.slopes.require(total);
+  double* z = work.next.require(widest);
+  const Index lanes = lanes_;
+
+  const double* input = nullptr;
+  double *value = activations, *slope = slopes;
+  for (const Layer& layer : layers_) {
+    for (Index o = 0; o < layer.outputs; ++o) {
+      double* sum = z + o * lanes;
+      const double* bias = layer.bias.data() + o * lanes;
+      for (Index m = 0; m < lanes; ++m) sum[m] = bias[m];
+      const double* w = layer.weights.data() + o * layer.inputs * lanes;
+      for (Index i = 0; i < layer.inputs; ++i, w += lanes) {
+        if (input == nullptr) {
+          const double x = features[i];
+          for (Index m = 0; m < lanes; ++m) sum[m] += w[m] * x;
+        } else {
+          const double* x = input + i * lanes;
+          for (Index m = 0; m < lanes; ++m) sum[m] += w[m] * x[m];
+        }
+      }
+    }
+    activate(layer.activation, z, layer.outputs * lanes, value, slope);
+    input = value;
+    value += layer.outputs * lanes;
+    slope += layer.outputs * lanes;
+  }
+  for (Index m = 0; m < lanes; ++m) energy[m] = intercept_[m] + slope_[m] * input[m];
+
+  double* adjoint = work.adjoint.require(widest);
+  for (Index m = 0; m < lanes; ++m) adjoint[m] = slope_[m];
+  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
+    const Index outputs = layer->outputs, inputs = layer->inputs;
+    slope -= outputs * lanes;
+    for (Index k = 0; k < outputs * lanes; ++k) adjoint[k] *= slope[k];
+    double* out = layer + 1 == layers_.rend() ? gradient : z;
+    for (Index k = 0; k < inputs * lanes; ++k) out[k] = 0.0;
+    for (Index o = 0; o < outputs; ++o) {
+      const double* a = adjoint + o * lanes;
+      const double* w = layer->weights.data() + o * inputs * lanes;
+      for (Index i = 0; i < inputs; ++i)
+        for (Index m = 0; m < lanes; ++m) out[i * lanes + m] += w[i * lanes + m] * a[m];
+    }
+    if (out == z) std::swap(adjoint, z);
+  }
+}
+
+}  // namespace nearsight

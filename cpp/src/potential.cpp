@@ -1,0 +1,136 @@
+#include "nearsight/potential.hpp"
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "nearsight/parallel.hpp"
+
+namespace nearsight {
+
+namespace {
+
+constexpr Index kGrain = 16;
+
+// What one thread adds up; forces as (N, 3, lanes).
+struct Partial {
+  Vector forces;
+  Eigen::Matrix3d virial = Eigen::Matrix3d::Zero();
+  SymmetryFunctions::Workspace functions;
+  NetworkBatch::Workspace networks;
+  Vector energy;
+  Matrix gradient, bond_gradient;
+};
+
+}  // namespace
+
+Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks)
+    : functions_(std::move(functions)), networks_(std::move(networks)) {
+  if (static_cast<int>(networks_.size()) != functions_.n_species())
+    throw std::invalid_argument("a potential needs one network per element");
+  for (int s = 0; s < functions_.n_species(); ++s) {
+    if (networks_[s].members() != members())
+      throw std::invalid_argument("the networks of all elements must have the same members");
+    if (networks_[s].inputs() != functions_.size(s))
+      throw std::invalid_argument("the network of element " + std::to_string(s) + " takes " +
+                                  std::to_string(networks_[s].inputs()) + " features, it has " +
+                                  std::to_string(functions_.size(s)) + " symmetry functions");
+  }
+}
+
+Evaluation Potential::evaluate(const StructureView& structure, Forces mode, bool virial,
+                               int threads) const {
+  const Index n = structure.size(), m_count = members();
+  const Index net_lanes = networks_.front().lanes();
+  const bool mean_only = mode == Forces::kMean;
+  const bool gradients = mode != Forces::kNone || virial;
+  // Columns of the contraction: every member, or their mean alone.
+  const Index lanes = mean_only || mode == Forces::kNone ? 1 : net_lanes;
+  const int team = thread_count(threads);
+  const NeighborList list(structure, functions_.cutoff().radius, team);
+  for (Index i = 0; i < n; ++i)
+    if (list.size(i) == 0)
+      throw std::invalid_argument("atom " + std::to_string(i) +
+                                  " has no neighbour within the cutoff of " +
+                                  std::to_string(functions_.cutoff().radius).substr(0, 5) + " Å");
+
+  Evaluation result;
+  result.energies.setZero(m_count, n);
+  std::vector<Partial> partial(team);
+  parallel_blocks(n, kGrain, team, [&](Index first, Index last, int thread) {
+    Partial& own = partial[thread];
+    if (gradients && own.forces.size() == 0) own.forces.setZero(n * 3 * lanes);
+    own.energy.resize(net_lanes);
+    for (Index i = first; i < last; ++i) {
+      const int s = structure.species[i];
+      if (gradients)
+        functions_.evaluate<true>(s, structure.species, list.begin(i), list.end(i), own.functions);
+      else
+        functions_.evaluate<false>(s, structure.species, list.begin(i), list.end(i),
+                                   own.functions);
+      const Index width = functions_.size(s);
+      own.gradient.resize(width, net_lanes);
+      networks_[s].evaluate(own.functions.features.data(), own.energy.data(), own.gradient.data(),
+                            own.networks);
+      result.energies.col(i) = own.energy.head(m_count);
+      if (!gradients) continue;
+      if (lanes == 1)
+        own.bond_gradient.noalias() =
+            own.functions.derivatives * own.gradient.leftCols(m_count).rowwise().mean();
+      else
+        own.bond_gradient.noalias() = own.functions.derivatives * own.gradient;
+      const double* g = own.bond_gradient.data();
+      double* self = own.forces.data() + 3 * lanes * i;
+      for (const Bond* bond : own.functions.bonds) {
+        double* other = own.forces.data() + 3 * lanes * bond->atom;
+        for (Index k = 0; k < 3 * lanes; ++k) {
+          other[k] -= g[k];
+          self[k] += g[k];
+        }
+        if (virial) {
+          const double r[3] = {bond->x, bond->y, bond->z};
+          for (int a = 0; a < 3; ++a)
+            for (int b = 0; b < 3; ++b)
+              for (Index m = 0; m < (lanes == 1 ? 1 : m_count); ++m)
+                own.virial(a, b) += r[a] * g[b * lanes + m];
+        }
+        g += 3 * lanes;
+      }
+    }
+  });
+  result.virial.setZero();
+  if (!gradients) return result;
+
+  Vector& total = partial[0].forces;
+  if (total.size() == 0) total.setZero(n * 3 * lanes);
+  for (int t = 1; t < team; ++t)
+    if (partial[t].forces.size() > 0) total += partial[t].forces;
+  for (const Partial& part : partial) result.virial += part.virial;
+  if (lanes > 1) result.virial /= static_cast<double>(m_count);
+
+  result.mean_forces.resize(n, 3);
+  result.deviation.setZero(n);
+  if (lanes == 1) {
+    for (Index k = 0; k < 3 * n; ++k) result.mean_forces.data()[k] = total[k];
+    return result;
+  }
+  result.forces.resize(static_cast<std::size_t>(m_count) * n * 3);
+  for (Index i = 0; i < n; ++i) {
+    double square = 0.0;
+    for (Index a = 0; a < 3; ++a) {
+      const double* f = total.data() + (3 * i + a) * lanes;
+      double mean = 0.0;
+      for (Index m = 0; m < m_count; ++m) mean += f[m];
+      mean /= static_cast<double>(m_count);
+      result.mean_forces(i, a) = mean;
+      for (Index m = 0; m < m_count; ++m) {
+        square += (f[m] - mean) * (f[m] - mean);
+        result.forces[(m * n + i) * 3 + a] = f[m];
+      }
+    }
+    if (m_count > 1) result.deviation[i] = std::sqrt(square / static_cast<double>(m_count - 1));
+  }
+  return result;
+}
+
+}  // namespace nearsight

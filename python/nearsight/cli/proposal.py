@@ -1,0 +1,96 @@
+"""A configuration for somebody's own structure."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii, reference_states
+
+from nearsight.config import (
+    Config,
+    InitialSettings,
+    LocalitySettings,
+    NFTSettings,
+    ParentSettings,
+    RelaxationSettings,
+    ReportSettings,
+    TargetSettings,
+)
+
+__all__ = ["CHEAP_PARENTS", "nearest_neighbour_distance", "propose"]
+
+# The paper's figures for platinum, whose nearest neighbours are 3.92/√2 Å apart
+START_FACTOR = 4.0 / 3.92
+MINSEP_PER_A0 = 2.65 / 4.0
+# The chunks that sufficed for one element (docs: the EMT case), and how they were added
+CHUNKS_PER_ELEMENT = 75
+CHUNKS_PER_ITERATION = 15
+CHEAP_PARENTS = ("emt",)
+
+
+def propose(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Config:
+    """Settings that suit a target.
+
+    Parameters
+    ----------
+    target : ase.Atoms
+        The structure, checked.
+    structure : path
+        What the file calls the target's file.
+    parent : str
+        Name of the parent calculator; the costly extras are on for a cheap one only.
+    seed : int
+    """
+    elements = tuple(sorted(set(target.symbols), key=lambda symbol: atomic_numbers[symbol]))
+    # fcc lattice constants with these neighbour distances, slightly expanded as in the paper; the
+    # cells are relaxed from there
+    start = {
+        symbol: START_FACTOR * math.sqrt(2) * nearest_neighbour_distance(symbol)
+        for symbol in elements
+    }
+    a0 = round(sum(start[symbol] for symbol in target.symbols) / len(target), 1)
+    minsep = round(MINSEP_PER_A0 * min(start.values()), 2)
+    cheap = parent in CHEAP_PARENTS
+    max_chunks = min(CHUNKS_PER_ELEMENT * len(elements), len(target))
+    per_iteration = min(CHUNKS_PER_ITERATION, math.ceil(max_chunks / 5))
+    return Config(
+        seed=seed,
+        target=TargetSettings(structure=structure),
+        parent=ParentSettings(calculator=parent),
+        initial=InitialSettings(elements=elements, a0=a0, minsep=minsep),
+        nft=NFTSettings(
+            chunks_per_iteration=per_iteration,
+            max_chunks=max_chunks,
+            max_iterations=max(20, 2 * math.ceil(max_chunks / per_iteration)),
+        ),
+        locality=LocalitySettings(atoms=_inner_and_outer(target)) if cheap else None,
+        relaxation=RelaxationSettings(with_parent=cheap and len(target) <= 500),
+        report=ReportSettings(true_forces=cheap),
+    )
+
+
+def nearest_neighbour_distance(symbol: str) -> float:
+    """Distance between neighbours in the crystal of an element, Å.
+
+    Twice the covalent radius for elements that ASE knows no simple crystal of.
+    """
+    number = atomic_numbers[symbol]
+    state: dict[str, Any] = reference_states[number] or {}
+    per_a = {
+        "fcc": 1 / math.sqrt(2),
+        "bcc": math.sqrt(3) / 2,
+        "hcp": 1.0,
+        "sc": 1.0,
+        "diamond": math.sqrt(3) / 4,
+    }.get(state.get("symmetry", ""))
+    return float(2 * covalent_radii[number] if per_a is None else per_a * state["a"])
+
+
+def _inner_and_outer(target: Atoms) -> tuple[int, ...]:
+    """The atom closest to the centre of the structure and the one farthest from it."""
+    distances = np.linalg.norm(target.positions - target.positions.mean(axis=0), axis=1)
+    return tuple(sorted({int(distances.argmin()), int(distances.argmax())}))

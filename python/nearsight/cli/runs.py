@@ -1,0 +1,118 @@
+"""Commands for a whole run: new, run, report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nearsight.cli.app import Calculator, Seed, command, display, find_modules_in, output, show
+from nearsight.errors import InputError
+
+PANEL = "A whole run"
+
+
+@command(
+    "new",
+    PANEL,
+    "Write a configuration for your own structure.",
+    "TARGET, the large structure the potential is for, in any format that ASE reads.",
+    "A commented TOML file that runs as it is; change in it what you know better.",
+    "nearsight new particle.xyz --parent emt -o nft.toml",
+)
+def new(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="The structure; file@index picks one of several."),
+    ],
+    parent: Calculator = "emt",
+    output_file: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
+        "nft.toml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Write a configuration for a target."""
+    from ase import Atoms
+    from nearsight.cli.proposal import CHEAP_PARENTS, propose
+    from nearsight.config import Config
+    from nearsight.config_template import to_toml
+    from nearsight.images import read_structure
+    from nearsight.parents import Parent
+    from nearsight.storage import write_text
+
+    output(output_file, force)
+    folder = output_file.absolute().parent
+    atoms = read_structure(target)
+    find_modules_in(folder)
+    labels = Parent(parent)
+    if parent in CHEAP_PARENTS:
+        for symbol in sorted(set(atoms.symbols)):
+            labels.calculate(Atoms(symbol))  # not every parent knows every element
+    try:
+        structure = Path(os.path.relpath(target, folder))
+    except ValueError:  # on another drive (Windows)
+        structure = Path(target).absolute()
+    formula = atoms.get_chemical_formula("metal")
+    config = propose(atoms, structure, parent, seed)
+    title = (
+        f"nearsight: nearsighted force training of {formula}.\n"
+        f"Run it with:  nearsight run {output_file}\n"
+        "File names are relative to this file. A line like #key = value is switched off."
+    )
+    text = to_toml(config, title)
+    Config.parse(text, str(output_file), folder)
+    write_text(output_file, text)
+    show(f"{output_file}: written for {formula}; start with: nearsight run {output_file}")
+
+
+@command(
+    "run",
+    PANEL,
+    "Do everything a configuration asks for.",
+    "CONFIG, a TOML file (see [bold]nearsight new[/bold]); it is checked as a whole first.",
+    "A folder with the ensemble (best.json), the report (report.html) and all results on the way. "
+    "Stop it at any moment: the same command continues where it stopped.",
+    "nearsight run nft.toml",
+)
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration.")],
+    workdir: Annotated[
+        Path | None,
+        typer.Option(help="The folder of the run.", show_default="beside CONFIG, named after it"),
+    ] = None,
+) -> None:
+    """Carry out a configuration."""
+    from nearsight.config import Config
+    from nearsight.progress import LogProgress, SeveralProgress
+    from nearsight.run import Run
+
+    settings = Config.load(config)
+    folder = workdir or config.with_suffix("")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: must be a folder (give another one with --workdir)")
+    find_modules_in(config.absolute().parent)
+    with display() as progress:
+        log = LogProgress(folder / "run.log")
+        Run(settings, folder, SeveralProgress(progress, log)).execute()
+    show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}")
+
+
+@command(
+    "report",
+    PANEL,
+    "Write the report of a run, finished or not.",
+    "FOLDER, the folder of a run.",
+    "report.html (one file, with the figures in it), report.json and figures/ in that folder.",
+    "nearsight report nft/",
+)
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a run.")],
+) -> None:
+    """Write the report of a run."""
+    from nearsight.report.page import write_report
+
+    write_report(folder)
+    show(f"report: {folder / 'report.html'}")

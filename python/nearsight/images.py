@@ -1,0 +1,256 @@
+"""Structures and their labels: ``ase.Atoms`` checked, turned into arrays, read and written."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from nearsight.errors import InputError
+from nearsight.storage import write_bytes
+
+__all__ = [
+    "Image",
+    "StructureArrays",
+    "check_structure",
+    "read_images",
+    "read_structure",
+    "read_structures",
+    "structure_arrays",
+    "write_images",
+    "write_structures",
+]
+
+Array = npt.NDArray[np.float64]
+
+CHUNK_KEY = "nearsight_chunk"
+"""``atoms.info`` key that marks a chunk in a structure file (True)."""
+
+
+@dataclass(frozen=True)
+class StructureArrays:
+    """One structure as the core takes it.
+
+    Attributes
+    ----------
+    positions : (N, 3) float64, Å
+    species : (N,) int32, index into the element list
+    cell : (3, 3) float64, Å, rows are the cell vectors
+    pbc : (3,) bool
+    """
+
+    positions: Array
+    species: npt.NDArray[np.int32]
+    cell: Array
+    pbc: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A structure with the labels that count in the loss.
+
+    A bulk image has an energy and the forces on all its atoms. A chunk has no energy and one
+    force, that on its centre, atom 0.
+
+    Attributes
+    ----------
+    atoms : ase.Atoms
+    forces : (n, 3) float64, eV/Å; n = N for a bulk image, 1 for a chunk
+    energy : float, eV, or None for a chunk
+    """
+
+    atoms: Atoms
+    forces: Array
+    energy: float | None = None
+
+    def __post_init__(self) -> None:
+        expected = 1 if self.energy is None else len(self.atoms)
+        if self.forces.shape != (expected, 3):
+            raise InputError(
+                f"forces of an image must have shape ({expected}, 3), got {self.forces.shape}"
+            )
+        if not np.isfinite(self.forces).all():
+            raise InputError("forces of an image must be finite")
+        if self.energy is not None and not np.isfinite(self.energy):
+            raise InputError("the energy of an image must be finite")
+
+    @property
+    def is_chunk(self) -> bool:
+        """Whether only the force on the centre counts."""
+        return self.energy is None
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms) -> Image:
+        """The image in ``atoms`` with the labels its calculator carries.
+
+        Raises
+        ------
+        InputError
+            If the labels are missing.
+        """
+        results = getattr(atoms.calc, "results", {})
+        plain = _without_calculator(atoms)
+        if "forces" not in results:
+            raise InputError(f"structure {atoms.get_chemical_formula()} carries no forces")
+        forces = np.asarray(results["forces"], dtype=float)
+        if atoms.info.get(CHUNK_KEY):
+            return cls(plain, forces[:1])
+        if "energy" not in results:
+            raise InputError(f"structure {atoms.get_chemical_formula()} carries no energy")
+        return cls(plain, forces, float(results["energy"]))
+
+    def to_atoms(self) -> Atoms:
+        """A copy of the structure whose calculator carries the labels.
+
+        The forces of a chunk on other atoms than its centre are zero; they are never used.
+        """
+        atoms = self.atoms.copy()
+        forces = np.zeros((len(atoms), 3))
+        forces[: len(self.forces)] = self.forces
+        if self.is_chunk:
+            atoms.info[CHUNK_KEY] = True
+            atoms.calc = SinglePointCalculator(atoms, forces=forces)
+        else:
+            atoms.calc = SinglePointCalculator(atoms, energy=self.energy, forces=forces)
+        return atoms
+
+
+def check_structure(
+    atoms: Atoms, elements: Sequence[str] | None = None, name: str = "structure"
+) -> None:
+    """Refuse a structure that no stage can work with.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    elements : sequence of str, optional
+        The elements that are known; any when left out.
+    name : str
+        What the messages call the structure.
+
+    Raises
+    ------
+    InputError
+        Empty structure, non-finite positions, unknown element, periodic direction without a
+        cell vector, or two atoms at one place.
+    """
+    if len(atoms) == 0:
+        raise InputError(f"{name} has no atoms")
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if len(bad):
+        raise InputError(f"{name}: the position of atom {bad[0]} is not finite")
+    cell = np.asarray(atoms.cell)
+    if not np.isfinite(cell).all():
+        raise InputError(f"{name}: the cell is not finite")
+    periodic = cell[atoms.pbc]
+    if len(periodic):
+        lengths = np.linalg.norm(periodic, axis=1)
+        if lengths.min() == 0.0:
+            missing = "".join("xyz"[i] for i in np.flatnonzero(atoms.pbc) if not cell[i].any())
+            raise InputError(f"{name} is periodic in {missing} but has no cell vector there")
+        singular = np.linalg.svd(periodic / lengths[:, None], compute_uv=False)
+        if singular.min() < 1e-6:
+            raise InputError(f"{name}: the periodic cell vectors are linearly dependent")
+    if elements is not None:
+        for symbol in atoms.symbols:
+            if symbol not in elements:
+                raise InputError(
+                    f"{name} contains {symbol}, but only {', '.join(elements)} is known here"
+                )
+
+
+def structure_arrays(
+    atoms: Atoms, elements: Sequence[str], name: str = "structure"
+) -> StructureArrays:
+    """Check ``atoms`` and turn it into the arrays the core takes.
+
+    Raises
+    ------
+    InputError
+        See `check_structure`.
+    """
+    check_structure(atoms, elements, name)
+    index = {symbol: i for i, symbol in enumerate(elements)}
+    return StructureArrays(
+        positions=np.ascontiguousarray(atoms.positions, dtype=np.float64),
+        species=np.array([index[symbol] for symbol in atoms.symbols], dtype=np.int32),
+        cell=np.ascontiguousarray(np.asarray(atoms.cell), dtype=np.float64),
+        pbc=np.ascontiguousarray(atoms.pbc, dtype=np.bool_),
+    )
+
+
+def read_structures(path: str | Path) -> list[Atoms]:
+    """All structures of a file that ASE reads (extxyz, traj, ASE database, ...).
+
+    ``file.db@id=3`` and ``file.traj@-1`` select as everywhere in ASE.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is of no known format, or holds no structure.
+    """
+    text = str(path)
+    name = text.partition("@")[0]
+    if not Path(name).exists():
+        raise InputError(f"{name}: no such file")
+    try:
+        found = ase.io.read(text, index=None if "@" in text else ":")
+    except Exception as error:  # ASE's readers raise whatever their format makes them raise
+        raise InputError(f"{name}: ASE cannot read it ({type(error).__name__}: {error})") from error
+    structures = found if isinstance(found, list) else [found]
+    if not structures:
+        raise InputError(f"{name}: holds no structure")
+    return structures
+
+
+def read_structure(path: str | Path) -> Atoms:
+    """The last structure of a file, checked.
+
+    Raises
+    ------
+    InputError
+        See `read_structures` and `check_structure`.
+    """
+    atoms = read_structures(path)[-1]
+    check_structure(atoms, name=str(path))
+    return atoms
+
+
+def read_images(path: str | Path) -> list[Image]:
+    """The labelled images of a structure file; chunks are marked ``nearsight_chunk``."""
+    images = []
+    for number, atoms in enumerate(read_structures(path)):
+        check_structure(atoms, name=f"{path}, structure {number}")
+        try:
+            images.append(Image.from_atoms(atoms))
+        except InputError as error:
+            raise InputError(f"{path}, structure {number}: {error}") from error
+    return images
+
+
+def write_images(path: str | Path, images: Iterable[Image]) -> None:
+    """Write labelled images as extended XYZ, whole or not at all."""
+    write_structures(path, [image.to_atoms() for image in images])
+
+
+def write_structures(path: str | Path, structures: Sequence[Atoms]) -> None:
+    """Write structures as extended XYZ, whole or not at all.
+
+    Extended XYZ keeps eight decimals; who continues from the file must read it back.
+    """
+    buffer = io.StringIO()
+    ase.io.write(buffer, structures, format="extxyz")
+    write_bytes(path, buffer.getvalue().encode())
+
+
+def _without_calculator(atoms: Atoms) -> Atoms:
+    plain = atoms.copy()
+    plain.info.pop(CHUNK_KEY, None)
+    return plain

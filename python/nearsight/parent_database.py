@@ -1,0 +1,186 @@
+"""The database of everything a parent has calculated, so that nothing is calculated twice."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.db
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from nearsight.errors import InputError
+
+__all__ = ["ParentDatabase", "ParentResult", "fingerprint"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ParentResult:
+    """What the parent says of one structure.
+
+    Attributes
+    ----------
+    energy : float, eV
+        The energy the forces derive from (ASE's ``free_energy`` where there is one).
+    forces : (N, 3) float64, eV/Å
+    seconds : float
+        Wall time of the calculation, also when an earlier run did it.
+    cached : bool
+        Whether it was read from the database.
+    stress : (6,) float64, eV/Å³, Voigt order xx, yy, zz, yz, xz, xy; None if not asked for
+    """
+
+    energy: float
+    forces: Array
+    seconds: float
+    cached: bool
+    stress: Array | None = None
+
+
+def fingerprint(atoms: Atoms, parent: str) -> str:
+    """SHA-256 over all that decides a result, to the last bit.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    parent : str
+        What identifies the parent and its settings.
+    """
+    digest = hashlib.sha256(parent.encode())
+    for array, dtype in (
+        (atoms.numbers, "<i8"),
+        (atoms.positions, "<f8"),
+        (np.asarray(atoms.cell), "<f8"),
+        (atoms.pbc, "?"),
+        (atoms.get_initial_magnetic_moments(), "<f8"),
+        (atoms.get_initial_charges(), "<f8"),
+    ):
+        digest.update(f"{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array, dtype=dtype).tobytes())
+    return f"sha256-{digest.hexdigest()}"  # the prefix keeps ASE from reading it as a number
+
+
+class ParentDatabase:
+    """The calculations of parents in an ASE database (SQLite), keyed by `fingerprint`.
+
+    ASE keeps forces and stress as raw bytes and the energy as a double: what is read is bit for
+    bit what was written. SQLite does the locking; the lock file ASE makes by default would stay
+    behind, and block for ever, when a run is killed.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made if it does not exist.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, something else, from a newer nearsight, or cannot be written.
+    """
+
+    FORMAT = "nearsight-parent"
+    VERSION = 1
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: cannot be made, there is no folder {path.parent}")
+        with self._explained():
+            if path.exists():
+                self._check()
+            self._table = ase.db.connect(str(path), type="db", use_lock_file=False)
+            header = self._table.metadata
+            if not header and len(self._table) == 0:
+                header = {"format": self.FORMAT, "version": self.VERSION}
+                self._table.metadata = header
+        if header.get("format") != self.FORMAT:
+            raise InputError(f"{path}: an ASE database, but not one of parent calculations")
+        if header["version"] > self.VERSION:
+            raise InputError(
+                f"{path}: written by a newer nearsight (file version {header['version']}, "
+                f"this one reads up to {self.VERSION}); update nearsight"
+            )
+
+    def read(self, key: str, count: int) -> ParentResult | None:
+        """The result of the structure of that fingerprint with ``count`` atoms, or None.
+
+        Raises
+        ------
+        InputError
+            If the database cannot be read.
+        """
+        with self._explained():
+            row = self._row(key)
+            if row is None:
+                return None
+            stress = row.get("stress")
+            return ParentResult(
+                energy=float(row.energy),
+                forces=row.forces.reshape(count, 3).copy(),
+                seconds=float(row.seconds),
+                cached=True,
+                stress=None if stress is None else stress.reshape(6).copy(),
+            )
+
+    def write(self, key: str, atoms: Atoms, result: ParentResult, settings: dict[str, Any]) -> None:
+        """Commit a result; it takes the place of an earlier one of the same fingerprint.
+
+        Raises
+        ------
+        InputError
+            If the database cannot be written.
+        """
+        labelled = atoms.copy()
+        labelled.calc = SinglePointCalculator(
+            labelled, energy=result.energy, forces=result.forces, stress=result.stress
+        )
+        with self._explained():
+            earlier = self._row(key)
+            self._table.write(
+                labelled,
+                id=None if earlier is None else earlier.id,
+                data={"settings": settings},
+                fingerprint=key,
+                seconds=result.seconds,
+            )
+
+    def _row(self, key: str) -> Any:
+        rows = list(self._table.select(fingerprint=key, limit=1, include_data=False))
+        return rows[0] if rows else None
+
+    def _check(self) -> None:
+        """Find damage, foreign files and missing write permission before any calculation."""
+        with closing(sqlite3.connect(self.path, timeout=20)) as connection:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            if tables and not {"systems", "information"} <= tables:
+                raise InputError(f"{self.path}: an SQLite file, but no ASE database")
+            found = connection.execute("PRAGMA quick_check").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What SQLite and ASE raise, as one sentence."""
+        try:
+            yield
+        except InputError:
+            raise
+        except sqlite3.OperationalError as error:  # read-only, full, locked
+            raise InputError(f"{self.path}: the database cannot be used ({error})") from error
+        except Exception as error:  # what ASE meets in a damaged row can be any error
+            text = " ".join(str(error).split())
+            raise InputError(
+                f"{self.path}: not a whole database of parent calculations ({text}); "
+                "move it away to start a new one"
+            ) from error

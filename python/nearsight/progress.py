@@ -1,0 +1,124 @@
+"""What long work reports while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+__all__ = ["LogProgress", "Progress", "SeveralProgress", "iteration_sentence"]
+
+SECONDS_BETWEEN_STEPS = 60.0
+"""The log holds one line per stretch of this length for the steps of a stage."""
+
+
+class Progress:
+    """Receives what a run does; this base class is silent.
+
+    Stages call it, nothing ever asks it: a display, a log or a test derives from it.
+    """
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """A stage begins, e.g. ``stage("Initial cells", "Pt, space groups 225, 79")``."""
+
+    def advance(self, done: int, total: int | None = None, what: str = "") -> None:
+        """``done`` of ``total`` steps of the stage are finished; ``what`` names the next one."""
+
+    def iteration(self, record: Mapping[str, Any]) -> None:
+        """One NFT iteration has been evaluated.
+
+        Keys as in ``evaluation.json``'s summary: ``iteration``, ``chunks``,
+        ``structure_uncertainty`` (raw, eV/Å), ``structure_uncertainty_calibrated``, ``seconds``,
+        ``best`` (bool: it is the best so far).
+        """
+
+    def note(self, text: str) -> None:
+        """One sentence worth keeping, e.g. a result of the stage."""
+
+    def close(self) -> None:
+        """The work is over, well or not."""
+
+
+class SeveralProgress(Progress):
+    """Passes everything on to several others, e.g. a display and a log."""
+
+    def __init__(self, *others: Progress) -> None:
+        self.others = others
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """Pass it on."""
+        for other in self.others:
+            other.stage(name, detail)
+
+    def advance(self, done: int, total: int | None = None, what: str = "") -> None:
+        """Pass it on."""
+        for other in self.others:
+            other.advance(done, total, what)
+
+    def iteration(self, record: Mapping[str, Any]) -> None:
+        """Pass it on."""
+        for other in self.others:
+            other.iteration(record)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        for other in self.others:
+            other.note(text)
+
+    def close(self) -> None:
+        """Pass it on."""
+        for other in self.others:
+            other.close()
+
+
+class LogProgress(Progress):
+    """Appends a line with date and time for every event to a file.
+
+    Parameters
+    ----------
+    path : path
+        The file; its folder must exist when the first event comes.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._last_step = -SECONDS_BETWEEN_STEPS
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """Write the name and the detail."""
+        self._last_step = time.monotonic()
+        self._write(f"{name}: {detail}" if detail else name)
+
+    def advance(self, done: int, total: int | None = None, what: str = "") -> None:
+        """Write the step, unless one was written a moment ago."""
+        now = time.monotonic()
+        if now - self._last_step >= SECONDS_BETWEEN_STEPS:
+            self._last_step = now
+            self._write(f"  {done}{f' of {total}' if total else ''} {what}".rstrip())
+
+    def iteration(self, record: Mapping[str, Any]) -> None:
+        """Write the figures of the iteration."""
+        self._write(f"  {iteration_sentence(record)}")
+
+    def note(self, text: str) -> None:
+        """Write the sentence."""
+        self._write(f"  {text}")
+
+    def _write(self, text: str) -> None:
+        # opened anew each time: the file is whole whenever the run is killed
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')}  {text}\n")
+
+
+def iteration_sentence(record: Mapping[str, Any]) -> str:
+    """One NFT iteration in a line."""
+    calibrated = record.get("structure_uncertainty_calibrated")
+    return (
+        f"iteration {record['iteration']}: {record['chunks']} chunks, "
+        f"uncertainty {record['structure_uncertainty']:.4f} eV/Å"
+        + (f", calibrated {calibrated:.4f} eV/Å" if calibrated is not None else "")
+        + f", {record['seconds']:.1f} s"
+        + (", the best so far" if record.get("best") else "")
+    )

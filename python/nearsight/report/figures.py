@@ -1,0 +1,392 @@
+"""The figures of a report, drawn without pyplot: arrays in, a matplotlib ``Figure`` out.
+
+Forces are in eV/Å, their errors and uncertainties are drawn in meV/Å. Colours are those of Okabe
+and Ito, distinguishable with any colour vision; legends stand outside the axes.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from nearsight.report.records import Locality
+
+__all__ = [
+    "iterations_figure",
+    "learning_figure",
+    "locality_figure",
+    "parity_figure",
+    "png",
+    "relaxation_energy_figure",
+    "relaxation_uncertainty_figure",
+    "uncertainty_figure",
+]
+
+Array = npt.NDArray[np.float64]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
+INK, GREY, LIGHT = "#24292f", "#7d858e", "#d5dae0"
+TALL = 4.8
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 200,
+    "font.size": 9.0,
+    "grid.color": "#eaecef",
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.color": GREY,
+    "ytick.labelcolor": INK,
+}
+
+
+def _styled(function: Callable[P, R]) -> Callable[P, R]:
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with style.context(["default", STYLE]):  # a user's matplotlibrc changes nothing here
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+@_styled
+def png(figure: Figure) -> bytes:
+    """The figure as PNG; the same data give the same bytes with the same matplotlib."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@_styled
+def locality_figure(locality: Locality, chunk_radius: float | None = None) -> Figure:
+    """Force on the centre of a chunk by chunk radius.
+
+    Parameters
+    ----------
+    locality : Locality
+        For one atom the force components are drawn with the true ones dashed (SI, Fig. S7a), for
+        several atoms the mean and the largest error on a logarithmic axis.
+    chunk_radius : float, optional
+        The radius the run used, Å: marked.
+    """
+    figure, axes = _figure()
+    order = np.argsort(locality.radii)
+    radii = locality.radii[order]
+    if len(locality.indices) == 1:
+        for k, color in enumerate((BLUE, ORANGE, GREEN)):
+            true = locality.true_forces[0, k]
+            axes.axhline(true, color=color, linestyle="--", linewidth=1.0)
+            axes.plot(radii, locality.forces[order, 0, k], "o-", color=color, label="xyz"[k])
+        axes.plot([], [], "--", color=GREY, linewidth=1.0, label="whole structure")
+        axes.set_ylabel(f"force on atom {locality.indices[0]} (eV/Å)")
+    else:
+        errors = 1000 * locality.errors[order]
+        axes.plot(radii, errors.max(axis=1), "o-", color=ORANGE, label="largest error")
+        axes.plot(radii, errors.mean(axis=1), "s-", color=BLUE, label="mean error")
+        axes.set_ylabel("error of the chunk's force (meV/Å)")
+        # below a thousandth of a meV/Å the error is rounding of the parent code, not physics
+        _log_scale(axes, np.maximum(errors[errors.max(axis=1) > 0], 1e-3))
+    if chunk_radius is not None:
+        axes.axvline(chunk_radius, color=GREY, linestyle=":", label="radius used")
+    axes.set_xlabel("chunk radius (Å)")
+    top = axes.secondary_xaxis("top")
+    shown = _spaced(radii)
+    counts = locality.n_atoms[order].mean(axis=1)
+    top.set_xticks(radii[shown], labels=[f"{count:.0f}" for count in counts[shown]])
+    top.tick_params(length=0, labelsize=8, labelcolor=GREY)
+    top.set_xlabel("atoms in the chunk", fontsize=8, color=GREY)
+    top.spines["top"].set_visible(False)
+    _legend(figure, axes)
+    return figure
+
+
+@_styled
+def iterations_figure(
+    uncertainty: Array, chunks: npt.NDArray[np.int64], best: int, calibrated: Array | None = None
+) -> Figure:
+    """Structure uncertainty and number of chunks by iteration (SI, Fig. S7b).
+
+    Parameters
+    ----------
+    uncertainty, calibrated : (n,) float, eV/Å
+        Largest uncertainty of an atom of the target, raw and calibrated.
+    chunks : (n,) int
+    best : int
+        The iteration whose ensemble was kept: marked with a star.
+    """
+    figure, axes = _figure()
+    steps = np.arange(len(uncertainty))
+    count = axes.twinx()
+    count.bar(steps, chunks, width=0.62, color=LIGHT, label="chunks in the training")
+    count.set_ylim(0, 1.6 * max(int(chunks.max()), 1))
+    count.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    count.set_ylabel("chunks", color=GREY)
+    count.tick_params(labelcolor=GREY)
+    count.spines["right"].set_visible(True)
+    count.grid(visible=False)
+    axes.set_zorder(count.get_zorder() + 1)  # the lines over the bars
+    axes.patch.set_visible(False)
+    curves = [uncertainty] if calibrated is None else [uncertainty, calibrated]
+    if calibrated is not None:
+        axes.plot(
+            steps,
+            1000 * calibrated,
+            "s--",
+            color=ORANGE,
+            markersize=3.5,
+            linewidth=1.0,
+            label="structure uncertainty, calibrated",
+        )
+    axes.plot(steps, 1000 * uncertainty, "o-", color=BLUE, label="structure uncertainty, raw")
+    axes.plot(
+        best,
+        1000 * uncertainty[best],
+        "*",
+        color="#E69F00",
+        markeredgecolor=INK,
+        markeredgewidth=0.6,
+        markersize=13,
+        linestyle="none",
+        label="kept iteration",
+    )
+    axes.set_xlabel("iteration")
+    axes.set_xlim(-0.6, len(steps) - 0.4)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_ylabel("structure uncertainty (meV/Å)")
+    _log_scale(axes, 1000 * np.concatenate(curves))
+    _legend(figure, axes, count, columns=2)
+    return figure
+
+
+@_styled
+def parity_figure(forces: Array, true_forces: Array, trained: npt.NDArray[np.bool_]) -> Figure:
+    """Magnitudes of the ensemble's forces against the parent's, and the errors (SI, Fig. S7c).
+
+    Parameters
+    ----------
+    forces, true_forces : (N, 3) float, eV/Å
+    trained : (N,) bool
+        The atoms whose forces the training has seen.
+    """
+    figure, upper, lower = _two_panels()
+    predicted = np.linalg.norm(forces, axis=1)
+    true = np.linalg.norm(true_forces, axis=1)
+    errors = 1000 * np.linalg.norm(forces - true_forces, axis=1)
+    end = 1.04 * max(predicted.max(), true.max(), 1e-3)
+    upper.plot([0, end], [0, end], color=GREY, linewidth=0.8)
+    for mask, color, marker, name in (
+        (trained, BLUE, "o", "in the training"),
+        (~trained, ORANGE, "^", "not in the training"),
+    ):
+        if not mask.any():
+            continue
+        label = f"{mask.sum()} atoms {name}: MAE {errors[mask].mean():.3g} meV/Å"
+        dots: dict[str, Any] = {"color": color, "marker": marker, "markersize": 3.4, "alpha": 0.75}
+        upper.plot(true[mask], predicted[mask], linestyle="none", label=label, **dots)
+        lower.plot(true[mask], errors[mask], linestyle="none", **dots)
+    upper.set_xlim(0, end)
+    upper.set_ylim(0, end)
+    upper.set_ylabel("|F|, ensemble (eV/Å)")
+    lower.set_ylim(0, 1.08 * max(errors.max(), 1e-6))
+    lower.set_ylabel("error (meV/Å)")
+    lower.set_xlabel("|F|, parent (eV/Å)")
+    figure.align_ylabels([upper, lower])
+    _legend(figure, upper, columns=1)
+    return figure
+
+
+@_styled
+def uncertainty_figure(residuals: Array, raw: Array, calibrated: Array) -> Figure:
+    """Error of every atom's force against its uncertainty, raw and calibrated (SI, Fig. S7d).
+
+    Parameters
+    ----------
+    residuals, raw, calibrated : (N,) float, eV/Å
+    """
+    figure, axes = _figure(TALL)
+    errors = 1000 * residuals
+    open_dots: dict[str, Any] = {"color": GREY, "markerfacecolor": "none", "markeredgewidth": 0.7}
+    full_dots: dict[str, Any] = {"color": BLUE, "alpha": 0.75}
+    for values, dots, name in ((raw, open_dots, "raw"), (calibrated, full_dots, "calibrated")):
+        covered = int((residuals <= values).sum())
+        share = 100 * covered / len(errors)
+        label = f"{name}: {covered} of {len(errors)} errors within it ({share:.1f} %)"
+        axes.plot(1000 * values, errors, "o", markersize=3.4, label=label, **dots)
+    outside = residuals > calibrated
+    if outside.any():
+        label = "outside the calibrated uncertainty"
+        axes.plot(1000 * calibrated[outside], errors[outside], "o", color=ORANGE, label=label)
+    right = 1050 * max(raw.max(), calibrated.max(), 1e-9)
+    axes.plot([0, right], [0, right], color=INK, linewidth=0.8, label="error = uncertainty")
+    axes.set_xlim(0, right)
+    axes.set_ylim(0, 1.08 * max(errors.max(), 1e-6))
+    axes.set_xlabel("uncertainty (meV/Å)")
+    axes.set_ylabel("error of the force (meV/Å)")
+    _legend(figure, axes, columns=1)
+    return figure
+
+
+@_styled
+def relaxation_energy_figure(ensemble: Array, parent: Array | None = None) -> Figure:
+    """Energy relative to the start by step, for the ensemble and the parent (SI, Fig. S8a).
+
+    Parameters
+    ----------
+    ensemble, parent : (S + 1,) float, eV
+    """
+    relative = ensemble - ensemble[0]
+    if parent is None:
+        figure, axes = _figure(TALL)
+        bottom = axes
+    else:
+        figure, axes, bottom = _two_panels()
+        own = parent - parent[0]
+        axes.plot(
+            own,
+            "o-",
+            color=ORANGE,
+            markerfacecolor="none",
+            markersize=5.5,
+            linewidth=0.8,
+            label="parent",
+        )
+        common = min(len(own), len(relative))
+        bottom.axhline(0, color=GREY, linewidth=0.8)
+        bottom.plot(relative[:common] - own[:common], ".-", color=BLUE)
+        bottom.set_ylabel("ensemble −\nparent (eV)")
+        figure.align_ylabels([axes, bottom])
+    axes.plot(relative, ".-", color=BLUE, label="ensemble")
+    axes.set_ylabel("energy relative to the start (eV)")
+    _step_axis(bottom)
+    _legend(figure, axes)
+    return figure
+
+
+@_styled
+def relaxation_uncertainty_figure(maximum: Array, mean: Array, fmax: float | None = None) -> Figure:
+    """Largest and mean raw uncertainty of the atoms by relaxation step (SI, Fig. S8b).
+
+    Parameters
+    ----------
+    maximum, mean : (S + 1,) float, eV/Å
+    fmax : float, optional
+        The criterion of the relaxation, eV/Å: drawn as a line.
+    """
+    figure, axes = _figure(TALL)
+    axes.plot(1000 * maximum, "o-", color=BLUE, label="largest")
+    axes.plot(1000 * mean, "s-", color=GREEN, markersize=3.5, label="mean over the atoms")
+    if fmax is not None:
+        axes.axhline(
+            1000 * fmax, color=GREY, linestyle="--", linewidth=1.0, label="criterion, fmax"
+        )
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("uncertainty, raw (meV/Å)")
+    _step_axis(axes)
+    _legend(figure, axes)
+    return figure
+
+
+@_styled
+def learning_figure(
+    chunks: npt.NDArray[np.int64],
+    uncertainty: Array,
+    max_residual: Array,
+    mae_train: Sequence[float | None],
+    mae_test: Sequence[float | None],
+) -> Figure:
+    """Errors on the target and structure uncertainty by number of chunks.
+
+    Parameters
+    ----------
+    chunks : (n,) int
+    uncertainty : (n,) float, eV/Å
+        Raw structure uncertainty.
+    max_residual : (n,) float, eV/Å
+    mae_train, mae_test : n floats, eV/Å, None where there is no such atom
+    """
+    figure, axes = _figure()
+    curves = [
+        (uncertainty, "o-", BLUE, "structure uncertainty, raw"),
+        (max_residual, "d-", PURPLE, "largest error"),
+        (np.array(mae_test, dtype=float), "^-", ORANGE, "mean error, not in the training"),
+        (np.array(mae_train, dtype=float), "s-", GREEN, "mean error, in the training"),
+    ]
+    for values, form, color, label in curves:
+        axes.plot(chunks, 1000 * values, form, color=color, label=label)
+    axes.set_xlabel("chunks in the training")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_ylabel("error or uncertainty (meV/Å)")
+    _log_scale(axes, 1000 * np.concatenate([values for values, *_ in curves]))
+    _legend(figure, axes, columns=2)
+    return figure
+
+
+def _figure(height: float = 3.7) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.0, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _two_panels() -> tuple[Figure, Axes, Axes]:
+    """A large panel over a small one with the same x axis."""
+    figure = Figure(figsize=(5.0, TALL), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1.0))
+    return figure, upper, lower
+
+
+def _legend(figure: Figure, *axes: Axes, columns: int | None = None) -> None:
+    pairs = [ax.get_legend_handles_labels() for ax in axes]
+    handles = [handle for found, _ in pairs for handle in found]
+    labels = [label for _, found in pairs for label in found]
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels))
+
+
+def _step_axis(axes: Axes) -> None:
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
+
+
+def _log_scale(axes: Axes, values: Array) -> None:
+    """A logarithmic y axis over ``values`` with plain numbers at few, round places."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    low, high = (positive.min() / 1.6, positive.max() * 1.6) if len(positive) else (0.1, 10.0)
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    decades = np.log10(high / low)
+    subs = (1.0,) if decades > 4.5 else (1.0, 3.0) if decades > 1.8 else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _spaced(places: Array) -> list[int]:
+    """Indices of sorted ``places`` whose labels do not run into each other."""
+    gap = 0.06 * (places[-1] - places[0])
+    shown = [0]
+    for index in range(1, len(places)):
+        if places[index] - places[shown[-1]] >= gap:
+            shown.append(index)
+    return shown

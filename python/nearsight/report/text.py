@@ -1,0 +1,57 @@
+"""Numbers as a reader wants them: three digits, a unit, nothing else."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from markupsafe import Markup, escape
+
+__all__ = ["duration", "ev", "formula", "mev", "number", "percent"]
+
+SPACE = "\N{NO-BREAK SPACE}"
+NONE = "–"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """``value`` to that many digits, never in scientific notation; a dash for None."""
+    if value is None:
+        return NONE
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{min(decimals, 6)}f}"
+    return text.replace(",", "\N{NARROW NO-BREAK SPACE}").replace("-", "\N{MINUS SIGN}")
+
+
+def mev(value: float | None) -> str:
+    """A quantity in eV, eV/Å or eV/atom as a number in thousandths of it, without the unit."""
+    return number(None if value is None else 1000 * value)
+
+
+def ev(value: float | None) -> str:
+    """An energy in eV to a hundredth of one, without the unit."""
+    return NONE if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in per cent."""
+    return NONE if fraction is None else f"{100 * fraction:.1f}{SPACE}%"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 10:
+        return f"{seconds:.1f}{SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest}{SPACE}s"
+    hours, left = divmod(minutes, 60)
+    if hours < 1:
+        return f"{minutes}{SPACE}min {rest}{SPACE}s"
+    return f"{hours:,}{SPACE}h {left}{SPACE}min".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def formula(text: str) -> Markup:
+    """A chemical formula with its numbers as subscripts."""
+    return Markup(re.sub(r"(\d+)", r"<sub>\1</sub>", str(escape(text))))

@@ -1,0 +1,93 @@
+"""Files written whole or not at all, and read with one sentence when they are not whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearsight.errors import InputError
+
+__all__ = ["check_header", "read_json", "write_bytes", "write_json", "write_text"]
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` whole or not at all.
+
+    A temporary file in the same folder is written, synced and renamed over ``path``.
+    """
+    path = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide results from a group
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write text (UTF-8) whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON whole or not at all; floats round-trip to the last bit."""
+    write_text(path, json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, truncated or no JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: no whole JSON file (truncated or damaged: {error})") from error
+
+
+def check_header(content: Any, path: str | Path, kind: str, version: int) -> dict[str, Any]:
+    """Check ``format`` and ``version`` of one of our JSON files and return its content.
+
+    Raises
+    ------
+    InputError
+        If it is another kind of file, or comes from a newer version of nearsight.
+    """
+    if not isinstance(content, dict) or content.get("format") != kind:
+        raise InputError(f"{path}: not a file of format {kind!r}")
+    found = content.get("version")
+    if not isinstance(found, int) or found < 1:
+        raise InputError(f"{path}: no valid version number (found {found!r})")
+    if found > version:
+        raise InputError(
+            f"{path}: written by a newer nearsight (file version {found}, "
+            f"this one reads up to {version}); update nearsight"
+        )
+    return content
+
+
+def _plain(value: object) -> object:
+    """NumPy arrays and scalars as JSON knows them."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

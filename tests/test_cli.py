@@ -1,0 +1,289 @@
+"""The command line: what it refuses, in one sentence; what it teaches; what it writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import pytest
+import typer
+from ase import Atoms
+from ase.build import bulk
+
+import nearsight.images
+from nearsight.cli import app
+from nearsight.cli.proposal import nearest_neighbour_distance
+from nearsight.config import Config
+from nearsight.errors import InputError, ParentError
+
+Run = Callable[..., tuple[int, str, str]]
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            app(list(arguments), prog_name="nearsight")
+        printed = capsys.readouterr()
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def particle(tmp_path: Path) -> Path:
+    path = tmp_path / "particle.xyz"
+    cluster = bulk("Cu", cubic=True).repeat(2)
+    cluster.pbc = False
+    ase.io.write(path, cluster)
+    return path
+
+
+def test_all_commands_are_there() -> None:
+    assert set(COMMANDS) == {
+        "new", "run", "report",
+        "init", "select-images", "select-features", "train", "nft",
+        "evaluate", "relax", "locality", "info",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_teaches_with_an_example_that_parses(run: Run, name: str) -> None:
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert " In: " in out
+    assert " Out: " in out
+    (example,) = re.findall(r"^ +(nearsight .*\S)\s*$", out.partition("Example:")[2], re.M)
+    program, command, *arguments = shlex.split(example)
+    assert (program, command) == ("nearsight", name)
+    COMMANDS[name].make_context(name, arguments)  # raises for an option that is none
+
+
+def test_help_does_not_wait_for_the_numerical_libraries() -> None:
+    code = (
+        "import sys, nearsight.cli; "
+        "print(sorted({'ase', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nearsight", "new", "nowhere.xyz"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["nowhere.xyz: no such file"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (InputError("first\nsecond"), 2, "first\nsecond"),
+        (ParentError("parent failed on Pt:\n  SCF did\n  not converge"), 2,
+         "parent failed on Pt: SCF did not converge"),
+        (ValueError("from the core"), 2, "from the core"),
+        (ValueError(), 2, "ValueError"),
+        (PermissionError(13, "Permission denied", "some.file"), 2, "some.file: Permission denied"),
+        (OSError("odd"), 2, "odd"),
+        (KeyboardInterrupt(), 130, "Interrupted; the same command continues from here."),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, sentence: str
+) -> None:
+    def fail(path: str) -> Atoms:
+        raise error
+
+    monkeypatch.setattr(nearsight.images, "read_structure", fail)
+    assert run("new", "particle.xyz") == (code, "", sentence + "\n")
+
+
+def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str) -> Atoms:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(nearsight.images, "read_structure", fail)
+    with pytest.raises(ZeroDivisionError):
+        app(["new", "particle.xyz"], prog_name="nearsight")
+
+
+class TestNew:
+    def test_writes_a_file_for_the_structure(self, run: Run, particle: Path) -> None:
+        code, out, err = run("new", str(particle), "--seed", "3")
+        assert (code, err) == (0, "")
+        assert "nearsight run nft.toml" in out
+        config = Config.load("nft.toml")
+        assert config.seed == 3
+        assert config.target.structure == particle.parent / "particle.xyz"
+        assert config.initial.elements == ("Cu",)
+        # copper: a = 3.61 Å; the paper starts platinum (3.92 Å) at 4.0 Å with minsep 2.65 Å
+        assert config.initial.a0 == pytest.approx(3.61 * 4.0 / 3.92, abs=0.05)
+        assert config.initial.minsep == pytest.approx(3.61 * 2.65 / 3.92, abs=0.005)
+        assert config.nft.max_chunks == 32
+        assert config.relaxation is not None
+        assert config.locality is not None
+        assert set(config.locality.atoms) <= set(range(32))
+
+    def test_the_paper_s_case(self, run: Run, tmp_path: Path) -> None:
+        ase.io.write(tmp_path / "pt.xyz", bulk("Pt", cubic=True).repeat(4))
+        assert run("new", "pt.xyz", "-o", "pt.toml")[0] == 0
+        config = Config.load("pt.toml")
+        assert (config.initial.a0, config.initial.minsep) == (4.0, 2.65)
+        assert (config.nft.chunks_per_iteration, config.nft.max_chunks) == (15, 75)
+
+    def test_the_structure_is_found_from_the_folder_of_the_file(
+        self, run: Run, particle: Path
+    ) -> None:
+        Path("sub").mkdir()
+        assert run("new", "particle.xyz", "-o", "sub/nft.toml")[0] == 0
+        assert 'structure = "../particle.xyz"' in Path("sub/nft.toml").read_text()
+        assert Config.load("sub/nft.toml").target.structure.samefile(particle)
+
+    def test_dear_parents_are_not_asked_for_extras(
+        self, run: Run, particle: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "myparent.py").write_text("from ase.calculators.emt import EMT as make\n")
+        assert run("new", "particle.xyz", "--parent", "myparent:make")[0] == 0
+        config = Config.load("nft.toml")
+        assert config.parent.calculator == "myparent:make"
+        assert config.locality is None
+        assert not config.report.true_forces
+        assert config.relaxation is not None
+        assert not config.relaxation.with_parent
+
+    def test_overwrites_only_when_told(self, run: Run, particle: Path) -> None:
+        Path("nft.toml").write_text("precious")
+        code, out, err = run("new", "particle.xyz")
+        assert (code, out) == (2, "")
+        assert err == "nft.toml: exists already; give --force to overwrite it\n"
+        assert Path("nft.toml").read_text() == "precious"
+        assert run("new", "particle.xyz", "--force")[0] == 0
+        Config.load("nft.toml")
+
+    @pytest.mark.parametrize(
+        ("content", "sentence"),
+        [
+            (None, "bad.xyz: no such file"),
+            ("", "bad.xyz: "),
+            ("0\n\n", "bad.xyz"),
+            ("1\n\nPt nan 0 0\n", "bad.xyz: the position of atom 0 is not finite"),
+            ("1\n\nQq 0 0 0\n", "bad.xyz: ASE cannot read it (KeyError: 'Qq')"),
+            ('1\npbc="T T F"\nPt 0 0 0\n', "bad.xyz is periodic in xy but has no cell vector there"),
+            ("1\n\nFe 0 0 0\n", "parent emt failed on Fe (1 atom): NotImplementedError: "
+                                "No EMT-potential for Fe"),
+        ],
+    )  # fmt: skip
+    def test_refuses_a_bad_target(self, run: Run, content: str | None, sentence: str) -> None:
+        if content is not None:
+            Path("bad.xyz").write_text(content)
+        code, out, err = run("new", "bad.xyz")
+        assert (code, out) == (2, "")
+        assert err.startswith(sentence)
+        assert err.count("\n") == 1
+        assert not Path("nft.toml").exists()
+
+    def test_refuses_an_unknown_parent(self, run: Run, particle: Path) -> None:
+        code, _, err = run("new", "particle.xyz", "--parent", "emtt")
+        assert code == 2
+        assert "'emtt'; did you mean 'emt'?" in err
+
+    @pytest.mark.parametrize("place", ["missing/nft.toml", "folder"])
+    def test_refuses_an_impossible_output(self, run: Run, particle: Path, place: str) -> None:
+        Path("folder").mkdir()
+        code, _, err = run("new", "particle.xyz", "-o", place)
+        assert (code, err) == (2, f"{place}: must be a file in an existing folder\n")
+
+
+# distances in Å from tables of the elements' structures
+@pytest.mark.parametrize(
+    ("symbol", "distance"),
+    [("Pt", 2.77), ("Fe", 2.48), ("Si", 2.35), ("Mg", 3.20), ("Po", 3.35)],
+)
+def test_nearest_neighbour_distance(symbol: str, distance: float) -> None:
+    assert nearest_neighbour_distance(symbol) == pytest.approx(distance, abs=0.02)
+
+
+def test_run_lists_every_mistake_and_leaves_no_folder(run: Run, particle: Path) -> None:
+    Path("nft.toml").write_text(
+        '[target]\nstructure = "particle.xyz"\n[nft]\nmax_chunk = 3\nvacuum = -1\n'
+    )
+    code, out, err = run("run", "nft.toml")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        "nft.toml, line 4: unknown key nft.max_chunk; did you mean max_chunks?",
+        "nft.toml, line 5: nft.vacuum must be at least 0, got -1",
+    ]
+    assert not Path("nft").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentences"),
+    [
+        (
+            ("train", "a.xyz", "f.json", "--members", "1"),
+            ["--members must be at least 2, got 1"],
+        ),
+        (
+            ("train", "a.xyz", "f.json", "--l2", "-1", "--iterations", "0"),
+            ["--l2 must be at least 0, got -1.0", "--iterations must be at least 1, got 0"],
+        ),
+        (
+            ("train", "a.xyz", "f.json", "--hidden-layers", "ten"),
+            ["--hidden-layers must be numbers with commas between, got 'ten'"],
+        ),
+        (
+            ("select-features", "a.xyz", "--method", "best"),
+            ["--method must be 'force-correlation' or 'cur', got 'best'"],
+        ),
+        (
+            ("select-features", "a.xyz", "--gamma", "3"),
+            ['gamma belongs to cutoff_function = "polynomial" only'],
+        ),
+        (("select-images", "a.xyz"), ["a.xyz: no such file"]),
+        (("init", "Qq"), ["--elements[0] must be the symbol of a chemical element, got 'Qq'"]),
+        (
+            ("init", "Pt", "--parent-arguments", "[1]"),
+            ["--parent-arguments must be a JSON object, got '[1]'"],
+        ),
+        (
+            ("locality", "a.xyz", "--radii", "3,-1"),
+            ["--radii[1] must be greater than 0, got -1.0"],
+        ),
+        (
+            ("relax", "best.json", "a.xyz", "--optimizer", "bfgs"),
+            ["--optimizer must be 'BFGS', 'LBFGS', 'FIRE' or 'BFGSLineSearch', got 'bfgs'"],
+        ),
+    ],
+)
+def test_wrong_options(run: Run, arguments: tuple[str, ...], sentences: list[str]) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.splitlines() == sentences
+
+
+def test_no_display_and_no_colour_in_a_pipe(particle: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nearsight", "new", "particle.xyz"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
