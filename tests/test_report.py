@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+
 from nearsight.errors import InputError
 from nearsight.report import RunData, figures, report_json, write_report
 from nearsight.report.text import duration, formula, mev, number, percent

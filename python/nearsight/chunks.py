@@ -68,6 +68,8 @@ def extract_chunks(
         raise InputError(f"the chunk radius must be a positive number (Å), got {radius!r}")
     if not 0 <= vacuum < np.inf:
         raise InputError(f"the vacuum around a chunk must not be negative (Å), got {vacuum!r}")
+    if len(centres) == 0:
+        return []
     source, shifts, positions = _images_around(atoms, centres, radius)
     found = cKDTree(positions).query_ball_point(atoms.positions[centres], radius)
     chunks = []

@@ -119,8 +119,8 @@ class ParentSettings(Settings):
     """The method that labels the training structures."""
 
     calculator: str = Field(default="emt", min_length=1)
-    """Parent method: "emt", or any ASE calculator as "module:name", e.g. "gpaw:GPAW"; the module may
-    be a file of your own beside this one."""
+    """Parent method: "emt", or any ASE calculator as "module:name", e.g. "gpaw:GPAW"; the module
+    may be a file of your own beside this one."""
     arguments: dict[str, JsonValue] = {}
     """Keyword arguments of the calculator, e.g. { mode = "lcao" }."""
 
@@ -158,15 +158,15 @@ class FeatureSettings(Settings):
 
     count: Count | dict[Element, Count] = 21
     """Symmetry functions kept per element: one number, or a table with one for each element."""
-    method: Literal["force-correlation", "cur"] = "force-correlation"
-    """What ranks the candidates: correlation with the forces, or CUR decomposition."""
+    method: Literal["cur", "force-correlation"] = "cur"
+    """What ranks the candidates: CUR decomposition, or correlation with the forces."""
     cutoff: Positive = 6.5
     """Cutoff radius of the symmetry functions, in Å."""
     cutoff_function: Literal["cosine", "polynomial"] = "cosine"
     """Form of the cutoff."""
     gamma: Annotated[float, Field(ge=2)] | None = Field(default=None, examples=[4.0])
     """Steepness of the polynomial cutoff; only with cutoff_function = "polynomial"."""
-    g2_eta: Different[NotNegative] = tuple(10.0 ** (-3 + 5 * i / 19) for i in range(20))
+    g2_eta: Different[NotNegative] = tuple(10.0 ** (i * (5 / 19) - 3) for i in range(20))
     """η of the radial candidates G2 (without unit: distances are divided by the cutoff)."""
     g2_r_s: Different[NotNegative] = (0.0, 2.0, 4.0)
     """Centres R_s of the radial candidates G2, in Å."""
@@ -210,8 +210,10 @@ class TrainingSettings(Settings):
     l2: NotNegative = 1e-6
     """λ, weight of the squared network weights in the loss (the paper: 0.001, which keeps its own
     convergence criteria out of reach)."""
+    initial_iterations: Count = 60
+    """Levenberg–Marquardt iterations of every member from its random start."""
     iterations: Count = 25
-    """Levenberg–Marquardt iterations of every member in every NFT iteration."""
+    """Levenberg–Marquardt iterations of every member in every later NFT iteration."""
 
 
 class EnsembleSettings(Settings):
@@ -230,16 +232,19 @@ class NFTSettings(Settings):
     """Empty space around a chunk, in Å."""
     chunks_per_iteration: Count = 15
     """Chunks added per iteration at most."""
-    threshold: Annotated[float, Field(gt=-1)] = -0.9
-    """Which atoms are uncertain: negative, those above that quantile of the uncertainty (-0.9:
-    the upper tenth); positive, those above that uncertainty in eV/Å."""
+    environment: Literal["target", "chunk"] = "target"
+    """Where the network is asked for the force on a chunk's centre: in its surroundings in the
+    target, which cost no parent calculation, or in the chunk as cut (the paper)."""
+    threshold: Annotated[float, Field(gt=-1)] = 0.0
+    """Which atoms are uncertain: 0, all; negative, those above that quantile of the uncertainty
+    (-0.9, the paper: the upper tenth); positive, those above that uncertainty in eV/Å."""
     max_chunks: Count = 75
     """Chunks in all, after which training ends."""
     max_iterations: Count = 20
     """Iterations after which training ends."""
     stop_uncertainty: NotNegative = 0.0
     """Structure uncertainty (raw) at which training ends, in eV/Å; 0: never for this reason."""
-    steps_not_improved: Count = 5
+    steps_not_improved: Count = 3
     """Iterations without a lower structure uncertainty after which training ends."""
 
 

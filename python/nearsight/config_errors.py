@@ -103,7 +103,9 @@ def _sentence(key: Key, errors: Sequence[ErrorDetails], model: type[BaseModel]) 
     for each in errors:
         if each["type"] == "value_error":  # our own words say all there is to say
             text = str(each["ctx"]["error"])
-            return f"{dotted} {text}" if text.startswith("must ") else f"{dotted}: {text}"
+            return (
+                text if not dotted else f"{dotted}{'' if text.startswith('must ') else ':'} {text}"
+            )
     allowed = " or ".join(dict.fromkeys(_allowed(each) for each in errors))
     return f"{dotted} {allowed.replace(' or must be ', ' or ')}, got {_shown(first['input'])}"
 

@@ -159,14 +159,15 @@ def force_locality(
     # cut first: a radius or an index that cannot be is found before anything is calculated
     chunks = [extract_chunks(atoms, indices, radius, vacuum) for radius in radii]
     total = 1 + len(radii) * len(indices)
+    progress.advance(0, total, "whole structure")
     true_forces = parent.calculate(atoms).forces[indices]
-    progress.advance(1, total, "whole structure")
     forces = np.empty((len(radii), len(indices), 3))
     for row, radius in enumerate(radii):
         for column, chunk in enumerate(chunks[row]):
-            forces[row, column] = parent.calculate(chunk).forces[0]
-            done = 2 + row * len(indices) + column
+            done = 1 + row * len(indices) + column
             progress.advance(done, total, f"chunks of {radius:g} Å")
+            forces[row, column] = parent.calculate(chunk).forces[0]
+    progress.advance(total, total)
     return ForceLocality(
         radii=np.array(radii, dtype=np.float64),
         indices=np.array(indices, dtype=np.int_),

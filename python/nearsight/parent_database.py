@@ -110,6 +110,10 @@ class ParentDatabase:
                 f"this one reads up to {self.VERSION}); update nearsight"
             )
 
+    def __len__(self) -> int:
+        with self._explained():
+            return len(self._table)
+
     def read(self, key: str, count: int) -> ParentResult | None:
         """The result of the structure of that fingerprint with ``count`` atoms, or None.
 

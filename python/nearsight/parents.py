@@ -75,6 +75,11 @@ class Parent:
             )
         self._database = None if database is None else ParentDatabase(Path(database))
 
+    @property
+    def known(self) -> int:
+        """Calculations in the database, or those performed where there is none."""
+        return self.calculations if self._database is None else len(self._database)
+
     def calculate(self, atoms: Atoms, stress: bool = False) -> ParentResult:
         """Energy and forces of a structure; its constraints are disregarded.
 
@@ -128,9 +133,9 @@ class Parent:
             if value is None:
                 continue
             if np.shape(value) != shape:
-                raise ParentError(f"{failure}: its {name} has shape {np.shape(value)}, not {shape}")
+                raise ParentError(f"{failure}: {name} of shape {np.shape(value)}, not {shape}")
             if not np.isfinite(value).all():
-                raise ParentError(f"{failure}: its {name} is not finite")
+                raise ParentError(f"{failure}: {name} not finite")
         return result
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from nearsight.progress import Progress
-from nearsight.report.text import duration
+from nearsight.report.text import duration as unbroken_duration
 
 __all__ = ["TerminalProgress"]
 
@@ -44,39 +44,32 @@ class TerminalProgress(Progress):
         self._spinner = Spinner("line" if plain else "dots", style="cyan")
         self._name = ""
         self._detail = ""
-        self._what = ""
         self._notes: list[str] = []
         self._began = 0.0
         self._records: list[Mapping[str, Any]] = []
         self._bar = self._new_bar()
-        self._live = Live(
-            console=console,
-            get_renderable=self._present,
-            transient=True,
-            refresh_per_second=8,
-            # what a parent prints goes above the display, unless it goes to a file anyway
-            redirect_stdout=sys.stdout.isatty(),
-        )
+        self._live = self._new_live()
 
     def stage(self, name: str, detail: str = "") -> None:
         """Print the last stage as it ended, and show the new one."""
         self._finish(self._tick, "green")
-        self._name, self._detail, self._what = name, detail, ""
+        self._name, self._detail = name, detail
         self._notes, self._records = [], []
         self._bar = self._new_bar()
         self._began = time.monotonic()
+        self._live = self._new_live()
         self._live.start(refresh=True)
 
     def advance(self, done: int, total: int | None = None, what: str = "") -> None:
         """Show the step and move the bar."""
-        self._what = what
+        text = f"{done}{f' of {total}' if total is not None else ''} {what}".rstrip()
         task = self._bar.tasks[0] if self._bar.tasks else None
         if task is None or done < task.completed or total != task.total:
             # a new round of steps (the members of the next iteration) has its own time left
-            self._bar = self._new_bar()
-            self._bar.add_task("", total=total, completed=done)
+            self._bar = self._new_bar(timed=total is not None)
+            self._bar.add_task(text, total=total, completed=done)
         else:
-            self._bar.update(task.id, completed=done)
+            self._bar.update(task.id, completed=done, description=text)
 
     def iteration(self, record: Mapping[str, Any]) -> None:
         """Add a row to the table of iterations."""
@@ -93,24 +86,33 @@ class TerminalProgress(Progress):
             self._finish(self._tick, "green")
         else:
             self._finish(self._cross, "red")
-        self._live.stop()
 
-    def _new_bar(self) -> Bar:
-        return Bar(
-            TextColumn(" "),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("[dim]time left"),
-            TimeRemainingColumn(compact=True),
+    def _new_live(self) -> Live:
+        return Live(
             console=self.console,
-            # parent calculations can take hours each
-            speed_estimate_period=86400.0,
+            get_renderable=self._present,
+            transient=True,
+            refresh_per_second=8,
+            # what a parent prints goes above the display, unless it goes to a file anyway
+            redirect_stdout=sys.stdout.isatty(),
         )
+
+    def _new_bar(self, timed: bool = False) -> Bar:
+        columns: list[ProgressColumn] = [
+            TextColumn(" "),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}", markup=False),
+        ]
+        if timed:
+            columns += [TextColumn("[dim]time left"), TimeRemainingColumn(compact=True)]
+        # a parent calculation can take hours: the speed is that of all steps so far
+        return Bar(*columns, console=self.console, speed_estimate_period=math.inf)
 
     def _finish(self, mark: str, style: str) -> None:
         """Print the present stage as it ended."""
         if not self._name:
             return
+        self._live.stop()  # first: its thread must not draw while others print
         notes = "\n".join(self._notes) or self._detail
         ended = [self._heading(Text(mark, style=style), notes)]
         if self._records:
@@ -120,13 +122,9 @@ class TerminalProgress(Progress):
 
     def _present(self) -> RenderableType:
         """The present stage as it is now."""
-        if not self._name:
-            return Group()
         parts: list[RenderableType] = [self._heading(self._spinner, self._detail)]
         if self._records:
             parts.append(self._iterations(max(self.console.height - 8, 3)))
-        if self._what:
-            parts.append(Text(f"  {self._what}", style="dim", no_wrap=True, overflow="ellipsis"))
         if self._bar.tasks:
             parts.append(self._bar)
         return Group(*parts)
@@ -134,7 +132,7 @@ class TerminalProgress(Progress):
     def _heading(self, mark: RenderableType, text: str) -> Table:
         grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(width=1)
-        grid.add_column(width=20, style="bold")
+        grid.add_column(width=22, style="bold")
         grid.add_column(ratio=1)
         grid.add_column(justify="right", style="dim", no_wrap=True)
         grid.add_row(mark, self._name, text, f" {duration(time.monotonic() - self._began)}")
@@ -180,3 +178,8 @@ def _length(value: float, values: list[float], longest: int) -> int:
         return 0
     low, high = math.log(min(positive) / 2), math.log(max(positive))
     return max(round(longest * (math.log(value) - low) / (high - low)), 1)
+
+
+def duration(seconds: float) -> str:
+    """A time in words; a terminal without Unicode has no unbroken spaces."""
+    return unbroken_duration(seconds).replace("\N{NO-BREAK SPACE}", " ")

@@ -241,7 +241,7 @@ class SymmetryFunctions:
             for zeta in g4_zeta
             for gamma in g4_gamma
         ]
-        return cls({element: grid for element in elements}, cutoff)
+        return cls(dict.fromkeys(elements, grid), cutoff)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
@@ -313,9 +313,7 @@ class Scaling:
     maximum: dict[str, Array]
 
     @classmethod
-    def fit(
-        cls, functions: SymmetryFunctions, features: Iterable[Mapping[str, Array]]
-    ) -> Scaling:
+    def fit(cls, functions: SymmetryFunctions, features: Iterable[Mapping[str, Array]]) -> Scaling:
         """From the features of structures, as `SymmetryFunctions.compute` gives them.
 
         Raises

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from nearsight.cli import runs, stages, using  # each adds its commands, help shows this order
+import io
+import sys
+
+# each module adds its commands to the app; the help shows them in this order
+from nearsight.cli import runs, stages, training, using
 from nearsight.cli.app import app
 
-__all__ = ["app", "main", "runs", "stages", "using"]
+__all__ = ["app", "main", "runs", "stages", "training", "using"]
 
 
 def main() -> None:
     """Run the command line and exit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # better a ? for an Å than no result
     app(prog_name="nearsight")

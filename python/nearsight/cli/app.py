@@ -12,11 +12,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
+from rich.table import Table
 from typer.core import TyperGroup
 
 from nearsight.config_errors import list_mistakes
@@ -41,6 +42,7 @@ __all__ = [
     "output",
     "setting",
     "show",
+    "table_of",
 ]
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -97,14 +99,31 @@ def command(
     return app.command(name, help=text, short_help=summary, rich_help_panel=panel)
 
 
-def setting(model: type[BaseModel], name: str, *flags: str, **more: Any) -> Any:
+def setting(model: type[BaseModel], name: str, *flags: str, metavar: str = "") -> Any:
     """The option for a setting, with the setting's own description as its help."""
-    description = " ".join((model.model_fields[name].description or "").split())
-    return typer.Option(*(flags or [f"--{name.replace('_', '-')}"]), help=description, **more)
+    field = model.model_fields[name]
+    description = " ".join((field.description or "").split())
+    if get_origin(field.annotation) is Literal:
+        description += f" One of: {', '.join(get_args(field.annotation))}."
+    return typer.Option(
+        *(flags or [f"--{name.replace('_', '-')}"]),
+        help=description,
+        metavar=metavar
+        or ("N" if field.annotation is int else "X" if field.annotation is float else "NAME"),
+    )
 
 
-def checked(model: type[Model], **values: Any) -> Model:
+def checked(model: type[Model], positional: str = "", **values: Any) -> Model:
     """The settings made of options.
+
+    Parameters
+    ----------
+    model : type
+        The settings.
+    positional : str
+        The value that was given without an option's name, if any.
+    **values
+        The settings by name.
 
     Raises
     ------
@@ -116,8 +135,9 @@ def checked(model: type[Model], **values: Any) -> Model:
     except ValidationError as error:
         sentences = []
         for key, sentence in list_mistakes(error, model, values):
-            option = f"--{str(key[0]).replace('_', '-')}" if key else "options"
-            sentences.append(option + sentence.removeprefix(str(key[0]) if key else ""))
+            name = str(key[0]) if key else ""
+            shown = name.upper() if name == positional else f"--{name.replace('_', '-')}"
+            sentences.append(shown + sentence.removeprefix(name) if name else sentence)
         raise InputError("\n".join(sentences)) from None
 
 
@@ -168,24 +188,41 @@ def show(*parts: Any) -> None:
         console.print(part, markup=False)
 
 
+def table_of(*columns: str, left: int = 0) -> Table:
+    """A table with these headings; the first ``left`` columns hold words, the others numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
+    for number, column in enumerate(columns):
+        table.add_column(
+            column, justify="left" if number < left else "right", no_wrap=number >= left
+        )
+    return table
+
+
 Calculator = Annotated[
     str,
     typer.Option(
-        "--parent", "-p", help='Parent method: emt, or any ASE calculator as "module:name".'
+        "--parent",
+        "-p",
+        metavar="NAME",
+        help='Parent method: emt, or any ASE calculator as "module:name".',
     ),
 ]
 Arguments = Annotated[
     str,
-    typer.Option("--parent-arguments", help="Keyword arguments of the parent, as a JSON object."),
+    typer.Option(
+        "--parent-arguments",
+        metavar="JSON",
+        help="Keyword arguments of the parent, as a JSON object.",
+    ),
 ]
 Database = Annotated[
     Path | None,
     typer.Option(
+        metavar="FILE",
         help="Database of parent calculations: what is in it is not calculated again.",
-        show_default="none",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything random.", min=0)]
 
 
 def make_parent(calculator: str, arguments: str, database: Path | None) -> Parent:

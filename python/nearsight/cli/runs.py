@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nearsight.cli.app import Calculator, Seed, command, display, find_modules_in, output, show
+from nearsight.config import Config
 from nearsight.errors import InputError
 
 PANEL = "A whole run"
@@ -28,16 +29,16 @@ def new(
         typer.Argument(metavar="TARGET", help="The structure; file@index picks one of several."),
     ],
     parent: Calculator = "emt",
-    output_file: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
-        "nft.toml"
-    ),
+    output_file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
+    ] = Path("nft.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     seed: Seed = 0,
 ) -> None:
     """Write a configuration for a target."""
     from ase import Atoms
+
     from nearsight.cli.proposal import CHEAP_PARENTS, propose
-    from nearsight.config import Config
     from nearsight.config_template import to_toml
     from nearsight.images import read_structure
     from nearsight.parents import Parent
@@ -55,7 +56,7 @@ def new(
         structure = Path(os.path.relpath(target, folder))
     except ValueError:  # on another drive (Windows)
         structure = Path(target).absolute()
-    formula = atoms.get_chemical_formula("metal")
+    formula = f"{atoms.symbols.formula:metal}"
     config = propose(atoms, structure, parent, seed)
     title = (
         f"nearsight: nearsighted force training of {formula}.\n"
@@ -85,11 +86,10 @@ def run(
     ] = None,
 ) -> None:
     """Carry out a configuration."""
-    from nearsight.config import Config
+    settings = Config.load(config)
     from nearsight.progress import LogProgress, SeveralProgress
     from nearsight.run import Run
 
-    settings = Config.load(config)
     folder = workdir or config.with_suffix("")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: must be a folder (give another one with --workdir)")

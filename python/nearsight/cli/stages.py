@@ -1,4 +1,4 @@
-"""Commands for the single stages: init, select-images, select-features, train, nft."""
+"""Commands for the choices before training: init, select-images, select-features."""
 
 from __future__ import annotations
 
@@ -22,37 +22,16 @@ from nearsight.cli.app import (
     setting,
     show,
 )
-from nearsight.config import (
-    EnsembleSettings,
-    FeatureSettings,
-    ImageSettings,
-    InitialSettings,
-    NetworkSettings,
-    NFTSettings,
-    TrainingSettings,
-)
+from nearsight.config import FeatureSettings, ImageSettings, InitialSettings
 
 PANEL = "Single stages"
 INITIAL = InitialSettings()
+IMAGES = ImageSettings()
 FEATURES = FeatureSettings()
-TRAINING = TrainingSettings()
-NFT_SETTINGS = NFTSettings()
 
 Images = Annotated[
     Path, typer.Argument(metavar="IMAGES", help="Labelled structures (energies and forces).")
 ]
-SymmetryFunctionFile = Annotated[
-    Path,
-    typer.Argument(
-        metavar="SYMMETRY_FUNCTIONS", help="Symmetry functions: a file of select-features."
-    ),
-]
-Layers = Annotated[str, setting(NetworkSettings, "hidden_layers", metavar="N,N,...")]
-ForceCoefficient = Annotated[float, setting(TrainingSettings, "force_coefficient")]
-L2 = Annotated[float, setting(TrainingSettings, "l2")]
-Iterations = Annotated[int, setting(TrainingSettings, "iterations")]
-Members = Annotated[int, setting(EnsembleSettings, "members")]
-LAYERS = ",".join(str(nodes) for nodes in NetworkSettings().hidden_layers)
 
 
 @command(
@@ -66,9 +45,9 @@ LAYERS = ",".join(str(nodes) for nodes in NetworkSettings().hidden_layers)
 )
 def init(
     elements: Annotated[list[str], typer.Argument(metavar="ELEMENTS", help="Chemical symbols.")],
-    output_file: Annotated[Path, typer.Option("--output", "-o", help="Labelled cells.")] = Path(
-        "initial.extxyz"
-    ),
+    output_file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Labelled cells.")
+    ] = Path("initial.extxyz"),
     parent: Calculator = "emt",
     parent_arguments: Arguments = "{}",
     database: Database = None,
@@ -79,10 +58,12 @@ def init(
     minsep: Annotated[float, setting(InitialSettings, "minsep")] = INITIAL.minsep,
     posamp: Annotated[float, setting(InitialSettings, "posamp")] = INITIAL.posamp,
     n_rattled: Annotated[int, setting(InitialSettings, "n_rattled")] = INITIAL.n_rattled,
+    seed: Seed = 0,
 ) -> None:
     """Make initial bulk cells."""
     settings = checked(
         InitialSettings,
+        positional="elements",
         elements=elements,
         a0=a0,
         space_groups=numbers(space_groups, int, "--space-groups"),
@@ -95,8 +76,18 @@ def init(
     from nearsight.initialization import Initialization
 
     labels = make_parent(parent, parent_arguments, database)
+    cells = Initialization(
+        elements=settings.elements or (),
+        a0=settings.a0,
+        space_groups=settings.space_groups,
+        minsep=settings.minsep,
+        posamp=settings.posamp,
+        n_rattled=settings.n_rattled,
+        seed=seed,
+    )
     with display() as progress:
-        images = Initialization(settings).run(labels, progress)
+        progress.stage("Initial cells", ", ".join(elements))
+        images = cells.run(labels, progress)
     write_images(output_file, images)
     show(f"{output_file}: {len(images)} cells ({_sizes(images)})")
 
@@ -111,10 +102,10 @@ def init(
 )
 def select_images(
     images: Images,
-    output_file: Annotated[Path, typer.Option("--output", "-o", help="Images kept.")] = Path(
-        "selected.extxyz"
-    ),
-    count: Annotated[int, setting(ImageSettings, "count")] = ImageSettings().count,
+    output_file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Images kept.")
+    ] = Path("selected.extxyz"),
+    count: Annotated[int, setting(ImageSettings, "count")] = IMAGES.count,
 ) -> None:
     """Choose images by farthest points."""
     settings = checked(ImageSettings, count=count)
@@ -139,17 +130,17 @@ def select_images(
 def select_features(
     images: Images,
     output_file: Annotated[
-        Path, typer.Option("--output", "-o", help="Symmetry functions chosen.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Symmetry functions chosen.")
     ] = Path("symmetry_functions.json"),
-    count: Annotated[int, typer.Option(help="Symmetry functions kept per element.")] = 21,
-    method: Annotated[
-        str, setting(FeatureSettings, "method", metavar="force-correlation|cur")
-    ] = FEATURES.method,
+    count: Annotated[
+        int, typer.Option(metavar="N", help="Symmetry functions kept per element.")
+    ] = 21,
+    method: Annotated[str, setting(FeatureSettings, "method")] = FEATURES.method,
     cutoff: Annotated[float, setting(FeatureSettings, "cutoff")] = FEATURES.cutoff,
     cutoff_function: Annotated[
-        str, setting(FeatureSettings, "cutoff_function", metavar="cosine|polynomial")
+        str, setting(FeatureSettings, "cutoff_function")
     ] = FEATURES.cutoff_function,
-    gamma: Annotated[float | None, setting(FeatureSettings, "gamma")] = None,
+    gamma: Annotated[float | None, setting(FeatureSettings, "gamma", metavar="X")] = None,
 ) -> None:
     """Choose symmetry functions."""
     settings = checked(
@@ -169,66 +160,6 @@ def select_features(
         choice = choose_features(read_images(images), settings)
     choice.symmetry_functions.save(output_file)
     show(f"{output_file}: {choice.summary}")
-
-
-@command(
-    "train",
-    PANEL,
-    "Train an ensemble on labelled structures.",
-    "IMAGES, labelled structures (chunks marked nearsight_chunk count with the force on their "
-    "first atom), and SYMMETRY_FUNCTIONS.",
-    "A JSON file with the ensemble, for evaluate, relax and the ASE calculator.",
-    "nearsight train selected.extxyz symmetry_functions.json -o ensemble.json",
-)
-def train(
-    images: Images,
-    symmetry_functions: SymmetryFunctionFile,
-    output_file: Annotated[Path, typer.Option("--output", "-o", help="The ensemble.")] = Path(
-        "ensemble.json"
-    ),
-    target: Annotated[
-        str | None,
-        typer.Option(help="The large structure: scales the features over it as well."),
-    ] = None,
-    hidden_layers: Layers = LAYERS,
-    force_coefficient: ForceCoefficient = TRAINING.force_coefficient,
-    l2: L2 = TRAINING.l2,
-    iterations: Iterations = TRAINING.iterations,
-    members: Members = EnsembleSettings().members,
-    seed: Seed = 0,
-) -> None:
-    """Train an ensemble."""
-    network = _network(hidden_layers)
-    training = checked(
-        TrainingSettings, force_coefficient=force_coefficient, l2=l2, iterations=iterations
-    )
-    ensemble_settings = checked(EnsembleSettings, members=members)
-    output(output_file)
-    from nearsight.images import read_images, read_structure
-    from nearsight.symmetry_functions import SymmetryFunctions
-    from nearsight.training import train_ensemble
-
-    found = read_images(images)
-    functions = SymmetryFunctions.load(symmetry_functions)
-    atoms = None if target is None else read_structure(target)
-    with display() as progress:
-        progress.stage("Training", f"{len(found)} images, {members} members")
-        ensemble = train_ensemble(
-            found,
-            functions,
-            network,
-            training,
-            ensemble_settings,
-            seed,
-            progress,
-            target_atoms=atoms,
-        )
-    ensemble.save(output_file)
-    show(f"{output_file}: {members} members trained on {len(found)} images")
-
-
-def _network(hidden_layers: str) -> NetworkSettings:
-    return checked(NetworkSettings, hidden_layers=numbers(hidden_layers, int, "--hidden-layers"))
 
 
 def _sizes(images: Any) -> str:

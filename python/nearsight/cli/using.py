@@ -20,12 +20,14 @@ from nearsight.cli.app import (
     output,
     setting,
     show,
+    table_of,
 )
 from nearsight.config import LocalitySettings, RelaxationSettings
-from nearsight.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from nearsight.ensemble import Evaluation
 
 PANEL = "With a potential"
 RELAXATION = RelaxationSettings()
@@ -52,7 +54,7 @@ def evaluate(
         str, typer.Argument(metavar="STRUCTURES", help="Structures; file@index picks some.")
     ],
     output_file: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Extended XYZ to write.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Extended XYZ to write.")
     ] = None,
 ) -> None:
     """Evaluate structures."""
@@ -65,24 +67,28 @@ def evaluate(
     found = read_structures(structures)
     for number, atoms in enumerate(found):
         check_structure(atoms, model.elements, f"{structures}, structure {number}")
-    table = _table(
-        "", "structure", "energy\neV", "fmax\neV/Å", "uncertainty\nraw, eV/Å", "\ncalibrated"
+    table = table_of(
+        "",
+        "structure",
+        "energy\neV",
+        "fmax\neV/Å",
+        "uncertainty\nraw, eV/Å",
+        "\ncalibrated",
+        left=2,
     )
-    errors = _table("", "structure", "energy error\nmeV/atom", "force MAE\nmeV/Å", "max\nmeV/Å")
+    errors = table_of(
+        "", "structure", "energy error\nmeV/atom", "force error\nmean, meV/Å", "\nlargest", left=2
+    )
     evaluated = []
     with display() as progress:
         progress.stage("Evaluation", f"{len(found)} structures")
         for number, atoms in enumerate(found):
             result = model.evaluate(atoms)
-            name = atoms.get_chemical_formula("metal")
-            table.add_row(
-                str(number),
-                name,
-                f"{result.energy:.4f}",
-                f"{_largest(result.forces):.4f}",
-                f"{result.uncertainty_raw.max():.4f}",
-                f"{result.uncertainty.max():.4f}",
-            )
+            name = f"{atoms.symbols.formula:metal}"
+            largest = [_largest(result.forces, axis=1)]
+            largest += [_largest(each) for each in (result.uncertainty_raw, result.uncertainty)]
+            cells = ["–" if each is None else f"{each:.4f}" for each in largest]
+            table.add_row(str(number), name, f"{result.energy:.4f}", *cells)
             _add_errors(errors, number, name, atoms, result)
             evaluated.append(_labelled(atoms, result))
             progress.advance(number + 1, len(found))
@@ -106,26 +112,31 @@ def relax(
     ensemble: EnsembleFile,
     structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="The structure to relax.")],
     output_file: Annotated[
-        Path, typer.Option("--output", "-o", help="The relaxed structure.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The relaxed structure.")
     ] = Path("relaxed.extxyz"),
-    optimizer: Annotated[
-        str, setting(RelaxationSettings, "optimizer", metavar="BFGS|LBFGS|FIRE|BFGSLineSearch")
-    ] = RELAXATION.optimizer,
+    optimizer: Annotated[str, setting(RelaxationSettings, "optimizer")] = RELAXATION.optimizer,
     fmax: Annotated[float, setting(RelaxationSettings, "fmax")] = RELAXATION.fmax,
     max_steps: Annotated[int, setting(RelaxationSettings, "max_steps")] = RELAXATION.max_steps,
+    trajectory: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="ASE trajectory of all steps to write."),
+    ] = None,
 ) -> None:
     """Relax a structure."""
     settings = checked(RelaxationSettings, optimizer=optimizer, fmax=fmax, max_steps=max_steps)
-    output(output_file)
+    for file in (output_file, trajectory):
+        if file is not None:
+            output(file)
     from nearsight.ensemble import Ensemble
-    from nearsight.images import read_structure, write_structures
+    from nearsight.images import check_structure, read_structure, write_structures
     from nearsight.relaxation import relax as relax_structure
 
     model = Ensemble.load(ensemble)
     atoms = read_structure(structure)
+    check_structure(atoms, model.elements, structure)
     with display() as progress:
         progress.stage("Relaxation", f"{optimizer} to {fmax:g} eV/Å")
-        relaxation = relax_structure(model, atoms, settings, progress)
+        relaxation = relax_structure(model, atoms, settings, progress, trajectory)
     write_structures(output_file, [_labelled(relaxation.atoms, model.evaluate(relaxation.atoms))])
     show(f"{output_file}: {relaxation.summary}")
 
@@ -137,7 +148,7 @@ def relax(
     "STRUCTURE, and the parent method. No potential is needed.",
     "A table of the force on the centre of each chunk against that in the whole structure; with "
     "--output as JSON, with --figure as PNG. It tells which chunk radius is large enough.",
-    "nearsight locality particle.xyz --atoms 29 --radii 4.5,6.5,8.5 --figure locality.png",
+    "nearsight locality particle.xyz --atoms 29 --figure locality.png",
 )
 def locality(
     structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="The structure.")],
@@ -149,9 +160,9 @@ def locality(
     parent_arguments: Arguments = "{}",
     database: Database = None,
     output_file: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON to write.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="JSON to write.")
     ] = None,
-    figure: Annotated[Path | None, typer.Option(help="PNG to write.")] = None,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="PNG to write.")] = None,
 ) -> None:
     """Scan the locality of the parent."""
     settings = checked(
@@ -162,9 +173,10 @@ def locality(
     for file in (output_file, figure):
         if file is not None:
             output(file)
+    from nearsight.cli.contents import locality_table
     from nearsight.images import read_structure
     from nearsight.locality import force_locality
-    from nearsight.storage import write_bytes
+    from nearsight.storage import write_bytes, write_json
 
     whole = read_structure(structure)
     labels = make_parent(parent, parent_arguments, database)
@@ -172,13 +184,17 @@ def locality(
     with display() as progress:
         progress.stage("Locality scan", f"{structure}, {parent}")
         scan = force_locality(whole, labels, settings.radii, indices, progress=progress)
-    show(scan)
+    show(locality_table(scan))
     if output_file is not None:
-        scan.save(output_file)
+        write_json(output_file, scan.to_dict())
+        show("", f"{output_file}: {len(scan.radii)} radii, {len(scan.indices)} atoms")
     if figure is not None:
         from nearsight.report.figures import locality_figure, png
+        from nearsight.report.records import Locality
 
-        write_bytes(figure, png(locality_figure(scan)))
+        drawn = Locality(scan.radii, scan.indices, scan.n_atoms, scan.forces, scan.true_forces)
+        write_bytes(figure, png(locality_figure(drawn)))
+        show("", f"{figure}: the figure")
 
 
 @command(
@@ -195,44 +211,71 @@ def info(
     ] = None,
 ) -> None:
     """Show the build or a file."""
-    raise InputError(str(file))
+    if file is None:
+        show(_installation())
+        return
+    from nearsight.cli.contents import describe
+
+    show(*describe(file))
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 1 else "right", no_wrap=True)
+def _installation() -> Table:
+    """The versions of everything that takes part, and how the core was built."""
+    from importlib.metadata import version
+    from platform import python_version
+
+    import nearsight
+
+    core = nearsight.build_info()
+    rows = {
+        "nearsight": nearsight.__version__,
+        "core": ", ".join(f"{name} {value}" for name, value in core.items() if name != "version"),
+        "python": python_version(),
+        **{name: version(name) for name in ("numpy", "scipy", "ase")},
+    }
+    table = table_of("", "", left=2)
+    for row in rows.items():
+        table.add_row(*row)
     return table
 
 
-def _largest(forces: Any) -> float:
+def _largest(values: Any, axis: int | None = None) -> float | None:
+    """The largest of values, or of the norms of vectors."""
     import numpy as np
 
-    return float(np.linalg.norm(forces, axis=1).max())
+    if values is None:
+        return None
+    return float(np.max(values if axis is None else np.linalg.norm(values, axis=axis)))
 
 
-def _add_errors(table: Table, number: int, name: str, atoms: Atoms, result: Any) -> None:
+def _add_errors(table: Table, number: int, name: str, atoms: Atoms, result: Evaluation) -> None:
     """A row with the errors against the labels, if the structure carries any."""
     import numpy as np
 
+    from nearsight.images import CHUNK_KEY
+
     labels = getattr(atoms.calc, "results", {})
-    if "energy" not in labels and "forces" not in labels:
-        return
     row = [str(number), name, "–", "–", "–"]
-    if "energy" in labels:
+    chunk = bool(atoms.info.get(CHUNK_KEY))  # only the force on its first atom is a label
+    if "energy" in labels and not chunk:
         row[2] = f"{1000 * (result.energy - labels['energy']) / len(atoms):.3f}"
     if "forces" in labels:
-        errors = 1000 * np.linalg.norm(result.forces - labels["forces"], axis=1)
+        labelled = slice(1 if chunk else None)
+        difference = result.forces[labelled] - labels["forces"][labelled]
+        errors = 1000 * np.linalg.norm(difference, axis=1)
         row[3:] = [f"{errors.mean():.3f}", f"{errors.max():.3f}"]
-    table.add_row(*row)
+    if row[2:] != ["–", "–", "–"]:
+        table.add_row(*row)
 
 
-def _labelled(atoms: Atoms, result: Any) -> Atoms:
+def _labelled(atoms: Atoms, result: Evaluation) -> Atoms:
     """A copy with energy and forces as labels and the uncertainties as columns."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    copy = atoms.copy()
-    copy.arrays["uncertainty"] = result.uncertainty
-    copy.arrays["uncertainty_raw"] = result.uncertainty_raw
+    copy: Atoms = atoms.copy()
+    for name in ("uncertainty", "uncertainty_raw"):
+        values = getattr(result, name)
+        if values is not None:
+            copy.arrays[name] = values
     copy.calc = SinglePointCalculator(copy, energy=result.energy, forces=result.forces)
     return copy

@@ -373,8 +373,8 @@ def _log_scale(axes: Axes, values: Array) -> None:
     """A logarithmic y axis over ``values`` with plain numbers at few, round places."""
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min() / 1.6, positive.max() * 1.6) if len(positive) else (0.1, 10.0)
+    axes.set_ylim(low, high)  # first: a logarithmic axis warns of data it would have to scale to
     axes.set_yscale("log")
-    axes.set_ylim(low, high)
     decades = np.log10(high / low)
     subs = (1.0,) if decades > 4.5 else (1.0, 3.0) if decades > 1.8 else (1.0, 2.0, 5.0)
     axes.yaxis.set_major_locator(LogLocator(subs=subs))

@@ -1,0 +1,282 @@
+"""Levenberg–Marquardt training of one member, and of all members side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+from ase import Atoms
+from threadpoolctl import threadpool_limits
+
+from nearsight.bootstrap import draw_initial
+from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.ensemble import Ensemble, mean_and_raw_uncertainty
+from nearsight.errors import InputError
+from nearsight.fingerprints import Fingerprints
+from nearsight.images import Image
+from nearsight.loss import TrainingData
+from nearsight.potential import networks_from_weights
+from nearsight.progress import Progress
+from nearsight.symmetry_functions import Scaling, SymmetryFunctions
+
+__all__ = [
+    "Fit",
+    "calibrate",
+    "fit_intercepts",
+    "initial_weights",
+    "levenberg_marquardt",
+    "make_ensemble",
+    "train_ensemble",
+    "train_members",
+]
+
+Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where a minimisation ended.
+
+    Attributes
+    ----------
+    weights : (P,) float64
+    loss : float
+    """
+
+    weights: Array
+    loss: float
+
+
+def levenberg_marquardt(
+    data: TrainingData,
+    start: Array,
+    multiplicities: Counts,
+    settings: TrainingSettings,
+    iterations: int | None = None,
+) -> Fit:
+    """Minimise the loss of one member.
+
+    Every iteration solves (JᵀJ + λ + μ) step = −(Jᵀr + λ w); identity damping did better here than
+    Marquardt's diagonal. A step that lowers the loss divides μ by ten, any other multiplies it by
+    three: a trial costs a twentieth of a Jacobian, and the loss reached in 100 iterations was lower
+    by a factor of 1.5 to 4 than with the gain-ratio rule.
+
+    Parameters
+    ----------
+    data : TrainingData
+    start : (P,) float64
+    multiplicities : (images,) int64
+        The member's sample.
+    settings : TrainingSettings
+        α, λ and the number of iterations.
+    iterations : int, optional
+        Instead of that of the settings.
+    """
+    energy_weights, force_weights = data.weights(multiplicities, settings.force_coefficient)
+    l2 = settings.l2
+    core = data.core
+    weights = np.array(start, dtype=float)
+    damping = 1e-2
+    loss = np.inf
+    for _ in range(iterations or settings.iterations):
+        fit, gradient, curvature = core.normal_equations(weights, energy_weights, force_weights)
+        loss = fit + 0.5 * l2 * (weights @ weights)
+        gradient += l2 * weights
+        while damping < _MOST_DAMPING:
+            trial = weights + _solve(curvature, l2 + damping, -gradient)
+            residual = core.residuals(trial, energy_weights, force_weights)
+            trial_loss = float(0.5 * (residual @ residual) + 0.5 * l2 * (trial @ trial))
+            if trial_loss < loss:
+                weights, loss = trial, trial_loss
+                damping = max(damping / 10.0, _LEAST_DAMPING)
+                break
+            damping *= 3.0
+        else:  # no step lowers the loss: at the minimum to the last bit
+            break
+    return Fit(weights, float(loss))
+
+
+_LEAST_DAMPING, _MOST_DAMPING = 1e-12, 1e8
+
+
+def _solve(curvature: Array, damping: float, right: Array) -> Array:
+    """Solve (curvature + damping) x = right."""
+    matrix = curvature.copy()
+    np.einsum("ii->i", matrix)[...] += damping
+    factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+    solution: Array = scipy.linalg.cho_solve(factor, right, check_finite=False)
+    return solution
+
+
+def initial_weights(data: TrainingData, seed: int, member: int) -> Array:
+    """Amp's start: uniform within ±√(6/(n_in + n_out)) by layer, biases included."""
+    rng = np.random.default_rng([seed, _WEIGHTS, member])
+    parts = []
+    for nodes in data.sizes.values():
+        for inputs, outputs in pairwise(nodes):
+            limit = np.sqrt(6.0 / (inputs + outputs))
+            parts.append(rng.uniform(-limit, limit, (inputs + 1) * outputs))
+    return np.concatenate(parts)
+
+
+_WEIGHTS = 3  # keeps this random stream apart from those of bootstrap.py
+
+
+def train_members(
+    data: TrainingData,
+    multiplicities: Counts,
+    starts: Sequence[Array],
+    settings: TrainingSettings,
+    iterations: int | None = None,
+    progress: Progress | None = None,
+) -> list[Fit]:
+    """Train every member on its sample, members side by side on all cores.
+
+    The members do not know of each other: the result does not depend on how many cores there are.
+    """
+    progress = progress or Progress()
+    data.core  # noqa: B018  # made once, before the threads share it
+    fits: dict[int, Fit] = {}
+    # One BLAS thread per member: the members are what runs in parallel.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as pool:
+        waiting = {
+            pool.submit(
+                levenberg_marquardt, data, start, multiplicities[m], settings, iterations
+            ): m
+            for m, start in enumerate(starts)
+        }
+        try:
+            for future in as_completed(waiting):
+                fits[waiting[future]] = future.result()
+                progress.advance(len(fits), len(starts), "members trained")
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [fits[m] for m in range(len(starts))]
+
+
+def _cores() -> int:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return available or 1
+
+
+def fit_intercepts(images: Sequence[Image], elements: Sequence[str]) -> dict[str, float]:
+    """Energy per atom of every element that fits the labelled energies best, eV."""
+    bulk = [image for image in images if image.energy is not None]
+    if not bulk:
+        return dict.fromkeys(elements, 0.0)
+    counts = np.array([[image.atoms.symbols.count(e) for e in elements] for image in bulk], float)
+    atoms = counts.sum(axis=1)
+    energies = np.array([image.energy for image in bulk]) / atoms
+    solution = np.linalg.lstsq(counts / atoms[:, None], energies, rcond=1e-8)[0]
+    return dict(zip(elements, solution.tolist(), strict=True))
+
+
+def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Counts) -> float:
+    """Out-of-bag factor from raw to calibrated uncertainty.
+
+    Members whose sample lacks an image predict its labelled forces; the factor is the 90 %
+    quantile of residual over their uncertainty δ = 2.58 σ. No extra label is needed. Chunks alone
+    are used as soon as there are `_ENOUGH` of them, since they are what the ensemble is for.
+    """
+    forces = np.array([data.core.predict(w)[1] for w in weights])
+    ratio = np.full(len(data.forces), np.nan)
+    for row, image in enumerate(data.row_image):
+        unseen = multiplicities[:, image] == 0
+        if unseen.sum() >= 2:
+            mean, raw = mean_and_raw_uncertainty(forces[unseen, row])
+            if raw > 0:
+                ratio[row] = np.linalg.norm(mean - data.forces[row]) / raw
+    known = ~np.isnan(ratio)
+    chunks = known & data.is_chunk[data.row_image]
+    use = chunks if chunks.sum() >= _ENOUGH else known
+    return float(np.quantile(ratio[use], 0.9)) if use.any() else 1.0
+
+
+_ENOUGH = 10
+
+
+def make_ensemble(
+    data: TrainingData, weights: Sequence[Array], multiplicities: Counts, **provenance: object
+) -> Ensemble:
+    """The ensemble of trained members, calibrated."""
+    return Ensemble(
+        data.functions,
+        data.scaling,
+        tuple(
+            networks_from_weights(w, data.sizes, data.activations, data.intercepts) for w in weights
+        ),
+        calibrate(data, weights, multiplicities),
+        multiplicities,
+        provenance,
+    )
+
+
+def train_ensemble(
+    images: Sequence[Image],
+    functions: SymmetryFunctions,
+    network: NetworkSettings,
+    training: TrainingSettings,
+    ensemble: EnsembleSettings,
+    seed: int = 0,
+    progress: Progress | None = None,
+    scale_over: Sequence[Atoms] = (),
+) -> Ensemble:
+    """Train a bootstrap ensemble from random starts.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        Bulk images and chunks.
+    functions : SymmetryFunctions
+    network, training, ensemble : settings
+    seed : int
+    progress : Progress, optional
+    scale_over : sequence of ase.Atoms
+        Structures without labels, e.g. the target, that the feature scaling shall cover as well.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or an element of ``functions`` occurs in none.
+    """
+    progress = progress or Progress()
+    data = prepare(images, functions, network, scale_over, progress)
+    counts = draw_initial(ensemble.members, len(images), seed)
+    starts = [initial_weights(data, seed, m) for m in range(ensemble.members)]
+    fits = train_members(data, counts, starts, training, training.initial_iterations, progress)
+    return make_ensemble(data, [fit.weights for fit in fits], counts, seed=seed)
+
+
+def prepare(
+    images: Sequence[Image],
+    functions: SymmetryFunctions,
+    network: NetworkSettings,
+    scale_over: Sequence[Atoms] = (),
+    progress: Progress | None = None,
+) -> TrainingData:
+    """Fingerprints, scaling and intercepts of a first set of images."""
+    if not images:
+        raise InputError("there is no image to train on")
+    progress = progress or Progress()
+    features = [functions.compute(image.atoms) for image in images]
+    features += [functions.compute(atoms) for atoms in scale_over]
+    prints = []
+    for image in images:
+        prints.append(Fingerprints.of(image, functions))
+        progress.advance(len(prints), len(images), "fingerprints")
+    return TrainingData(
+        functions,
+        Scaling.fit(functions, features),
+        prints,
+        network.hidden_layers,
+        network.activation,
+        fit_intercepts(images, functions.elements),
+    )

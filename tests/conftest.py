@@ -1,0 +1,30 @@
+"""Structures and parents that several tests use."""
+
+from __future__ import annotations
+
+import pytest
+from ase import Atoms
+from ase.cluster.octahedron import Octahedron
+
+from nearsight.parents import Parent
+
+
+@pytest.fixture(scope="session")
+def pt260_original() -> Atoms:
+    """The paper's target, a rattled octahedral particle of 260 platinum atoms."""
+    cluster = Octahedron("Pt", 8, 3, latticeconstant=3.99)
+    atoms = Atoms(cluster.symbols, cluster.positions)
+    atoms.rattle(stdev=0.1, seed=42)
+    return atoms
+
+
+@pytest.fixture
+def pt260(pt260_original: Atoms) -> Atoms:
+    """A copy of the target that a test may change."""
+    return pt260_original.copy()
+
+
+@pytest.fixture
+def emt_parent() -> Parent:
+    """EMT without a database."""
+    return Parent("emt")

@@ -1,0 +1,379 @@
+"""The commands for single stages on ordinary files, one after the other, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from nearsight.cli import app
+from nearsight.ensemble import Ensemble
+from nearsight.images import read_images
+from nearsight.symmetry_functions import SymmetryFunctions
+
+Run = Callable[..., tuple[int, str, str]]
+TRAINING = ("--members", "3", "--hidden-layers", "4", "--initial-iterations", "8")
+
+
+def nearsight(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        app(list(arguments), prog_name="nearsight")
+    printed = capsys.readouterr()
+    return int(caught.value.code or 0), printed.out, printed.err
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of all stages up to an ensemble for copper."""
+    folder = tmp_path_factory.mktemp("files")
+    particle = bulk("Cu", cubic=True).repeat(2)
+    particle.pbc = False
+    particle.rattle(0.1, seed=1)
+    ase.io.write(folder / "particle.xyz", particle)
+    for line in (
+        "init Cu --a0 3.7 --minsep 2.2 --space-groups 225 --n-rattled 3",
+        "select-images initial.extxyz --count 5",
+        "select-features selected.extxyz --count 6 --cutoff 5",
+        "train selected.extxyz symmetry_functions.json --target particle.xyz " + " ".join(TRAINING),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            with pytest.raises(SystemExit) as caught:
+                app(line.split(), prog_name="nearsight")
+        assert caught.value.code == 0, line
+    return folder
+
+
+@pytest.fixture
+def run(
+    files: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Runs a command in an empty folder beside those files: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for file in files.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return nearsight(capsys, *arguments)
+
+    return run
+
+
+def test_every_stage_leaves_its_file(files: Path) -> None:
+    initial, selected = (read_images(files / f"{name}.extxyz") for name in ("initial", "selected"))
+    assert len(initial) > len(selected) == 5
+    parent = EMT()
+    for image in initial:  # the labels are those of the parent
+        atoms = image.atoms.copy()
+        atoms.calc = parent
+        # extended XYZ keeps positions to 1e-8 Å
+        np.testing.assert_allclose(image.forces, atoms.get_forces(), atol=1e-6)
+    functions = SymmetryFunctions.load(files / "symmetry_functions.json")
+    assert (len(functions), functions.cutoff.radius) == (6, 5.0)
+    ensemble = Ensemble.load(files / "ensemble.json")
+    assert len(ensemble) == 3
+    assert [layer.bias.size for layer in ensemble.members[0]["Cu"].layers] == [4, 1]
+
+
+def test_evaluate_prints_and_writes(run: Run) -> None:
+    code, out, err = run("evaluate", "ensemble.json", "particle.xyz", "-o", "out.extxyz")
+    assert (code, err) == (0, "")
+    atoms = ase.io.read("out.extxyz")
+    assert isinstance(atoms, Atoms)
+    expected = Ensemble.load("ensemble.json").evaluate(ase.io.read("particle.xyz"))
+    assert expected.uncertainty is not None
+    np.testing.assert_allclose(atoms.get_forces(), expected.forces, atol=1e-8)
+    np.testing.assert_allclose(atoms.arrays["uncertainty"], expected.uncertainty, atol=1e-8)
+    assert "uncertainty_raw" in atoms.arrays
+    assert f"{expected.energy:.4f}" in out
+    assert f"{expected.uncertainty.max():.4f}" in out
+    assert "labels" not in out
+
+
+def test_evaluate_compares_with_labels(run: Run) -> None:
+    code, out, _ = run("evaluate", "ensemble.json", "selected.extxyz")
+    assert code == 0
+    _, _, errors = out.partition("against the labels")
+    image = read_images("selected.extxyz")[-1]
+    found = Ensemble.load("ensemble.json").evaluate(image.atoms)
+    force_errors = 1000 * np.linalg.norm(found.forces - image.forces, axis=1)
+    last = errors.strip().splitlines()[-1].split()
+    assert last[:2] == ["4", str(image.atoms.symbols)]
+    assert image.energy is not None
+    assert float(last[2]) == pytest.approx(
+        1000 * (found.energy - image.energy) / len(image.atoms), abs=6e-4
+    )
+    assert [float(value) for value in last[3:]] == pytest.approx(
+        [force_errors.mean(), force_errors.max()], abs=6e-4
+    )
+
+
+def test_relax(run: Run) -> None:
+    code, out, err = run(
+        "relax", "ensemble.json", "particle.xyz", "--max-steps", "2", "--trajectory", "steps.traj"
+    )
+    assert (code, err) == (0, "")
+    assert out.startswith("relaxed.extxyz: NOT relaxed in 2 steps")
+    assert len(ase.io.read("steps.traj", ":")) == 3
+    relaxed = ase.io.read("relaxed.extxyz")
+    start = ase.io.read("particle.xyz")
+    assert isinstance(relaxed, Atoms)
+    assert isinstance(start, Atoms)
+    assert np.abs(relaxed.positions - start.positions).max() > 1e-3
+
+
+def test_nft_and_its_continuation(run: Run) -> None:
+    command = (
+        "nft", "particle.xyz", "selected.extxyz", "symmetry_functions.json",
+        "--workdir", "work", "--max-chunks", "4", "--chunks-per-iteration", "2",
+        "--iterations", "3", "--chunk-radius", "5", *TRAINING,
+    )  # fmt: skip
+    code, out, err = run(*command)
+    assert (code, err) == (0, "")
+    assert "best.json: " in out
+    best = Path("work/best.json").read_bytes()
+    assert Path("work/iteration-002/evaluation.json").exists()
+    assert Path("work/parent.db").exists()
+    assert "iteration 2: 4 chunks" in Path("work/run.log").read_text(encoding="utf-8")
+    Path("work/iteration-002/evaluation.json").unlink()  # as if stopped before its end
+    assert run(*command)[0] == 0
+    assert Path("work/best.json").read_bytes() == best
+    code, _, err = run(*command, "--seed", "1")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "other settings" in err
+
+
+def test_locality(run: Run) -> None:
+    code, out, err = run(
+        "locality", "particle.xyz", "--atoms", "0", "--radii", "4,20",
+        "-o", "scan.json", "--figure", "scan.png",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    atoms = ase.io.read("particle.xyz")
+    assert isinstance(atoms, Atoms)
+    atoms.calc = EMT()
+    whole = [f"{value:.4f}" for value in atoms.get_forces()[0]]
+    lines = [line.split() for line in out.splitlines()]
+    assert ["whole", *whole] in lines
+    # at 20 Å the chunk is the whole particle
+    assert any(line[:2] == ["20", "32"] and line[3:] == whole for line in lines)
+    assert json.loads(Path("scan.json").read_text())["radii"] == [4.0, 20.0]
+    assert Path("scan.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ["nearsight", "numpy", "level"]),
+        (("ensemble.json",), ["3 members for Cu", "6-4-1, tanh", "5 images", "cutoff 5 Å"]),
+        (("symmetry_functions.json",), ["6 symmetry functions, cutoff 5 Å (cosine)", "Cu"]),
+    ],
+)
+def test_info(run: Run, arguments: tuple[str, ...], words: list[str]) -> None:
+    code, out, err = run("info", *arguments)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) <= 24
+    for word in words:
+        assert word in out
+
+
+def test_info_of_a_locality_scan(run: Run) -> None:
+    run("locality", "particle.xyz", "--atoms", "0,1", "--radii", "4,5", "-o", "scan.json")
+    code, out, _ = run("info", "scan.json")
+    assert code == 0
+    assert "locality scan of 2 atoms" in out
+
+
+BAD_STRUCTURES = {
+    "1\n\nCu nan 0 0\n": "bad.xyz",
+    "2\n\nCu 0 0 0\nQq 0 0 2\n": "bad.xyz: ASE cannot read it (KeyError: 'Qq')",
+    "2\n\nCu 0 0 0\nAu 0 0 2\n": "bad.xyz",
+    "": "bad.xyz",
+    '2\npbc="T T T"\nCu 0 0 0\nCu 0 0 2\n': "bad.xyz",
+    "2\n\nCu 0 0 0\nCu 0 0 0\n": "",
+    "2\n\nCu 0 0 0\n": "bad.xyz: ASE cannot read it",
+}
+
+
+@pytest.mark.parametrize("content", BAD_STRUCTURES)
+@pytest.mark.parametrize("command", ["evaluate", "relax"])
+def test_bad_structures_are_refused(run: Run, command: str, content: str) -> None:
+    Path("bad.xyz").write_text(content)
+    code, out, err = run(command, "ensemble.json", "bad.xyz")
+    assert (code, out) == (2, "")
+    assert err.startswith(BAD_STRUCTURES[content])
+    assert err.count("\n") == 1
+    assert len(err) > 10
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda text: text[: len(text) // 2], "bad.json: no whole JSON file (truncated"),
+        (lambda text: "", "bad.json: no whole JSON file"),
+        (lambda text: "{}", "bad.json: "),
+        (
+            lambda text: text.replace('"version": 1', '"version": 99'),
+            "bad.json: written by a newer nearsight (file version 99",
+        ),
+        (
+            lambda text: text.replace('"members"', '"member"'),
+            "bad.json: the ensemble is incomplete",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "relax"])
+def test_bad_potentials_are_refused(
+    run: Run, command: str, change: Callable[[str], str], sentence: str
+) -> None:
+    Path("bad.json").write_text(change(Path("ensemble.json").read_text()))
+    code, out, err = run(command, "bad.json", "particle.xyz")
+    assert (code, out) == (2, "")
+    assert err.startswith(sentence)
+    assert err.count("\n") == 1
+
+
+def test_a_file_of_another_kind_is_refused(run: Run) -> None:
+    for command in (("evaluate", "symmetry_functions.json", "particle.xyz"),
+                    ("train", "selected.extxyz", "ensemble.json")):  # fmt: skip
+        code, out, err = run(*command)
+        assert (code, out) == (2, "")
+        assert "not a file of format" in err
+    Path("other.json").write_text("[1]")
+    assert run("info", "other.json")[0] == 2
+    assert run("info", "particle.xyz")[0] == 2
+
+
+def test_structures_without_labels_are_refused(run: Run) -> None:
+    code, _, err = run("train", "particle.xyz", "symmetry_functions.json")
+    assert code == 2
+    assert "carries no forces" in err
+    assert err.count("\n") == 1
+
+
+PARENTS = """\
+import numpy as np
+from ase.calculators.emt import EMT
+
+
+class Raising(EMT):
+    def calculate(self, *args, **kwargs):
+        raise RuntimeError("the SCF cycle\\n did not converge")
+
+
+class NotFinite(EMT):
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["forces"] = self.results["forces"] * np.nan
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("Raising", "the SCF cycle did not converge"), ("NotFinite", "not finite")]
+)
+@pytest.mark.parametrize("command", [("locality", "particle.xyz"), ("init", "Cu", "--a0", "3.7")])
+def test_a_parent_that_fails_is_named(
+    run: Run, command: tuple[str, ...], name: str, words: str
+) -> None:
+    Path("parents_of_test.py").write_text(PARENTS)
+    code, out, err = run(*command, "--parent", f"parents_of_test:{name}")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"parent parents_of_test:{name} failed on Cu")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+# presses Ctrl-C when it is asked for the whole particle for the first time
+INTERRUPTING_PARENT = """\
+import os
+import signal
+from pathlib import Path
+from ase.calculators.emt import EMT
+
+HERE = Path(__file__).parent
+
+
+class Parent(EMT):
+    def calculate(self, *args, **kwargs):
+        marker = HERE / "reached"
+        if len(args[0]) == 32 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGINT)
+        super().calculate(*args, **kwargs)
+"""
+
+CONFIG = """\
+[target]
+structure = "particle.xyz"
+[parent]
+calculator = "interrupting:Parent"
+[initial]
+structures = "selected.extxyz"
+[features]
+symmetry_functions = "symmetry_functions.json"
+[network]
+hidden_layers = [3]
+[training]
+initial_iterations = 4
+iterations = 3
+[ensemble]
+members = 2
+[nft]
+max_chunks = 2
+chunk_radius = 5.0
+[report]
+true_forces = true
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot press Ctrl-C for itself")
+def test_a_run_that_is_interrupted_continues(run: Run) -> None:
+    Path("interrupting.py").write_text(INTERRUPTING_PARENT)
+    Path("nft.toml").write_text(CONFIG)
+    first = subprocess.run(
+        [sys.executable, "-m", "nearsight", "run", "nft.toml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert Path("reached").exists()
+    assert (first.returncode, first.stdout) == (130, "")
+    assert first.stderr == "Interrupted; the same command continues from here.\n"
+    code, out, err = run("run", "nft.toml")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["ensemble: nft/best.json", "report: nft/report.html"]
+    assert json.loads(Path("nft/report.json").read_text())["best_iteration"] in (0, 1)
+    Path("nft/report.html").unlink()
+    assert run("report", "nft")[0] == 0
+    assert Path("nft/report.html").exists()
+
+
+def test_a_folder_of_another_run_is_refused(run: Run) -> None:
+    Path("nft.toml").write_text(CONFIG.replace("interrupting:Parent", "emt"))
+    Path("nft").mkdir()
+    Path("nft/config.toml").write_text("seed = 1\n")
+    code, out, err = run("run", "nft.toml")
+    assert (code, out) == (2, "")
+    assert "--workdir" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("folder", ["missing", "."])
+def test_a_folder_without_a_run_has_no_report(run: Run, folder: str) -> None:
+    code, out, err = run("report", folder)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
