@@ -74,13 +74,17 @@ py::tuple neighbor_list(const Array<double>& positions, const Array<double>& cel
   Array<int> species(positions.shape(0));
   std::fill_n(species.mutable_data(), species.size(), 0);
   const StructureArguments structure(positions, species, cell, pbc, 1);
-  std::vector<Index> offsets;
+  std::vector<Index> offsets{0};
   std::vector<Bond> bonds;
   {
     py::gil_scoped_release release;
-    NeighborList list(structure.view, cutoff, threads);
-    offsets.swap(list.offsets);
-    bonds.swap(list.bonds);
+    const NeighborList list(structure.view, cutoff, 0.0, threads);
+    std::vector<Bond> found;
+    for (Index i = 0; i < list.atoms(); ++i) {
+      list.bonds(structure.view, i, found);
+      bonds.insert(bonds.end(), found.begin(), found.end());
+      offsets.push_back(static_cast<Index>(bonds.size()));
+    }
   }
   const py::ssize_t n = static_cast<py::ssize_t>(bonds.size());
   Array<int> atom(n), shift({n, py::ssize_t{3}});
@@ -169,7 +173,8 @@ NetworkBatch make_batch(const BatchTuple& given) {
 
 py::dict evaluate(const Potential& potential, const Array<double>& positions,
                   const Array<int>& species, const Array<double>& cell, const Array<bool>& pbc,
-                  const std::string& forces, bool virial, int threads) {
+                  const std::string& forces, bool virial, int threads,
+                  const NeighborList* neighbors) {
   const StructureArguments structure(positions, species, cell, pbc,
                                      potential.functions().n_species());
   Forces mode = Forces::kMembers;
@@ -181,7 +186,10 @@ py::dict evaluate(const Potential& potential, const Array<double>& positions,
     throw std::invalid_argument("forces must be 'members', 'mean' or 'none'");
   const Evaluation found = [&] {
     py::gil_scoped_release release;
-    return potential.evaluate(structure.view, mode, virial, threads);
+    if (neighbors != nullptr)
+      return potential.evaluate(structure.view, *neighbors, mode, virial, threads);
+    const NeighborList list(structure.view, potential.functions().cutoff().radius, 0.0, threads);
+    return potential.evaluate(structure.view, list, mode, virial, threads);
   }();
   const py::ssize_t n = positions.shape(0);
   py::dict result;
@@ -278,6 +286,8 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m) {
            py::arg("cell"), py::arg("pbc"), py::arg("rows"), py::arg("all_centers"),
            py::arg("threads") = 0);
 
+  py::class_<NeighborList>(m, "NeighborList", py::module_local());
+
   py::class_<Potential>(m, "Potential", py::module_local())
       .def(py::init([](const SymmetryFunctions& functions, const std::vector<BatchTuple>& given) {
              std::vector<NetworkBatch> networks;
@@ -288,7 +298,18 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m) {
            py::arg("functions"), py::arg("networks"))
       .def("evaluate", &evaluate, py::arg("positions"), py::arg("species"), py::arg("cell"),
            py::arg("pbc"), py::arg("forces") = "members", py::arg("virial") = false,
-           py::arg("threads") = 0);
+           py::arg("threads") = 0, py::arg("neighbors") = nullptr)
+      .def(
+          "neighbors",
+          [](const Potential& self, const Array<double>& positions, const Array<int>& species,
+             const Array<double>& cell, const Array<bool>& pbc, double skin, int threads) {
+            const StructureArguments structure(positions, species, cell, pbc,
+                                               self.functions().n_species());
+            py::gil_scoped_release release;
+            return NeighborList(structure.view, self.functions().cutoff().radius, skin, threads);
+          },
+          py::arg("positions"), py::arg("species"), py::arg("cell"), py::arg("pbc"),
+          py::arg("skin"), py::arg("threads") = 0);
 
   py::class_<PythonTrainingSet>(m, "TrainingSet", py::module_local())
       .def(py::init<const std::vector<std::vector<Index>>&, const std::vector<std::string>&,

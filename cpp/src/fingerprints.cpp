@@ -13,14 +13,14 @@ constexpr Index kGrain = 8;
 
 Matrix features(const SymmetryFunctions& functions, const StructureView& structure, int threads) {
   const int team = thread_count(threads);
-  const NeighborList list(structure, functions.cutoff().radius, team);
+  const NeighborList list(structure, functions.cutoff().radius, 0.0, team);
   Matrix result = Matrix::Zero(structure.size(), functions.max_size());
   std::vector<SymmetryFunctions::Workspace> work(team);
   parallel_blocks(structure.size(), kGrain, team, [&](Index first, Index last, int thread) {
     SymmetryFunctions::Workspace& own = work[thread];
     for (Index i = first; i < last; ++i) {
-      functions.evaluate<false>(structure.species[i], structure.species, list.begin(i),
-                                list.end(i), own);
+      list.bonds(structure, i, own.bonds);
+      functions.evaluate<false>(structure.species[i], structure.species, own);
       result.row(i).head(own.features.size()) = own.features;
     }
   });
@@ -31,7 +31,7 @@ Fingerprints::Fingerprints(const SymmetryFunctions& functions, const StructureVi
                            const std::vector<Index>& rows, bool all_centers, int threads) {
   const Index n = structure.size(), width = functions.max_size();
   const int team = thread_count(threads);
-  const NeighborList list(structure, functions.cutoff().radius, team);
+  const NeighborList list(structure, functions.cutoff().radius, 0.0, team);
 
   std::vector<int> row_of(n, -1);
   for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -40,9 +40,11 @@ Fingerprints::Fingerprints(const SymmetryFunctions& functions, const StructureVi
     row_of[rows[r]] = static_cast<int>(r);
   }
   std::vector<char> wanted(n, all_centers);
+  std::vector<Bond> bonds;
   for (const Index i : rows) {
     wanted[i] = 1;
-    for (const Bond* bond = list.begin(i); bond != list.end(i); ++bond) wanted[bond->atom] = 1;
+    list.bonds(structure, i, bonds);
+    for (const Bond& bond : bonds) wanted[bond.atom] = 1;
   }
   for (Index i = 0; i < n; ++i)
     if (wanted[i]) centers.push_back(static_cast<int>(i));
@@ -59,8 +61,8 @@ Fingerprints::Fingerprints(const SymmetryFunctions& functions, const StructureVi
     SymmetryFunctions::Workspace& own = work[thread];
     for (Index c = first; c < last; ++c) {
       const Index i = centers[c];
-      functions.evaluate<true>(structure.species[i], structure.species, list.begin(i), list.end(i),
-                               own);
+      list.bonds(structure, i, own.bonds);
+      functions.evaluate<true>(structure.species[i], structure.species, own);
       const Index size = own.features.size();
       features.row(c).head(size) = own.features;
       std::vector<Block>& blocks = found[c];
@@ -78,7 +80,7 @@ Fingerprints::Fingerprints(const SymmetryFunctions& functions, const StructureVi
       Matrix self = Matrix::Zero(3, size);
       for (std::size_t b = 0; b < own.bonds.size(); ++b) {
         const Matrix d = own.derivatives.middleRows(3 * static_cast<Index>(b), 3);
-        add(own.bonds[b]->atom, d, 1.0);
+        add(own.bonds[b].atom, d, 1.0);
         self += d;
       }
       add(i, self, -1.0);

@@ -52,7 +52,7 @@ template <bool Derivatives, FunctionKind Kind>
 void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near, Index j,
                                     Index first, Index last, Workspace& work) const {
   constexpr bool kFull = Kind == FunctionKind::kG4;
-  const Index room = padded(last - first + kLanes);
+  const Index room = padded(last - first, kHornerBlock);
   const Index n_powers = static_cast<Index>(group.powers.size());
   double* next = work.pairs.require(room * (18 + 2 * n_powers));
   const auto column = [&] { return std::exchange(next, next + room); };
@@ -69,6 +69,7 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
   Index m = 0;
   work.members.resize(room);
   int* members = work.members.data();
+#pragma omp simd
   for (Index k = first; k < last; ++k) {
     const double cosine = ujx * ux[k] + ujy * uy[k] + ujz * uz[k];
     all_c[k - first] = cosine;
@@ -83,6 +84,7 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
   for (Index p = m; p < size; ++p) members[p] = members[0];  // A_k is set to zero there
 
   const Frame frame(ujx, ujy, ujz);
+#pragma omp simd
   for (Index p = 0; p < size; ++p) {
     const Index k = members[p];
     c[p] = all_c[k - first];
@@ -93,6 +95,7 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
     pz[p] = uz[k];
   }
   if (Derivatives)
+#pragma omp simd
     for (Index p = 0; p < size; ++p) {
       n1[p] = frame.e1[0] * px[p] + frame.e1[1] * py[p] + frame.e1[2] * pz[p];
       n2[p] = frame.e2[0] * px[p] + frame.e2[1] * py[p] + frame.e2[2] * pz[p];
@@ -103,6 +106,7 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
       if (Derivatives) horner(dfc_, t, size, dfc);
     } else {
       const double g = cutoff_.gamma;
+#pragma omp simd
       for (Index p = 0; p < size; ++p) {
         const double u = std::sqrt(std::max(0.5 * (t[p] + 1.0), 0.0));
         const double power = std::pow(u, g - 2.0);
@@ -117,13 +121,16 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
   for (Index i = 0; i < n_powers; ++i) {
     const Power& power = group.powers[i];
     double *value = powers + 2 * i * room, *slope = value + room;
+#pragma omp simd
     for (Index p = 0; p < size; ++p) q[p] = 0.5 + 0.5 * power.gamma * c[p];
     if (power.exponent >= 0) {
       whole_power(q, power.exponent, size, slope);
     } else {
+#pragma omp simd
       for (Index p = 0; p < size; ++p)
         slope[p] = q[p] > 0.0 ? std::pow(q[p], power.zeta - 1.0) : 0.0;
     }
+#pragma omp simd
     for (Index p = 0; p < size; ++p) {
       value[p] = 2.0 * q[p] * slope[p];
       slope[p] *= power.zeta * power.gamma;
@@ -135,18 +142,22 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
     if (term.eta != eta) {
       eta = term.eta;
       const double* ak = near.a(eta);
+#pragma omp simd
       for (Index p = 0; p < m; ++p) w[p] = ak[members[p]];
+#pragma omp simd
       for (Index p = m; p < size; ++p) w[p] = 0.0;
       if (kFull) {
         horner(exponential_[eta], t, size, e);
         if (Derivatives) {
           const double exponent = etas_[eta], twice = 2.0 / square * rj;
+#pragma omp simd
           for (Index p = 0; p < size; ++p) {
             const double b = w[p] * e[p] * (dfc[p] - exponent * fc[p]);
             lx[p] = b * (rj - rk[p] * c[p]);
             z[p] = b * twice * rk[p];
           }
         }
+#pragma omp simd
         for (Index p = 0; p < size; ++p) w[p] *= e[p] * fc[p];
       }
     }

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <tuple>
+#include <utility>
 
 #include "nearsight/parallel.hpp"
 
@@ -36,127 +36,222 @@ Eigen::Matrix3d complete_cell(const StructureView& structure) {
   return cell;
 }
 
-// Atoms sorted into bins whose width is at least the cutoff wherever more than one fits.
+// A pair packed so that integers sort by (atom, shift): 31 bits, then three times 11.
+constexpr int kShiftBits = 11;
+constexpr int kMostShift = (1 << (kShiftBits - 1)) - 1;
+
+std::uint64_t pack(int atom, const std::array<int, 3>& shift) {
+  std::uint64_t key = static_cast<std::uint64_t>(atom);
+  for (const int s : shift) key = key << kShiftBits | static_cast<std::uint64_t>(s + kMostShift);
+  return key;
+}
+
+int unpack_atom(std::uint64_t key) { return static_cast<int>(key >> (3 * kShiftBits)); }
+
+std::array<int, 3> unpack_shift(std::uint64_t key) {
+  std::array<int, 3> shift;
+  for (int a = 2; a >= 0; --a, key >>= kShiftBits)
+    shift[a] = static_cast<int>(key & ((1U << kShiftBits) - 1)) - kMostShift;
+  return shift;
+}
+
+// Atoms sorted into bins; the last direction runs fastest, so a column of bins is one range.
 struct Bins {
-  Bins(const StructureView& structure, double cutoff) : cell(complete_cell(structure)) {
+  Bins(const StructureView& structure, double range) : cell(complete_cell(structure)) {
     const Index n = structure.size();
     const Eigen::Matrix3d inverse = cell.inverse();
     Positions fractional = structure.positions * inverse;
-    wrapped.resize(n);
-    // Roughly one atom per bin is enough; more bins than that cost memory for vacuum.
-    const double most = std::cbrt(static_cast<double>(n)) + 1.0;
+    wrapped.assign(n, {0, 0, 0});
+    // Bins of half the range: fewer candidates lie outside the sphere. But not many more bins
+    // than atoms, which vacuum would cost.
+    const double most = 2.0 * std::cbrt(static_cast<double>(n)) + 1.0;
     for (int a = 0; a < 3; ++a) {
-      double height, origin = 0.0, length = 1.0;
+      double height, length = 1.0;
+      origin[a] = 0.0;
       if (structure.periodic[a]) {
         height = 1.0 / inverse.col(a).norm();
         for (Index i = 0; i < n; ++i) {
           const double whole = std::floor(fractional(i, a));
+          if (!(std::abs(whole) <= kMostShift / 4))
+            throw std::invalid_argument("atom " + std::to_string(i) + " lies " +
+                                        std::to_string(std::abs(whole)) +
+                                        " cells away; wrap the positions into the cell");
           wrapped[i][a] = static_cast<int>(whole);
           fractional(i, a) -= whole;
         }
       } else {
-        origin = fractional.col(a).minCoeff();
-        length = std::max(fractional.col(a).maxCoeff() - origin, 1e-9);
+        origin[a] = fractional.col(a).minCoeff();
+        length = std::max(fractional.col(a).maxCoeff() - origin[a], 1e-9);
         height = length;  // the vector has length 1 and is orthogonal to the others
-        for (Index i = 0; i < n; ++i) wrapped[i][a] = 0;
       }
-      count[a] = static_cast<int>(std::clamp(std::floor(height / cutoff), 1.0, most));
-      reach[a] = structure.periodic[a] ? static_cast<int>(std::ceil(cutoff * count[a] / height))
-                                       : (count[a] > 1 ? 1 : 0);
+      count[a] = static_cast<int>(std::clamp(std::floor(2.0 * height / range), 1.0, most));
+      const double bins_reached = std::ceil(range * count[a] / height * (1.0 + 1e-12));
+      if (bins_reached > kMostShift / 2)
+        throw std::invalid_argument("the cell is too small for the cutoff");
+      reach[a] = static_cast<int>(bins_reached);
+      if (!structure.periodic[a]) reach[a] = std::min(reach[a], count[a] - 1);
       scale[a] = count[a] / length;
-      start[a] = origin;
     }
-    bin_of.resize(n);
-    std::vector<Index> fill(static_cast<std::size_t>(count[0]) * count[1] * count[2] + 1, 0);
+    std::vector<std::array<int, 3>> bin_of(n);
+    begin.assign(static_cast<std::size_t>(count[0]) * count[1] * count[2] + 1, 0);
     for (Index i = 0; i < n; ++i) {
       for (int a = 0; a < 3; ++a)
-        bin_of[i][a] = std::min(
-            count[a] - 1, static_cast<int>((fractional(i, a) - start[a]) * scale[a]));
-      ++fill[index(bin_of[i]) + 1];
+        bin_of[i][a] =
+            std::min(count[a] - 1, static_cast<int>((fractional(i, a) - origin[a]) * scale[a]));
+      ++begin[index(bin_of[i]) + 1];
     }
-    for (std::size_t b = 1; b < fill.size(); ++b) fill[b] += fill[b - 1];
-    begin = fill;
-    atoms.resize(n);
-    for (Index i = 0; i < n; ++i) atoms[fill[index(bin_of[i])]++] = static_cast<int>(i);
+    for (std::size_t b = 1; b < begin.size(); ++b) begin[b] += begin[b - 1];
+    std::vector<Index> fill(begin.begin(), begin.end() - 1);
+    atom.resize(n);
+    bin.resize(n);
+    for (auto* column : {&x, &y, &z}) column->resize(n);
+    const Positions place = fractional * cell;
+    for (Index i = 0; i < n; ++i) {
+      const Index p = fill[index(bin_of[i])]++;
+      atom[p] = static_cast<int>(i);
+      bin[p] = bin_of[i];
+      x[p] = place(i, 0);
+      y[p] = place(i, 1);
+      z[p] = place(i, 2);
+    }
   }
 
   Index index(const std::array<int, 3>& b) const {
     return (static_cast<Index>(b[0]) * count[1] + b[1]) * count[2] + b[2];
   }
 
+  // Bin `place` of direction a as a bin inside and whole cells.
+  std::pair<int, int> fold(int place, int a) const {
+    const int image =
+        place >= 0 ? place / count[a] : -((count[a] - 1 - place) / count[a]);
+    return {place - image * count[a], image};
+  }
+
   Eigen::Matrix3d cell;
   std::array<int, 3> count, reach;
-  std::array<double, 3> scale, start;
-  std::vector<std::array<int, 3>> wrapped, bin_of;  // whole cells taken off; bin of every atom
-  std::vector<Index> begin;
-  std::vector<int> atoms;
+  std::array<double, 3> scale, origin;
+  std::vector<std::array<int, 3>> wrapped;  // by atom: whole cells taken off
+  std::vector<Index> begin;                 // by bin
+  // In the order of the bins:
+  std::vector<int> atom;
+  std::vector<std::array<int, 3>> bin;
+  std::vector<double> x, y, z;  // inside the cell
 };
 
-void find_bonds(const StructureView& structure, const Bins& bins, double cutoff, Index i,
-                std::vector<Bond>& found) {
-  const auto& x = structure.positions;
-  const double limit = cutoff * cutoff;
+// Appends the packed pairs of the atom at place p of the bins; `near` is scratch.
+void find_pairs(const StructureView& structure, const Bins& bins, double range, Index p,
+                std::vector<int>& near, std::vector<std::uint64_t>& found) {
+  // Positions inside the cell differ from the given ones by rounding: `bonds` looks again.
+  const double limit = range * range * (1.0 + 1e-10);
   const std::size_t first = found.size();
-  std::array<int, 3> d, bin, image;
-  for (d[0] = -bins.reach[0]; d[0] <= bins.reach[0]; ++d[0])
-    for (d[1] = -bins.reach[1]; d[1] <= bins.reach[1]; ++d[1])
-      for (d[2] = -bins.reach[2]; d[2] <= bins.reach[2]; ++d[2]) {
-        bool inside = true;
-        for (int a = 0; a < 3; ++a) {
-          const int place = bins.bin_of[i][a] + d[a];
-          image[a] = place >= 0 ? place / bins.count[a]
-                                : -((bins.count[a] - 1 - place) / bins.count[a]);
-          bin[a] = place - image[a] * bins.count[a];
-          if (image[a] != 0 && !structure.periodic[a]) inside = false;
+  const int i = bins.atom[p];
+  const std::array<int, 3>& own = bins.bin[p];
+  std::array<int, 3> image;
+  for (int dx = -bins.reach[0]; dx <= bins.reach[0]; ++dx) {
+    const auto [bx, ix] = bins.fold(own[0] + dx, 0);
+    if (ix != 0 && !structure.periodic[0]) continue;
+    for (int dy = -bins.reach[1]; dy <= bins.reach[1]; ++dy) {
+      const auto [by, iy] = bins.fold(own[1] + dy, 1);
+      if (iy != 0 && !structure.periodic[1]) continue;
+      for (int low = own[2] - bins.reach[2]; low <= own[2] + bins.reach[2];) {
+        // All bins of the column that lie in one image are one range.
+        const auto [bz, iz] = bins.fold(low, 2);
+        const int bins_left = std::min(bins.count[2] - bz, own[2] + bins.reach[2] - low + 1);
+        low += bins_left;
+        if (iz != 0 && !structure.periodic[2]) continue;
+        image = {ix, iy, iz};
+        const Index start = bins.begin[bins.index({bx, by, bz})];
+        const Index stop = bins.begin[bins.index({bx, by, bz}) + bins_left];
+        double x0 = bins.x[p], y0 = bins.y[p], z0 = bins.z[p];
+        for (int a = 0; a < 3; ++a)
+          if (image[a] != 0) {
+            x0 -= image[a] * bins.cell(a, 0);
+            y0 -= image[a] * bins.cell(a, 1);
+            z0 -= image[a] * bins.cell(a, 2);
+          }
+        near.resize(stop - start + 1);
+        Index m = 0;
+        for (Index k = start; k < stop; ++k) {
+          const double x = bins.x[k] - x0, y = bins.y[k] - y0, z = bins.z[k] - z0;
+          near[m] = bins.atom[k];
+          m += static_cast<Index>(x * x + y * y + z * z < limit);
         }
-        if (!inside) continue;
-        const Index b = bins.index(bin);
-        for (Index p = bins.begin[b]; p < bins.begin[b + 1]; ++p) {
-          const int j = bins.atoms[p];
+        for (Index k = 0; k < m; ++k) {
+          const int j = near[k];
           std::array<int, 3> shift;
-          for (int a = 0; a < 3; ++a) shift[a] = image[a] + bins.wrapped[i][a] - bins.wrapped[j][a];
-          Eigen::RowVector3d r = x.row(j) - x.row(i);
           for (int a = 0; a < 3; ++a)
-            if (shift[a] != 0) r += shift[a] * bins.cell.row(a);
-          const double square = r.squaredNorm();
-          if (square >= limit) continue;
-          if (j == i && shift == std::array<int, 3>{0, 0, 0}) continue;
-          const double distance = std::sqrt(square);
-          if (distance < kSamePlace)
-            throw std::invalid_argument("atoms " + std::to_string(std::min<Index>(i, j)) + " and " +
-                                        std::to_string(std::max<Index>(i, j)) +
-                                        " are at one place (less than 0.001 Å apart)");
-          found.push_back({r[0], r[1], r[2], distance, j, shift});
+            shift[a] = image[a] + bins.wrapped[i][a] - bins.wrapped[j][a];
+          if (j != i || shift != std::array<int, 3>{0, 0, 0}) found.push_back(pack(j, shift));
         }
       }
-  std::sort(found.begin() + first, found.end(), [](const Bond& a, const Bond& b) {
-    return std::tie(a.atom, a.shift) < std::tie(b.atom, b.shift);
-  });
+    }
+  }
+  std::sort(found.begin() + first, found.end());
 }
 
 }  // namespace
 
-NeighborList::NeighborList(const StructureView& structure, double cutoff, int threads) {
+NeighborList::NeighborList(const StructureView& structure, double cutoff, double skin, int threads)
+    : cutoff_(cutoff) {
+  if (!(cutoff > 0.0 && skin >= 0.0))
+    throw std::invalid_argument("the cutoff must be positive and the skin not negative");
   const Index n = structure.size();
-  const Bins bins(structure, cutoff);
-  constexpr Index kGrain = 64;
-  std::vector<std::vector<Bond>> blocks((n + kGrain - 1) / kGrain);
-  offsets.assign(n + 1, 0);
+  const Bins bins(structure, cutoff + skin);
+  constexpr Index kGrain = 256;
+  std::vector<std::vector<std::uint64_t>> blocks((n + kGrain - 1) / kGrain);
+  std::vector<Index> place_of(n), size_of(n);
   parallel_blocks(n, kGrain, thread_count(threads), [&](Index first, Index last, int) {
-    std::vector<Bond>& found = blocks[first / kGrain];
-    found.reserve(static_cast<std::size_t>(80 * (last - first)));
-    for (Index i = first; i < last; ++i) {
+    std::vector<std::uint64_t>& found = blocks[first / kGrain];
+    std::vector<int> near;
+    for (Index p = first; p < last; ++p) {
       const std::size_t before = found.size();
-      find_bonds(structure, bins, cutoff, i, found);
-      offsets[i + 1] = static_cast<Index>(found.size() - before);
+      find_pairs(structure, bins, cutoff + skin, p, near, found);
+      place_of[bins.atom[p]] = static_cast<Index>(before);
+      size_of[bins.atom[p]] = static_cast<Index>(found.size() - before);
     }
   });
-  for (Index i = 0; i < n; ++i) offsets[i + 1] += offsets[i];
-  bonds.reserve(offsets[n]);
-  for (std::vector<Bond>& block : blocks) {
-    bonds.insert(bonds.end(), block.begin(), block.end());
-    std::vector<Bond>().swap(block);
+  offsets_.assign(n + 1, 0);
+  for (Index i = 0; i < n; ++i) offsets_[i + 1] = offsets_[i] + size_of[i];
+  pairs_.resize(offsets_[n]);
+  for (Index p = 0; p < n; ++p) {
+    const int i = bins.atom[p];
+    std::vector<std::uint64_t>& block = blocks[p / kGrain];
+    std::copy_n(block.begin() + place_of[i], size_of[i], pairs_.begin() + offsets_[i]);
+    if (p + 1 == n || (p + 1) % kGrain == 0) std::vector<std::uint64_t>().swap(block);
   }
+}
+
+void NeighborList::bonds(const StructureView& structure, Index i, std::vector<Bond>& found) const {
+  const double limit = cutoff_ * cutoff_;
+  const double* own = structure.positions.data() + 3 * i;
+  const std::uint64_t none = pack(0, {0, 0, 0});  // the shift bits of no shift
+  found.resize(offsets_[i + 1] - offsets_[i]);
+  Bond* bond = found.data();
+  for (Index p = offsets_[i]; p < offsets_[i + 1]; ++p) {
+    const std::uint64_t key = pairs_[p];
+    const int j = unpack_atom(key);
+    const double* other = structure.positions.data() + 3 * static_cast<Index>(j);
+    double x = other[0] - own[0], y = other[1] - own[1], z = other[2] - own[2];
+    std::array<int, 3> shift{0, 0, 0};
+    if ((key ^ none) << 31 != 0) {
+      shift = unpack_shift(key);
+      for (int a = 0; a < 3; ++a) {
+        if (shift[a] == 0) continue;
+        x += shift[a] * structure.cell(a, 0);
+        y += shift[a] * structure.cell(a, 1);
+        z += shift[a] * structure.cell(a, 2);
+      }
+    }
+    const double square = x * x + y * y + z * z;
+    if (square >= limit) continue;
+    const double distance = std::sqrt(square);
+    if (distance < kSamePlace)
+      throw std::invalid_argument("atoms " + std::to_string(std::min<Index>(i, j)) + " and " +
+                                  std::to_string(std::max<Index>(i, j)) +
+                                  " are at one place (less than 0.001 Å apart)");
+    *bond++ = {x, y, z, distance, j, shift};
+  }
+  found.resize(bond - found.data());
 }
 
 }  // namespace nearsight

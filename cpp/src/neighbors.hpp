@@ -1,22 +1,26 @@
-// The neighbours of one atom as columns, tabulated once per atom for the angular functions.
+// The neighbours of one atom as columns, tabulated once per atom.
 #pragma once
 
 #include "nearsight/symmetry_functions.hpp"
 
 namespace nearsight {
 
-// Column pointers into one block; padding is zero.
+// Columns of one block.
 struct SymmetryFunctions::Neighbors {
   Index n, stride;
   double* table;
 
-  double* r() const { return table; }                // Å
-  double* x() const { return table + stride; }       // (r/Rc)^2
-  double* ux() const { return table + 2 * stride; }  // unit vector
-  double* uy() const { return table + 3 * stride; }
-  double* uz() const { return table + 4 * stride; }
-  double* a(Index eta) const { return table + (5 + 2 * eta) * stride; }  // exp(-eta x) fc
-  double* b(Index eta) const { return table + (6 + 2 * eta) * stride; }  // its derivative in x
+  static constexpr Index columns(Index etas) { return 7 + 2 * etas; }
+  double* column(Index c) const { return table + c * stride; }
+  double* r() const { return column(0); }   // Å
+  double* x() const { return column(1); }   // (r/Rc)^2
+  double* ux() const { return column(2); }  // unit vector
+  double* uy() const { return column(3); }
+  double* uz() const { return column(4); }
+  double* fc() const { return column(5); }   // cutoff function
+  double* dfc() const { return column(6); }  // its derivative in r, 1/Å
+  double* a(Index eta) const { return column(7 + 2 * eta); }  // exp(-eta x) fc
+  double* b(Index eta) const { return column(8 + 2 * eta); }  // its derivative in x
 };
 
 }  // namespace nearsight

@@ -45,17 +45,20 @@ std::vector<double> fit_unit(const Function& f) {
   return {sum.begin(), sum.end()};
 }
 
-// out[i] = polynomial(t[i]) for n values, n a multiple of kPairLanes.
+// Values that `horner` works on at a time: enough chains to hide the latency of an FMA.
+inline constexpr Index kHornerBlock = 4 * kPairLanes;
+
+// out[i] = polynomial(t[i]) for n values; both arrays have room for n padded to kHornerBlock.
 inline void horner(const std::vector<double>& coefficients, const double* t, Index n,
                    double* out) {
   const double* c = coefficients.data();
   const Index degree = static_cast<Index>(coefficients.size()) - 1;
-  for (Index i = 0; i < n; i += kPairLanes) {
-    double sum[kPairLanes];
-    for (Index l = 0; l < kPairLanes; ++l) sum[l] = c[degree];
+  for (Index i = 0; i < n; i += kHornerBlock) {
+    double sum[kHornerBlock];
+    for (Index l = 0; l < kHornerBlock; ++l) sum[l] = c[degree];
     for (Index p = degree - 1; p >= 0; --p)
-      for (Index l = 0; l < kPairLanes; ++l) sum[l] = sum[l] * t[i + l] + c[p];
-    for (Index l = 0; l < kPairLanes; ++l) out[i + l] = sum[l];
+      for (Index l = 0; l < kHornerBlock; ++l) sum[l] = sum[l] * t[i + l] + c[p];
+    for (Index l = 0; l < kHornerBlock; ++l) out[i + l] = sum[l];
   }
 }
 

@@ -38,8 +38,8 @@ Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> netw
   }
 }
 
-Evaluation Potential::evaluate(const StructureView& structure, Forces mode, bool virial,
-                               int threads) const {
+Evaluation Potential::evaluate(const StructureView& structure, const NeighborList& list,
+                               Forces mode, bool virial, int threads) const {
   const Index n = structure.size(), m_count = members();
   const Index net_lanes = networks_.front().lanes();
   const bool mean_only = mode == Forces::kMean;
@@ -47,12 +47,8 @@ Evaluation Potential::evaluate(const StructureView& structure, Forces mode, bool
   // Columns of the contraction: every member, or their mean alone.
   const Index lanes = mean_only || mode == Forces::kNone ? 1 : net_lanes;
   const int team = thread_count(threads);
-  const NeighborList list(structure, functions_.cutoff().radius, team);
-  for (Index i = 0; i < n; ++i)
-    if (list.size(i) == 0)
-      throw std::invalid_argument("atom " + std::to_string(i) +
-                                  " has no neighbour within the cutoff of " +
-                                  std::to_string(functions_.cutoff().radius).substr(0, 5) + " Å");
+  if (list.atoms() != n || list.cutoff() != functions_.cutoff().radius)
+    throw std::invalid_argument("the neighbour list belongs to another structure or cutoff");
 
   Evaluation result;
   result.energies.setZero(m_count, n);
@@ -63,11 +59,15 @@ Evaluation Potential::evaluate(const StructureView& structure, Forces mode, bool
     own.energy.resize(net_lanes);
     for (Index i = first; i < last; ++i) {
       const int s = structure.species[i];
+      list.bonds(structure, i, own.functions.bonds);
+      if (own.functions.bonds.empty())
+        throw std::invalid_argument("atom " + std::to_string(i) +
+                                    " has no neighbour within the cutoff of " +
+                                    std::to_string(list.cutoff()).substr(0, 5) + " Å");
       if (gradients)
-        functions_.evaluate<true>(s, structure.species, list.begin(i), list.end(i), own.functions);
+        functions_.evaluate<true>(s, structure.species, own.functions);
       else
-        functions_.evaluate<false>(s, structure.species, list.begin(i), list.end(i),
-                                   own.functions);
+        functions_.evaluate<false>(s, structure.species, own.functions);
       const Index width = functions_.size(s);
       own.gradient.resize(width, net_lanes);
       networks_[s].evaluate(own.functions.features.data(), own.energy.data(), own.gradient.data(),
@@ -81,14 +81,14 @@ Evaluation Potential::evaluate(const StructureView& structure, Forces mode, bool
         own.bond_gradient.noalias() = own.functions.derivatives * own.gradient;
       const double* g = own.bond_gradient.data();
       double* self = own.forces.data() + 3 * lanes * i;
-      for (const Bond* bond : own.functions.bonds) {
-        double* other = own.forces.data() + 3 * lanes * bond->atom;
+      for (const Bond& bond : own.functions.bonds) {
+        double* other = own.forces.data() + 3 * lanes * bond.atom;
         for (Index k = 0; k < 3 * lanes; ++k) {
           other[k] -= g[k];
           self[k] += g[k];
         }
         if (virial) {
-          const double r[3] = {bond->x, bond->y, bond->z};
+          const double r[3] = {bond.x, bond.y, bond.z};
           for (int a = 0; a < 3; ++a)
             for (int b = 0; b < 3; ++b)
               for (Index m = 0; m < (lanes == 1 ? 1 : m_count); ++m)

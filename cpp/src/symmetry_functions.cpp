@@ -109,12 +109,10 @@ SymmetryFunctions::Neighbors SymmetryFunctions::tabulate(Workspace& work) const 
   const Index n = static_cast<Index>(work.bonds.size());
   const Index stride = padded(n);
   const Index n_etas = static_cast<Index>(etas_.size());
-  double* table = work.neighbors.require(stride * (5 + 2 * n_etas));
-  std::fill(table, table + stride * (5 + 2 * n_etas), 0.0);
-  Neighbors near{n, stride, table};
+  const Neighbors near{n, stride, work.neighbors.require(stride * Neighbors::columns(n_etas))};
   const double square = cutoff_.radius * cutoff_.radius;
   for (Index k = 0; k < n; ++k) {
-    const Bond& bond = *work.bonds[k];
+    const Bond& bond = work.bonds[k];
     const double r = bond.distance;
     const double x = r * r / square;
     near.r()[k] = r;
@@ -123,6 +121,8 @@ SymmetryFunctions::Neighbors SymmetryFunctions::tabulate(Workspace& work) const 
     near.uy()[k] = bond.y / r;
     near.uz()[k] = bond.z / r;
     const Cutoff::Value fc = cutoff_(r);
+    near.fc()[k] = fc.f;
+    near.dfc()[k] = fc.df_dr;
     const double dfc_dx = fc.df_dr * square / (2.0 * r);
     for (Index e = 0; e < n_etas; ++e) {
       const double exponential = std::exp(-etas_[e] * x);
@@ -130,33 +130,37 @@ SymmetryFunctions::Neighbors SymmetryFunctions::tabulate(Workspace& work) const 
       near.b(e)[k] = exponential * (dfc_dx - etas_[e] * fc.f);
     }
   }
+  // The padding is far away, so that no list of pairs takes it up.
+  for (Index k = n; k < stride; ++k)
+    for (Index column = 0; column < Neighbors::columns(n_etas); ++column)
+      near.table[column * stride + k] = column == 1 ? 10.0 : 0.0;
   return near;
 }
 
 template <bool Derivatives>
-void SymmetryFunctions::evaluate(int center, const int* species, const Bond* begin,
-                                 const Bond* end, Workspace& work) const {
+void SymmetryFunctions::evaluate(int center, const int* species, Workspace& work) const {
   const Center& plan = centers_[center];
   const int ns = n_species();
-  const Index n = end - begin;
-  work.species_begin.assign(ns + 1, 0);
-  for (const Bond* bond = begin; bond != end; ++bond) ++work.species_begin[species[bond->atom] + 1];
-  for (int s = 0; s < ns; ++s) work.species_begin[s + 1] += work.species_begin[s];
-  work.bonds.resize(n);
-  {
-    std::vector<Index>& fill = work.fill;
-    fill.assign(work.species_begin.begin(), work.species_begin.end());
-    for (const Bond* bond = begin; bond != end; ++bond)
-      work.bonds[fill[species[bond->atom]]++] = bond;
+  const Index n = static_cast<Index>(work.bonds.size());
+  std::vector<Index>& group = work.species_begin;
+  group.assign(ns + 1, 0);
+  if (ns == 1) {
+    group[1] = n;
+  } else {
+    for (const Bond& bond : work.bonds) ++group[species[bond.atom] + 1];
+    for (int s = 0; s < ns; ++s) group[s + 1] += group[s];
+    work.fill.assign(group.begin(), group.end());
+    work.unsorted.swap(work.bonds);
+    work.bonds.resize(n);
+    for (const Bond& bond : work.unsorted) work.bonds[work.fill[species[bond.atom]]++] = bond;
   }
   work.features.setZero(plan.size);
   if constexpr (Derivatives) work.derivatives.setZero(3 * n, plan.size);
 
-  const std::vector<Index>& group = work.species_begin;
-  for (int s = 0; s < ns; ++s)
-    add_radial(plan.radial[s], group[s], group[s + 1], Derivatives, work);
-  if (!plan.angular) return;
   const Neighbors near = tabulate(work);
+  for (int s = 0; s < ns; ++s)
+    add_radial(plan.radial[s], near, group[s], group[s + 1], Derivatives, work);
+  if (!plan.angular) return;
   for (int s = 0; s < ns; ++s)
     for (int t = 0; t < ns; ++t) {
       const std::size_t pair = static_cast<std::size_t>(s) * ns + t;
@@ -171,9 +175,7 @@ void SymmetryFunctions::evaluate(int center, const int* species, const Bond* beg
     }
 }
 
-template void SymmetryFunctions::evaluate<false>(int, const int*, const Bond*, const Bond*,
-                                                 Workspace&) const;
-template void SymmetryFunctions::evaluate<true>(int, const int*, const Bond*, const Bond*,
-                                                Workspace&) const;
+template void SymmetryFunctions::evaluate<false>(int, const int*, Workspace&) const;
+template void SymmetryFunctions::evaluate<true>(int, const int*, Workspace&) const;
 
 }  // namespace nearsight

@@ -5,41 +5,59 @@ After C. Zeng, X. Chen, A. A. Peterson, J. Chem. Phys. 156, 064104 (2022). Units
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
-from nearsight._core import build_info
-from nearsight.calculator import NearsightCalculator
-from nearsight.chunks import extract_chunk
-from nearsight.ensemble import Ensemble, Evaluation
-from nearsight.errors import InputError, ParentError
-from nearsight.initialization import Initialization
-from nearsight.locality import ForceLocality, force_locality
-from nearsight.nft import NFT
-from nearsight.parents import Parent
-from nearsight.selection import cur, farthest_point_sampling, force_correlation
-from nearsight.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
+if TYPE_CHECKING:
+    from nearsight._core import build_info as build_info
+    from nearsight.calculator import NearsightCalculator as NearsightCalculator
+    from nearsight.chunks import extract_chunk as extract_chunk
+    from nearsight.ensemble import Ensemble as Ensemble
+    from nearsight.ensemble import Evaluation as Evaluation
+    from nearsight.errors import InputError as InputError
+    from nearsight.errors import ParentError as ParentError
+    from nearsight.initialization import Initialization as Initialization
+    from nearsight.locality import ForceLocality as ForceLocality
+    from nearsight.locality import force_locality as force_locality
+    from nearsight.nft import NFT as NFT
+    from nearsight.parents import Parent as Parent
+    from nearsight.selection import cur as cur
+    from nearsight.selection import farthest_point_sampling as farthest_point_sampling
+    from nearsight.selection import force_correlation as force_correlation
+    from nearsight.symmetry_functions import G2 as G2
+    from nearsight.symmetry_functions import G4 as G4
+    from nearsight.symmetry_functions import G5 as G5
+    from nearsight.symmetry_functions import Cutoff as Cutoff
+    from nearsight.symmetry_functions import SymmetryFunctions as SymmetryFunctions
 
-__version__ = _version("nearsight")
+    __version__: str
 
-__all__ = [
-    "G2",
-    "G4",
-    "G5",
-    "NFT",
-    "Cutoff",
-    "Ensemble",
-    "Evaluation",
-    "ForceLocality",
-    "Initialization",
-    "InputError",
-    "NearsightCalculator",
-    "Parent",
-    "ParentError",
-    "SymmetryFunctions",
-    "build_info",
-    "cur",
-    "extract_chunk",
-    "farthest_point_sampling",
-    "force_correlation",
-    "force_locality",
-]
+_ROOMS = {
+    "_core": ["build_info"],
+    "calculator": ["NearsightCalculator"],
+    "chunks": ["extract_chunk"],
+    "ensemble": ["Ensemble", "Evaluation"],
+    "errors": ["InputError", "ParentError"],
+    "initialization": ["Initialization"],
+    "locality": ["ForceLocality", "force_locality"],
+    "nft": ["NFT"],
+    "parents": ["Parent"],
+    "selection": ["cur", "farthest_point_sampling", "force_correlation"],
+    "symmetry_functions": ["G2", "G4", "G5", "Cutoff", "SymmetryFunctions"],
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for: ``nearsight --help`` needs neither NumPy nor the core."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nearsight")
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'nearsight' has no attribute {name!r}")
+    return getattr(_import_module(f"nearsight.{_ROOM_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ROOM_OF, "__version__"])

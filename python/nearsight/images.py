@@ -13,12 +13,14 @@ import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.storage import write_bytes
 
 __all__ = [
     "Image",
     "StructureArrays",
+    "check_neighbours",
     "check_structure",
     "read_images",
     "read_structure",
@@ -141,6 +143,54 @@ def check_structure(
         Empty structure, non-finite positions, unknown element, periodic direction without a
         cell vector, or two atoms at one place.
     """
+    _check_arrays(atoms, elements, name)
+    _count_neighbours(atoms, _NEAR, name)  # the core objects to two atoms at one place
+
+
+_NEAR = 0.01  # Å; farther apart than what the core takes for one place
+
+
+def check_neighbours(
+    atoms: Atoms,
+    radius: float,
+    name: str = "structure",
+    indices: Sequence[int] | None = None,
+) -> None:
+    """Refuse a structure with an atom that stands alone.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        A structure that `check_structure` accepts.
+    radius : float, Å
+    name : str
+        What the message calls the structure.
+    indices : sequence of int, optional
+        The atoms to look at; all when left out.
+
+    Raises
+    ------
+    InputError
+        If an atom has no neighbour, periodic images counted, within ``radius``.
+    """
+    counts = _count_neighbours(atoms, radius, name)
+    for index in range(len(atoms)) if indices is None else indices:
+        if counts[index] == 0:
+            symbol = atoms.symbols[index]
+            raise InputError(f"{name}: atom {index} ({symbol}) has no neighbour within {radius:g} Å")
+
+
+def _count_neighbours(atoms: Atoms, radius: float, name: str) -> npt.NDArray[np.int64]:
+    """(N,) number of neighbours within ``radius``."""
+    try:
+        offsets = _core.neighbor_list(atoms.positions, np.asarray(atoms.cell), atoms.pbc, radius)[0]
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
+    return np.diff(offsets)
+
+
+def _check_arrays(atoms: Atoms, elements: Sequence[str] | None, name: str) -> None:
+    """`check_structure` without the search for atoms at one place."""
     if len(atoms) == 0:
         raise InputError(f"{name} has no atoms")
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
@@ -174,9 +224,9 @@ def structure_arrays(
     Raises
     ------
     InputError
-        See `check_structure`.
+        See `check_structure`; that no two atoms are at one place the core finds out itself.
     """
-    check_structure(atoms, elements, name)
+    _check_arrays(atoms, elements, name)
     index = {symbol: i for i, symbol in enumerate(elements)}
     return StructureArrays(
         positions=np.ascontiguousarray(atoms.positions, dtype=np.float64),
@@ -203,7 +253,8 @@ def read_structures(path: str | Path) -> list[Atoms]:
     try:
         found = ase.io.read(text, index=None if "@" in text else ":")
     except Exception as error:  # ASE's readers raise whatever their format makes them raise
-        raise InputError(f"{name}: ASE cannot read it ({type(error).__name__}: {error})") from error
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{name}: ASE cannot read it ({text})") from error
     structures = found if isinstance(found, list) else [found]
     if not structures:
         raise InputError(f"{name}: holds no structure")

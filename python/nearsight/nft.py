@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, Tra
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
 from nearsight.fingerprints import Fingerprints
-from nearsight.images import Image, write_images
+from nearsight.images import Image, check_neighbours, check_structure, write_images
+from nearsight.iteration import Iteration
 from nearsight.loss import TrainingData
+from nearsight.parent_database import fingerprint
 from nearsight.parents import Parent
 from nearsight.potential import weights_from_networks
 from nearsight.progress import Progress
-from nearsight.storage import check_header, read_json, write_json
 from nearsight.symmetry_functions import SymmetryFunctions
 from nearsight.training import initial_weights, make_ensemble, prepare, train_members
 
@@ -31,65 +34,6 @@ __all__ = ["NFT", "Iteration", "State"]
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
-
-FORMAT = "nearsight-evaluation"
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """What one iteration found on the target; the content of ``evaluation.json``.
-
-    Attributes
-    ----------
-    iteration : int
-    chunk_indices : list of int
-        Atoms of the target that this ensemble was trained on.
-    new_indices : list of int
-        Atoms whose chunks the next iteration adds.
-    again_indices : list of int
-        Atoms already in the training whose chunks the next iteration draws once more.
-    stop_reason : str
-        Why there is no next iteration; empty if there is one.
-    uncertainty_raw, uncertainty : list of float, eV/Å
-        Per atom, δ = 2.58 σ and calibrated.
-    forces : list of (3,) list, eV/Å
-    calibration : float
-    energy_rmse : float, eV/atom; force_rmse, max_force_residual : float, eV/Å
-        On all training images, mean over the members (the last: their largest).
-    seconds : float
-    """
-
-    iteration: int
-    chunk_indices: list[int]
-    new_indices: list[int]
-    again_indices: list[int]
-    stop_reason: str
-    uncertainty_raw: list[float]
-    uncertainty: list[float]
-    forces: list[list[float]]
-    calibration: float
-    energy_rmse: float
-    force_rmse: float
-    max_force_residual: float
-    seconds: float
-
-    @property
-    def structure_uncertainty(self) -> float:
-        """δ of the target: the largest raw uncertainty of an atom, eV/Å."""
-        return max(self.uncertainty_raw)
-
-    def summary(self, best: bool) -> dict[str, Any]:
-        """What a progress display shows."""
-        return {
-            "iteration": self.iteration,
-            "chunks": len(self.chunk_indices),
-            "structure_uncertainty": self.structure_uncertainty,
-            "structure_uncertainty_calibrated": max(self.uncertainty),
-            "seconds": self.seconds,
-            "best": best,
-        }
-
 
 @dataclass(frozen=True)
 class State:
@@ -177,16 +121,20 @@ class NFT:
         Raises
         ------
         InputError
-            For images or a target that cannot be worked with, or a folder of other settings.
+            For images or a target that cannot be worked with, or a folder of other settings or
+            inputs.
         ParentError
             If the parent fails on a chunk; what was calculated before is kept.
         """
         progress = progress or Progress()
         folder = Path(folder)
-        session = _Session(self, functions, target, parent, folder, progress)
-        state = session.restore(images)
+        check_structure(target, functions.elements, "target")
+        nearest = min(functions.cutoff.radius, self.settings.chunk_radius)
+        check_neighbours(target, nearest, "target")
+        session = _Session(self, images, functions, target, parent, folder, progress)
+        state = session.restore()
         while state is None or not state.stop_reason:
-            state = session.first(images) if state is None else session.step(state)
+            state = session.first() if state is None else session.step(state)
             progress.iteration(state.history[-1].summary(state.best is state.history[-1]))
         best = state.best
         Ensemble.load(_folder(folder, best.iteration) / "ensemble.json").save(folder / "best.json")
@@ -255,18 +203,19 @@ class _Session:
     """One training in its folder."""
 
     nft: NFT
+    images: Sequence[Image]
     functions: SymmetryFunctions
     target: Atoms
     parent: Parent
     folder: Path
     progress: Progress
 
-    def first(self, images: Sequence[Image]) -> State:
+    def first(self) -> State:
         """Train on the first images alone."""
         began = time.perf_counter()
         nft = self.nft
-        data = self._prepare(images)
-        counts = draw_initial(nft.ensemble.members, len(images), nft.seed)
+        data = self._prepare()
+        counts = draw_initial(nft.ensemble.members, len(self.images), nft.seed)
         starts = [initial_weights(data, nft.seed, m) for m in range(nft.ensemble.members)]
         return self._finish(
             data, counts, starts, (), [], began, iterations=nft.training.initial_iterations
@@ -290,29 +239,31 @@ class _Session:
         counts[:, again] += draw_again(nft.ensemble.members, len(again), nft.seed, number)
         return self._finish(data, counts, state.weights, state.history, indices, began)
 
-    def restore(self, images: Sequence[Image]) -> State | None:
+    def restore(self) -> State | None:
         """The state after the last whole iteration in the folder, or None.
 
         Raises
         ------
         InputError
-            If the folder belongs to other settings, or its files are damaged.
+            If the folder belongs to other settings or inputs, or its files are damaged.
         """
         history: list[Iteration] = []
         ensemble = None
         while (path := _folder(self.folder, len(history)) / "evaluation.json").exists():
-            content = check_header(read_json(path), path, FORMAT, VERSION)
+            iteration = Iteration.load(path)
             ensemble = Ensemble.load(path.with_name("ensemble.json"))
-            expected = self._provenance(len(history), content["chunk_indices"])
-            if ensemble.provenance != expected:
+            if (
+                ensemble.provenance != self._provenance(len(history), iteration.chunk_indices)
+                or ensemble.functions.to_dict() != self.functions.to_dict()
+            ):
                 raise InputError(
-                    f"{path.parent}: belongs to other settings; use another folder for these"
+                    f"{path.parent}: belongs to other settings or inputs (target, images, symmetry "
+                    "functions, parent); use another folder for these"
                 )
-            fields = {k: v for k, v in content.items() if k not in ("format", "version")}
-            history.append(Iteration(**fields))
+            history.append(iteration)
         if ensemble is None or ensemble.multiplicities is None:
             return None
-        data = self._extend(self._prepare(images), self._label(history[-1].chunk_indices))
+        data = self._extend(self._prepare(), self._label(history[-1].chunk_indices))
         weights = [weights_from_networks(member) for member in ensemble.members]
         for count in range(len(history)):
             state = State(
@@ -321,8 +272,17 @@ class _Session:
             self.progress.iteration(history[count].summary(state.best is history[count]))
         return state
 
-    def _prepare(self, images: Sequence[Image]) -> TrainingData:
-        return prepare(images, self.functions, self.nft.network, [self.target])
+    def _prepare(self) -> TrainingData:
+        return prepare(self.images, self.functions, self.nft.network, [self.target])
+
+    @cached_property
+    def _inputs(self) -> str:
+        """SHA-256 over the target and the first images with their labels, to the last bit."""
+        digest = hashlib.sha256(fingerprint(self.target, "target").encode())
+        for image in self.images:
+            digest.update(fingerprint(image.atoms, str(image.energy)).encode())
+            digest.update(image.forces.tobytes())
+        return digest.hexdigest()
 
     def _label(self, indices: Sequence[int]) -> list[Image]:
         """The chunks around atoms of the target, labelled by the parent.
@@ -357,6 +317,7 @@ class _Session:
             "seed": nft.seed,
             "iteration": iteration,
             "parent": self.parent.settings,
+            "inputs": self._inputs,
             "target": {
                 "formula": str(self.target.symbols),
                 "chunk_indices": [int(i) for i in chunk_indices],
@@ -413,10 +374,7 @@ class _Session:
         folder.mkdir(parents=True, exist_ok=True)
         ensemble.save(folder / "ensemble.json")
         # The evaluation comes last: it says that the iteration is whole.
-        write_json(
-            folder / "evaluation.json",
-            {"format": FORMAT, "version": VERSION, **vars(iteration)},
-        )
+        iteration.save(folder / "evaluation.json")
         return State(data, counts, weights, ensemble, (*history, iteration))
 
 

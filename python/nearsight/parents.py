@@ -239,7 +239,7 @@ def _settings_and_factory(
             f"parent calculator must be a name, a callable or an ASE calculator, got {calculator!r}"
         )
     try:
-        _canonical_json(arguments)
+        written = json.loads(_canonical_json(arguments))
     except (TypeError, ValueError) as error:
         raise InputError(f"arguments of parent calculator {name}: {error}") from error
 
@@ -253,7 +253,7 @@ def _settings_and_factory(
                 f"{type(error).__name__}: {error}"
             ) from error
 
-    return {"calculator": name, "arguments": arguments}, fresh
+    return {"calculator": name, "arguments": written}, fresh
 
 
 def _import_factory(name: str) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.ensemble import Ensemble, mean_and_raw_uncertainty
 from nearsight.errors import InputError
 from nearsight.fingerprints import Fingerprints
-from nearsight.images import Image
+from nearsight.images import Image, check_neighbours
 from nearsight.loss import TrainingData
 from nearsight.potential import networks_from_weights
 from nearsight.progress import Progress
@@ -245,7 +245,8 @@ def train_ensemble(
     Raises
     ------
     InputError
-        If there is no image, or an element of ``functions`` occurs in none.
+        If there is no image, an element of ``functions`` occurs in none, or an atom whose force is
+        labelled has no neighbour within the cutoff.
     """
     progress = progress or Progress()
     data = prepare(images, functions, network, scale_over, progress)
@@ -266,6 +267,9 @@ def prepare(
     if not images:
         raise InputError("there is no image to train on")
     progress = progress or Progress()
+    for number, image in enumerate(images):
+        labelled = range(len(image.forces))  # of a chunk, the centre
+        check_neighbours(image.atoms, functions.cutoff.radius, f"image {number}", labelled)
     features = [functions.compute(image.atoms) for image in images]
     features += [functions.compute(atoms) for atoms in scale_over]
     prints = []

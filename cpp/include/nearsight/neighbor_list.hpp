@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <vector>
 
 #include "nearsight/structure.hpp"
@@ -16,19 +17,29 @@ struct Bond {
   std::array<int, 3> shift;  // whole cells; zero in directions that are not periodic
 };
 
-// All bonds with distance < cutoff, in compressed rows: those of atom i are
-// bonds[offsets[i]] ... bonds[offsets[i + 1] - 1], sorted by (atom, shift). Every ordered pair is
-// there; so are all images of a neighbour and the images of the atom itself.
-// Throws std::invalid_argument if two atoms are at one place.
-struct NeighborList {
-  NeighborList(const StructureView& structure, double cutoff, int threads = 0);
+// Who may be whose neighbour: all pairs nearer than the cutoff and the skin when the list was
+// made, eight bytes each. Bonds are worked out from present positions, so a list serves until an
+// atom has moved by half the skin or the cell has changed.
+//
+// Every ordered pair is there; so are all images of a neighbour and the images of the atom itself.
+class NeighborList {
+ public:
+  NeighborList(const StructureView& structure, double cutoff, double skin = 0.0, int threads = 0);
 
-  Index size(Index i) const { return offsets[i + 1] - offsets[i]; }
-  const Bond* begin(Index i) const { return bonds.data() + offsets[i]; }
-  const Bond* end(Index i) const { return bonds.data() + offsets[i + 1]; }
+  Index atoms() const { return static_cast<Index>(offsets_.size()) - 1; }
+  double cutoff() const { return cutoff_; }
 
-  std::vector<Index> offsets;
-  std::vector<Bond> bonds;
+  // The bonds of atom i in a structure, distance < cutoff, sorted by (atom, shift).
+  // Throws std::invalid_argument if two atoms are at one place.
+  void bonds(const StructureView& structure, Index i, std::vector<Bond>& found) const;
+
+  // As many as `bonds` can find at most.
+  Index candidates() const { return offsets_.back(); }
+
+ private:
+  double cutoff_;
+  std::vector<Index> offsets_;
+  std::vector<std::uint64_t> pairs_;  // atom and shift packed, in ascending order for every atom
 };
 
 }  // namespace nearsight

@@ -27,9 +27,10 @@ class Potential {
   const SymmetryFunctions& functions() const { return functions_; }
   Index members() const { return networks_.front().members(); }
 
-  // Throws std::invalid_argument if an atom has no neighbour within the cutoff.
-  Evaluation evaluate(const StructureView& structure, Forces forces, bool virial,
-                      int threads = 0) const;
+  // `list` must have been made with this cutoff for this structure, with its atoms moved by less
+  // than half the skin. Throws std::invalid_argument if an atom has no neighbour within the cutoff.
+  Evaluation evaluate(const StructureView& structure, const NeighborList& list, Forces forces,
+                      bool virial, int threads = 0) const;
 
  private:
   SymmetryFunctions functions_;

@@ -40,22 +40,22 @@ class SymmetryFunctions {
   Index size(int species) const { return centers_[species].size; }
   Index max_size() const { return max_size_; }
 
-  // What one thread needs; holds the result of its last call of `evaluate`.
+  // What one thread needs; takes the bonds of an atom and holds the result of `evaluate`.
   struct Workspace {
-    std::vector<const Bond*> bonds;  // (n) the neighbours, grouped by species
+    std::vector<Bond> bonds;         // (n) the neighbours, grouped by species by `evaluate`
     Vector features;                 // (size)
     Matrix derivatives;              // (3 n, size): row 3 b + a is dG/dr_b,a; with Derivatives only
 
     std::vector<Index> species_begin, fill;  // where the neighbours of every species begin
+    std::vector<Bond> unsorted;
     std::vector<int> members;          // positions of the k of one pair list
     Scratch neighbors, pairs, radial;
   };
 
-  // Features of an atom of species `center` whose bonds are [begin, end), and with Derivatives
-  // their derivatives with respect to the bond vectors.
+  // Features of an atom of species `center` with the bonds in `work`, and with Derivatives their
+  // derivatives with respect to the bond vectors.
   template <bool Derivatives>
-  void evaluate(int center, const int* species, const Bond* begin, const Bond* end,
-                Workspace& work) const;
+  void evaluate(int center, const int* species, Workspace& work) const;
 
  private:
   struct Radial {  // all G2 of one central and one neighbour species
@@ -84,8 +84,8 @@ class SymmetryFunctions {
   };
   struct Neighbors;  // the neighbours of one atom as columns
 
-  void add_radial(const Radial& radial, Index first, Index last, bool derivatives,
-                  Workspace& work) const;
+  void add_radial(const Radial& radial, const Neighbors& near, Index first, Index last,
+                  bool derivatives, Workspace& work) const;
   template <bool Derivatives, FunctionKind Kind>
   void add_angular(const Angular& group, const Neighbors& near, Index j, Index first, Index last,
                    Workspace& work) const;

@@ -1,0 +1,204 @@
+"""Write the pages that follow from the code, and the figures that follow from a run.
+
+    python docs/generate.py               configuration.md and command-line.md
+    python docs/generate.py RUN_FOLDER    the figures as well, from a finished run
+
+A test fails when the pages are not up to date.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+from PIL import Image
+from pydantic import BaseModel
+
+from nearsight.cli import app
+from nearsight.config import Config
+from nearsight.config_errors import section_model
+from nearsight.storage import write_bytes, write_text
+
+DOCS = Path(__file__).parent
+MADE_BY = "<!-- Made by docs/generate.py from {}; do not edit. -->"
+FIGURES = {  # the report's figures that stand side by side in one picture
+    "first-run.png": ("parity", "uncertainty"),
+    "iterations.png": ("iterations",),
+    "relaxation.png": ("relaxation-energy", "relaxation-uncertainty"),
+    "locality.png": ("locality",),
+}
+WIDTH = 640
+"""Width of one figure in a picture, in pixels."""
+
+
+def configuration() -> str:
+    """The page of all keys of a configuration file."""
+    lines = [
+        MADE_BY.format("the models in nearsight/config.py"),
+        "# The configuration file",
+        "A run is described by one TOML file. `nearsight new STRUCTURE` writes one with every key, "
+        "its description and a value that suits the structure; `nearsight run FILE` carries it "
+        "out. Every key but `target.structure` may be left out and then has the default given "
+        "here. A key that does not exist, or a value out of its range, is refused with its line "
+        "before anything is calculated. File names are relative to the configuration file.",
+        "Lengths are in Å, energies in eV, forces and uncertainties in eV/Å.",
+        "## At the top of the file",
+    ]
+    top, sections = [], []
+    for name, field in Config.model_fields.items():
+        model = section_model(field)
+        if model is None:
+            top.append(name)
+        else:
+            sections += _section(name, model, optional=field.get_default() is None)
+    return "\n\n".join([*lines, _table(Config, top), *sections]) + "\n"
+
+
+def _section(name: str, model: type[BaseModel], optional: bool) -> Iterator[str]:
+    yield f"## `[{name}]`"
+    text = " ".join((model.__doc__ or "").split())
+    if optional and name != "target":
+        text += f" Not done unless the file has a section `[{name}]`, which may be empty."
+    only = getattr(model, "replaces_all", None)
+    if only:
+        text += f" With `{only}` no other key may stand in this section."
+    yield text
+    yield _table(model, list(model.model_fields))
+
+
+def _table(model: type[BaseModel], keys: list[str]) -> str:
+    schema = model.model_json_schema()
+    rows = ["| key | default | values | meaning |", "|---|---|---|---|"]
+    for key in keys:
+        field = model.model_fields[key]
+        default = "required" if field.is_required() else _default(field.get_default())
+        values = _values(schema["properties"][key], schema)
+        meaning = " ".join((field.description or "").split())
+        rows.append("| " + " | ".join([f"`{key}`", default, values, _cell(meaning)]) + " |")
+    return "\n".join(rows)
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, tuple) and len(value) > 8:
+        return f"{len(value)} from {value[0]:g} to {value[-1]:g}, evenly spaced logarithms"
+    return f"`{json.dumps(value, ensure_ascii=False)}`"
+
+
+def _values(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """What a key takes, in words, from its JSON schema."""
+    if "$ref" in schema:
+        return _values(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
+    if "anyOf" in schema:
+        kinds = [each for each in schema["anyOf"] if each.get("type") != "null"]
+        return " or ".join(_values(kind, whole) for kind in kinds)
+    if "enum" in schema or "const" in schema:
+        found = schema.get("enum", [schema.get("const")])
+        return " or ".join(f"`{json.dumps(value)}`" for value in found)
+    kind = schema.get("type")
+    if kind == "array":
+        return f"list of {_values(schema['items'], whole)}"
+    words = {"integer": "whole number", "number": "number", "boolean": "true or false"}
+    words |= {"object": "table", "string": "file" if schema.get("format") == "path" else "text"}
+    bounds = [
+        f"{sign} {schema[name]:g}"
+        for name, sign in (
+            ("exclusiveMinimum", ">"),
+            ("minimum", "≥"),
+            ("exclusiveMaximum", "<"),
+            ("maximum", "≤"),
+        )
+        if name in schema
+    ]
+    return " ".join([words[str(kind)], ", ".join(bounds)]).strip()
+
+
+def command_line() -> str:
+    """The page of all commands."""
+    lines = [
+        MADE_BY.format("the commands in nearsight/cli/"),
+        "# The command line",
+        "`nearsight COMMAND --help` says the same as this page. Every command checks what it is "
+        "given before it begins. A mistake gives one sentence and exit code 2, an interrupt exit "
+        "code 130. Results go to standard output; the display of the work goes to standard error, "
+        "and only if that is a terminal. Structures may be in any format that ASE reads; "
+        "`file@index` picks one of several.",
+    ]
+    panel = ""
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        if command.rich_help_panel != panel:
+            panel = command.rich_help_panel
+            lines.append(f"## {panel}")
+        lines += _command(name, command)
+    return "\n\n".join(lines) + "\n"
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    yield f"### `nearsight {name}`"
+    text = re.sub(r"\[/?(bold|cyan)\]", "**", command.help).replace("**nearsight new**", "`new`")
+    text, _, example = text.partition("**Example:**")
+    yield text.strip()
+    example = example.replace("**", "").strip()
+    yield f"```console\n$ {example}\n```"
+    arguments = [each for each in command.params if not each.opts[0].startswith("-")]
+    options = [each for each in command.params if each.opts[0].startswith("-")]
+    rows = ["| | default | |", "|---|---|---|"]
+    for each in [*arguments, *options]:
+        is_argument = each in arguments
+        shown = each.metavar or each.name.upper()
+        if not is_argument:
+            flag = isinstance(each.default, bool)
+            shown = ", ".join(each.opts) + ("" if flag else f" {shown}")
+        rows.append(f"| `{_cell(shown)}` | {_option_default(each)} | {_cell(each.help)} |")
+    yield "\n".join(rows)
+
+
+def _option_default(option: Any) -> str:
+    if option.required:
+        return "required"
+    if isinstance(option.show_default, str):
+        return option.show_default
+    if option.default is None or isinstance(option.default, bool):
+        return ""
+    return f"`{option.default}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def pages() -> dict[Path, str]:
+    """Every page that follows from the code, by its file."""
+    return {
+        DOCS / "configuration.md": configuration(),
+        DOCS / "command-line.md": command_line(),
+    }
+
+
+def draw(run: Path) -> None:
+    """The pictures of the pages, small, from the figures of a finished run."""
+    for name, sources in FIGURES.items():
+        parts = []
+        for source in sources:
+            part = Image.open(run / "figures" / f"{source}.png").convert("RGB")
+            parts.append(part.resize((WIDTH, round(WIDTH * part.height / part.width))))
+        whole = Image.new("RGB", (WIDTH * len(parts), max(p.height for p in parts)), "white")
+        for number, part in enumerate(parts):
+            whole.paste(part, (number * WIDTH, 0))
+        buffer = io.BytesIO()
+        whole.quantize(64).save(buffer, format="png", optimize=True)
+        write_bytes(DOCS / "figures" / name, buffer.getvalue())
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        write_text(path, text)
+    if len(sys.argv) > 1:
+        draw(Path(sys.argv[1]))

@@ -1,0 +1,172 @@
+"""Named structures and random models that several tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.build import bulk, fcc111
+from ase.cluster.octahedron import Octahedron
+
+from nearsight.ensemble import Ensemble
+from nearsight.potential import Layer, Network
+from nearsight.symmetry_functions import (
+    G2,
+    G4,
+    G5,
+    Cutoff,
+    Scaling,
+    SymmetryFunction,
+    SymmetryFunctions,
+)
+
+Array = npt.NDArray[np.float64]
+
+ELEMENTS = ("Pt", "Au", "Cu")
+
+
+def scattered(n: int, box: Sequence[float], seed: int, apart: float = 2.1) -> Array:
+    """Random positions in a box that keep a distance of ``apart`` Å."""
+    rng = np.random.default_rng(seed)
+    found: list[Array] = []
+    for _ in range(100_000):
+        place = rng.uniform(0.0, box)
+        if all(np.linalg.norm(place - other) >= apart for other in found):
+            found.append(place)
+        if len(found) == n:
+            return np.array(found)
+    raise ValueError(f"{n} atoms do not fit into {box}")
+
+
+def _rattled(atoms: Atoms, seed: int, stdev: float = 0.1) -> Atoms:
+    plain = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    plain.rattle(stdev, rng=np.random.default_rng(seed))
+    return plain
+
+
+def _chain() -> Atoms:
+    positions = [[0.0, 0.1, 0.0], [2.3, -0.4, 0.6], [4.5, 0.3, -0.2]]
+    return Atoms("Pt3", positions, cell=[6.9, 0.0, 0.0], pbc=[True, False, False])
+
+
+def _sheet() -> Atoms:
+    """Periodic in x and z, its third cell vector zero."""
+    cell = [[4.9, 0.0, 0.3], [0.0, 0.0, 0.0], [1.1, 0.0, 5.2]]
+    positions = [[0.2, 0.1, 0.0], [2.6, -0.3, 0.2], [0.9, 0.2, 2.7], [3.3, 0.5, 2.9]]
+    return Atoms("Pt4", positions, cell=cell, pbc=[True, False, True])
+
+
+def _skewed() -> Atoms:
+    """Three atoms in a flat cell, 25° between two of its vectors."""
+    cell = [[5.0, 0.0, 0.0], [4.6, 2.2, 0.0], [-3.1, 1.3, 4.4]]
+    return Atoms(
+        "Pt3", scaled_positions=[[0, 0, 0], [0.4, 0.1, 0.5], [0.1, 0.6, 0.6]], cell=cell, pbc=True
+    )
+
+
+def _outside() -> Atoms:
+    """Atoms many cells away from where the cell begins."""
+    atoms = _rattled(bulk("Pt", a=3.95, cubic=True), 3)
+    atoms.positions += np.array([[3, -2, 0], [0, 7, -1], [-40, 0, 0], [1, 1, -9]]) @ atoms.cell
+    return atoms
+
+
+def _far_apart() -> Atoms:
+    positions = scattered(6, [5, 5, 5], 4)
+    return Atoms("Pt12", np.concatenate([positions, positions[::-1] + [9e3, -5e3, 2e4]]))
+
+
+def _left_handed() -> Atoms:
+    cell = [[0.3, 4.4, 0.0], [5.1, 0.2, 0.4], [0.5, -0.6, 6.2]]
+    return Atoms("Pt5", scattered(5, [4.4, 3.7, 5.4], 8, 1.9), cell=cell, pbc=True)
+
+
+_MAKERS: dict[str, Callable[[], Atoms]] = {
+    "dimer": lambda: Atoms("Pt2", [[0, 0, 0], [1.1, -1.7, 1.3]]),
+    "cluster": lambda: Atoms("Pt12", scattered(12, [6, 6, 7], 0)),
+    "particle": lambda: _rattled(Octahedron("Pt", 4, 1, latticeconstant=3.99), 1),
+    "far apart": _far_apart,
+    "chain": _chain,
+    "sheet": _sheet,
+    "slab": lambda: _rattled(fcc111("Pt", (2, 2, 3), a=3.95, vacuum=6.0), 2),
+    "primitive": lambda: bulk("Pt", a=3.95),
+    "tiny": lambda: Atoms("Pt2", [[0.1, 0, 0], [1.5, 1.4, 1.7]], cell=[2.9, 2.9, 3.7], pbc=True),
+    "bulk": lambda: _rattled(bulk("Pt", a=3.95, cubic=True), 5),
+    "supercell": lambda: _rattled(bulk("Pt", a=3.95, cubic=True) * (2, 2, 2), 6),
+    "skewed": _skewed,
+    "left-handed": _left_handed,
+    "needle": lambda: Atoms("Pt9", scattered(9, [2, 2, 38], 7), cell=[2.8, 2.9, 40.0], pbc=True),
+    "outside": _outside,
+}
+
+NAMES = tuple(_MAKERS)
+
+
+def structure(name: str, n_elements: int = 1) -> Atoms:
+    """A fresh copy of a named structure, its atoms dealt to the first elements in turn."""
+    atoms = _MAKERS[name]()
+    atoms.symbols = [ELEMENTS[i % n_elements] for i in range(len(atoms))]
+    return atoms
+
+
+def functions_of(
+    elements: Sequence[str], cutoff: float | Cutoff = 6.5, kinds: str = "G2 G4 G5"
+) -> SymmetryFunctions:
+    """A few functions of the kinds asked for, for every element and pair of elements.
+
+    Odd ζ and ζ that are no whole numbers, R_s, and both signs of γ are among them. Every central
+    element lists them in another order and has another number of them.
+    """
+    grid: list[SymmetryFunction] = []
+    if "G2" in kinds:
+        grid += [G2(e, eta, r_s) for e in elements for eta, r_s in [(0.4, 0.0), (12.0, 2.5)]]
+    for kind in (G4, G5):
+        if kind.__name__ in kinds:
+            grid += [
+                kind((a, b), eta, zeta, gamma)
+                for i, a in enumerate(elements)
+                for b in elements[i:]
+                for eta, zeta, gamma in [(0.005, 1, 1.0), (0.3, 4, -1.0), (1.0, 2.7, 0.8)]
+            ]
+    return SymmetryFunctions(
+        {e: (grid[i:] + grid[:i])[: len(grid) - i % 2] for i, e in enumerate(elements)}, cutoff
+    )
+
+
+def random_ensemble(
+    functions: SymmetryFunctions,
+    atoms: Atoms,
+    *,
+    members: int = 3,
+    hidden: Sequence[int] = (6, 5),
+    activation: str = "tanh",
+    seed: int = 0,
+) -> Ensemble:
+    """Networks with random weights, scaled so that the features of ``atoms`` lie in [−1, 1]."""
+    rng = np.random.default_rng(seed)
+    computed = functions.compute(atoms)
+    minimum, maximum = {}, {}
+    for element in functions.elements:
+        size = functions.size(element)
+        mean = computed[element].mean(axis=0) if element in computed else np.ones(size)
+        spread = np.abs(computed[element] - mean).max(axis=0) if element in computed else 0.0
+        minimum[element] = mean - spread - 0.2 * mean - 1e-3
+        maximum[element] = mean + spread + 0.2 * mean + 1e-3
+    made = []
+    for _ in range(members):
+        networks = {}
+        for element in functions.elements:
+            nodes = [functions.size(element), *hidden, 1]
+            layers = [
+                Layer(
+                    rng.normal(0.0, 1.0, (outputs, inputs)) / np.sqrt(inputs),
+                    rng.normal(0.0, 0.5, outputs),
+                    activation if i < len(hidden) else "linear",
+                )
+                for i, (inputs, outputs) in enumerate(zip(nodes[:-1], nodes[1:], strict=True))
+            ]
+            networks[element] = Network(tuple(layers), rng.uniform(0.5, 2.0), rng.normal())
+        made.append(networks)
+    return Ensemble(functions, Scaling(minimum, maximum), tuple(made), calibration=1.7)

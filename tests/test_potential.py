@@ -1,0 +1,335 @@
+"""Energies, forces and virial of random networks, their locality and their determinism."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.cluster.octahedron import Octahedron
+
+import reference
+from differences import error_of
+from nearsight.errors import InputError
+from nearsight.potential import (
+    Layer,
+    Network,
+    core_potential,
+    networks_from_weights,
+    weights_from_networks,
+)
+from nearsight.symmetry_functions import G2, Cutoff, SymmetryFunctions
+from structures import ELEMENTS, NAMES, functions_of, random_ensemble, structure
+
+CUTOFFS = {
+    "cosine": Cutoff(6.5),
+    "polynomial 2": Cutoff(6.2, "polynomial", 2.0),
+    "polynomial 4": Cutoff(5.0, "polynomial", 4.0),
+    "polynomial 6.5": Cutoff(5.5, "polynomial", 6.5),
+}
+
+CASES = [
+    ("cluster", 1),
+    ("cluster", 2),
+    ("particle", 3),
+    ("slab", 2),
+    ("sheet", 1),
+    ("tiny", 2),
+    ("skewed", 3),
+    ("left-handed", 1),
+]
+
+
+def evaluate(ensemble, atoms, forces="members", virial=False, threads=1):
+    s = ensemble.functions.arrays(atoms)
+    return ensemble.core.evaluate(s.positions, s.species, s.cell, s.pbc, forces, virial, threads)
+
+
+def total_energy(ensemble, atoms, offset):
+    """Mean over members, every atom's energy less ``offset`` before they are added."""
+    return (evaluate(ensemble, atoms, "none")["energies"].mean(axis=0) - offset).sum()
+
+
+def random_direction(shape, rng):
+    direction = rng.normal(size=shape)
+    return direction / np.linalg.norm(direction)
+
+
+# --- energies and forces -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "linear"])
+@pytest.mark.parametrize(("name", "n_elements"), CASES)
+def test_energies_are_those_of_numpy_networks_on_the_oracles_features(name, n_elements, activation):
+    atoms = structure(name, n_elements)
+    ensemble = random_ensemble(functions_of(ELEMENTS[:n_elements]), atoms, activation=activation)
+    expected = reference.atomic_energies(atoms, ensemble)
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(evaluate(ensemble, atoms)["energies"], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "n_elements"), CASES)
+def test_forces_are_differences_of_the_oracles_energies(name, n_elements):
+    """Nothing of the package is on the other side; every member, one random direction."""
+    atoms = structure(name, n_elements)
+    ensemble = random_ensemble(functions_of(ELEMENTS[:n_elements]), atoms, members=2)
+    direction = random_direction((len(atoms), 3), np.random.default_rng(1))
+    offset = reference.atomic_energies(atoms, ensemble)
+
+    def energies(distance):
+        moved = atoms.copy()
+        moved.positions += distance * direction
+        return (reference.atomic_energies(moved, ensemble) - offset).sum(axis=1)
+
+    slope = -np.tensordot(evaluate(ensemble, atoms)["forces"], direction, axes=2)
+    assert (error_of(slope, energies) / np.abs(slope)).max() < 1e-8
+
+
+@pytest.mark.parametrize("kinds", ["G2", "G4", "G5", "G2 G4 G5"])
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+@pytest.mark.parametrize(("name", "n_elements"), CASES)
+def test_forces_are_differences_of_the_energy(name, n_elements, cutoff, kinds):
+    """Three random directions of all atoms together."""
+    atoms = structure(name, n_elements)
+    functions = functions_of(ELEMENTS[:n_elements], CUTOFFS[cutoff], kinds)
+    ensemble = random_ensemble(functions, atoms, members=2)
+    found = evaluate(ensemble, atoms)
+    forces, offset = found["mean_forces"], found["energies"].mean(axis=0)
+    assert np.abs(forces).max() > 0.05  # eV/Å; not all tiny
+    rng = np.random.default_rng(2)
+    for _ in range(3):
+        direction = random_direction(forces.shape, rng)
+
+        def energy(distance, direction=direction):
+            moved = atoms.copy()
+            moved.positions += distance * direction
+            return total_energy(ensemble, moved, offset)
+
+        slope = -np.sum(forces * direction)
+        size = max(abs(slope), 0.1 * np.sqrt(np.mean(forces**2)))
+        assert error_of(slope, energy) < 1e-8 * size
+
+
+@pytest.mark.parametrize("cutoff", ["cosine", "polynomial 4"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "far apart"])
+def test_virial_is_the_derivative_by_strain(name, cutoff):
+    """Any strain, rotations included: Σ r_ij ⊗ dE/dr_ij, in Å · eV/Å."""
+    n_elements = min(2, len(structure(name)))
+    atoms = structure(name, n_elements)
+    ensemble = random_ensemble(functions_of(ELEMENTS[:n_elements], CUTOFFS[cutoff]), atoms)
+    found = evaluate(ensemble, atoms, virial=True)
+    virial, offset = found["virial"], found["energies"].mean(axis=0)
+    assert np.abs(virial).max() > 0.05
+    np.testing.assert_allclose(virial, virial.T, atol=1e-11)  # no torque
+    mean = evaluate(ensemble, atoms, "mean", virial=True)["virial"]
+    np.testing.assert_allclose(mean, virial, atol=1e-12)
+    rng = np.random.default_rng(3)
+    for _ in range(2):
+        direction = random_direction((3, 3), rng)
+
+        def energy(strain, direction=direction):
+            strained = atoms.copy()
+            change = np.eye(3) + strain * direction
+            strained.set_cell(np.asarray(atoms.cell) @ change)
+            strained.positions = atoms.positions @ change
+            return total_energy(ensemble, strained, offset)
+
+        slope = np.sum(virial * direction)
+        size = max(abs(slope), 0.1 * np.abs(virial).max())
+        assert error_of(slope, energy, enough=1e-9) < 1e-8 * size
+
+
+def test_networks_far_in_saturation_stay_finite():
+    atoms = structure("cluster")
+    ensemble = random_ensemble(functions_of(["Pt"]), atoms, members=1)
+    network = ensemble.members[0]["Pt"]
+    first = replace(network.layers[0], weights=1e5 * network.layers[0].weights)
+    hard = replace(
+        ensemble, members=({"Pt": replace(network, layers=(first, *network.layers[1:]))},)
+    )
+    found = evaluate(hard, atoms)
+    np.testing.assert_allclose(
+        found["energies"], reference.atomic_energies(atoms, hard), atol=1e-12
+    )
+    assert np.isfinite(found["forces"]).all()
+
+
+# --- locality ----------------------------------------------------------------------------------
+
+
+def moved_atom_cases():
+    particle = Octahedron("Pt", 7, 2, latticeconstant=3.99)
+    particle = Atoms(particle.symbols, particle.positions)
+    particle.rattle(0.1, seed=0)
+    rod = bulk("Pt", a=3.95, cubic=True) * (1, 1, 8)
+    rod.rattle(0.1, seed=1)
+    return {"particle": particle, "periodic rod": rod}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["particle", "periodic rod"])
+def test_nearsightedness_is_exact(name, threads):
+    """A moved atom changes E_i within Rc only and F_i within 2 Rc only, to the last bit."""
+    cutoff = 4.3
+    atoms = moved_atom_cases()[name]
+    atoms.symbols[::3] = "Au"
+    ensemble = random_ensemble(functions_of(["Pt", "Au"], cutoff), atoms)
+    before = evaluate(ensemble, atoms, threads=threads)
+    moved = atoms.copy()
+    moved.positions[0] += [0.2, -0.3, 0.1]
+    after = evaluate(ensemble, moved, threads=threads)
+    nearest = np.minimum(
+        *(a.get_distances(0, range(len(a)), mic=a.pbc.any()) for a in (atoms, moved))
+    )
+    energy_changed = (before["energies"] != after["energies"]).any(axis=0)
+    force_changed = (before["forces"] != after["forces"]).any(axis=(0, 2))
+    assert (nearest > 2.0 * cutoff).sum() > 5
+    assert not energy_changed[nearest >= cutoff].any()
+    assert not force_changed[nearest >= 2.0 * cutoff].any()
+    assert not (before["deviation"] != after["deviation"])[nearest >= 2.0 * cutoff].any()
+    # and it does change them there
+    assert energy_changed[nearest < 0.8 * cutoff].all()
+    assert force_changed[nearest < 1.2 * cutoff].all()
+
+
+# --- determinism -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alloy():
+    atoms = structure("supercell", 3) * (2, 2, 1)
+    return atoms, random_ensemble(functions_of(ELEMENTS), atoms, members=5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_same_bits_every_time(alloy, threads):
+    atoms, ensemble = alloy
+    first = evaluate(ensemble, atoms, virial=True, threads=threads)
+    again = evaluate(ensemble, atoms, virial=True, threads=threads)
+    assert first.keys() == again.keys() == {
+        "energies", "forces", "mean_forces", "deviation", "virial"
+    }  # fmt: skip
+    for key, value in first.items():
+        np.testing.assert_array_equal(value, again[key])
+
+
+def test_threads_change_rounding_only(alloy):
+    atoms, ensemble = alloy
+    one, two = (evaluate(ensemble, atoms, virial=True, threads=t) for t in (1, 2))
+    np.testing.assert_array_equal(one["energies"], two["energies"])
+    assert np.abs(one["forces"] - two["forces"]).max() < 1e-12
+    assert np.abs(one["deviation"] - two["deviation"]).max() < 1e-12
+    assert np.abs(one["virial"] - two["virial"]).max() < 1e-10  # of some hundred eV
+
+
+def test_mean_forces_are_the_mean_over_members(alloy):
+    atoms, ensemble = alloy
+    members = evaluate(ensemble, atoms)
+    mean = evaluate(ensemble, atoms, "mean")
+    assert mean.keys() == {"energies", "mean_forces"}
+    np.testing.assert_array_equal(mean["energies"], members["energies"])
+    expected = members["forces"].mean(axis=0)
+    assert np.abs(members["mean_forces"] - expected).max() < 1e-13
+    assert np.abs(mean["mean_forces"] - expected).max() < 1e-13
+
+
+def test_a_member_does_not_depend_on_the_others(alloy):
+    atoms, ensemble = alloy
+    together = evaluate(ensemble, atoms)
+    for m, member in enumerate(ensemble.members):
+        alone = evaluate(replace(ensemble, members=(member,)), atoms)
+        np.testing.assert_allclose(alone["energies"][0], together["energies"][m], atol=1e-13)
+        np.testing.assert_allclose(alone["forces"][0], together["forces"][m], atol=1e-13)
+        assert not alone["deviation"].any()
+
+
+@pytest.mark.parametrize("members", [1, 2, 3, 4, 5, 8, 9])
+def test_any_number_of_members(members):
+    """Members lie in the lanes of vectors: numbers that do and do not fill them."""
+    atoms = structure("cluster", 2)
+    ensemble = random_ensemble(functions_of(ELEMENTS[:2]), atoms, members=members)
+    found = evaluate(ensemble, atoms)
+    assert found["forces"].shape == (members, len(atoms), 3)
+    expected = reference.atomic_energies(atoms, ensemble)
+    np.testing.assert_allclose(found["energies"], expected, atol=1e-12)
+
+
+# --- weights and plain content -----------------------------------------------------------------
+
+
+def test_weights_and_networks_are_each_others_inverse():
+    sizes = {"Pt": (4, 3, 2, 1), "Au": (2, 3, 2, 1)}
+    n = sum((a + 1) * b for s in sizes.values() for a, b in zip(s[:-1], s[1:], strict=True))
+    weights = np.arange(float(n))
+    networks = networks_from_weights(
+        weights, sizes, ["tanh", "tanh", "linear"], {"Pt": 1.5, "Au": 2}
+    )
+    np.testing.assert_array_equal(weights_from_networks(networks), weights)
+    first = networks["Pt"].layers[0]
+    np.testing.assert_array_equal(first.weights, [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
+    np.testing.assert_array_equal(first.bias, [12, 13, 14])
+    assert [layer.activation for layer in networks["Au"].layers] == ["tanh", "tanh", "linear"]
+    assert (networks["Pt"].slope, networks["Pt"].intercept) == (1.0, 1.5)
+
+
+def test_network_as_plain_content():
+    network = random_ensemble(functions_of(["Pt"]), structure("cluster")).members[0]["Pt"]
+    again = Network.from_dict(network.to_dict())
+    assert (again.slope, again.intercept) == (network.slope, network.intercept)
+    for one, two in zip(again.layers, network.layers, strict=True):
+        np.testing.assert_array_equal(one.weights, two.weights)
+        np.testing.assert_array_equal(one.bias, two.bias)
+        assert one.activation == two.activation
+
+
+# --- networks that do not fit ------------------------------------------------------------------
+
+
+def network(*sizes, activation="tanh"):
+    return Network(
+        tuple(
+            Layer(np.ones((out, n)), np.zeros(out), activation)
+            for n, out in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+    )
+
+
+TWO_FEATURES = SymmetryFunctions({"Pt": [G2("Pt", 1.0), G2("Pt", 4.0)]}, 6.0)
+
+MISFITS = {
+    "features": ([network(3, 2, 1)], r"scale must have shape \(3\), got \(2\)"),
+    "chain": (
+        [Network((*network(2, 3).layers, *network(2, 1).layers))],
+        "layer 1 of a network takes 2 values, the layer before gives 3",
+    ),
+    "outputs": ([network(2, 3, 2)], "last layer of a network must have one output"),
+    "activation": ([network(2, 1, activation="cubic")], "unknown activation 'cubic', expected"),
+    "depth": ([network(2, 3, 1), network(2, 1)], "members' networks for Pt differ in shape"),
+    "width": ([network(2, 3, 1), network(2, 4, 1)], "members' networks for Pt differ in shape"),
+    "bias": (
+        [Network((Layer(np.ones((1, 2)), np.zeros(2), "linear"),))],
+        r"bias must have shape \(1, 1\), got \(1, 2\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_networks_that_do_not_fit(case):
+    networks, message = MISFITS[case]
+    scaling = random_ensemble(TWO_FEATURES, structure("cluster")).scaling
+    with pytest.raises(InputError, match=message):
+        core_potential(TWO_FEATURES, scaling, [{"Pt": n} for n in networks])
+
+
+def test_a_member_without_a_network_for_an_element():
+    ensemble = random_ensemble(functions_of(ELEMENTS[:2]), structure("cluster", 2))
+    with pytest.raises(InputError, match="a member has no network for Au"):
+        core_potential(ensemble.functions, ensemble.scaling, [{"Pt": ensemble.members[0]["Pt"]}])
+
+
+def test_unknown_mode_of_forces():
+    atoms = structure("cluster")
+    with pytest.raises(ValueError, match="forces must be 'members', 'mean' or 'none'"):
+        evaluate(random_ensemble(functions_of(["Pt"]), atoms), atoms, forces="all")

@@ -1,0 +1,325 @@
+"""Symmetry functions and their derivatives, against the oracle and against differences."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import reference
+from differences import error_of
+from nearsight.errors import InputError
+from nearsight.fingerprints import Fingerprints
+from nearsight.images import Image
+from nearsight.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
+from structures import ELEMENTS, functions_of, scattered, structure
+
+quick = settings(max_examples=40, deadline=None, derandomize=True)
+
+CUTOFFS = {
+    "cosine": Cutoff(6.5),
+    "polynomial 2": Cutoff(6.2, "polynomial", 2.0),
+    "polynomial 4": Cutoff(5.0, "polynomial", 4.0),
+    "polynomial 6.5": Cutoff(5.5, "polynomial", 6.5),
+}
+
+CASES = [
+    ("cluster", 1),
+    ("cluster", 3),
+    ("slab", 2),
+    ("sheet", 3),
+    ("primitive", 1),
+    ("tiny", 2),
+    ("skewed", 3),
+    ("left-handed", 2),
+    ("outside", 1),
+]
+"""Structure and number of elements; the last five are smaller than the cutoff."""
+
+
+# --- features ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+@pytest.mark.parametrize(("name", "n_elements"), CASES)
+def test_features_are_the_oracles(name, n_elements, cutoff):
+    atoms = structure(name, n_elements)
+    functions = functions_of(ELEMENTS[:n_elements], CUTOFFS[cutoff])
+    found, expected = functions.compute(atoms), reference.features(atoms, functions)
+    assert found.keys() == expected.keys()
+    for element, features in expected.items():
+        np.testing.assert_allclose(found[element], features, rtol=1e-12, atol=1e-14)
+        assert (np.abs(features).max(axis=0) > 1e-6).mean() > 0.8  # not all tiny
+
+
+@quick
+@given(
+    eta=st.floats(0.0, 8.0),
+    r_s=st.floats(-1.0, 7.0),
+    zeta=st.one_of(st.integers(1, 64), st.floats(1.0, 64.0)),
+    gamma=st.floats(-1.0, 1.0),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_parameters(eta, r_s, zeta, gamma, seed):
+    atoms = Atoms("PtAuPtAuPtPt", scattered(6, [5, 5, 5], seed))
+    pairs = [("Pt", "Pt"), ("Au", "Pt"), ("Au", "Au")]
+    given_functions = [G2("Au", eta, r_s)]
+    given_functions += [kind(pair, eta, zeta, gamma) for kind in (G4, G5) for pair in pairs]
+    functions = SymmetryFunctions(dict.fromkeys(["Pt", "Au"], given_functions), 6.0)
+    found, expected = functions.compute(atoms), reference.features(atoms, functions)
+    for element, features in expected.items():
+        np.testing.assert_allclose(found[element], features, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("eta", [10.0, 30.0, 100.0])
+def test_narrow_angular_functions_keep_their_relative_accuracy(eta):
+    """Min–max scaling blows a small feature up: it must be right as a number, not as a zero.
+
+    η = 30 is about 0.2 Bohr⁻² at 12 Bohr, the example of an angular function in n2p2's manual.
+    """
+    atoms = structure("cluster")
+    functions = SymmetryFunctions(
+        {"Pt": [kind(("Pt", "Pt"), eta, 4, -1.0) for kind in (G4, G5)]}, 6.5
+    )
+    found, expected = functions.compute(atoms)["Pt"], reference.features(atoms, functions)["Pt"]
+    # the exponent itself, up to 3 η, is rounded
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+def test_threads_do_not_change_the_features():
+    atoms = structure("supercell", 2)
+    functions = functions_of(ELEMENTS[:2])
+    one, two = functions.compute(atoms, threads=1), functions.compute(atoms, threads=2)
+    for element in one:
+        np.testing.assert_array_equal(one[element], two[element])
+
+
+def test_an_atom_alone_has_no_features():
+    atoms = Atoms("Pt3", [[0, 0, 0], [2.5, 0, 0], [40, 0, 0]])
+    features = functions_of(["Pt"]).compute(atoms)["Pt"]
+    assert (features[:2, 0] > 0).all()
+    assert not features[2].any()
+
+
+# --- derivatives -------------------------------------------------------------------------------
+
+
+def dense_derivatives(functions, atoms, rows):
+    """dG_centre/dr_row as (rows, 3, N, features), from the compressed rows."""
+    s = functions.arrays(atoms)
+    found = functions.core.fingerprints(s.positions, s.species, s.cell, s.pbc, rows, True)
+    dense = np.zeros((len(rows), 3, len(atoms), found["features"].shape[1]))
+    for r in range(len(rows)):
+        for b in range(found["row_offsets"][r], found["row_offsets"][r + 1]):
+            dense[r, :, found["block_center"][b]] += found["derivatives"][b]
+    return dense
+
+
+def feature_matrix(functions, atoms):
+    s = functions.arrays(atoms)
+    return functions.core.features(s.positions, s.species, s.cell, s.pbc)
+
+
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+@pytest.mark.parametrize(("name", "n_elements"), CASES)
+def test_derivatives_are_differences_of_the_features(name, n_elements, cutoff):
+    """Every kind of function, ζ whole and not; two atoms, each moved in a random direction."""
+    atoms = structure(name, n_elements)
+    if name == "primitive":  # every derivative of one atom alone is zero: take two
+        atoms *= (1, 1, 2)
+        atoms.positions[1] += [0.1, -0.1, 0.2]
+    functions = functions_of(ELEMENTS[:n_elements], CUTOFFS[cutoff])
+    rows = [0, len(atoms) - 1]
+    derivatives = dense_derivatives(functions, atoms, rows)
+    directions = np.random.default_rng(0).normal(size=(2, 3))
+    error = np.zeros(derivatives.shape[2:])
+    for row, all_directions, direction in zip(rows, derivatives, directions, strict=True):
+        direction /= np.linalg.norm(direction)
+
+        def features(distance, row=row, direction=direction):
+            moved = atoms.copy()
+            moved.positions[row] += distance * direction
+            return feature_matrix(functions, moved)
+
+        along = np.tensordot(direction, all_directions, axes=1)
+        error = np.maximum(error, error_of(along, features))
+    size = np.abs(derivatives).max(axis=(0, 1, 2))  # by function
+    assert (size > 1e-3).mean() > 0.8  # not all tiny
+    assert (error.max(axis=0) / np.maximum(size, 1e-2)).max() < 1e-8
+
+
+@pytest.mark.parametrize("name", ["cluster", "tiny", "skewed", "needle"])
+def test_moving_all_atoms_together_changes_no_feature(name):
+    atoms = structure(name, 2)
+    dense = dense_derivatives(functions_of(ELEMENTS[:2]), atoms, range(len(atoms)))
+    scale = np.abs(dense).max()
+    assert scale > 0.1
+    assert np.abs(dense.sum(axis=0)).max() < 1e-13 * scale * len(atoms)
+
+
+def test_a_bulk_image_keeps_all_atoms_and_a_chunk_those_that_see_its_centre():
+    atoms = structure("particle", 2)
+    functions = functions_of(ELEMENTS[:2], 4.0)
+    bulk = Fingerprints.of(Image(atoms, np.zeros((len(atoms), 3)), 0.0), functions)
+    chunk = Fingerprints.of(Image(atoms, np.zeros((1, 3))), functions)
+    sees = np.flatnonzero(atoms.get_distances(0, range(len(atoms))) < 4.0)
+    assert 1 < len(sees) < len(atoms)
+
+    np.testing.assert_array_equal(bulk.features, feature_matrix(functions, atoms))
+    np.testing.assert_array_equal(chunk.features, bulk.features[sees])
+    np.testing.assert_array_equal(bulk.species, np.arange(len(atoms)) % 2)
+    np.testing.assert_array_equal(chunk.species, sees % 2)
+    first = slice(*bulk.row_offsets[:2])
+    np.testing.assert_array_equal(bulk.block_center[first], sees)
+    np.testing.assert_array_equal(chunk.block_center, np.arange(len(sees)))
+    np.testing.assert_array_equal(chunk.derivatives, bulk.derivatives[first])
+    assert chunk.row_offsets.tolist() == [0, len(sees)]
+
+
+# --- sets of functions -------------------------------------------------------------------------
+
+
+def test_candidates_are_those_of_the_paper():
+    """SI Table S1: 20 η from 1e-3 to 1e2 with three R_s, and 18 angular functions."""
+    functions = SymmetryFunctions.candidates(["Pt"]).functions["Pt"]
+    assert len(functions) == 78
+    assert functions[0] == G2("Pt", 1e-3, 0.0)
+    assert functions[59] == G2("Pt", 100.0, 4.0)
+    assert functions[4].eta == pytest.approx(10 ** (-3 + 5 / 19))
+    assert functions[60] == G4(("Pt", "Pt"), 0.005, 1.0, 1.0)
+    assert functions[77] == G4(("Pt", "Pt"), 1.0, 16.0, -1.0)
+    two = SymmetryFunctions.candidates(["Pt", "Au"])
+    assert {e: two.size(e) for e in two.elements} == {"Pt": 2 * 60 + 3 * 18, "Au": 2 * 60 + 3 * 18}
+
+
+def test_a_subset_computes_the_chosen_columns():
+    functions = functions_of(ELEMENTS[:2])
+    chosen = {"Pt": [5, 0, 3], "Au": [2]}
+    atoms = structure("cluster", 2)
+    part, whole = functions.subset(chosen).compute(atoms), functions.compute(atoms)
+    for element, columns in chosen.items():
+        np.testing.assert_allclose(part[element], whole[element][:, columns], rtol=1e-13)
+
+
+def test_elements_that_are_only_neighbours_are_known():
+    functions = SymmetryFunctions({"Pt": [G2("Au", 1.0)]}, 6.0)
+    assert functions.elements == ("Pt", "Au")
+    assert (functions.size("Pt"), functions.size("Au"), len(functions)) == (1, 0, 1)
+
+
+def test_file_keeps_everything_to_the_last_bit(tmp_path):
+    functions = functions_of(ELEMENTS, Cutoff(0.1 + 0.2 + 5, "polynomial", 10.0 / 3.0))
+    functions.save(tmp_path / "functions.json", why="a note")
+    again = SymmetryFunctions.load(tmp_path / "functions.json")
+    assert again.functions == functions.functions
+    assert again.elements == functions.elements
+    assert again.cutoff == functions.cutoff
+    assert json.loads((tmp_path / "functions.json").read_text())["notes"] == {"why": "a note"}
+
+
+BAD = {
+    "eta": ([G2("Pt", -0.1)], 6.0, "eta of a symmetry function must not be negative"),
+    "eta nan": ([G4(("Pt", "Pt"), np.nan, 1, 1)], 6.0, "eta of a symmetry function"),
+    "r_s": ([G2("Pt", 1.0, np.inf)], 6.0, "R_s of a G2 symmetry function must be finite"),
+    "zeta": ([G5(("Pt", "Pt"), 1.0, 0.5, 1)], 6.0, "zeta of an angular .* at least 1"),
+    "gamma": ([G4(("Pt", "Pt"), 1.0, 1, -1.1)], 6.0, r"gamma of an angular .* in \[-1, 1\]"),
+    "radius": ([G2("Pt", 1.0)], 0.0, "cutoff radius must be a positive number of Å"),
+    "cutoff": ([G2("Pt", 1.0)], Cutoff(6.0, "cubic"), "unknown cutoff function 'cubic'"),
+    "polynomial": ([G2("Pt", 1.0)], Cutoff(6.0, "polynomial", 1.0), "gamma of the polynomial"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_parameters_out_of_their_domain(case):
+    functions, cutoff, message = BAD[case]
+    with pytest.raises(InputError, match=message):
+        SymmetryFunctions({"Pt": functions}, cutoff)
+
+
+def test_no_functions_at_all():
+    with pytest.raises(InputError, match="symmetry functions of at least one element are needed"):
+        SymmetryFunctions({}, 6.0)
+
+
+@pytest.mark.parametrize("elements", ["Pt", ("Pt",), ("Pt", "Pt", "Pt")])
+def test_angular_functions_take_two_elements(elements):
+    with pytest.raises(InputError, match="an angular symmetry function takes two elements, got"):
+        G4(elements, 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(format="other"), "not a file of format 'nearsight-symmetry-functions'"),
+        (lambda c: c.update(version=99), "written by a newer nearsight"),
+        (lambda c: c.pop("functions"), "incomplete or damaged"),
+        (lambda c: c["functions"]["Pt"][0].pop("eta"), "incomplete or damaged"),
+        (lambda c: c["functions"]["Pt"][0].update(type="G9"), "incomplete or damaged"),
+        (lambda c: c["functions"]["Pt"][0].update(eta="much"), "incomplete or damaged"),
+        (lambda c: c["cutoff"].update(radius=-1), "cutoff radius must be a positive number"),
+    ],
+    ids=["kind", "version", "functions", "eta", "type", "text", "radius"],
+)
+def test_damaged_files(tmp_path, change, message):
+    path = tmp_path / "functions.json"
+    functions_of(["Pt"]).save(path)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message) as caught:
+        SymmetryFunctions.load(path)
+    assert str(path) in str(caught.value)
+
+
+# --- structures that cannot be worked with -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("atoms", "message"),
+    [
+        (Atoms(), "structure has no atoms"),
+        (Atoms("Pt2", [[0, 0, 0], [np.nan, 0, 0]]), "the position of atom 1 is not finite"),
+        (Atoms("PtPb", [[0, 0, 0], [2, 0, 0]]), "contains Pb, but only Pt, Au is known here"),
+        (Atoms("Pt2", [[0, 0, 0], [2, 0, 0]], pbc=[1, 0, 0]), "periodic in x but has no cell"),
+        (Atoms("Pt2", [[2, 0, 0], [2, 0, 0]]), "atoms 0 and 1 are at one place"),
+    ],
+    ids=["empty", "nan", "element", "cell", "place"],
+)
+def test_structures_that_are_refused(atoms, message):
+    functions = functions_of(["Pt", "Au"])
+    with pytest.raises(InputError, match=message):
+        functions.compute(atoms)
+    image = Image(atoms, np.zeros((1, 3)))
+    with pytest.raises(InputError, match=message.replace("structure", "image .*")):
+        Fingerprints.of(image, functions)
+
+
+# --- scaling -----------------------------------------------------------------------------------
+
+
+def test_scaling_to_the_range_of_several_structures():
+    functions = functions_of(ELEMENTS[:2])
+    computed = [functions.compute(structure(name, 2)) for name in ("cluster", "slab", "tiny")]
+    scaling = Scaling.fit(functions, computed)
+    for element in functions.elements:
+        scale, offset = scaling.linear(element)
+        scaled = np.concatenate([c[element] for c in computed]) * scale + offset
+        np.testing.assert_allclose(scaled.min(axis=0), -1.0, atol=1e-12)
+        np.testing.assert_allclose(scaled.max(axis=0), 1.0, atol=1e-12)
+
+
+def test_a_feature_that_never_varied_is_scaled_to_zero():
+    scaling = Scaling({"Pt": np.array([2.0, 0.0, 1.0])}, {"Pt": np.array([2.0, 0.0, 3.0])})
+    scale, offset = scaling.linear("Pt")
+    assert scale.tolist() == [0.0, 0.0, 1.0]
+    assert offset.tolist() == [0.0, 0.0, -2.0]
+
+
+def test_scaling_needs_every_element():
+    functions = functions_of(ELEMENTS[:2])
+    with pytest.raises(InputError, match="no structure contains Au"):
+        Scaling.fit(functions, [functions.compute(structure("cluster"))])
