@@ -13,8 +13,7 @@ What differs:
 - The loss and its minimisation are nearsight's: α = 0.4 instead of 0.04, λ = 1e-6 instead of 0.001,
   and a fixed number of Levenberg-Marquardt iterations instead of up to 3000 epochs. With the SI's
   λ its own convergence criteria cannot be met, and an ensemble that stops at them improves little.
-- The network is asked for the force on a chunk's centre in its surroundings in the particle
-  instead of in the chunk as cut, and known chunks that stay uncertain are drawn again.
+- Known chunks that stay among the most uncertain are drawn once more by every member.
 
 The published EMT run (SI Fig. S7b) went on below 0.10 eV/Å: for that, lower stop_uncertainty.
 """
@@ -36,6 +35,7 @@ training = NFT(
         threshold=-0.8,  # the most uncertain fifth of the atoms
         chunks_per_iteration=len(target),  # no other limit, as in the SI
         max_chunks=len(target),
+        environment="chunk",  # train on the chunks as cut
         stop_uncertainty=0.10,  # eV/Å; "stop_delta"
         max_iterations=20,
         steps_not_improved=2,

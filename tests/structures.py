@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -60,7 +61,7 @@ def _sheet() -> Atoms:
 
 def _skewed() -> Atoms:
     """Three atoms in a flat cell, 25° between two of its vectors."""
-    cell = [[5.0, 0.0, 0.0], [4.6, 2.2, 0.0], [-3.1, 1.3, 4.4]]
+    cell = [[5.1, 0.0, 0.0], [4.6, 2.2, 0.0], [-3.1, 1.3, 4.4]]
     return Atoms(
         "Pt3", scaled_positions=[[0, 0, 0], [0.4, 0.1, 0.5], [0.1, 0.6, 0.6]], cell=cell, pbc=True
     )
@@ -75,7 +76,7 @@ def _outside() -> Atoms:
 
 def _far_apart() -> Atoms:
     positions = scattered(6, [5, 5, 5], 4)
-    return Atoms("Pt12", np.concatenate([positions, positions[::-1] + [9e3, -5e3, 2e4]]))
+    return Atoms("Pt12", np.concatenate([positions, positions[::-1] + np.array([9e3, -5e3, 2e4])]))
 
 
 def _left_handed() -> Atoms:
@@ -92,7 +93,7 @@ _MAKERS: dict[str, Callable[[], Atoms]] = {
     "sheet": _sheet,
     "slab": lambda: _rattled(fcc111("Pt", (2, 2, 3), a=3.95, vacuum=6.0), 2),
     "primitive": lambda: bulk("Pt", a=3.95),
-    "tiny": lambda: Atoms("Pt2", [[0.1, 0, 0], [1.5, 1.4, 1.7]], cell=[2.9, 2.9, 3.7], pbc=True),
+    "tiny": lambda: Atoms("Pt2", [[0.1, 0, 0], [1.7, 1.2, 2.0]], cell=[2.9, 2.9, 3.7], pbc=True),
     "bulk": lambda: _rattled(bulk("Pt", a=3.95, cubic=True), 5),
     "supercell": lambda: _rattled(bulk("Pt", a=3.95, cubic=True) * (2, 2, 2), 6),
     "skewed": _skewed,
@@ -165,7 +166,7 @@ def random_ensemble(
                     rng.normal(0.0, 0.5, outputs),
                     activation if i < len(hidden) else "linear",
                 )
-                for i, (inputs, outputs) in enumerate(zip(nodes[:-1], nodes[1:], strict=True))
+                for i, (inputs, outputs) in enumerate(itertools.pairwise(nodes))
             ]
             networks[element] = Network(tuple(layers), rng.uniform(0.5, 2.0), rng.normal())
         made.append(networks)

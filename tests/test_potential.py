@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -261,7 +262,7 @@ def test_any_number_of_members(members):
 
 def test_weights_and_networks_are_each_others_inverse():
     sizes = {"Pt": (4, 3, 2, 1), "Au": (2, 3, 2, 1)}
-    n = sum((a + 1) * b for s in sizes.values() for a, b in zip(s[:-1], s[1:], strict=True))
+    n = sum((a + 1) * b for s in sizes.values() for a, b in itertools.pairwise(s))
     weights = np.arange(float(n))
     networks = networks_from_weights(
         weights, sizes, ["tanh", "tanh", "linear"], {"Pt": 1.5, "Au": 2}
@@ -291,7 +292,7 @@ def network(*sizes, activation="tanh"):
     return Network(
         tuple(
             Layer(np.ones((out, n)), np.zeros(out), activation)
-            for n, out in zip(sizes[:-1], sizes[1:], strict=True)
+            for n, out in itertools.pairwise(sizes)
         )
     )
 

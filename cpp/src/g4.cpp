@@ -17,19 +17,41 @@ namespace nearsight {
 
 namespace {
 
-// q^n for all entries, n >= 0; size is a multiple of kPairLanes.
-void whole_power(const double* q, int n, Index size, double* power) {
+// q^n
+Lanes whole_power(Lanes q, int n) {
+  Lanes result = all(1.0);
+  for (; n > 0; n >>= 1, q *= q)
+    if (n & 1) result *= q;
+  return result;
+}
+
+// The sums over k of one or more functions that share W, X, Z, with their derivatives.
+template <int Functions, bool Derivatives, bool Full>
+void sum_pairs(Index size, const double* w, const double* lx, const double* z, const double* n1,
+               const double* n2, const double* const* value, const double* const* slope,
+               double (*out)[4]) {
+  Lanes total[Functions][4] = {};
   for (Index p = 0; p < size; p += kPairLanes) {
-    double base[kPairLanes], result[kPairLanes];
-    for (Index l = 0; l < kPairLanes; ++l) base[l] = q[p + l];
-    for (Index l = 0; l < kPairLanes; ++l) result[l] = 1.0;
-    for (int bits = n; bits > 0; bits >>= 1) {
-      if (bits & 1)
-        for (Index l = 0; l < kPairLanes; ++l) result[l] *= base[l];
-      for (Index l = 0; l < kPairLanes; ++l) base[l] *= base[l];
+    const Lanes wk = load(w + p);
+    if constexpr (!Derivatives) {
+      for (int f = 0; f < Functions; ++f) total[f][0] += load(value[f] + p) * wk;
+    } else {
+      const Lanes a1 = load(n1 + p), a2 = load(n2 + p);
+      for (int f = 0; f < Functions; ++f) {
+        const Lanes v = load(value[f] + p);
+        Lanes side = load(slope[f] + p) * wk;
+        total[f][0] += v * wk;
+        if constexpr (Full) {
+          total[f][1] += v * load(lx + p);
+          side -= v * load(z + p);
+        }
+        total[f][2] += side * a1;
+        total[f][3] += side * a2;
+      }
     }
-    for (Index l = 0; l < kPairLanes; ++l) power[p + l] = result[l];
   }
+  for (int f = 0; f < Functions; ++f)
+    for (int s = 0; s < 4; ++s) out[f][s] = sum(total[f][s]);
 }
 
 struct Frame {  // orthonormal with u (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017))
@@ -52,61 +74,56 @@ template <bool Derivatives, FunctionKind Kind>
 void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near, Index j,
                                     Index first, Index last, Workspace& work) const {
   constexpr bool kFull = Kind == FunctionKind::kG4;
-  const Index room = padded(last - first, kHornerBlock);
   const Index n_powers = static_cast<Index>(group.powers.size());
-  double* next = work.pairs.require(room * (18 + 2 * n_powers));
-  const auto column = [&] { return std::exchange(next, next + room); };
-  double *all_c = column(), *all_x = column();
+  const Index n_etas = static_cast<Index>(etas_.size());
+  const Index room = padded(near.stride + kPairBlock);
+  double* next = work.pairs.require(room * (9 + 3 * n_etas + 2 * n_powers));
+  const auto column = [&](Index count = 1) { return std::exchange(next, next + count * room); };
   double *c = column(), *t = column(), *n1 = column(), *n2 = column(), *rk = column();
-  double *fc = column(), *dfc = column(), *q = column(), *e = column();
-  double *w = column(), *lx = column(), *z = column();
-  double *px = column(), *py = column(), *pz = column();
-  const double *r = near.r(), *x = near.x(), *ux = near.ux(), *uy = near.uy(), *uz = near.uz();
+  double *fc = column(), *dfc = column(), *lx = column(), *z = column();
+  double* ak = column(n_etas);           // A_k by eta
+  double* exponential = column(2 * n_etas);  // exp(-eta x_jk) by eta; one spare for an odd count
+  double* powers = next;
   const double square = cutoff_.radius * cutoff_.radius;
-  const double rj = r[j], xj = x[j], ujx = ux[j], ujy = uy[j], ujz = uz[j];
+  const double rj = near.r()[j], xj = near.x()[j];
+  const double ujx = near.ux()[j], ujy = near.uy()[j], ujz = near.uz()[j];
+  const Frame frame(ujx, ujy, ujz);
 
-  // Which k count: within the cutoff of j for G4, all others for G5.
+  // Which k count: within the cutoff of j for G4, all others for G5. Their columns are compressed.
   Index m = 0;
-  work.members.resize(room);
-  int* members = work.members.data();
-#pragma omp simd
-  for (Index k = first; k < last; ++k) {
-    const double cosine = ujx * ux[k] + ujy * uy[k] + ujz * uz[k];
-    all_c[k - first] = cosine;
-    all_x[k - first] = xj + x[k] - 2.0 / square * rj * r[k] * cosine;
-  }
-  for (Index k = first; k < last; ++k) {
-    members[m] = static_cast<int>(k);
-    m += static_cast<Index>((!kFull || all_x[k - first] < 1.0) & (k != j));
+  for (Index k = first / kPairLanes * kPairLanes; k < last; k += kPairLanes) {
+    const Lanes x = load(near.ux() + k), y = load(near.uy() + k), zk = load(near.uz() + k);
+    const Lanes r = load(near.r() + k);
+    const Lanes cosine = ujx * x + ujy * y + ujz * zk;
+    const Lanes xjk = xj + load(near.x() + k) - (2.0 / square * rj) * r * cosine;
+    unsigned keep = kFull ? bits(xjk < 1.0) : (1U << kPairLanes) - 1;
+    if (k < first) keep &= ~0U << (first - k);
+    if (k + kPairLanes > last) keep &= (1U << (last - k)) - 1;
+    if (j >= k && j < k + kPairLanes) keep &= ~(1U << (j - k));
+    if (keep == 0) continue;
+    compress(c + m, cosine, keep);
+    if (kFull) compress(t + m, 2.0 * xjk - 1.0, keep);
+    if (kFull && Derivatives) compress(rk + m, r, keep);
+    if (Derivatives) {
+      compress(n1 + m, frame.e1[0] * x + frame.e1[1] * y + frame.e1[2] * zk, keep);
+      compress(n2 + m, frame.e2[0] * x + frame.e2[1] * y + frame.e2[2] * zk, keep);
+    }
+    for (Index e = 0; e < n_etas; ++e) compress(ak + e * room + m, load(near.a(e) + k), keep);
+    m += __builtin_popcount(keep);
   }
   if (m == 0) return;
   const Index size = padded(m, kPairLanes);
-  for (Index p = m; p < size; ++p) members[p] = members[0];  // A_k is set to zero there
-
-  const Frame frame(ujx, ujy, ujz);
-#pragma omp simd
-  for (Index p = 0; p < size; ++p) {
-    const Index k = members[p];
-    c[p] = all_c[k - first];
-    if (kFull) t[p] = 2.0 * all_x[k - first] - 1.0;
-    rk[p] = r[k];
-    px[p] = ux[k];
-    py[p] = uy[k];
-    pz[p] = uz[k];
+  for (double* each : {c, t, n1, n2, rk}) {
+    store(each + m, Lanes{});
+    store(each + m + kPairLanes, Lanes{});
   }
-  if (Derivatives)
-#pragma omp simd
-    for (Index p = 0; p < size; ++p) {
-      n1[p] = frame.e1[0] * px[p] + frame.e1[1] * py[p] + frame.e1[2] * pz[p];
-      n2[p] = frame.e2[0] * px[p] + frame.e2[1] * py[p] + frame.e2[2] * pz[p];
-    }
+  for (Index e = 0; e < n_etas; ++e) store(ak + e * room + m, Lanes{});  // what pads counts nothing
+
   if (kFull) {
     if (cutoff_.kind == CutoffKind::kCosine) {
-      horner(fc_, t, size, fc);
-      if (Derivatives) horner(dfc_, t, size, dfc);
+      horner(fc_, dfc_, t, size, fc, dfc);
     } else {
       const double g = cutoff_.gamma;
-#pragma omp simd
       for (Index p = 0; p < size; ++p) {
         const double u = std::sqrt(std::max(0.5 * (t[p] + 1.0), 0.0));
         const double power = std::pow(u, g - 2.0);
@@ -114,90 +131,72 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
         dfc[p] = 0.5 * g * (g + 1.0) * power * (u - 1.0);
       }
     }
+    for (Index e = 0; e < n_etas; e += 2)
+      horner(exponential_[e], exponential_[std::min(e + 1, n_etas - 1)], t, size,
+             exponential + e * room, exponential + (e + 1) * room);
   }
 
   // P = 2 q^zeta and dP/dc = zeta gamma q^(zeta-1) with q = (1 + gamma c) / 2.
-  double* powers = next;
   for (Index i = 0; i < n_powers; ++i) {
     const Power& power = group.powers[i];
     double *value = powers + 2 * i * room, *slope = value + room;
-#pragma omp simd
-    for (Index p = 0; p < size; ++p) q[p] = 0.5 + 0.5 * power.gamma * c[p];
-    if (power.exponent >= 0) {
-      whole_power(q, power.exponent, size, slope);
-    } else {
-#pragma omp simd
-      for (Index p = 0; p < size; ++p)
-        slope[p] = q[p] > 0.0 ? std::pow(q[p], power.zeta - 1.0) : 0.0;
-    }
-#pragma omp simd
-    for (Index p = 0; p < size; ++p) {
-      value[p] = 2.0 * q[p] * slope[p];
-      slope[p] *= power.zeta * power.gamma;
+    for (Index p = 0; p < size; p += kPairLanes) {
+      const Lanes q = 0.5 + 0.5 * power.gamma * load(c + p);
+      Lanes lower{};
+      if (power.exponent >= 0)
+        lower = whole_power(q, power.exponent);
+      else
+        for (Index l = 0; l < kPairLanes; ++l)
+          lower[l] = q[l] > 0.0 ? std::pow(q[l], power.zeta - 1.0) : 0.0;
+      store(value + p, 2.0 * q * lower);
+      store(slope + p, power.zeta * power.gamma * lower);
     }
   }
 
-  int eta = -1;
-  for (const Term& term : group.terms) {
-    if (term.eta != eta) {
-      eta = term.eta;
-      const double* ak = near.a(eta);
-#pragma omp simd
-      for (Index p = 0; p < m; ++p) w[p] = ak[members[p]];
-#pragma omp simd
-      for (Index p = m; p < size; ++p) w[p] = 0.0;
-      if (kFull) {
-        horner(exponential_[eta], t, size, e);
-        if (Derivatives) {
-          const double exponent = etas_[eta], twice = 2.0 / square * rj;
-#pragma omp simd
-          for (Index p = 0; p < size; ++p) {
-            const double b = w[p] * e[p] * (dfc[p] - exponent * fc[p]);
-            lx[p] = b * (rj - rk[p] * c[p]);
-            z[p] = b * twice * rk[p];
-          }
-        }
-#pragma omp simd
-        for (Index p = 0; p < size; ++p) w[p] *= e[p] * fc[p];
-      }
-    }
-    const double *value = powers + 2 * term.power * room, *slope = value + room;
-    double sum = 0.0;
-    if (!Derivatives) {
-#pragma omp simd reduction(+ : sum)
-      for (Index p = 0; p < size; ++p) sum += value[p] * w[p];
-      work.features[term.column] += 0.5 * near.a(eta)[j] * sum;
-      continue;
-    }
-    double along = 0.0, across1 = 0.0, across2 = 0.0;
+  const std::size_t n_terms = group.terms.size();
+  for (std::size_t begin = 0, end; begin < n_terms; begin = end) {
+    const Index eta = group.terms[begin].eta;
+    for (end = begin + 1; end < n_terms && group.terms[end].eta == eta;) ++end;
+    double* w = ak + eta * room;  // becomes W
     if (kFull) {
-#pragma omp simd reduction(+ : sum, along, across1, across2)
-      for (Index p = 0; p < size; ++p) {
-        sum += value[p] * w[p];
-        along += value[p] * lx[p];
-        const double side = slope[p] * w[p] - value[p] * z[p];
-        across1 += side * n1[p];
-        across2 += side * n2[p];
-      }
-    } else {
-#pragma omp simd reduction(+ : sum, across1, across2)
-      for (Index p = 0; p < size; ++p) {
-        sum += value[p] * w[p];
-        const double side = slope[p] * w[p];
-        across1 += side * n1[p];
-        across2 += side * n2[p];
+      const double* e = exponential + eta * room;
+      const double exponent = etas_[eta], twice = 2.0 / square * rj;
+      for (Index p = 0; p < size; p += kPairLanes) {
+        const Lanes a = load(w + p) * load(e + p), f = load(fc + p);
+        if (Derivatives) {
+          const Lanes b = a * (load(dfc + p) - exponent * f), r = load(rk + p);
+          store(lx + p, b * (rj - r * load(c + p)));
+          store(z + p, b * twice * r);
+        }
+        store(w + p, a * f);
       }
     }
     const double a = near.a(eta)[j], b = near.b(eta)[j];
-    work.features[term.column] += 0.5 * a * sum;
-    const double radial = 2.0 / square * (b * rj * sum + a * along);
-    across1 *= a / rj;
-    across2 *= a / rj;
-    const Index stride = work.derivatives.cols();
-    double* row = work.derivatives.data() + 3 * j * stride + term.column;
-    row[0] += radial * ujx + across1 * frame.e1[0] + across2 * frame.e2[0];
-    row[stride] += radial * ujy + across1 * frame.e1[1] + across2 * frame.e2[1];
-    row[2 * stride] += radial * ujz + across1 * frame.e1[2] + across2 * frame.e2[2];
+    for (std::size_t i = begin; i < end; i += 2) {
+      const int functions = end - i > 1 ? 2 : 1;
+      const double *value[2], *slope[2];
+      for (int f = 0; f < functions; ++f) {
+        value[f] = powers + 2 * group.terms[i + f].power * room;
+        slope[f] = value[f] + room;
+      }
+      double sums[2][4];
+      if (functions == 2)
+        sum_pairs<2, Derivatives, kFull>(size, w, lx, z, n1, n2, value, slope, sums);
+      else
+        sum_pairs<1, Derivatives, kFull>(size, w, lx, z, n1, n2, value, slope, sums);
+      for (int f = 0; f < functions; ++f) {
+        const Index to = group.terms[i + f].column;
+        work.features[to] += 0.5 * a * sums[f][0];
+        if (!Derivatives) continue;
+        const double along = 2.0 / square * (b * rj * sums[f][0] + a * sums[f][1]);
+        const double across1 = a / rj * sums[f][2], across2 = a / rj * sums[f][3];
+        const Index stride = work.derivatives.cols();
+        double* row = work.derivatives.data() + 3 * j * stride + to;
+        row[0] += along * ujx + across1 * frame.e1[0] + across2 * frame.e2[0];
+        row[stride] += along * ujy + across1 * frame.e1[1] + across2 * frame.e2[1];
+        row[2 * stride] += along * ujz + across1 * frame.e1[2] + across2 * frame.e2[2];
+      }
+    }
   }
 }
 

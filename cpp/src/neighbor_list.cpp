@@ -85,11 +85,12 @@ struct Bins {
         height = length;  // the vector has length 1 and is orthogonal to the others
       }
       count[a] = static_cast<int>(std::clamp(std::floor(2.0 * height / range), 1.0, most));
-      const double bins_reached = std::ceil(range * count[a] / height * (1.0 + 1e-12));
+      double bins_reached = std::ceil(range * count[a] / height * (1.0 + 1e-12));
+      if (!structure.periodic[a])  // the structure may be flat
+        bins_reached = std::min(bins_reached, count[a] - 1.0);
       if (bins_reached > kMostShift / 2)
         throw std::invalid_argument("the cell is too small for the cutoff");
       reach[a] = static_cast<int>(bins_reached);
-      if (!structure.periodic[a]) reach[a] = std::min(reach[a], count[a] - 1);
       scale[a] = count[a] / length;
     }
     std::vector<std::array<int, 3>> bin_of(n);

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "nearsight/types.hpp"
+#include "lanes.hpp"
 
 namespace nearsight {
 
@@ -45,20 +45,27 @@ std::vector<double> fit_unit(const Function& f) {
   return {sum.begin(), sum.end()};
 }
 
-// Values that `horner` works on at a time: enough chains to hide the latency of an FMA.
-inline constexpr Index kHornerBlock = 4 * kPairLanes;
+// Lists of pairs are worked on in blocks of this many; arrays have room for a whole last block.
+inline constexpr Index kPairBlock = 2 * kPairLanes;
 
-// out[i] = polynomial(t[i]) for n values; both arrays have room for n padded to kHornerBlock.
-inline void horner(const std::vector<double>& coefficients, const double* t, Index n,
-                   double* out) {
-  const double* c = coefficients.data();
-  const Index degree = static_cast<Index>(coefficients.size()) - 1;
-  for (Index i = 0; i < n; i += kHornerBlock) {
-    double sum[kHornerBlock];
-    for (Index l = 0; l < kHornerBlock; ++l) sum[l] = c[degree];
-    for (Index p = degree - 1; p >= 0; --p)
-      for (Index l = 0; l < kHornerBlock; ++l) sum[l] = sum[l] * t[i + l] + c[p];
-    for (Index l = 0; l < kHornerBlock; ++l) out[i + l] = sum[l];
+// out0[i], out1[i] = two polynomials of one degree at t[i], for n values. Two polynomials and two
+// vectors at a time are chains enough to hide the latency of an FMA.
+inline void horner(const std::vector<double>& c0, const std::vector<double>& c1, const double* t,
+                   Index n, double* out0, double* out1) {
+  const Index degree = static_cast<Index>(c0.size()) - 1;
+  for (Index i = 0; i < n; i += kPairBlock) {
+    const Lanes t0 = load(t + i), t1 = load(t + i + kPairLanes);
+    Lanes f0 = all(c0[degree]), f1 = f0, g0 = all(c1[degree]), g1 = g0;
+    for (Index p = degree - 1; p >= 0; --p) {
+      f0 = f0 * t0 + c0[p];
+      f1 = f1 * t1 + c0[p];
+      g0 = g0 * t0 + c1[p];
+      g1 = g1 * t1 + c1[p];
+    }
+    store(out0 + i, f0);
+    store(out0 + i + kPairLanes, f1);
+    store(out1 + i, g0);
+    store(out1 + i + kPairLanes, g1);
   }
 }
 

@@ -103,6 +103,15 @@ SymmetryFunctions::SymmetryFunctions(int n_species, const Cutoff& cutoff,
       return x > 0.0L ? -0.25L * pi * std::sin(pi * u) / u : -0.25L * pi * pi;
     });
   }
+  // `horner` takes them two at a time: pairs are brought to one degree.
+  const auto level = [](std::vector<double>& a, std::vector<double>& b) {
+    const std::size_t size = std::max(a.size(), b.size());
+    a.resize(size, 0.0);
+    b.resize(size, 0.0);
+  };
+  level(fc_, dfc_);
+  for (std::size_t e = 0; e + 1 < exponential_.size(); e += 2)
+    level(exponential_[e], exponential_[e + 1]);
 }
 
 SymmetryFunctions::Neighbors SymmetryFunctions::tabulate(Workspace& work) const {

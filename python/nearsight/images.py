@@ -177,7 +177,9 @@ def check_neighbours(
     for index in range(len(atoms)) if indices is None else indices:
         if counts[index] == 0:
             symbol = atoms.symbols[index]
-            raise InputError(f"{name}: atom {index} ({symbol}) has no neighbour within {radius:g} Å")
+            raise InputError(
+                f"{name}: atom {index} ({symbol}) has no neighbour within {radius:g} Å"
+            )
 
 
 def _count_neighbours(atoms: Atoms, radius: float, name: str) -> npt.NDArray[np.int64]:

@@ -76,7 +76,9 @@ class Iteration:
         try:
             return cls(**fields)
         except TypeError as error:
-            raise InputError(f"{path}: the evaluation is incomplete or damaged ({error})") from error
+            raise InputError(
+                f"{path}: the evaluation is incomplete or damaged ({error})"
+            ) from error
 
     def summary(self, best: bool) -> dict[str, Any]:
         """What a progress display shows."""

@@ -35,6 +35,7 @@ __all__ = ["NFT", "Iteration", "State"]
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
+
 @dataclass(frozen=True)
 class State:
     """Where the training stands after an iteration.

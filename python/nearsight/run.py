@@ -6,6 +6,7 @@ before it, as read back; so a run that was stopped ends like one that was not.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 from collections import Counter
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
+from ase.calculators.calculator import compare_atoms
 
 from nearsight.config import Config, InitialSettings
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
 from nearsight.images import (
     Image,
+    check_neighbours,
+    check_structure,
     read_images,
     read_structure,
     write_images,
@@ -57,7 +61,8 @@ class Run:
     Raises
     ------
     InputError
-        If the target cannot be worked with, or the folder belongs to another configuration.
+        If the target, the parent or given symmetry functions cannot be worked with (nothing is
+        written then), or the folder belongs to another configuration or target.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class Run:
         self.progress = progress or Progress()
         target = read_structure(config.target.structure)
         self._check(target)
+        parent = (config.parent.calculator, config.parent.arguments)
+        Parent(*parent)
         self.folder.mkdir(parents=True, exist_ok=True)
         given = self.folder / "config.toml"
         if not given.exists():
@@ -77,17 +84,17 @@ class Run:
                 f"{self.folder}: belongs to another configuration (its config.toml differs); "
                 "give another folder with --workdir"
             )
-        if not self._path("target.extxyz").exists():
+        known = self._path("target.extxyz")
+        if not known.exists():
             plain = target.copy()
             plain.info = {}
-            write_structures(self._path("target.extxyz"), [plain])
-        elif read_structure(self._path("target.extxyz")).symbols.get_chemical_formula() != (
-            target.symbols.get_chemical_formula()
-        ):
-            raise InputError(f"{self.folder}: belongs to another target; give another --workdir")
-        self.parent = Parent(
-            config.parent.calculator, config.parent.arguments, self._path("parent.db")
-        )
+            write_structures(known, [plain])
+        elif compare_atoms(target, read_structure(known), tol=1e-7):  # the file keeps 8 decimals
+            raise InputError(
+                f"{self.folder}: belongs to another target (its target.extxyz differs); "
+                "give another folder with --workdir"
+            )
+        self.parent = Parent(*parent, self._path("parent.db"))
         self._stages = self._earlier_stages()
 
     def execute(self) -> None:
@@ -261,11 +268,21 @@ class Run:
             raise InputError(
                 f"the target contains {', '.join(missing)}, which initial.elements leaves out"
             )
+        features = self.config.features
+        cutoff = features.cutoff
+        if features.symmetry_functions is not None:
+            functions = SymmetryFunctions.load(features.symmetry_functions)
+            check_structure(target, functions.elements, "target")
+            cutoff = functions.cutoff.radius
+        check_neighbours(target, min(cutoff, self.config.nft.chunk_radius), "target")
         scan = self.config.locality
-        if scan is not None and scan.atoms != "all" and max(scan.atoms) >= len(target):
-            raise InputError(
-                f"locality.atoms names atom {max(scan.atoms)}, the target has {len(target)} atoms"
-            )
+        if scan is not None:
+            indices = range(len(target)) if scan.atoms == "all" else scan.atoms
+            if max(indices) >= len(target):
+                raise InputError(
+                    f"locality.atoms names atom {max(indices)}, the target has {len(target)} atoms"
+                )
+            check_neighbours(target, min(scan.radii), "target", indices)
 
     def _check_elements(self, images: list[Image]) -> None:
         found = {symbol for image in images for symbol in image.atoms.symbols}
@@ -279,11 +296,20 @@ class Run:
         """Do a stage whose file is not there yet, and keep its time and its sentence."""
         self.progress.stage(name)
         done = self._stages.get(name)
-        if done is None or file is None or not self._path(file).exists():
+        path = None if file is None else self._path(file)
+        if done is not None and path is not None and path.exists():
+            if done.get("sha256") != _sha256(path):
+                raise InputError(
+                    f"{path}: damaged or changed since it was written; move it away to have it "
+                    "made again"
+                )
+        else:
             began = time.perf_counter()
             summary = work()
             seconds = time.perf_counter() - began + (done["seconds"] if done else 0.0)
             done = {"name": name, "seconds": seconds, "summary": summary}
+            if path is not None:
+                done["sha256"] = _sha256(path)
             self._stages[name] = done
             write_json(
                 self._path("stages.json"),
@@ -332,6 +358,10 @@ class Run:
         write_json(self._path("run.json"), content)
 
     _state: State
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sizes(images: list[Image]) -> list[tuple[int, int]]:

@@ -19,11 +19,13 @@ inline constexpr Index padded(Index n, Index lanes = kLanes) {
   return (n + lanes - 1) / lanes * lanes;
 }
 
-// Doubles in a vector register of this build: what the lists of pairs are padded to.
+// Doubles in a vector register of this build.
 #if defined(__AVX512F__)
 inline constexpr Index kPairLanes = 8;
-#else
+#elif defined(__AVX__)
 inline constexpr Index kPairLanes = 4;
+#else
+inline constexpr Index kPairLanes = 2;
 #endif
 
 // A growing, aligned scratch array; `require` invalidates the content.

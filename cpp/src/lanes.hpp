@@ -1,0 +1,85 @@
+// The few vector operations of the hot loops, on the compiler's own vector types (GCC, Clang);
+// only `compress` knows the instruction set.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "nearsight/types.hpp"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace nearsight {
+
+using Lanes = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
+using LaneMask = std::int64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
+
+inline Lanes load(const double* p) {
+  Lanes v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+inline void store(double* p, Lanes v) { std::memcpy(p, &v, sizeof v); }
+
+inline Lanes all(double x) { return Lanes{} + x; }
+
+inline double sum(Lanes v) {
+  double total = 0.0;
+  for (Index l = 0; l < kPairLanes; ++l) total += v[l];
+  return total;
+}
+
+// One bit per lane.
+inline unsigned bits(LaneMask mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask));
+#elif defined(__AVX2__)
+  return static_cast<unsigned>(_mm256_movemask_pd(reinterpret_cast<__m256d>(mask)));
+#else
+  unsigned result = 0;
+  for (Index l = 0; l < kPairLanes; ++l) result |= static_cast<unsigned>(mask[l] & 1) << l;
+  return result;
+#endif
+}
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// For every set of four lanes, the order that brings them to the front, as pairs of 32-bit words.
+struct CompressTable {
+  alignas(32) std::int32_t words[16][8];
+  constexpr CompressTable() : words() {
+    for (int keep = 0; keep < 16; ++keep) {
+      int n = 0;
+      for (int lane = 0; lane < 4; ++lane)
+        if (keep >> lane & 1) {
+          words[keep][2 * n] = 2 * lane;
+          words[keep][2 * n + 1] = 2 * lane + 1;
+          ++n;
+        }
+    }
+  }
+};
+inline constexpr CompressTable kCompress;
+#endif
+
+// Writes the lanes of v whose bit is set to p, in their order; p has room for all lanes.
+inline void compress(double* p, Lanes v, unsigned keep) {
+#if defined(__AVX512F__)
+  _mm512_storeu_pd(p, _mm512_maskz_compress_pd(static_cast<__mmask8>(keep),
+                                               reinterpret_cast<__m512d>(v)));
+#elif defined(__AVX2__)
+  const __m256i order =
+      _mm256_load_si256(reinterpret_cast<const __m256i*>(kCompress.words[keep]));
+  const __m256i moved = _mm256_permutevar8x32_epi32(reinterpret_cast<__m256i>(v), order);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), moved);
+#else
+  for (Index l = 0; l < kPairLanes; ++l) {
+    *p = v[l];
+    p += keep >> l & 1;
+  }
+#endif
+}
+
+}  // namespace nearsight

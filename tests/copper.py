@@ -1,0 +1,66 @@
+"""A small case of the whole method: a rattled particle of 55 copper atoms, EMT as the parent."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.cluster import Icosahedron
+
+from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
+from nearsight.images import Image
+from nearsight.nft import NFT
+from nearsight.symmetry_functions import G2, G4, SymmetryFunctions
+
+Array = npt.NDArray[np.float64]
+
+
+def emt(atoms: Atoms) -> tuple[float, Array]:
+    """Energy and forces straight from ASE's EMT, without `nearsight.parents`."""
+    atoms = atoms.copy()
+    atoms.calc = EMT()
+    return float(atoms.get_potential_energy()), np.array(atoms.get_forces())
+
+
+def labelled(atoms: Atoms) -> Image:
+    energy, forces = emt(atoms)
+    return Image(atoms, forces, energy)
+
+
+def cells() -> list[Image]:
+    """Eleven bulk cells of 4 and 8 atoms, stretched and rattled."""
+    structures = [bulk("Cu", a=3.61 * (0.95 + 0.02 * k), cubic=True) for k in range(8)]
+    structures += [bulk("Cu", cubic=True).repeat((2, 1, 1)) for _ in range(3)]
+    for seed, atoms in enumerate(structures):
+        if seed % 2 or seed > 7:
+            atoms.rattle(0.08, seed=seed)
+    return [labelled(atoms) for atoms in structures]
+
+
+def particle(seed: int = 1) -> Atoms:
+    """An icosahedron of 55 atoms, rattled."""
+    cluster = Icosahedron("Cu", 3, latticeconstant=3.61)
+    atoms = Atoms(cluster.symbols, cluster.positions)
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+def functions(cutoff: float = 4.5) -> SymmetryFunctions:
+    """Ten functions, so few that training takes a tenth of a second."""
+    radial = [G2("Cu", eta, r_s) for eta in (1.0, 16.0, 40.0) for r_s in (0.0, 2.5)]
+    angular = [G4(("Cu", "Cu"), 0.005, zeta, gamma) for zeta in (1.0, 4.0) for gamma in (-1.0, 1.0)]
+    return SymmetryFunctions({"Cu": [*radial, *angular]}, cutoff)
+
+
+def nft(seed: int = 0, **settings: object) -> NFT:
+    """A training in three iterations of eight chunks after the first one."""
+    chosen = {"chunk_radius": 6.5, "chunks_per_iteration": 8, "max_chunks": 24, **settings}
+    return NFT(
+        NFTSettings.model_validate(chosen),
+        NetworkSettings(hidden_layers=(6,)),
+        TrainingSettings(initial_iterations=20, iterations=10),
+        EnsembleSettings(members=5),
+        seed,
+    )

@@ -1,0 +1,503 @@
+"""Nearsighted force training: the choice of chunks, the end, the labels, continuing after a stop.
+
+The small case is that of ``copper.py``; the reference for labels and errors is ASE's EMT itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import copper
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+
+import nearsight.nft
+from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
+from nearsight.ensemble import Ensemble
+from nearsight.errors import InputError, ParentError
+from nearsight.images import Image, read_images
+from nearsight.nft import NFT, Iteration, State
+from nearsight.parents import Parent
+from nearsight.progress import Progress
+
+RAW = np.array([0.1, 0.5, 0.3, 0.4, 0.2])
+
+
+def run(
+    folder: Path, nft: NFT | None = None, parent: Parent | None = None, **changed: Any
+) -> State:
+    """The small case in a folder, with its database there."""
+    given: dict[str, Any] = {
+        "images": copper.cells(),
+        "functions": copper.functions(),
+        "target": copper.particle(),
+        "parent": parent or Parent("emt", database=folder / "parent.db"),
+        **changed,
+    }
+    return (nft or copper.nft()).run(folder=folder, **given)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
+    """A folder with a whole training in it, and how it ended. Not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run(folder)
+
+
+def evaluations(folder: Path) -> list[dict[str, Any]]:
+    """What the iterations found, but for the time they took."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*/evaluation.json"))]
+    for each in found:
+        assert each.pop("seconds") > 0
+    return found
+
+
+def ensembles(folder: Path) -> list[bytes]:
+    paths = [*sorted(folder.glob("*/ensemble.json")), folder / "best.json"]
+    return [path.read_bytes() for path in paths]
+
+
+# -- which atoms become chunks
+
+
+def choose(seen: list[int], **settings: Any) -> tuple[list[int], list[int]]:
+    return NFT(NFTSettings(**settings)).choose(RAW, seen)
+
+
+def test_the_most_uncertain_come_first() -> None:
+    assert choose([]) == ([1, 3, 2, 4, 0], [])
+    assert choose([], chunks_per_iteration=2) == ([1, 3], [])
+
+
+def test_known_atoms_are_not_new_but_drawn_again_if_among_the_most_uncertain() -> None:
+    assert choose([3, 0]) == ([1, 2, 4], [3, 0])
+    # the two most uncertain are 1 and 3; 0 is known too but not among them
+    assert choose([3, 0], chunks_per_iteration=2) == ([1, 2], [3])
+    assert choose([1, 3], chunks_per_iteration=2) == ([2, 4], [1, 3])
+
+
+def test_a_negative_threshold_is_a_quantile() -> None:
+    # of five values the 75 % quantile is the second largest, 0.4
+    assert choose([], threshold=-0.75) == ([1, 3], [])
+    assert choose([1], threshold=-0.75) == ([3], [1])
+    # SI: -0.9 gives the 26 most uncertain of 260 atoms
+    raw = np.random.default_rng(5).permutation(260) / 100
+    nft = NFT(NFTSettings(threshold=-0.9, chunks_per_iteration=260, max_chunks=260))
+    new, again = nft.choose(raw, [])
+    assert (new, again) == (list(np.argsort(-raw)[:26]), [])
+
+
+def test_a_positive_threshold_is_an_uncertainty() -> None:
+    assert choose([], threshold=0.3) == ([1, 3, 2], [])
+    assert choose([3], threshold=0.3) == ([1, 2], [3])
+    assert choose([], threshold=0.6) == ([], [])
+
+
+def test_there_are_never_more_chunks_than_allowed() -> None:
+    assert choose([3, 0], max_chunks=4) == ([1, 2], [3, 0])
+
+
+def test_equal_uncertainties_go_by_index() -> None:
+    assert NFT().choose(np.array([0.2, 0.7, 0.2, 0.7]), []) == ([1, 3, 0, 2], [])
+
+
+# -- when it ends
+
+
+def iterations(*uncertainties: float) -> tuple[Iteration, ...]:
+    return tuple(
+        Iteration(number, [], [], [], "", [value, 0.0], [value, 0.0], [], 1.0, 0.0, 0.0, 0.0, 1.0)
+        for number, value in enumerate(uncertainties)
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "uncertainties", "chunks", "new", "reason"),
+    [
+        ({}, [1.0], 0, 15, ""),
+        ({}, [1.0, 2.0, 0.5], 30, 15, ""),
+        ({"stop_uncertainty": 0.1}, [0.1], 0, 15, "the uncertainty is at most 0.1 eV/Å"),
+        ({"stop_uncertainty": 0.1}, [0.11], 0, 15, ""),
+        ({"max_chunks": 30}, [1.0, 0.9, 0.8], 30, 0, "there are 30 chunks"),
+        ({"max_chunks": 31}, [1.0, 0.9, 0.8], 30, 1, ""),
+        ({"max_iterations": 2}, [1.0, 0.9, 0.8], 30, 15, "there were 2 iterations"),
+        ({"max_iterations": 3}, [1.0, 0.9, 0.8], 30, 15, ""),
+        (
+            {"steps_not_improved": 2},
+            [1.0, 0.5, 0.6, 0.7],
+            45,
+            15,
+            "the uncertainty did not improve in 2 iterations",
+        ),
+        ({"steps_not_improved": 3}, [1.0, 0.5, 0.6, 0.7], 45, 15, ""),
+        # the first iteration does not count: the members agree on what none has seen
+        ({"steps_not_improved": 2}, [0.1, 0.5, 0.4, 0.3], 45, 15, ""),
+        ({"steps_not_improved": 2}, [0.1, 0.5, 0.6], 30, 15, ""),
+        ({}, [1.0, 0.5], 3, 0, "no uncertain atom is left that is not in the training"),
+    ],
+)
+def test_why_it_ends(
+    settings: Mapping[str, Any], uncertainties: list[float], chunks: int, new: int, reason: str
+) -> None:
+    *earlier, last = uncertainties
+    nft = NFT(NFTSettings(**settings))
+    assert nft.stop(iterations(*earlier), np.array([0.0, last]), chunks, new) == reason
+
+
+@pytest.mark.parametrize(
+    ("uncertainties", "best"),
+    [([1.0], 0), ([0.1, 0.5], 1), ([0.1, 0.5, 0.3, 0.4], 2), ([1.0, 0.5, 0.3, 0.3], 2)],
+)
+def test_the_best_is_the_least_uncertain_after_the_first(
+    finished: tuple[Path, State], uncertainties: list[float], best: int
+) -> None:
+    state = replace(finished[1], history=iterations(*uncertainties))
+    assert state.best.iteration == best
+
+
+# -- what it trains on
+
+
+def test_labels_are_the_parent_s_forces_on_the_centres_of_cut_chunks(
+    finished: tuple[Path, State],
+) -> None:
+    folder, state = finished
+    target = copper.particle()
+    indices = state.history[-1].chunk_indices
+    images = [p.image for p in state.data.fingerprints]
+    assert len(set(indices)) == len(indices) == 24
+    assert [image.energy is None for image in images] == [False] * 11 + [True] * 24
+    for index, image in zip(indices, images[11:], strict=True):
+        near = target.get_distances(index, range(55)) <= 6.5
+        assert near.sum() < 55  # a chunk is not the whole particle
+        near[index] = False
+        chunk = target[[index, *np.flatnonzero(near)]]
+        np.testing.assert_allclose(image.forces, copper.emt(chunk)[1][:1], atol=1e-9)
+    written = [
+        image
+        for number in (1, 2, 3)
+        for image in read_images(folder / f"iteration-{number:03d}" / "chunks.extxyz")
+    ]
+    assert all(image.is_chunk for image in written)
+    for image, other in zip(images[11:], written, strict=True):
+        np.testing.assert_allclose(image.forces, other.forces, atol=1e-7)
+
+
+@pytest.mark.parametrize("environment", ["target", "chunk"])
+def test_where_the_network_is_asked(tmp_path: Path, environment: str) -> None:
+    """In the target the centre sees 2 × 4.5 Å, in the chunk the 6.5 Å that were cut."""
+    nft = copper.nft(environment=environment, max_chunks=8, max_iterations=1)
+    state = run(tmp_path, nft)
+    target = copper.particle()
+    radius = 9.0 if environment == "target" else 6.5
+    for index, fingerprints in zip(
+        state.history[-1].chunk_indices, state.data.fingerprints[11:], strict=True
+    ):
+        atoms = fingerprints.image.atoms
+        assert len(atoms) == (target.get_distances(index, range(55)) <= radius).sum()
+        np.testing.assert_allclose(
+            np.sort(atoms.get_distances(0, range(1, len(atoms)))),
+            np.sort(target.get_distances(index, range(55)))[1 : len(atoms)],
+            atol=1e-9,
+        )
+
+
+def test_only_the_force_on_the_centre_counts(
+    finished: tuple[Path, State], tmp_path: Path
+) -> None:
+    class OnlyTheCentre(EMT):
+        """EMT, but with nonsense for the energy and the forces on all other atoms."""
+
+        def calculate(self, *arguments: Any) -> None:
+            super().calculate(*arguments)
+            self.results["forces"][1:] = 123.0
+            self.results["energy"] = self.results["free_energy"] = -1e6
+
+    run(tmp_path, parent=Parent(OnlyTheCentre))
+    forces = [each["forces"] for each in evaluations(tmp_path)]
+    assert forces == [each["forces"] for each in evaluations(finished[0])]
+
+
+def test_uncertainty_and_error_fall(finished: tuple[Path, State]) -> None:
+    history = finished[1].history
+    _, true = copper.emt(copper.particle())
+    errors = [np.linalg.norm(each.forces - true, axis=1).mean() for each in history]
+    assert [len(each.chunk_indices) for each in history] == [0, 8, 16, 24]
+    assert history[0].structure_uncertainty > 8 * history[-1].structure_uncertainty
+    assert errors[0] > 10 * errors[-1]
+    assert history[-1].stop_reason == "there are 24 chunks"
+
+
+def test_the_files_say_what_happened(finished: tuple[Path, State]) -> None:
+    folder, state = finished
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best.json", "iteration-000", "iteration-001", "iteration-002", "iteration-003",
+        "parent.db",
+    ]  # fmt: skip
+    for record, after in zip(evaluations(folder), state.history, strict=True):
+        ensemble = Ensemble.load(folder / f"iteration-{after.iteration:03d}" / "ensemble.json")
+        found = ensemble.evaluate(copper.particle())
+        assert record["forces"] == found.forces.tolist()
+        assert found.uncertainty_raw is not None
+        assert found.member_forces is not None
+        np.testing.assert_allclose(found.member_forces.mean(axis=0), found.forces, atol=1e-12)
+        scatter = ((found.member_forces - found.forces) ** 2).sum(axis=(0, 2)) / 4
+        np.testing.assert_allclose(record["uncertainty_raw"], 2.58 * np.sqrt(scatter), rtol=1e-9)
+        np.testing.assert_allclose(
+            record["uncertainty"], record["calibration"] * np.array(record["uncertainty_raw"])
+        )
+    records = evaluations(folder)
+    for earlier, later in zip(records, records[1:], strict=False):
+        assert later["chunk_indices"] == earlier["chunk_indices"] + earlier["new_indices"]
+    best = min(records[1:], key=lambda record: max(record["uncertainty_raw"]))["iteration"]
+    expected = folder / f"iteration-{best:03d}" / "ensemble.json"
+    assert (folder / "best.json").read_bytes() == expected.read_bytes()
+
+
+def test_samples_only_grow(finished: tuple[Path, State]) -> None:
+    folder, state = finished
+    samples = [
+        Ensemble.load(path).multiplicities for path in sorted(folder.glob("*/ensemble.json"))
+    ]
+    again = [each.again_indices for each in state.history]
+    assert any(again)
+    for number, (earlier, later) in enumerate(zip(samples, samples[1:], strict=False)):
+        assert earlier is not None
+        assert later is not None
+        assert later.shape[1] == earlier.shape[1] + 8
+        growth = later[:, : earlier.shape[1]] - earlier
+        chunks = state.history[number].chunk_indices
+        columns = {11 + chunks.index(index) for index in again[number]}
+        assert (growth >= 0).all()
+        assert set(np.flatnonzero(growth.any(axis=0))) <= columns
+        assert growth.any() == bool(columns)
+
+
+# -- what decides the result
+
+
+def test_the_seed_decides(finished: tuple[Path, State], tmp_path: Path) -> None:
+    short = {"max_chunks": 8}
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for folder, seed in zip(folders, (3, 3, 4), strict=True):
+        folder.mkdir()
+        run(folder, copper.nft(seed, **short))
+    assert ensembles(folders[0]) == ensembles(folders[1])
+    assert evaluations(folders[0]) == evaluations(folders[1])
+    first, third = (evaluations(folder)[0]["forces"] for folder in (folders[0], folders[2]))
+    assert np.abs(np.array(first) - third).max() > 1e-3
+
+
+def test_the_number_of_threads_does_not_matter(
+    finished: tuple[Path, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearsight.training._cores", lambda: 5)
+    run(tmp_path)
+    assert ensembles(tmp_path) == ensembles(finished[0])
+
+
+# -- stopped and continued
+
+
+class Stopped(Exception):
+    """The user has seen enough."""
+
+
+class StopsAfter(Progress):
+    """Raises when an iteration is over; those read back come at once."""
+
+    def __init__(self, iteration: int) -> None:
+        self.number = iteration
+
+    def iteration(self, record: Mapping[str, Any]) -> None:
+        if record["iteration"] == self.number:
+            raise Stopped
+
+
+def test_continues_after_every_iteration(finished: tuple[Path, State], tmp_path: Path) -> None:
+    calculations = 0
+    for number in range(4):
+        parent = Parent("emt", database=tmp_path / "parent.db")
+        with pytest.raises(Stopped):
+            run(tmp_path, parent=parent, progress=StopsAfter(number))
+        assert parent.calculations == (8 if number else 0)  # those of one iteration
+        calculations += parent.calculations
+        if number == 2:  # killed while it wrote the third iteration
+            shutil.copy(
+                tmp_path / "iteration-002/ensemble.json", tmp_path / "iteration-002/.ensemble.json"
+            )
+            (tmp_path / "iteration-003").mkdir()
+            (tmp_path / "iteration-003/ensemble.json").write_text("{")
+    parent = Parent("emt", database=tmp_path / "parent.db")
+    state = run(tmp_path, parent=parent)
+    assert (parent.calculations, parent.known) == (0, calculations) == (0, 24)
+    assert state.stop_reason == "there are 24 chunks"
+    assert ensembles(tmp_path) == ensembles(finished[0])
+    assert evaluations(tmp_path) == evaluations(finished[0])
+
+
+class Breaks(EMT):
+    """EMT that works a number of times and then breaks down."""
+
+    left = 0
+
+    def calculate(self, *arguments: Any) -> None:
+        if Breaks.left == 0:
+            raise RuntimeError("no more memory")
+        Breaks.left -= 1
+        super().calculate(*arguments)
+
+
+def test_a_parent_that_breaks_down_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nft = copper.nft(max_chunks=8)
+    done = 0
+    for calculations in (0, 3, 4):
+        monkeypatch.setattr(Breaks, "left", calculations)
+        parent = Parent(Breaks, database=tmp_path / "parent.db")
+        with pytest.raises(ParentError, match=r"failed on Cu\d+ .* no more memory"):
+            run(tmp_path, nft, parent)
+        done += calculations
+        assert (parent.calculations, parent.known) == (calculations, done)
+    monkeypatch.setattr(Breaks, "left", 1)
+    run(tmp_path, nft, Parent(Breaks, database=tmp_path / "parent.db"))
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    monkeypatch.setattr(Breaks, "left", 8)
+    run(whole, nft, Parent(Breaks, database=whole / "parent.db"))
+    assert ensembles(tmp_path) == ensembles(whole)
+
+
+def with_points(kpts: tuple[int, ...]) -> EMT:
+    """A parent that, like plane-wave codes, takes a tuple."""
+    assert len(kpts) == 3
+    return EMT()
+
+
+def test_a_tuple_among_the_arguments_of_the_parent_is_no_other_setting(tmp_path: Path) -> None:
+    for _ in range(2):
+        parent = Parent(with_points, {"kpts": (1, 1, 1)}, tmp_path / "parent.db")
+        run(tmp_path, copper.nft(max_chunks=8), parent)
+    assert parent.calculations == 0
+
+
+def nearly(target: Atoms) -> Atoms:
+    target.positions[7, 0] += 1e-9
+    return target
+
+
+def relabelled(images: list[Image]) -> list[Image]:
+    images[3] = replace(images[3], energy=(images[3].energy or 0.0) + 1e-9)
+    return images
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"nft": copper.nft(seed=1)},
+        {"nft": copper.nft(max_chunks=25)},
+        {"nft": replace(copper.nft(), network=NetworkSettings(hidden_layers=(5,)))},
+        {"nft": replace(copper.nft(), training=TrainingSettings(l2=1e-5))},
+        {"nft": replace(copper.nft(), ensemble=EnsembleSettings(members=4))},
+        {"parent": Parent("emt", {"asap_cutoff": True})},
+        {"target": nearly(copper.particle())},
+        {"images": relabelled(copper.cells())},
+        {"images": copper.cells()[:-1]},
+        {"functions": copper.functions(cutoff=4.4)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_folder_of_something_else_is_refused(
+    finished: tuple[Path, State], tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    with pytest.raises(InputError, match="belongs to other settings or inputs"):
+        run(folder, **changed)
+    assert ensembles(folder) == ensembles(finished[0])
+
+
+@pytest.mark.parametrize("name", ["iteration-001/evaluation.json", "iteration-003/ensemble.json"])
+@pytest.mark.parametrize("damage", ["torn", "incomplete", "newer"])
+def test_a_damaged_file_is_named(
+    finished: tuple[Path, State], tmp_path: Path, name: str, damage: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    text = (folder / name).read_text()
+    changed = {
+        "torn": text[: len(text) // 2],
+        "incomplete": text.replace('"calibration"', '"kalibration"'),
+        "newer": text.replace('"version": 1', '"version": 2'),
+    }[damage]
+    assert changed != text
+    (folder / name).write_text(changed)
+    with pytest.raises(InputError) as caught:
+        run(folder)
+    assert str(caught.value).startswith(f"{folder / name}: ")
+    assert "\n" not in str(caught.value)
+
+
+# -- what cannot be trained on
+
+
+def test_targets_that_cannot_be_worked_with_cost_nothing(tmp_path: Path) -> None:
+    alone = copper.particle() + Atoms("Cu", [[0.0, 0.0, 30.0]])
+    foreign = copper.particle()
+    foreign.symbols[5] = "Au"
+    double = copper.particle()
+    double.positions[4] = double.positions[2]
+    for target, sentence in (
+        (alone, r"target: atom 55 \(Cu\) has no neighbour within 4.5 Å"),
+        (foreign, "target contains Au, but only Cu is known here"),
+        (double, "target: atoms 2 and 4 are at one place"),
+        (Atoms(), "target has no atoms"),
+    ):
+        parent = Parent("emt", database=tmp_path / "parent.db")
+        with pytest.raises(InputError, match=sentence):
+            run(tmp_path, parent=parent, target=target)
+        assert parent.calculations == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["parent.db"]
+
+
+def test_a_chunk_radius_below_the_distances_is_found_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"atom \d+ \(Cu\) has no neighbour within 1.5 Å"):
+        run(tmp_path, copper.nft(chunk_radius=1.5))
+
+
+def test_images_that_cannot_be_trained_on(tmp_path: Path) -> None:
+    alone = Atoms("Cu", cell=[20.0] * 3, pbc=True)
+    images = [*copper.cells(), copper.labelled(alone)]
+    with pytest.raises(InputError, match=r"image 11: atom 0 \(Cu\) has no neighbour within 4.5 Å"):
+        run(tmp_path, images=images)
+    with pytest.raises(InputError, match="no image"):
+        run(tmp_path, images=[])
+
+
+def test_iterations_are_part_of_the_module() -> None:
+    assert set(nearsight.nft.__all__) == {"NFT", "Iteration", "State"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_nothing_is_left_to_chance_between_processes(
+    finished: tuple[Path, State], tmp_path: Path
+) -> None:
+    """Hash seeds and threads of a new process change nothing."""
+    code = (
+        "import copper\nfrom nearsight.parents import Parent\n"
+        "copper.nft().run(copper.cells(), copper.functions(), copper.particle(), Parent('emt'), '.')"
+    )
+    environment = {"PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": "7"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
+    assert ensembles(tmp_path) == ensembles(finished[0])
