@@ -26,7 +26,29 @@ from nearsight.config_errors import section_model
 from nearsight.storage import write_bytes, write_text
 
 DOCS = Path(__file__).parent
-MADE_BY = "<!-- Made by docs/generate.py from {}; do not edit. -->"
+CONFIGURATION = """\
+<!-- Made by docs/generate.py from the models in nearsight/config.py; do not edit. -->
+
+# The configuration file
+
+A run is described by one TOML file. `nearsight new STRUCTURE` writes one with every key, its
+description and a value that suits the structure; `nearsight run FILE` carries it out. Every key but
+`target.structure` may be left out and then has the default given here. A key that does not exist,
+or a value out of its range, is refused with its line before anything is calculated. File names are
+relative to the configuration file.
+
+Lengths are in Å, energies in eV, forces and uncertainties in eV/Å.
+
+## At the top of the file"""
+COMMAND_LINE = """\
+<!-- Made by docs/generate.py from the commands in nearsight/cli/; do not edit. -->
+
+# The command line
+
+`nearsight COMMAND --help` says the same as this page. Every command checks what it is given before
+it begins. A mistake gives one sentence and exit code 2, an interrupt exit code 130. Results go to
+standard output; the display of the work goes to standard error, and only if that is a terminal.
+Structures may be in any format that ASE reads; `file@index` picks one of several."""
 FIGURES = {  # the report's figures that stand side by side in one picture
     "first-run.png": ("parity", "uncertainty"),
     "iterations.png": ("iterations",),
@@ -39,17 +61,6 @@ WIDTH = 640
 
 def configuration() -> str:
     """The page of all keys of a configuration file."""
-    lines = [
-        MADE_BY.format("the models in nearsight/config.py"),
-        "# The configuration file",
-        "A run is described by one TOML file. `nearsight new STRUCTURE` writes one with every key, "
-        "its description and a value that suits the structure; `nearsight run FILE` carries it "
-        "out. Every key but `target.structure` may be left out and then has the default given "
-        "here. A key that does not exist, or a value out of its range, is refused with its line "
-        "before anything is calculated. File names are relative to the configuration file.",
-        "Lengths are in Å, energies in eV, forces and uncertainties in eV/Å.",
-        "## At the top of the file",
-    ]
     top, sections = [], []
     for name, field in Config.model_fields.items():
         model = section_model(field)
@@ -57,13 +68,13 @@ def configuration() -> str:
             top.append(name)
         else:
             sections += _section(name, model, optional=field.get_default() is None)
-    return "\n\n".join([*lines, _table(Config, top), *sections]) + "\n"
+    return "\n\n".join([CONFIGURATION, _table(Config, top), *sections]) + "\n"
 
 
 def _section(name: str, model: type[BaseModel], optional: bool) -> Iterator[str]:
     yield f"## `[{name}]`"
     text = " ".join((model.__doc__ or "").split())
-    if optional and name != "target":
+    if optional:
         text += f" Not done unless the file has a section `[{name}]`, which may be empty."
     only = getattr(model, "replaces_all", None)
     if only:
@@ -104,33 +115,26 @@ def _values(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
         return " or ".join(f"`{json.dumps(value)}`" for value in found)
     kind = schema.get("type")
     if kind == "array":
-        return f"list of {_values(schema['items'], whole)}"
+        items = _values(schema["items"], whole)
+        return f"list of {items.replace('number', 'numbers', 1)}"
     words = {"integer": "whole number", "number": "number", "boolean": "true or false"}
     words |= {"object": "table", "string": "file" if schema.get("format") == "path" else "text"}
+    if "minimum" in schema and "maximum" in schema:
+        return f"{words[str(kind)]} {schema['minimum']:g} to {schema['maximum']:g}"
     bounds = [
         f"{sign} {schema[name]:g}"
         for name, sign in (
             ("exclusiveMinimum", ">"),
             ("minimum", "≥"),
-            ("exclusiveMaximum", "<"),
-            ("maximum", "≤"),
         )
         if name in schema
     ]
-    return " ".join([words[str(kind)], ", ".join(bounds)]).strip()
+    return " ".join([words[str(kind)], *bounds])
 
 
 def command_line() -> str:
     """The page of all commands."""
-    lines = [
-        MADE_BY.format("the commands in nearsight/cli/"),
-        "# The command line",
-        "`nearsight COMMAND --help` says the same as this page. Every command checks what it is "
-        "given before it begins. A mistake gives one sentence and exit code 2, an interrupt exit "
-        "code 130. Results go to standard output; the display of the work goes to standard error, "
-        "and only if that is a terminal. Structures may be in any format that ASE reads; "
-        "`file@index` picks one of several.",
-    ]
+    lines = [COMMAND_LINE]
     panel = ""
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         if command.rich_help_panel != panel:
@@ -146,7 +150,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
     text, _, example = text.partition("**Example:**")
     yield text.strip()
     example = example.replace("**", "").strip()
-    yield f"```console\n$ {example}\n```"
+    yield f"```sh\n{example}\n```"
     arguments = [each for each in command.params if not each.opts[0].startswith("-")]
     options = [each for each in command.params if each.opts[0].startswith("-")]
     rows = ["| | default | |", "|---|---|---|"]

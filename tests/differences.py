@@ -22,7 +22,7 @@ def central_difference(function: Callable[[float], Array | float], step: float) 
 
 
 def error_of(
-    derivative: Array | float, function: Callable[[float], Array | float], enough: float = 1e-10
+    derivative: Array | float, function: Callable[[float], Array | float], enough: Array | float
 ) -> Array:
     """Distance of ``derivative`` from the difference of ``function`` at the best of `STEPS`.
 
@@ -31,6 +31,6 @@ def error_of(
     best = np.full(np.shape(derivative), np.inf)
     for step in STEPS:
         best = np.minimum(best, np.abs(central_difference(function, step) - derivative))
-        if best.max() < enough:
+        if (best < enough).all():
             break
     return best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from ase.build import bulk, fcc111
 from ase.cluster.octahedron import Octahedron
 
 from nearsight.ensemble import Ensemble
+from nearsight.fingerprints import Fingerprints
+from nearsight.images import Image
+from nearsight.loss import TrainingData
 from nearsight.potential import Layer, Network
 from nearsight.symmetry_functions import (
     G2,
@@ -86,6 +90,8 @@ def _left_handed() -> Atoms:
 
 _MAKERS: dict[str, Callable[[], Atoms]] = {
     "dimer": lambda: Atoms("Pt2", [[0, 0, 0], [1.1, -1.7, 1.3]]),
+    "linear": lambda: Atoms("Pt3", [[0, 0, 0], [0, 2.2, 0], [0, 4.8, 0]]),
+    "planar": lambda: Atoms("Pt4", [[0, 0, 1], [2.4, 0.3, 1], [0.2, 2.5, 1], [-2, 1.1, 1]]),
     "cluster": lambda: Atoms("Pt12", scattered(12, [6, 6, 7], 0)),
     "particle": lambda: _rattled(Octahedron("Pt", 4, 1, latticeconstant=3.99), 1),
     "far apart": _far_apart,
@@ -171,3 +177,36 @@ def random_ensemble(
             networks[element] = Network(tuple(layers), rng.uniform(0.5, 2.0), rng.normal())
         made.append(networks)
     return Ensemble(functions, Scaling(minimum, maximum), tuple(made), calibration=1.7)
+
+
+def labelled_images(n_elements: int = 1, seed: int = 0) -> list[Image]:
+    """Bulk images of several sizes and chunks, with random labels."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for name in ("tiny", "bulk", "slab", "cluster"):
+        atoms = structure(name, min(n_elements, len(structure(name))))
+        forces = rng.normal(0.0, 0.5, (len(atoms), 3))
+        images.append(Image(atoms, forces, float(rng.normal(-3.0, 0.2) * len(atoms))))
+    for i in range(3):
+        atoms = structure("particle", n_elements)
+        atoms = atoms[[7 * i, *(j for j in range(len(atoms)) if j != 7 * i)]]  # the centre first
+        images.append(Image(atoms, rng.normal(0.0, 0.5, (1, 3))))
+    return [images[i] for i in (4, 0, 1, 5, 2, 3, 6)]
+
+
+@cache
+def _prepared(
+    n_elements: int, cutoff: float, seed: int
+) -> tuple[SymmetryFunctions, Scaling, list[Fingerprints]]:
+    images = labelled_images(n_elements, seed)
+    functions = functions_of(ELEMENTS[:n_elements], cutoff)
+    scaling = Scaling.fit(functions, [functions.compute(image.atoms) for image in images])
+    return functions, scaling, [Fingerprints.of(image, functions) for image in images]
+
+
+def training_data(
+    n_elements: int = 1, hidden: Sequence[int] = (5, 4), cutoff: float = 4.6, seed: int = 0
+) -> TrainingData:
+    """The loss over `labelled_images`."""
+    intercepts = {e: -3.0 + 0.1 * i for i, e in enumerate(ELEMENTS[:n_elements])}
+    return TrainingData(*_prepared(n_elements, cutoff, seed), hidden, "tanh", intercepts)

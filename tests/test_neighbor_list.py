@@ -128,6 +128,8 @@ def test_two_atoms_at_one_place(case, threads):
         ({"positions": np.zeros((0, 3))}, "the structure has no atoms"),
         ({"positions": np.zeros((2, 4))}, r"positions must have shape \(n, 3\), got \(2, 4\)"),
         ({"positions": np.full((2, 3), np.inf)}, "the position of atom 0 is not finite"),
+        ({"positions": np.array([[0.0, 0, 0], [1e12, 0, 0]])}, "atom 1 lies .* cells away; wrap"),
+        ({"cell": np.diag([4.0, 4.0, 5e-3])}, "the cell is too small for the cutoff"),
         ({"cell": np.zeros(9)}, r"cell must have shape \(3, 3\), got \(9\)"),
         ({"cell": np.diag([4.0, 0.0, 4.0])}, "periodic in y but has no cell vector there"),
         ({"cell": np.ones((3, 3))}, "the periodic cell vectors are linearly dependent"),

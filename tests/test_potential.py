@@ -32,7 +32,7 @@ CUTOFFS = {
 }
 
 CASES = [
-    ("cluster", 1),
+    ("planar", 1),
     ("cluster", 2),
     ("particle", 3),
     ("slab", 2),
@@ -85,7 +85,8 @@ def test_forces_are_differences_of_the_oracles_energies(name, n_elements):
         return (reference.atomic_energies(moved, ensemble) - offset).sum(axis=1)
 
     slope = -np.tensordot(evaluate(ensemble, atoms)["forces"], direction, axes=2)
-    assert (error_of(slope, energies) / np.abs(slope)).max() < 1e-8
+    size = np.abs(slope)
+    assert (error_of(slope, energies, enough=1e-9 * size) / size).max() < 1e-8
 
 
 @pytest.mark.parametrize("kinds", ["G2", "G4", "G5", "G2 G4 G5"])
@@ -98,7 +99,7 @@ def test_forces_are_differences_of_the_energy(name, n_elements, cutoff, kinds):
     ensemble = random_ensemble(functions, atoms, members=2)
     found = evaluate(ensemble, atoms)
     forces, offset = found["mean_forces"], found["energies"].mean(axis=0)
-    assert np.abs(forces).max() > 0.05  # eV/Å; not all tiny
+    assert np.abs(forces).max() > 1e-3  # eV/Å; not all tiny
     rng = np.random.default_rng(2)
     for _ in range(3):
         direction = random_direction(forces.shape, rng)
@@ -110,7 +111,7 @@ def test_forces_are_differences_of_the_energy(name, n_elements, cutoff, kinds):
 
         slope = -np.sum(forces * direction)
         size = max(abs(slope), 0.1 * np.sqrt(np.mean(forces**2)))
-        assert error_of(slope, energy) < 1e-8 * size
+        assert error_of(slope, energy, enough=1e-9 * size) < 1e-8 * size
 
 
 @pytest.mark.parametrize("cutoff", ["cosine", "polynomial 4"])
@@ -139,7 +140,7 @@ def test_virial_is_the_derivative_by_strain(name, cutoff):
 
         slope = np.sum(virial * direction)
         size = max(abs(slope), 0.1 * np.abs(virial).max())
-        assert error_of(slope, energy, enough=1e-9) < 1e-8 * size
+        assert error_of(slope, energy, enough=1e-9 * size) < 1e-8 * size
 
 
 def test_networks_far_in_saturation_stay_finite():
@@ -255,6 +256,39 @@ def test_any_number_of_members(members):
     assert found["forces"].shape == (members, len(atoms), 3)
     expected = reference.atomic_energies(atoms, ensemble)
     np.testing.assert_allclose(found["energies"], expected, atol=1e-12)
+
+
+# --- neighbour list with a skin ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["particle", "slab", "skewed"])
+def test_a_list_serves_until_an_atom_has_moved_by_half_the_skin(name):
+    """To the last bit: the bonds are worked out anew, from fewer candidates."""
+    atoms = structure(name, 2)
+    ensemble = random_ensemble(functions_of(ELEMENTS[:2], 4.3), atoms)
+    s = ensemble.functions.arrays(atoms)
+    skin = 0.8
+    neighbors = ensemble.core.neighbors(s.positions, s.species, s.cell, s.pbc, skin)
+    rng = np.random.default_rng(4)
+    for _ in range(3):
+        moves = rng.normal(size=(len(atoms), 3))
+        moves *= 0.49 * skin / np.linalg.norm(moves, axis=1, keepdims=True)
+        place = s.positions + moves
+        found = ensemble.core.evaluate(
+            place, s.species, s.cell, s.pbc, virial=True, threads=1, neighbors=neighbors
+        )
+        fresh = ensemble.core.evaluate(place, s.species, s.cell, s.pbc, virial=True, threads=1)
+        for key, value in fresh.items():
+            np.testing.assert_array_equal(found[key], value)
+
+
+def test_a_list_of_another_structure_is_refused():
+    atoms, other = structure("cluster"), structure("planar")
+    ensemble = random_ensemble(functions_of(["Pt"]), atoms)
+    s, t = (ensemble.functions.arrays(a) for a in (atoms, other))
+    neighbors = ensemble.core.neighbors(t.positions, t.species, t.cell, t.pbc, 0.5)
+    with pytest.raises(ValueError, match="neighbour list belongs to another structure or cutoff"):
+        ensemble.core.evaluate(s.positions, s.species, s.cell, s.pbc, neighbors=neighbors)
 
 
 # --- weights and plain content -----------------------------------------------------------------

@@ -30,8 +30,8 @@ void expect(const Array<T>& array, const char* name, const Shape& shape) {
   if (same) return;
   const auto text = [](const Shape& values) {
     std::string line = "(";
-    for (const py::ssize_t v : values) line += (line.size() > 1 ? ", " : "") +
-                                               (v < 0 ? std::string("n") : std::to_string(v));
+    for (const py::ssize_t v : values)
+      line += (line.size() > 1 ? ", " : "") + (v < 0 ? std::string("n") : std::to_string(v));
     return line + ")";
   };
   throw std::invalid_argument(std::string(name) + " must have shape " + text(shape) + ", got " +
@@ -61,8 +61,10 @@ struct StructureArguments {
     expect(cell, "cell", {3, 3});
     expect(pbc, "pbc", {3});
     const bool* periodic = pbc.data();
-    return {Eigen::Map<const Positions>(positions.data(), positions.shape(0), 3), species.data(),
-            n_species, Eigen::Map<const Eigen::Matrix<double, 3, 3, Eigen::RowMajor>>(cell.data()),
+    return {Eigen::Map<const Positions>(positions.data(), positions.shape(0), 3),
+            species.data(),
+            n_species,
+            Eigen::Map<const Eigen::Matrix<double, 3, 3, Eigen::RowMajor>>(cell.data()),
             {periodic[0], periodic[1], periodic[2]}};
   }
 };
@@ -124,9 +126,8 @@ SymmetryFunctions make_functions(int n_species, const std::string& cutoff, doubl
 }
 
 py::dict fingerprints(const SymmetryFunctions& functions, const Array<double>& positions,
-                      const Array<int>& species, const Array<double>& cell,
-                      const Array<bool>& pbc, const std::vector<Index>& rows, bool all_centers,
-                      int threads) {
+                      const Array<int>& species, const Array<double>& cell, const Array<bool>& pbc,
+                      const std::vector<Index>& rows, bool all_centers, int threads) {
   const StructureArguments structure(positions, species, cell, pbc, functions.n_species());
   const auto made = [&] {
     py::gil_scoped_release release;
@@ -146,9 +147,9 @@ py::dict fingerprints(const SymmetryFunctions& functions, const Array<double>& p
 
 // One network of all members: (weights of every layer (M, out, in), biases (M, out), activations,
 // slope (M), intercept (M), scale (in), offset (in))
-using BatchTuple = std::tuple<std::vector<Array<double>>, std::vector<Array<double>>,
-                              std::vector<std::string>, Array<double>, Array<double>,
-                              Array<double>, Array<double>>;
+using BatchTuple =
+    std::tuple<std::vector<Array<double>>, std::vector<Array<double>>, std::vector<std::string>,
+               Array<double>, Array<double>, Array<double>, Array<double>>;
 
 NetworkBatch make_batch(const BatchTuple& given) {
   const auto& [weights, biases, activations, slope, intercept, scale, offset] = given;
@@ -164,11 +165,10 @@ NetworkBatch make_batch(const BatchTuple& given) {
   for (std::size_t l = 0; l < weights.size(); ++l) {
     expect(weights[l], "weights", {members, -1, -1});
     expect(biases[l], "bias", {members, weights[l].shape(1)});
-    layers.push_back({weights[l].shape(2), weights[l].shape(1), weights[l].data(),
-                      biases[l].data(), activation_from_name(activations[l])});
+    layers.push_back({weights[l].shape(2), weights[l].shape(1), weights[l].data(), biases[l].data(),
+                      activation_from_name(activations[l])});
   }
-  return NetworkBatch(members, layers, slope.data(), intercept.data(), scale.data(),
-                      offset.data());
+  return NetworkBatch(members, layers, slope.data(), intercept.data(), scale.data(), offset.data());
 }
 
 py::dict evaluate(const Potential& potential, const Array<double>& positions,
@@ -196,8 +196,7 @@ py::dict evaluate(const Potential& potential, const Array<double>& positions,
   result["energies"] = matrix_array(found.energies);
   if (mode != Forces::kNone) result["mean_forces"] = matrix_array(found.mean_forces);
   if (mode == Forces::kMembers) {
-    result["forces"] = Array<double>({potential.members(), n, py::ssize_t{3}},
-                                     found.forces.data());
+    result["forces"] = Array<double>({potential.members(), n, py::ssize_t{3}}, found.forces.data());
     result["deviation"] = Array<double>(n, found.deviation.data());
   }
   if (virial) result["virial"] = matrix_array(found.virial);
@@ -211,11 +210,16 @@ struct PythonTrainingSet {
                     Array<Index> image_rows, Array<int> center_element, Array<double> features,
                     Array<Index> row_offsets, Array<int> block_center, Array<double> derivatives,
                     Array<double> energies, Array<double> forces)
-      : shape(sizes, names(activations)), image_centers(std::move(image_centers)),
-        image_rows(std::move(image_rows)), center_element(std::move(center_element)),
-        features(std::move(features)), row_offsets(std::move(row_offsets)),
-        block_center(std::move(block_center)), derivatives(std::move(derivatives)),
-        energies(std::move(energies)), forces(std::move(forces)) {
+      : shape(sizes, names(activations)),
+        image_centers(std::move(image_centers)),
+        image_rows(std::move(image_rows)),
+        center_element(std::move(center_element)),
+        features(std::move(features)),
+        row_offsets(std::move(row_offsets)),
+        block_center(std::move(block_center)),
+        derivatives(std::move(derivatives)),
+        energies(std::move(energies)),
+        forces(std::move(forces)) {
     expect(this->energies, "energies", {-1});
     expect(this->forces, "forces", {-1, 3});
     expect(this->features, "features", {-1, -1});
@@ -228,10 +232,20 @@ struct PythonTrainingSet {
     expect(this->derivatives, "derivatives", {-1, 3, width});
     const py::ssize_t blocks = this->derivatives.shape(0);
     expect(this->block_center, "block_center", {blocks});
-    set = {images, centers, rows, blocks, width,
-           this->image_centers.data(), this->image_rows.data(), this->center_element.data(),
-           this->features.data(), this->row_offsets.data(), this->block_center.data(),
-           this->derivatives.data(), this->energies.data(), this->forces.data()};
+    set = {images,
+           centers,
+           rows,
+           blocks,
+           width,
+           this->image_centers.data(),
+           this->image_rows.data(),
+           this->center_element.data(),
+           this->features.data(),
+           this->row_offsets.data(),
+           this->block_center.data(),
+           this->derivatives.data(),
+           this->energies.data(),
+           this->forces.data()};
     set.check(shape);
   }
 
@@ -240,9 +254,7 @@ struct PythonTrainingSet {
     for (const std::string& name : given) result.push_back(activation_from_name(name));
     return result;
   }
-  void check(const Array<double>& weights) const {
-    expect(weights, "weights", {shape.n_weights});
-  }
+  void check(const Array<double>& weights) const { expect(weights, "weights", {shape.n_weights}); }
   ResidualWeights residual_weights(const Array<double>& e, const Array<double>& f) const {
     expect(e, "energy_weights", {set.n_images});
     expect(f, "force_weights", {set.n_rows});
@@ -282,9 +294,8 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m) {
           },
           py::arg("positions"), py::arg("species"), py::arg("cell"), py::arg("pbc"),
           py::arg("threads") = 0)
-      .def("fingerprints", &fingerprints, py::arg("positions"), py::arg("species"),
-           py::arg("cell"), py::arg("pbc"), py::arg("rows"), py::arg("all_centers"),
-           py::arg("threads") = 0);
+      .def("fingerprints", &fingerprints, py::arg("positions"), py::arg("species"), py::arg("cell"),
+           py::arg("pbc"), py::arg("rows"), py::arg("all_centers"), py::arg("threads") = 0);
 
   py::class_<NeighborList>(m, "NeighborList", py::module_local());
 
@@ -313,8 +324,8 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m) {
 
   py::class_<PythonTrainingSet>(m, "TrainingSet", py::module_local())
       .def(py::init<const std::vector<std::vector<Index>>&, const std::vector<std::string>&,
-                    Array<Index>, Array<Index>, Array<int>, Array<double>, Array<Index>,
-                    Array<int>, Array<double>, Array<double>, Array<double>>(),
+                    Array<Index>, Array<Index>, Array<int>, Array<double>, Array<Index>, Array<int>,
+                    Array<double>, Array<double>, Array<double>>(),
            py::arg("sizes"), py::arg("activations"), py::arg("image_centers"),
            py::arg("image_rows"), py::arg("center_element"), py::arg("features"),
            py::arg("row_offsets"), py::arg("block_center"), py::arg("derivatives"),
@@ -374,8 +385,7 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m) {
             double loss = 0.0;
             {
               py::gil_scoped_release release;
-              loss = normal_equations(self.shape, weights.data(), self.set, w, gradient,
-                                      curvature);
+              loss = normal_equations(self.shape, weights.data(), self.set, w, gradient, curvature);
             }
             return py::make_tuple(loss, Array<double>(gradient.size(), gradient.data()),
                                   matrix_array(curvature));
@@ -391,8 +401,7 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m) {
     info["compiler"] = NEARSIGHT_COMPILER;
     info["flags"] = NEARSIGHT_FLAGS;
     info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." +
-                    std::to_string(EIGEN_MAJOR_VERSION) + "." +
-                    std::to_string(EIGEN_MINOR_VERSION);
+                    std::to_string(EIGEN_MAJOR_VERSION) + "." + std::to_string(EIGEN_MINOR_VERSION);
 #ifdef _OPENMP
     info["openmp"] = true;
 #else

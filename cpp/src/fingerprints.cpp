@@ -98,8 +98,7 @@ Fingerprints::Fingerprints(const SymmetryFunctions& functions, const StructureVi
     for (const Block& block : found[c]) {
       const Index place = fill[block.row]++;
       block_center[place] = static_cast<int>(c);
-      std::copy(block.values.begin(), block.values.end(),
-                derivatives.begin() + place * 3 * width);
+      std::copy(block.values.begin(), block.values.end(), derivatives.begin() + place * 3 * width);
     }
 }
 

@@ -81,7 +81,7 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
   const auto column = [&](Index count = 1) { return std::exchange(next, next + count * room); };
   double *c = column(), *t = column(), *n1 = column(), *n2 = column(), *rk = column();
   double *fc = column(), *dfc = column(), *lx = column(), *z = column();
-  double* ak = column(n_etas);           // A_k by eta
+  double* ak = column(n_etas);               // A_k by eta
   double* exponential = column(2 * n_etas);  // exp(-eta x_jk) by eta; one spare for an odd count
   double* powers = next;
   const double square = cutoff_.radius * cutoff_.radius;
@@ -134,6 +134,9 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
     for (Index e = 0; e < n_etas; e += 2)
       horner(exponential_[e], exponential_[std::min(e + 1, n_etas - 1)], t, size,
              exponential + e * room, exponential + (e + 1) * room);
+    for (Index e = 0; e < n_etas; ++e)
+      for (int n = squarings_[e]; n > 0; --n)
+        for (double* v = exponential + e * room; v < exponential + e * room + size; ++v) *v *= *v;
   }
 
   // P = 2 q^zeta and dP/dc = zeta gamma q^(zeta-1) with q = (1 + gamma c) / 2.
@@ -200,8 +203,8 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
   }
 }
 
-#define NEARSIGHT_ANGULAR(derivatives, kind)                                                  \
-  template void SymmetryFunctions::add_angular<derivatives, kind>(                            \
+#define NEARSIGHT_ANGULAR(derivatives, kind)                       \
+  template void SymmetryFunctions::add_angular<derivatives, kind>( \
       const Angular&, const Neighbors&, Index, Index, Index, Workspace&) const;
 NEARSIGHT_ANGULAR(false, FunctionKind::kG4)
 NEARSIGHT_ANGULAR(true, FunctionKind::kG4)

@@ -1,5 +1,5 @@
 // The few vector operations of the hot loops, on the compiler's own vector types (GCC, Clang);
-// only `compress` knows the instruction set.
+// only `bits` and `compress` know the instruction set.
 #pragma once
 
 #include <cstdint>
@@ -34,9 +34,7 @@ inline double sum(Lanes v) {
 
 // One bit per lane.
 inline unsigned bits(LaneMask mask) {
-#if defined(__AVX512F__)
-  return _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask));
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   return static_cast<unsigned>(_mm256_movemask_pd(reinterpret_cast<__m256d>(mask)));
 #else
   unsigned result = 0;
@@ -45,7 +43,7 @@ inline unsigned bits(LaneMask mask) {
 #endif
 }
 
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX2__)
 // For every set of four lanes, the order that brings them to the front, as pairs of 32-bit words.
 struct CompressTable {
   alignas(32) std::int32_t words[16][8];
@@ -66,12 +64,8 @@ inline constexpr CompressTable kCompress;
 
 // Writes the lanes of v whose bit is set to p, in their order; p has room for all lanes.
 inline void compress(double* p, Lanes v, unsigned keep) {
-#if defined(__AVX512F__)
-  _mm512_storeu_pd(p, _mm512_maskz_compress_pd(static_cast<__mmask8>(keep),
-                                               reinterpret_cast<__m512d>(v)));
-#elif defined(__AVX2__)
-  const __m256i order =
-      _mm256_load_si256(reinterpret_cast<const __m256i*>(kCompress.words[keep]));
+#if defined(__AVX2__)
+  const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i*>(kCompress.words[keep]));
   const __m256i moved = _mm256_permutevar8x32_epi32(reinterpret_cast<__m256i>(v), order);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), moved);
 #else

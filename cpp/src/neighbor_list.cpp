@@ -15,6 +15,9 @@ namespace {
 // Two atoms nearer than this are at one place, Å.
 constexpr double kSamePlace = 1e-3;
 
+// Cells within the cutoff in one direction; more are no crystal but another unit of length.
+constexpr double kMostReach = 40;
+
 // The cell with the vectors of directions that are not periodic replaced by unit vectors
 // orthogonal to all others, so that it is never singular.
 Eigen::Matrix3d complete_cell(const StructureView& structure) {
@@ -73,9 +76,8 @@ struct Bins {
         for (Index i = 0; i < n; ++i) {
           const double whole = std::floor(fractional(i, a));
           if (!(std::abs(whole) <= kMostShift / 4))
-            throw std::invalid_argument("atom " + std::to_string(i) + " lies " +
-                                        std::to_string(std::abs(whole)) +
-                                        " cells away; wrap the positions into the cell");
+            throw std::invalid_argument("atom " + std::to_string(i) +
+                                        " lies hundreds of cells away; wrap the positions");
           wrapped[i][a] = static_cast<int>(whole);
           fractional(i, a) -= whole;
         }
@@ -88,8 +90,9 @@ struct Bins {
       double bins_reached = std::ceil(range * count[a] / height * (1.0 + 1e-12));
       if (!structure.periodic[a])  // the structure may be flat
         bins_reached = std::min(bins_reached, count[a] - 1.0);
-      if (bins_reached > kMostShift / 2)
-        throw std::invalid_argument("the cell is too small for the cutoff");
+      if (bins_reached > kMostReach)
+        throw std::invalid_argument("the cell is only " + std::to_string(height) +
+                                    " Å high in one direction; lengths must be in Å");
       reach[a] = static_cast<int>(bins_reached);
       scale[a] = count[a] / length;
     }
@@ -123,8 +126,7 @@ struct Bins {
 
   // Bin `place` of direction a as a bin inside and whole cells.
   std::pair<int, int> fold(int place, int a) const {
-    const int image =
-        place >= 0 ? place / count[a] : -((count[a] - 1 - place) / count[a]);
+    const int image = place >= 0 ? place / count[a] : -((count[a] - 1 - place) / count[a]);
     return {place - image * count[a], image};
   }
 
@@ -180,8 +182,7 @@ void find_pairs(const StructureView& structure, const Bins& bins, double range, 
         for (Index k = 0; k < m; ++k) {
           const int j = near[k];
           std::array<int, 3> shift;
-          for (int a = 0; a < 3; ++a)
-            shift[a] = image[a] + bins.wrapped[i][a] - bins.wrapped[j][a];
+          for (int a = 0; a < 3; ++a) shift[a] = image[a] + bins.wrapped[i][a] - bins.wrapped[j][a];
           if (j != i || shift != std::array<int, 3>{0, 0, 0}) found.push_back(pack(j, shift));
         }
       }

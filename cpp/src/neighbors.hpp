@@ -17,8 +17,8 @@ struct SymmetryFunctions::Neighbors {
   double* ux() const { return column(2); }  // unit vector
   double* uy() const { return column(3); }
   double* uz() const { return column(4); }
-  double* fc() const { return column(5); }   // cutoff function
-  double* dfc() const { return column(6); }  // its derivative in r, 1/Å
+  double* fc() const { return column(5); }                    // cutoff function
+  double* dfc() const { return column(6); }                   // its derivative in r, 1/Å
   double* a(Index eta) const { return column(7 + 2 * eta); }  // exp(-eta x) fc
   double* b(Index eta) const { return column(8 + 2 * eta); }  // its derivative in x
 };

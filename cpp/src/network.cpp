@@ -22,8 +22,7 @@ Activation activation_from_name(const std::string& name) {
                               "', expected linear, tanh, sigmoid or softplus");
 }
 
-void activate(Activation f, const double* z, Index n, double* a, double* slope,
-              double* curvature) {
+void activate(Activation f, const double* z, Index n, double* a, double* slope, double* curvature) {
   const ConstColumn in(z, n);
   Column value(a, n), first(slope, n);
   switch (f) {
@@ -55,9 +54,8 @@ void activate(Activation f, const double* z, Index n, double* a, double* slope,
   }
 }
 
-NetworkBatch::NetworkBatch(Index members, const std::vector<LayerView>& layers,
-                           const double* slope, const double* intercept, const double* scale,
-                           const double* offset)
+NetworkBatch::NetworkBatch(Index members, const std::vector<LayerView>& layers, const double* slope,
+                           const double* intercept, const double* scale, const double* offset)
     : members_(members), lanes_(padded(members, kPairLanes)) {
   if (members < 1) throw std::invalid_argument("a network needs at least one member");
   if (layers.empty()) throw std::invalid_argument("a network needs at least one layer");

@@ -60,10 +60,10 @@ struct CenterPass {
 
 // The blocks of one element in one image, row after row, and their tangents.
 struct BlockPass {
-  std::vector<Index> row_begin;        // (rows + 1)
-  std::vector<Index> center;           // row of the CenterPass
-  Matrix input;                        // V, (3 blocks, features)
-  std::vector<Matrix> dz, da, adjoint; // z'_l, a'_l, y_l
+  std::vector<Index> row_begin;         // (rows + 1)
+  std::vector<Index> center;            // row of the CenterPass
+  Matrix input;                         // V, (3 blocks, features)
+  std::vector<Matrix> dz, da, adjoint;  // z'_l, a'_l, y_l
 
   void run(const std::vector<Layer>& layers, const double* weights, const CenterPass& centers) {
     const std::size_t depth = layers.size();
@@ -78,8 +78,7 @@ struct BlockPass {
       da[l].resize(dz[l].rows(), dz[l].cols());
       for (Index b = 0; b < blocks; ++b)
         for (int a = 0; a < 3; ++a)
-          da[l].row(3 * b + a) =
-              centers.slope[l].row(center[b]).cwiseProduct(dz[l].row(3 * b + a));
+          da[l].row(3 * b + a) = centers.slope[l].row(center[b]).cwiseProduct(dz[l].row(3 * b + a));
       x = &da[l];
     }
     for (std::size_t l = depth; l-- > 0;) {
@@ -108,7 +107,10 @@ struct BlockPass {
 class ImagePass {
  public:
   ImagePass(const NetworkShape& shape, const double* weights, const TrainingSet& set)
-      : shape_(shape), weights_(weights), set_(set), centers_(shape.elements.size()),
+      : shape_(shape),
+        weights_(weights),
+        set_(set),
+        centers_(shape.elements.size()),
         blocks_(shape.elements.size()) {}
 
   // Sets energy per atom and forces of image g.
@@ -137,8 +139,7 @@ class ImagePass {
     for (Index r = r0; r < r1; ++r)
       for (Index b = set_.row_offsets[r]; b < set_.row_offsets[r + 1]; ++b) {
         const Index c = set_.block_center[b];
-        const auto gradient =
-            centers_[set_.center_element[c]].gradient.row(place_[c - c0]);
+        const auto gradient = centers_[set_.center_element[c]].gradient.row(place_[c - c0]);
         const Strided v(set_.derivatives + 3 * b * set_.n_features, 3, gradient.cols(),
                         Eigen::OuterStride<>(set_.n_features));
         forces.row(r - r0).noalias() -= (v * gradient.transpose()).transpose();
@@ -254,8 +255,7 @@ bool any_force(const TrainingSet& set, const ResidualWeights& w, Index g) {
 Index image_residuals(const TrainingSet& set, const ResidualWeights& w, Index g,
                       const ImagePass& pass, double* out) {
   Index n = 0;
-  if (w.energies[g] != 0.0)
-    out[n++] = std::sqrt(w.energies[g]) * (pass.energy - set.energies[g]);
+  if (w.energies[g] != 0.0) out[n++] = std::sqrt(w.energies[g]) * (pass.energy - set.energies[g]);
   if (any_force(set, w, g))
     for (Index r = set.image_rows[g]; r < set.image_rows[g + 1]; ++r)
       for (int a = 0; a < 3; ++a)

@@ -19,6 +19,9 @@ int index_of(Container& known, const Value& value, bool (*same)(const Value&, co
   return static_cast<int>(known.size()) - 1;
 }
 
+// Up to this exponent exp(-eta x) on [0, 1] is a polynomial of low degree.
+constexpr double kSmoothEta = 4.0;
+
 void check(const SymmetryFunction& f, int n_species) {
   const auto known = [&](int s) { return s >= 0 && s < n_species; };
   const bool angular = f.kind != FunctionKind::kG2;
@@ -93,8 +96,12 @@ SymmetryFunctions::SymmetryFunctions(int n_species, const Cutoff& cutoff,
                          [](const Term& a, const Term& b) { return a.eta < b.eta; });
     max_size_ = std::max(max_size_, centers_[c].size);
   }
-  for (const double eta : etas_)
-    exponential_.push_back(fit_unit([eta](long double x) { return std::exp(-eta * x); }));
+  for (const double eta : etas_) {
+    squarings_.push_back(0);
+    while (std::ldexp(eta, -squarings_.back()) > kSmoothEta) ++squarings_.back();
+    const double part = std::ldexp(eta, -squarings_.back());
+    exponential_.push_back(fit_unit([part](long double x) { return std::exp(-part * x); }));
+  }
   if (cutoff.kind == CutoffKind::kCosine) {
     constexpr long double pi = 3.14159265358979323846264338327950288L;
     fc_ = fit_unit([](long double x) { return 0.5L * (1.0L + std::cos(pi * std::sqrt(x))); });

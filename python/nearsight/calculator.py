@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
+from nearsight import _core
 from nearsight.ensemble import Ensemble, as_ensemble
+from nearsight.errors import InputError
 
 __all__ = ["NearsightCalculator"]
 
@@ -25,6 +28,9 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         Whether every call gives ``results["uncertainty"]`` (N,), calibrated, and
         ``results["uncertainty_raw"]`` (N,), δ = 2.58 σ, in eV/Å. A call without costs about as
         much as one member alone.
+    skin : float
+        Å; the neighbour list is kept until an atom has moved by half of it or the cell has
+        changed. Results do not depend on it. 0: a new list for every call.
     threads : int
         0: as OpenMP decides (OMP_NUM_THREADS).
 
@@ -45,12 +51,38 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
     ]
 
     def __init__(
-        self, ensemble: Ensemble | str | Path, *, uncertainty: bool = True, threads: int = 0
+        self,
+        ensemble: Ensemble | str | Path,
+        *,
+        uncertainty: bool = True,
+        skin: float = 0.3,
+        threads: int = 0,
     ) -> None:
         super().__init__()
+        if not (skin >= 0.0 and np.isfinite(skin)):
+            raise InputError(f"skin must be a length in Å, not negative, got {skin!r}")
         self.ensemble = as_ensemble(ensemble)
         self._uncertainty = uncertainty
+        self._skin = skin
         self._threads = threads
+        self._neighbors: _core.NeighborList | None = None
+        self._listed: Atoms | None = None  # the structure the list was made for
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last call, of that which results depend on.
+
+        ASE's own comparison takes longer than the forces of a small cluster.
+        """
+        if self.atoms is None:
+            return list(all_changes)
+        before, now = self.atoms, atoms
+        pairs = {
+            "positions": (before.positions, now.positions),
+            "numbers": (before.numbers, now.numbers),
+            "cell": (before.cell.array, now.cell.array),
+            "pbc": (before.pbc, now.pbc),
+        }
+        return [name for name, (old, new) in pairs.items() if not np.array_equal(old, new)]
 
     def calculate(
         self,
@@ -60,11 +92,15 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
     ) -> None:
         """Evaluate the structure; ASE calls this when it wants a result."""
         super().calculate(atoms, properties, system_changes)
+        if self._listed is None or self._list_is_old(self._listed):
+            self._neighbors = self.ensemble.neighbors(self.atoms, self._skin, self._threads)
+            self._listed = self.atoms.copy()
         found = self.ensemble.evaluate(
             self.atoms,
-            members=self._uncertainty or "uncertainty" in properties,
+            members=self._uncertainty or any(p.startswith("uncertainty") for p in properties),
             stress="stress" in properties or self.atoms.cell.rank == 3,
             threads=self._threads,
+            neighbors=self._neighbors,
         )
         self.results = {
             "energy": found.energy,
@@ -79,3 +115,16 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         if found.uncertainty is not None:
             self.results["uncertainty"] = found.uncertainty
             self.results["uncertainty_raw"] = found.uncertainty_raw
+
+    def _list_is_old(self, listed: Atoms) -> bool:
+        """Whether the neighbour list no longer serves the present structure."""
+        now = self.atoms
+        if (
+            len(now) != len(listed)
+            or (now.pbc != listed.pbc).any()
+            or (now.cell.array != listed.cell.array).any()
+        ):
+            return True
+        moved = now.positions - listed.positions
+        squares = np.einsum("ij,ij->i", moved, moved)
+        return not bool(squares.max() < (0.5 * self._skin) ** 2)  # not: NaN makes it old as well

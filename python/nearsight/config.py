@@ -260,8 +260,9 @@ class LocalitySettings(Settings):
 class RelaxationSettings(Settings):
     """The relaxation of the target with the best ensemble."""
 
-    optimizer: Literal["BFGS", "LBFGS", "FIRE", "BFGSLineSearch"] = "BFGS"
-    """Optimiser, by its name in ASE."""
+    optimizer: Literal["auto", "BFGS", "LBFGS", "FIRE", "BFGSLineSearch"] = "auto"
+    """Optimiser, by its name in ASE; auto: BFGS up to 300 atoms, LBFGS above, where the dense
+    matrix of BFGS would take more time than the forces."""
     fmax: Positive = 0.05
     """Largest force at which the structure counts as relaxed, in eV/Å."""
     max_steps: Count = 500

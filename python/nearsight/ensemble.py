@@ -104,8 +104,26 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self.members)
 
+    def neighbors(self, atoms: Atoms, skin: float, threads: int = 0) -> _core.NeighborList:
+        """A neighbour list for `evaluate`.
+
+        It serves as long as no atom has moved by more than half the skin (Å) and the cell is the
+        same; results do not depend on it, to the last bit.
+        """
+        s = self.functions.arrays(atoms)
+        try:
+            return self.core.neighbors(s.positions, s.species, s.cell, s.pbc, skin, threads)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
     def evaluate(
-        self, atoms: Atoms, *, members: bool = True, stress: bool = True, threads: int = 0
+        self,
+        atoms: Atoms,
+        *,
+        members: bool = True,
+        stress: bool = True,
+        threads: int = 0,
+        neighbors: _core.NeighborList | None = None,
     ) -> Evaluation:
         """Energy, forces, stress and uncertainty of a structure.
 
@@ -118,6 +136,8 @@ class Ensemble:
         stress : bool
         threads : int
             0: as OpenMP decides (OMP_NUM_THREADS).
+        neighbors : optional
+            A list of `neighbors` that still serves; a new one is made when left out.
 
         Raises
         ------
@@ -136,6 +156,7 @@ class Ensemble:
                 forces="members" if members else "mean",
                 virial=virial,
                 threads=threads,
+                neighbors=neighbors,
             )
         except ValueError as error:
             raise InputError(str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -85,10 +85,10 @@ class NFT:
     seed : int
     """
 
-    settings: NFTSettings = NFTSettings()
-    network: NetworkSettings = NetworkSettings()
-    training: TrainingSettings = TrainingSettings()
-    ensemble: EnsembleSettings = EnsembleSettings()
+    settings: NFTSettings = field(default_factory=NFTSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
     seed: int = 0
 
     def run(

@@ -30,6 +30,8 @@ class Relaxation:
     ----------
     atoms : ase.Atoms
         The last structure, without calculator.
+    optimizer : str
+        Name in ASE.
     energies : list of float, eV
     fmax : list of float, eV/Å
         Largest force on an atom that is free to move.
@@ -39,6 +41,7 @@ class Relaxation:
     """
 
     atoms: Atoms
+    optimizer: str
     energies: list[float] = field(default_factory=list)
     fmax: list[float] = field(default_factory=list)
     max_uncertainty: list[float] = field(default_factory=list)
@@ -54,7 +57,8 @@ class Relaxation:
     def summary(self) -> str:
         """One sentence."""
         text = (
-            f"{'relaxed' if self.converged else 'NOT relaxed'} in {self.steps} steps, "
+            f"{'relaxed' if self.converged else 'NOT relaxed'} in {self.steps} steps of "
+            f"{self.optimizer}, "
             f"ΔE {self.energies[-1] - self.energies[0]:.3f} eV, "
             f"largest force {self.fmax[-1]:.4f} eV/Å"
         )
@@ -116,6 +120,10 @@ def relax_with_parent(
     return _relax(ParentCalculator(parent), atoms, settings, progress, trajectory)
 
 
+_MOST_FOR_BFGS = 300
+"""Atoms up to which the dense Hessian of BFGS is cheap: its diagonalisation grows as N³."""
+
+
 def _relax(
     calculator: Calculator,
     atoms: Atoms,
@@ -127,8 +135,11 @@ def _relax(
     progress = progress or Progress()
     moving = atoms.copy()
     moving.calc = calculator
-    found = Relaxation(moving)
-    optimizer = getattr(ase.optimize, settings.optimizer)(moving, logfile=None)
+    name = settings.optimizer
+    if name == "auto":
+        name = "BFGS" if len(atoms) <= _MOST_FOR_BFGS else "LBFGS"
+    found = Relaxation(moving, name)
+    optimizer = getattr(ase.optimize, name)(moving, logfile=None)
 
     def record() -> None:
         forces = moving.get_forces()

@@ -235,7 +235,7 @@ class Run:
             {
                 "format": "nearsight-relaxation",
                 "version": 1,
-                "optimizer": settings.optimizer,
+                "optimizer": ours.optimizer,
                 "fmax": settings.fmax,
                 "ensemble": ours.to_dict(),
                 "parent": parents,
@@ -296,20 +296,13 @@ class Run:
         """Do a stage whose file is not there yet, and keep its time and its sentence."""
         self.progress.stage(name)
         done = self._stages.get(name)
-        path = None if file is None else self._path(file)
-        if done is not None and path is not None and path.exists():
-            if done.get("sha256") != _sha256(path):
-                raise InputError(
-                    f"{path}: damaged or changed since it was written; move it away to have it "
-                    "made again"
-                )
-        else:
+        if done is None or file is None or not self._path(file).exists():
             began = time.perf_counter()
             summary = work()
             seconds = time.perf_counter() - began + (done["seconds"] if done else 0.0)
             done = {"name": name, "seconds": seconds, "summary": summary}
-            if path is not None:
-                done["sha256"] = _sha256(path)
+            if file is not None:
+                done |= {"file": file, "sha256": _sha256(self._path(file))}
             self._stages[name] = done
             write_json(
                 self._path("stages.json"),
@@ -318,11 +311,19 @@ class Run:
         self.progress.note(done["summary"])
 
     def _earlier_stages(self) -> dict[str, dict[str, Any]]:
+        """What is done, its files found to be as they were written."""
         path = self._path("stages.json")
         if not path.exists():
             return {}
-        stages = check_header(read_json(path), path, "nearsight-stages", 1)["stages"]
-        return dict(stages)
+        stages = dict(check_header(read_json(path), path, "nearsight-stages", 1)["stages"])
+        for done in stages.values():
+            file = self._path(done.get("file", ""))
+            if file.is_file() and _sha256(file) != done["sha256"]:
+                raise InputError(
+                    f"{file}: damaged or changed since it was written; move it away to have it "
+                    "made again"
+                )
+        return stages
 
     def _write_record(self) -> None:
         """``run.json``: what the report says of the run as a whole."""

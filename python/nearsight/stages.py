@@ -116,11 +116,16 @@ def choose_features(images: Sequence[Image], settings: FeatureSettings) -> Featu
     for element in elements:
         count = _count(settings.count, element)
         matrix = np.concatenate([found[element] for found in features if element in found])
-        if settings.method == "cur":
-            scaled = _scaled(matrix, scaling, element)
-            indices = cur(scaled, count, min_variance=0.0, scale=False)
-        else:
-            indices = force_correlation(matrix, _forces(images, element), count)
+        try:
+            if settings.method == "cur":
+                scaled = _scaled(matrix, scaling, element)
+                indices = cur(scaled, count, min_variance=0.0, scale=False)
+            else:
+                indices = force_correlation(matrix, _forces(images, element), count)
+        except InputError as error:
+            raise InputError(
+                f"{count} symmetry functions for {element} cannot be chosen: {error}"
+            ) from error
         chosen[element] = [int(i) for i in indices]
         deviations.append(relative_norm_deviation(matrix, indices))
     functions = candidates.subset(chosen)

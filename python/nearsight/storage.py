@@ -56,7 +56,7 @@ def read_json(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), parse_constant=_refuse)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
@@ -82,6 +82,11 @@ def check_header(content: Any, path: str | Path, kind: str, version: int) -> dic
             f"this one reads up to {version}); update nearsight"
         )
     return content
+
+
+def _refuse(constant: str) -> object:
+    """NaN and the infinities, which Python reads though JSON has none and we write none."""
+    raise ValueError(f"{constant} is no number")
 
 
 def _plain(value: object) -> object:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from nearsight import _core
 from nearsight.errors import InputError
@@ -139,6 +140,9 @@ class SymmetryFunctions:
         }
         if not self.elements:
             raise InputError("symmetry functions of at least one element are needed")
+        for element in self.elements:
+            if element not in atomic_numbers:
+                raise InputError(f"the symmetry functions name {element!r}, which is no element")
         self.core  # noqa: B018  # checks the parameters
 
     @cached_property

@@ -19,7 +19,7 @@ from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.ensemble import Ensemble, mean_and_raw_uncertainty
 from nearsight.errors import InputError
 from nearsight.fingerprints import Fingerprints
-from nearsight.images import Image, check_neighbours
+from nearsight.images import Image, check_neighbours, check_structure
 from nearsight.loss import TrainingData
 from nearsight.potential import networks_from_weights
 from nearsight.progress import Progress
@@ -268,8 +268,12 @@ def prepare(
         raise InputError("there is no image to train on")
     progress = progress or Progress()
     for number, image in enumerate(images):
+        check_structure(image.atoms, functions.elements, f"image {number}")
         labelled = range(len(image.forces))  # of a chunk, the centre
         check_neighbours(image.atoms, functions.cutoff.radius, f"image {number}", labelled)
+    for atoms in scale_over:
+        check_structure(atoms, functions.elements, "target")
+        check_neighbours(atoms, functions.cutoff.radius, "target")
     features = [functions.compute(image.atoms) for image in images]
     features += [functions.compute(atoms) for atoms in scale_over]
     prints = []

@@ -13,8 +13,8 @@ struct Cutoff {
   Cutoff(CutoffKind kind, double radius, double gamma = 4.0);
 
   struct Value {
-    double f;       // fc(r)
-    double df_dr;   // 1/Å
+    double f;      // fc(r)
+    double df_dr;  // 1/Å
   };
   Value operator()(double r) const;
 

@@ -17,11 +17,11 @@ struct Fingerprints {
   Fingerprints(const SymmetryFunctions& functions, const StructureView& structure,
                const std::vector<Index>& rows, bool all_centers, int threads = 0);
 
-  std::vector<int> centers;          // (C) atoms, ascending
-  Matrix features;                   // (C, max_size)
-  std::vector<Index> row_offsets;    // (rows + 1)
-  std::vector<int> block_center;     // (B) index into `centers`, ascending within a row
-  std::vector<double> derivatives;   // (B, 3, max_size)
+  std::vector<int> centers;         // (C) atoms, ascending
+  Matrix features;                  // (C, max_size)
+  std::vector<Index> row_offsets;   // (rows + 1)
+  std::vector<int> block_center;    // (B) index into `centers`, ascending within a row
+  std::vector<double> derivatives;  // (B, 3, max_size)
 };
 
 }  // namespace nearsight

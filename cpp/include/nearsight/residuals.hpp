@@ -28,15 +28,15 @@ struct NetworkShape {
 // A view: the arrays belong to the caller.
 struct TrainingSet {
   Index n_images, n_centers, n_rows, n_blocks, n_features;
-  const Index* image_centers;   // (images + 1) centres of every image
-  const Index* image_rows;      // (images + 1) atoms whose force counts, of every image
-  const int* center_element;    // (C)
-  const double* features;       // (C, features)
-  const Index* row_offsets;     // (R + 1) blocks of every row
-  const int* block_center;      // (B) index of the centre
-  const double* derivatives;    // (B, 3, features)
-  const double* energies;       // (images) eV per atom, against the mean of the centres' energies
-  const double* forces;         // (R, 3) eV/Å
+  const Index* image_centers;  // (images + 1) centres of every image
+  const Index* image_rows;     // (images + 1) atoms whose force counts, of every image
+  const int* center_element;   // (C)
+  const double* features;      // (C, features)
+  const Index* row_offsets;    // (R + 1) blocks of every row
+  const int* block_center;     // (B) index of the centre
+  const double* derivatives;   // (B, 3, features)
+  const double* energies;      // (images) eV per atom, against the mean of the centres' energies
+  const double* forces;        // (R, 3) eV/Å
   // Throws std::invalid_argument if an index is out of range.
   void check(const NetworkShape& shape) const;
 };

@@ -42,13 +42,13 @@ class SymmetryFunctions {
 
   // What one thread needs; takes the bonds of an atom and holds the result of `evaluate`.
   struct Workspace {
-    std::vector<Bond> bonds;         // (n) the neighbours, grouped by species by `evaluate`
-    Vector features;                 // (size)
-    Matrix derivatives;              // (3 n, size): row 3 b + a is dG/dr_b,a; with Derivatives only
+    std::vector<Bond> bonds;  // (n) the neighbours, grouped by species by `evaluate`
+    Vector features;          // (size)
+    Matrix derivatives;       // (3 n, size): row 3 b + a is dG/dr_b,a; with Derivatives only
 
     std::vector<Index> species_begin, fill;  // where the neighbours of every species begin
     std::vector<Bond> unsorted;
-    std::vector<int> members;          // positions of the k of one pair list
+    std::vector<int> members;  // positions of the k of one pair list
     Scratch neighbors, pairs, radial;
   };
 
@@ -78,8 +78,8 @@ class SymmetryFunctions {
   };
   struct Center {
     Index size = 0;
-    std::vector<Radial> radial;     // by species of the neighbour
-    std::vector<Angular> g4, g5;    // by species of j * n_species + species of k
+    std::vector<Radial> radial;   // by species of the neighbour
+    std::vector<Angular> g4, g5;  // by species of j * n_species + species of k
     bool angular = false;
   };
   struct Neighbors;  // the neighbours of one atom as columns
@@ -97,8 +97,9 @@ class SymmetryFunctions {
   // Tables in x = (r/Rc)^2, polynomials in t = 2 x - 1, lowest power first: all these functions
   // are entire in x, so the triplet loop needs no exp, cos or sqrt.
   std::vector<double> etas_;                      // distinct eta of the angular functions
-  std::vector<std::vector<double>> exponential_;  // exp(-eta x)
-  std::vector<double> fc_, dfc_;                  // cosine cutoff and its derivative in x
+  std::vector<std::vector<double>> exponential_;  // exp(-eta x / 2^squarings)
+  std::vector<int> squarings_;
+  std::vector<double> fc_, dfc_;  // cosine cutoff and its derivative in x
 };
 
 }  // namespace nearsight

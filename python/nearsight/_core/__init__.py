@@ -40,6 +40,7 @@ def _best() -> ModuleType:
 
 
 _module = _best()
+NeighborList = _module.NeighborList
 Potential = _module.Potential
 SymmetryFunctions = _module.SymmetryFunctions
 TrainingSet = _module.TrainingSet

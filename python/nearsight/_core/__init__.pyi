@@ -43,6 +43,8 @@ class SymmetryFunctions:
         threads: int = 0,
     ) -> dict[str, npt.NDArray[Any]]: ...
 
+class NeighborList: ...
+
 class Potential:
     def __init__(
         self,
@@ -68,7 +70,17 @@ class Potential:
         forces: str = "members",
         virial: bool = False,
         threads: int = 0,
+        neighbors: NeighborList | None = None,
     ) -> dict[str, _Floats]: ...
+    def neighbors(
+        self,
+        positions: _Floats,
+        species: _Ints,
+        cell: _Floats,
+        pbc: _Bools,
+        skin: float,
+        threads: int = 0,
+    ) -> NeighborList: ...
 
 class TrainingSet:
     def __init__(

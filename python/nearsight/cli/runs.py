@@ -40,7 +40,7 @@ def new(
 
     from nearsight.cli.proposal import CHEAP_PARENTS, propose
     from nearsight.config_template import to_toml
-    from nearsight.images import read_structure
+    from nearsight.images import check_neighbours, read_structure
     from nearsight.parents import Parent
     from nearsight.storage import write_text
 
@@ -58,6 +58,7 @@ def new(
         structure = Path(target).absolute()
     formula = f"{atoms.symbols.formula:metal}"
     config = propose(atoms, structure, parent, seed)
+    check_neighbours(atoms, min(config.features.cutoff, config.nft.chunk_radius), target)
     title = (
         f"nearsight: nearsighted force training of {formula}.\n"
         f"Run it with:  nearsight run {output_file}\n"

@@ -61,12 +61,18 @@ def evaluate(
     if output_file is not None:
         output(output_file)
     from nearsight.ensemble import Ensemble
-    from nearsight.images import check_structure, read_structures, write_structures
+    from nearsight.images import (
+        check_neighbours,
+        check_structure,
+        read_structures,
+        write_structures,
+    )
 
     model = Ensemble.load(ensemble)
     found = read_structures(structures)
     for number, atoms in enumerate(found):
         check_structure(atoms, model.elements, f"{structures}, structure {number}")
+        check_neighbours(atoms, model.functions.cutoff.radius, f"{structures}, structure {number}")
     table = table_of(
         "",
         "structure",
@@ -128,12 +134,18 @@ def relax(
         if file is not None:
             output(file)
     from nearsight.ensemble import Ensemble
-    from nearsight.images import check_structure, read_structure, write_structures
+    from nearsight.images import (
+        check_neighbours,
+        check_structure,
+        read_structure,
+        write_structures,
+    )
     from nearsight.relaxation import relax as relax_structure
 
     model = Ensemble.load(ensemble)
     atoms = read_structure(structure)
     check_structure(atoms, model.elements, structure)
+    check_neighbours(atoms, model.functions.cutoff.radius, structure)
     with display() as progress:
         progress.stage("Relaxation", f"{optimizer} to {fmax:g} eV/Å")
         relaxation = relax_structure(model, atoms, settings, progress, trajectory)

@@ -1,0 +1,330 @@
+// Force calls of the core, one SIMD level per program; `run.sh` builds and runs them all.
+//
+// Every case states its rates, the time per atom in microseconds of CPU time, the fraction of the
+// FMA peak measured just before, the memory the call added, and the error of its forces against a
+// plain scalar evaluation with exp, cos and pow per triplet, written here from the formulas.
+#include <benchmark/benchmark.h>
+#include <sys/resource.h>
+
+#include <cmath>
+#include <ctime>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "fma_peak.hpp"
+#include "nearsight/potential.hpp"
+
+namespace {
+
+using namespace nearsight;
+
+constexpr double kCutoff = 6.5;
+
+struct System {
+  Positions positions;
+  std::vector<int> species;
+  Eigen::Matrix3d cell = Eigen::Matrix3d::Zero();
+  bool periodic = false;
+  int n_species = 1;
+
+  StructureView view() const {
+    return {Eigen::Map<const Positions>(positions.data(), positions.rows(), 3),
+            species.data(),
+            n_species,
+            cell,
+            {periodic, periodic, periodic}};
+  }
+};
+
+System finish(const std::vector<Eigen::Vector3d>& sites, int n_species) {
+  System system;
+  system.n_species = n_species;
+  system.positions.resize(static_cast<Index>(sites.size()), 3);
+  std::mt19937 random(1);
+  std::normal_distribution<double> rattle(0.0, 0.05);
+  std::uniform_int_distribution<int> element(0, n_species - 1);
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    for (int a = 0; a < 3; ++a)
+      system.positions(static_cast<Index>(i), a) = sites[i][a] + rattle(random);
+    system.species.push_back(element(random));
+  }
+  return system;
+}
+
+// Truncated octahedra of fcc sites, as ase.cluster.Octahedron(length, cut).
+System octahedron(int length, int cut, int n_species = 1) {
+  const int reach = length - 1;
+  std::vector<Eigen::Vector3d> sites;
+  for (int x = -reach; x <= reach; ++x)
+    for (int y = -reach; y <= reach; ++y)
+      for (int z = -reach; z <= reach; ++z)
+        if ((x + y + z + reach) % 2 == 0 && std::abs(x) + std::abs(y) + std::abs(z) <= reach &&
+            std::max({std::abs(x), std::abs(y), std::abs(z)}) <= reach - cut)
+          sites.emplace_back(1.995 * x, 1.995 * y, 1.995 * z);
+  return finish(sites, n_species);
+}
+
+System block(int nx, int ny, int nz, bool periodic) {
+  std::vector<Eigen::Vector3d> sites;
+  for (int x = 0; x < 2 * nx; ++x)
+    for (int y = 0; y < 2 * ny; ++y)
+      for (int z = 0; z < 2 * nz; ++z)
+        if ((x + y + z) % 2 == 0) sites.emplace_back(1.995 * x, 1.995 * y, 1.995 * z);
+  System system = finish(sites, 1);
+  system.periodic = periodic;
+  system.cell.diagonal() = 3.99 * Eigen::Vector3d(nx, ny, nz);
+  return system;
+}
+
+// Table S2 of the paper for every neighbour element (pair): 20 functions for one element, 49 for
+// each of two.
+std::vector<SymmetryFunction> functions(int n_species) {
+  const double radial[][2] = {{0.42813323987193913, 0},
+                              {2.636650898730358, 0},
+                              {16.23776739188721, 0},
+                              {0.42813323987193913, 2},
+                              {4.832930238571752, 2},
+                              {54.555947811685144, 2},
+                              {100, 2},
+                              {0.001, 4},
+                              {29.763514416313193, 4},
+                              {54.555947811685144, 4},
+                              {100, 4}};
+  const double angular[][3] = {{0.005, 1, -1}, {0.005, 1, 1},   {0.005, 4, -1},
+                               {0.005, 4, 1},  {0.005, 16, -1}, {1, 1, -1},
+                               {1, 1, 1},      {1, 4, -1},      {1, 4, 1}};
+  std::vector<SymmetryFunction> all;
+  for (int center = 0; center < n_species; ++center) {
+    for (int s = 0; s < n_species; ++s)
+      for (const auto& f : radial)
+        all.push_back({FunctionKind::kG2, center, s, 0, f[0], f[1], 1.0, 0.0});
+    for (int s = 0; s < n_species; ++s)
+      for (int t = s; t < n_species; ++t)
+        for (const auto& f : angular)
+          all.push_back({FunctionKind::kG4, center, s, t, f[0], 0.0, f[1], f[2]});
+  }
+  return all;
+}
+
+struct Model {
+  Model(int n_species, Index members) : parameters(functions(n_species)), members(members) {
+    SymmetryFunctions plan(n_species, Cutoff(CutoffKind::kCosine, kCutoff), parameters);
+    const Index inputs = plan.size(0);
+    const std::vector<Index> sizes{inputs, 5, 5, 1};
+    std::mt19937 random(2);
+    std::uniform_real_distribution<double> uniform(-0.4, 0.4);
+    scale = Eigen::ArrayXd::Constant(inputs, 0.2);
+    offset = Eigen::ArrayXd::Constant(inputs, -1.0);
+    slope = Eigen::ArrayXd::Ones(members);
+    intercept = Eigen::ArrayXd::Zero(members);
+    std::vector<NetworkBatch> networks;
+    for (int s = 0; s < n_species; ++s) {
+      std::vector<Eigen::ArrayXd> arrays;
+      for (std::size_t l = 0; l + 1 < sizes.size(); ++l)
+        for (const Index n : {members * sizes[l + 1] * sizes[l], members * sizes[l + 1]}) {
+          arrays.emplace_back(n);
+          for (double& value : arrays.back()) value = uniform(random);
+        }
+      std::vector<LayerView> layers;
+      for (std::size_t l = 0; l + 1 < sizes.size(); ++l)
+        layers.push_back({sizes[l], sizes[l + 1], arrays[2 * l].data(), arrays[2 * l + 1].data(),
+                          l + 2 < sizes.size() ? Activation::kTanh : Activation::kLinear});
+      networks.emplace_back(members, layers, slope.data(), intercept.data(), scale.data(),
+                            offset.data());
+    }
+    reference = networks;
+    potential = std::make_unique<Potential>(std::move(plan), std::move(networks));
+  }
+
+  std::vector<SymmetryFunction> parameters;
+  Index members;
+  Eigen::ArrayXd scale, offset, slope, intercept;
+  std::vector<NetworkBatch> reference;
+  std::unique_ptr<Potential> potential;
+};
+
+// Energy of one atom from scalar loops, its neighbours at `r` (relative).
+double plain_energy(const Model& model, int center, const std::vector<Eigen::Vector3d>& r,
+                    const std::vector<int>& species) {
+  const auto fc = [](double d) {
+    return d < kCutoff ? 0.5 * (1.0 + std::cos(3.14159265358979323846 * d / kCutoff)) : 0.0;
+  };
+  const double square = kCutoff * kCutoff;
+  std::vector<double> features;
+  for (const SymmetryFunction& f : model.parameters) {
+    if (f.center != center) continue;
+    double sum = 0.0;
+    for (std::size_t j = 0; j < r.size(); ++j) {
+      const double dj = r[j].norm();
+      if (f.kind == FunctionKind::kG2) {
+        if (species[j] == f.first)
+          sum += std::exp(-f.eta * (dj - f.r_s) * (dj - f.r_s) / square) * fc(dj);
+        continue;
+      }
+      for (std::size_t k = j + 1; k < r.size(); ++k) {
+        const bool counted = (species[j] == f.first && species[k] == f.second) ||
+                             (species[j] == f.second && species[k] == f.first);
+        if (!counted) continue;
+        const double dk = r[k].norm(), djk = (r[k] - r[j]).norm();
+        if (djk >= kCutoff) continue;
+        const double cosine = r[j].dot(r[k]) / (dj * dk);
+        sum += std::pow(2.0, 1.0 - f.zeta) * std::pow(1.0 + f.gamma * cosine, f.zeta) *
+               std::exp(-f.eta * (dj * dj + dk * dk + djk * djk) / square) * fc(dj) * fc(dk) *
+               fc(djk);
+      }
+    }
+    features.push_back(sum);
+  }
+  const NetworkBatch& network = model.reference[center];
+  std::vector<double> energy(network.lanes()), gradient(network.lanes() * network.inputs());
+  NetworkBatch::Workspace work;
+  network.evaluate(features.data(), energy.data(), gradient.data(), work);
+  double mean = 0.0;
+  for (Index m = 0; m < model.members; ++m) mean += energy[m] / static_cast<double>(model.members);
+  return mean;
+}
+
+// Largest difference of per-atom energies (mean over members) of a few atoms to plain loops, eV.
+double energy_error(const Model& model, const System& system, const NeighborList& list,
+                    const Evaluation& found) {
+  double worst = 0.0;
+  std::vector<Bond> bonds;
+  for (Index i = 0; i < system.positions.rows(); i += system.positions.rows() / 5 + 1) {
+    list.bonds(system.view(), i, bonds);
+    std::vector<Eigen::Vector3d> r;
+    std::vector<int> species;
+    for (const Bond& bond : bonds) {
+      r.emplace_back(bond.x, bond.y, bond.z);
+      species.push_back(system.species[bond.atom]);
+    }
+    const double expected = plain_energy(model, system.species[i], r, species);
+    worst = std::max(worst, std::abs(found.energies.col(i).mean() - expected));
+  }
+  return worst;
+}
+
+struct Counts {
+  double bonds = 0.0, pairs = 0.0;
+};
+
+// Ordered bonds, and ordered pairs (i; j, k) with all three sides within the cutoff.
+Counts count(const System& system, const NeighborList& list) {
+  Counts counts;
+  std::vector<Bond> bonds;
+  for (Index i = 0; i < list.atoms(); ++i) {
+    list.bonds(system.view(), i, bonds);
+    counts.bonds += static_cast<double>(bonds.size());
+    if (i >= 2000) continue;  // pairs are counted on a part and scaled
+    for (const Bond& a : bonds)
+      for (const Bond& b : bonds) {
+        const double x = a.x - b.x, y = a.y - b.y, z = a.z - b.z;
+        if (&a != &b && x * x + y * y + z * z < kCutoff * kCutoff) counts.pairs += 1.0;
+      }
+  }
+  if (list.atoms() > 2000) counts.pairs *= static_cast<double>(list.atoms()) / 2000.0;
+  return counts;
+}
+
+// Floating-point operations of the algorithm, counted by hand from its formulas (an FMA is two):
+// what must be done per ordered pair and bond, not what a build happens to do.
+double operations(const Counts& counts, Index atoms, int n_species, Index members) {
+  const double functions = n_species == 1 ? 20.0 : 49.0;
+  const double angular_per_pair = 9.0;  // a pair belongs to one pair of elements
+  const double radial_per_bond = 11.0;
+  const double pair = 2.0 * 6           // frame and angle
+                      + 2.0 * 2 * 10    // fc and its derivative in x
+                      + 2.0 * (5 + 13)  // the two exponentials
+                      + 2.0 * 9         // W, X, Z for two eta
+                      + 16.0            // powers of 1 +- c up to 16, with derivatives
+                      + 2.0 * 5 * angular_per_pair;
+  const double bond = 12.0 * radial_per_bond + 2.0 * 3 * functions * static_cast<double>(members) +
+                      20.0 * angular_per_pair;
+  const double atom = static_cast<double>(members) * 4.0 * (functions * 5 + 25 + 5);
+  return counts.pairs * pair + counts.bonds * bond + static_cast<double>(atoms) * atom;
+}
+
+double peak_memory() {
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return 1024.0 * static_cast<double>(usage.ru_maxrss);
+}
+
+double cpu_seconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+void force_call(benchmark::State& state, const System& system, const Model& model, Forces mode) {
+  const double memory = peak_memory();
+  const StructureView view = system.view();
+  const Index atoms = view.size();
+  const NeighborList list(view, kCutoff, 0.0, 1);
+  double seconds = 0.0, peak_seconds = 0.0, list_seconds = 0.0;
+  Evaluation found;
+  for (auto _ : state) {
+    const double peak = bench::fma_peak();
+    const double begin = cpu_seconds();
+    found = model.potential->evaluate(view, list, mode, false, 1);
+    const double taken = cpu_seconds() - begin;
+    const double list_begin = cpu_seconds();
+    benchmark::DoNotOptimize(NeighborList(view, kCutoff, 0.0, 1));
+    list_seconds += cpu_seconds() - list_begin;
+    state.SetIterationTime(taken);
+    seconds += taken;
+    peak_seconds += taken * peak;
+  }
+  const double returned =
+      8.0 * static_cast<double>(found.energies.size() + found.mean_forces.size()) +
+      8.0 * static_cast<double>(found.forces.size());
+  const double added = peak_memory() - memory;
+  const Counts counts = count(system, list);
+  const double n = static_cast<double>(state.iterations());
+  const auto rate = benchmark::Counter::kIsRate | benchmark::Counter::kIsIterationInvariant;
+  state.counters["atoms"] = static_cast<double>(atoms);
+  state.counters["atoms/s"] = benchmark::Counter(static_cast<double>(atoms), rate);
+  state.counters["bonds/s"] = benchmark::Counter(counts.bonds, rate);
+  state.counters["triplets/s"] = benchmark::Counter(counts.pairs / 2.0, rate);
+  state.counters["us/atom"] = 1e6 * seconds / n / static_cast<double>(atoms);
+  state.counters["list_us/atom"] = 1e6 * list_seconds / n / static_cast<double>(atoms);
+  state.counters["GF_peak"] = 1e-9 * peak_seconds / seconds;
+  state.counters["of_peak"] =
+      n *
+      operations(counts, atoms, system.n_species, mode == Forces::kMembers ? model.members : 1) /
+      peak_seconds;
+  state.counters["added_B/atom"] = std::max(added - returned, 0.0) / static_cast<double>(atoms);
+  state.counters["error_eV"] = energy_error(model, system, list, found);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  const Model ten(1, 10), one(1, 1), alloy(2, 10);
+  const std::vector<std::pair<std::string, System>> systems{
+      {"Pt260", octahedron(8, 3)},       {"Pt1415", octahedron(15, 7)},
+      {"bulk256", block(4, 4, 4, true)}, {"PtCu309", octahedron(9, 4, 2)},
+      {"Pt10179", octahedron(29, 14)},   {"Pt100000", block(25, 25, 40, false)},
+  };
+  const auto add = [](const std::string& name, const System& system, const Model& model,
+                      Forces mode) {
+    benchmark::RegisterBenchmark((NEARSIGHT_LEVEL "/" + name).c_str(),
+                                 [&system, &model, mode](benchmark::State& state) {
+                                   force_call(state, system, model, mode);
+                                 })
+        ->UseManualTime()
+        ->Unit(benchmark::kMillisecond);
+  };
+  for (const auto& [name, system] : systems) {
+    const Model& model = system.n_species == 2 ? alloy : ten;
+    add(name + "/ten_members", system, model, Forces::kMembers);
+    if (name != "Pt1415") continue;
+    add(name + "/one_member", system, one, Forces::kMembers);
+    add(name + "/mean_of_ten", system, model, Forces::kMean);
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}

@@ -1,0 +1,98 @@
+#include "nearsight/neighbor_list.hpp"
+
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <tuple>
+
+#include "structures.hpp"
+
+namespace nearsight {
+namespace {
+
+std::vector<Bond> bonds_of(const NeighborList& list, const Structure& structure, Index i) {
+  std::vector<Bond> found;
+  list.bonds(structure.view(), i, found);
+  return found;
+}
+
+// Atoms within sqrt(n / 2) lattice constants in an fcc crystal: 12, 6, 24, 12, 24, 8, 48, 6.
+TEST(NeighborList, FindsTheShellsOfACrystal) {
+  const double a = 3.92;
+  for (const int repeats : {1, 2, 3}) {
+    const Structure crystal = fcc(a, repeats);
+    Index expected = 0;
+    int shell = 0;
+    for (const int size : {12, 6, 24, 12, 24, 8, 48, 6}) {
+      expected += size;
+      ++shell;
+      const double cutoff = a * std::sqrt((shell + 0.5) / 2.0);
+      const NeighborList list(crystal.view(), cutoff);
+      for (Index i = 0; i < list.atoms(); ++i)
+        ASSERT_EQ(static_cast<Index>(bonds_of(list, crystal, i).size()), expected);
+    }
+  }
+}
+
+TEST(NeighborList, BondsAreSortedAndPointWhereTheySay) {
+  const Structure crystal = fcc(3.92, 1);
+  const NeighborList list(crystal.view(), 6.5);
+  for (Index i = 0; i < list.atoms(); ++i) {
+    const std::vector<Bond> found = bonds_of(list, crystal, i);
+    for (std::size_t b = 0; b < found.size(); ++b) {
+      const Bond& bond = found[b];
+      Eigen::RowVector3d r = crystal.positions.row(bond.atom) - crystal.positions.row(i);
+      for (int k = 0; k < 3; ++k) r += bond.shift[k] * crystal.cell.row(k);
+      EXPECT_NEAR((r - Eigen::RowVector3d(bond.x, bond.y, bond.z)).norm(), 0.0, 1e-14);
+      EXPECT_NEAR(bond.distance, r.norm(), 1e-14);
+      if (b > 0) {
+        EXPECT_LT(std::tie(found[b - 1].atom, found[b - 1].shift), std::tie(bond.atom, bond.shift));
+      }
+    }
+  }
+}
+
+TEST(NeighborList, ASkinAddsCandidatesButNoBonds) {
+  Structure crystal = fcc(3.92, 2);
+  const NeighborList kept(crystal.view(), 5.0, 1.0);
+  for (Index i = 0; i < kept.atoms(); ++i)
+    for (int a = 0; a < 3; ++a)
+      crystal.positions(i, a) += 0.28 * std::sin(static_cast<double>(7 * i + a));
+  const NeighborList fresh(crystal.view(), 5.0);
+  EXPECT_GT(kept.candidates(), fresh.candidates());
+  for (Index i = 0; i < kept.atoms(); ++i) {
+    const std::vector<Bond> one = bonds_of(kept, crystal, i), two = bonds_of(fresh, crystal, i);
+    ASSERT_EQ(one.size(), two.size());
+    for (std::size_t b = 0; b < one.size(); ++b) {
+      EXPECT_EQ(one[b].atom, two[b].atom);
+      EXPECT_EQ(one[b].shift, two[b].shift);
+      EXPECT_EQ(one[b].distance, two[b].distance);
+    }
+  }
+}
+
+TEST(NeighborList, RefusesWhatItCannotWorkWith) {
+  const Structure crystal = fcc(3.92, 1);
+  EXPECT_THROW(NeighborList(crystal.view(), 0.0), std::invalid_argument);
+  EXPECT_THROW(NeighborList(crystal.view(), 5.0, -0.1), std::invalid_argument);
+  EXPECT_THROW(NeighborList(crystal.view(), 1e5), std::invalid_argument);
+  Structure far = crystal;
+  far.positions(2, 0) += 1e12;
+  EXPECT_THROW(NeighborList(far.view(), 5.0), std::invalid_argument);
+  Structure same = crystal;
+  same.positions.row(1) = same.positions.row(0);
+  const NeighborList list(same.view(), 5.0);
+  EXPECT_THROW(bonds_of(list, same, 0), std::invalid_argument);
+}
+
+TEST(NeighborList, AFlatOrEvenSingleAtomIsNoReasonToFail) {
+  const Structure flat = cluster({{0, 0, 0}, {2.5, 0, 0}, {0, 2.5, 0}});
+  const NeighborList list(flat.view(), 3.0);
+  EXPECT_EQ(bonds_of(list, flat, 0).size(), 2U);
+  EXPECT_EQ(bonds_of(list, flat, 1).size(), 1U);
+  const Structure alone = cluster({{1, 2, 3}});
+  EXPECT_TRUE(bonds_of(NeighborList(alone.view(), 3.0), alone, 0).empty());
+}
+
+}  // namespace
+}  // namespace nearsight

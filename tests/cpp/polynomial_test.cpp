@@ -1,0 +1,94 @@
+#include "polynomial.hpp"
+
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+#include "nearsight/symmetry_functions.hpp"
+#include "structures.hpp"
+
+namespace nearsight {
+namespace {
+
+constexpr long double kPi = 3.14159265358979323846264338327950288L;
+
+// Largest error of the fit on [0, 1], relative to the largest value there.
+template <class Function>
+double error_of_fit(const Function& f) {
+  const std::vector<double> c = fit_unit(f);
+  double largest = 0.0, error = 0.0;
+  for (int i = 0; i <= 1000; ++i) {
+    const double x = i / 1000.0, t = 2.0 * x - 1.0;
+    double value = c.back();
+    for (std::size_t p = c.size() - 1; p-- > 0;) value = value * t + c[p];
+    const double expected = static_cast<double>(f(static_cast<long double>(x)));
+    largest = std::max(largest, std::abs(expected));
+    error = std::max(error, std::abs(value - expected));
+  }
+  return error / largest;
+}
+
+TEST(FitUnit, IsExactToTheLastBitsForExponentials) {
+  for (const double eta : {0.0, 1e-6, 0.005, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0}) {
+    const auto f = [eta](long double x) { return std::exp(-eta * x); };
+    EXPECT_LT(error_of_fit(f), 1e-15) << "eta = " << eta;
+    EXPECT_LT(fit_unit(f).size(), 45U) << "eta = " << eta;
+  }
+}
+
+TEST(FitUnit, IsExactToTheLastBitsForTheCosineCutoff) {
+  EXPECT_LT(
+      error_of_fit([](long double x) { return 0.5L * (1.0L + std::cos(kPi * std::sqrt(x))); }),
+      1e-15);
+}
+
+TEST(FitUnit, AConstantIsAConstant) {
+  EXPECT_EQ(fit_unit([](long double) { return 3.0L; }), std::vector<double>{3.0});
+}
+
+// G4 and G5 of an atom with two neighbours at a right angle, in closed form.
+TEST(AngularFunctions, KeepTheirRelativeAccuracyForAnyEta) {
+  const double radius = 6.0, a = 1.1, b = 1.3, square = radius * radius;
+  const Structure given = cluster({{0, 0, 0}, {a, 0, 0}, {0, b, 0}});
+  const auto fc = [&](long double r) { return 0.5L * (1.0L + std::cos(kPi * r / radius)); };
+  for (const double eta : {0.0, 0.005, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0}) {
+    const SymmetryFunctions functions(1, Cutoff(CutoffKind::kCosine, radius),
+                                      {{FunctionKind::kG4, 0, 0, 0, eta, 0.0, 2.0, 1.0},
+                                       {FunctionKind::kG5, 0, 0, 0, eta, 0.0, 2.0, 1.0}});
+    const NeighborList list(given.view(), radius);
+    SymmetryFunctions::Workspace work;
+    list.bonds(given.view(), 0, work.bonds);
+    functions.evaluate<true>(0, given.species.data(), work);
+    const long double wide = 0.5L * fc(a) * fc(b), sides = static_cast<long double>(a) * a + b * b;
+    const long double g5 = wide * std::exp(-eta * sides / square);
+    const long double g4 = wide * std::exp(-2.0L * eta * sides / square) * fc(std::sqrt(sides));
+    // the rounding of x alone changes exp(-eta x) by eta x parts in 1e16
+    const double tolerance = 2e-15 * (1.0 + eta * static_cast<double>(sides) / square);
+    EXPECT_NEAR(work.features[0] / static_cast<double>(g4), 1.0, tolerance) << "eta = " << eta;
+    EXPECT_NEAR(work.features[1] / static_cast<double>(g5), 1.0, tolerance) << "eta = " << eta;
+  }
+}
+
+TEST(Cutoff, HasItsDerivativeAndEndsAtTheRadius) {
+  for (const Cutoff& cutoff :
+       {Cutoff(CutoffKind::kCosine, 6.5), Cutoff(CutoffKind::kPolynomial, 5.0, 2.0),
+        Cutoff(CutoffKind::kPolynomial, 5.0, 4.5)}) {
+    EXPECT_EQ(cutoff(0.0).f, 1.0);
+    EXPECT_EQ(cutoff(cutoff.radius).f, 0.0);
+    EXPECT_EQ(cutoff(cutoff.radius).df_dr, 0.0);
+    EXPECT_NEAR(cutoff(cutoff.radius * (1.0 - 1e-9)).f, 0.0, 1e-16);
+    for (const double r : {0.3, 1.7, 3.1, 4.9}) {
+      const double h = 1e-5;
+      EXPECT_NEAR(cutoff(r).df_dr, (cutoff(r + h).f - cutoff(r - h).f) / (2.0 * h), 1e-9);
+    }
+  }
+}
+
+TEST(Cutoff, RefusesParametersOutOfTheirDomain) {
+  EXPECT_THROW(Cutoff(CutoffKind::kCosine, 0.0), std::invalid_argument);
+  EXPECT_THROW(Cutoff(CutoffKind::kCosine, INFINITY), std::invalid_argument);
+  EXPECT_THROW(Cutoff(CutoffKind::kPolynomial, 5.0, 1.9), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace nearsight

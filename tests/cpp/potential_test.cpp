@@ -1,0 +1,92 @@
+// The force call over many shapes of its loops: what the sanitizers need to see.
+#include "nearsight/potential.hpp"
+
+#include <gtest/gtest.h>
+
+#include "structures.hpp"
+
+namespace nearsight {
+namespace {
+
+std::vector<SymmetryFunction> functions_of(int center) {
+  std::vector<SymmetryFunction> made;
+  for (const int s : {0, 1}) made.push_back({FunctionKind::kG2, center, s, 0, 0.5, 1.0, 1.0, 0.0});
+  for (const FunctionKind kind : {FunctionKind::kG4, FunctionKind::kG5})
+    for (const double eta : {0.005, 1.0, 40.0})
+      for (const double zeta : {1.0, 2.5, 16.0})
+        made.push_back({kind, center, 0, 1, eta, 0.0, zeta, center == 0 ? 1.0 : -1.0});
+  return made;
+}
+
+Potential potential_of(const Cutoff& cutoff, Index members) {
+  std::vector<SymmetryFunction> functions = functions_of(0);
+  for (const SymmetryFunction& f : functions_of(1)) functions.push_back(f);
+  const SymmetryFunctions plan(2, cutoff, functions);
+  const Index inputs = plan.size(0);
+  const auto wave = [](Index n) {
+    std::vector<double> values(n);
+    for (Index i = 0; i < n; ++i) values[i] = 0.2 * std::sin(1.0 + 3.0 * static_cast<double>(i));
+    return values;
+  };
+  const std::vector<double> w1 = wave(members * 5 * inputs), b1 = wave(members * 5);
+  const std::vector<double> w2 = wave(members * 5), b2 = wave(members);
+  const std::vector<double> one(members, 1.0), scale(inputs, 0.1), offset(inputs, 0.0);
+  const std::vector<LayerView> layers = {{inputs, 5, w1.data(), b1.data(), Activation::kTanh},
+                                         {5, 1, w2.data(), b2.data(), Activation::kLinear}};
+  const NetworkBatch batch(members, layers, one.data(), one.data(), scale.data(), offset.data());
+  return {plan, {batch, batch}};
+}
+
+// Neighbours from one to a hundred, of two species in any proportion.
+std::vector<Structure> structures() {
+  std::vector<Structure> made = {cluster({{0, 0, 0}, {2.5, 0, 0}}), fcc(3.92, 1), fcc(3.92, 2)};
+  std::vector<std::array<double, 3>> spiral;
+  for (int i = 0; i < 23; ++i) {
+    spiral.push_back({2.4 * std::cos(1.1 * i), 2.4 * std::sin(1.1 * i), 0.55 * i});
+    made.push_back(cluster(spiral));
+  }
+  made.erase(made.begin() + 3);  // one atom has no neighbour
+  for (Structure& structure : made) {
+    structure.n_species = 2;
+    for (std::size_t i = 0; i < structure.species.size(); ++i)
+      structure.species[i] = i % 3 == 1 ? 1 : 0;
+    for (Index i = 0; i < structure.positions.rows(); ++i)
+      structure.positions(i, 1) += 0.1 * std::sin(5.0 * static_cast<double>(i));
+  }
+  return made;
+}
+
+TEST(Potential, ForcesOfManyShapesAddUpToNothing) {
+  for (const Cutoff& cutoff :
+       {Cutoff(CutoffKind::kCosine, 5.3), Cutoff(CutoffKind::kPolynomial, 6.1, 3.5)})
+    for (const Index members : {1, 3, 8}) {
+      const Potential potential = potential_of(cutoff, members);
+      for (const Structure& structure : structures()) {
+        const StructureView view = structure.view();
+        const NeighborList list(view, cutoff.radius, 0.3);
+        const Evaluation one = potential.evaluate(view, list, Forces::kMembers, true, 1);
+        const Evaluation two = potential.evaluate(view, list, Forces::kMembers, true, 2);
+        const Evaluation mean = potential.evaluate(view, list, Forces::kMean, false, 2);
+        ASSERT_TRUE(one.mean_forces.allFinite());
+        EXPECT_LT(one.mean_forces.colwise().sum().cwiseAbs().maxCoeff(), 1e-11);
+        EXPECT_EQ(one.energies, two.energies);
+        EXPECT_LT((one.mean_forces - two.mean_forces).cwiseAbs().maxCoeff(), 1e-12);
+        EXPECT_LT((one.mean_forces - mean.mean_forces).cwiseAbs().maxCoeff(), 1e-12);
+        EXPECT_EQ(one.forces.size(), static_cast<std::size_t>(members * view.size() * 3));
+      }
+    }
+}
+
+TEST(Potential, RefusesAnAtomWithoutNeighboursFromAnyThread) {
+  const Potential potential = potential_of(Cutoff(CutoffKind::kCosine, 5.3), 3);
+  Structure structure = structures().back();
+  structure.positions(20, 0) += 50.0;
+  const StructureView view = structure.view();
+  const NeighborList list(view, 5.3);
+  for (const int threads : {1, 2})
+    EXPECT_THROW(potential.evaluate(view, list, Forces::kMembers, true, threads),
+                 std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace nearsight

@@ -1,0 +1,540 @@
+"""What a user can get wrong: the command line answers with one sentence and changes nothing.
+
+Structures, labels, potentials, parents, configurations and file names, each through every command
+that takes them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+import copper
+from nearsight.cli import app
+from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.images import Image, write_images
+from nearsight.training import train_ensemble
+
+Refused = Callable[..., str]
+
+OF_A_BEGUN_RUN = [
+    "nft", "nft/config.toml", "nft/parent.db", "nft/run.log", "nft/target.extxyz",
+]  # fmt: skip
+
+CONFIG = """\
+[target]
+structure = "particle.extxyz"
+[parent]
+calculator = "emt"
+[initial]
+structures = "images.extxyz"
+[images]
+count = 4
+[features]
+symmetry_functions = "functions.json"
+[network]
+hidden_layers = [3]
+[training]
+initial_iterations = 3
+iterations = 2
+[ensemble]
+members = 2
+[nft]
+max_chunks = 2
+chunk_radius = 6.5
+"""
+
+PARENTS = """\
+import numpy as np
+from ase.calculators.emt import EMT
+
+
+class Raising(EMT):
+    def calculate(self, *arguments):
+        raise RuntimeError("SCF did not converge\\n  in 333 steps")
+
+
+class Changed(EMT):
+    def calculate(self, *arguments):
+        super().calculate(*arguments)
+        self.change(self.results)
+
+
+class NoForces(Changed):
+    def change(self, results):
+        results["forces"] = results["forces"] * np.nan
+
+
+class NoEnergy(Changed):
+    def change(self, results):
+        results["energy"] = results["free_energy"] = np.inf
+
+
+class OneForce(Changed):
+    def change(self, results):
+        results["forces"] = results["forces"][:1]
+
+
+class WantsMore(EMT):
+    def __init__(self, kpts):
+        super().__init__()
+
+
+raise_on_import = "no"
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good files of every kind."""
+    folder = tmp_path_factory.mktemp("made")
+    ase.io.write(folder / "particle.extxyz", copper.particle())
+    write_images(folder / "images.extxyz", copper.cells())
+    copper.functions().save(folder / "functions.json")
+    train_ensemble(
+        copper.cells(),
+        copper.functions(),
+        NetworkSettings(hidden_layers=(3,)),
+        TrainingSettings(initial_iterations=3),
+        EnsembleSettings(members=2),
+    ).save(folder / "ensemble.json")
+    (folder / "nft.toml").write_text(CONFIG)
+    (folder / "parents_that_fail.py").write_text(PARENTS)
+    (folder / "folder").mkdir()
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with copies of the good files."""
+    for path in made.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+        else:
+            (tmp_path / path.name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+@pytest.fixture
+def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs a command that must fail; gives its sentence."""
+
+    def refused(*arguments: str, leaves: Sequence[str] = ()) -> str:
+        before = content(folder)
+        with pytest.raises(SystemExit) as caught:
+            app(list(arguments), prog_name="nearsight")
+        out, err = capsys.readouterr()
+        assert (caught.value.code, out) == (2, ""), err
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        after = content(folder)
+        assert {name: after.get(name) for name in before} == before
+        assert sorted(after.keys() - before.keys()) == sorted(leaves)
+        return err.strip()
+
+    return refused
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts
+    }
+
+
+# -- structures
+
+TAKE_A_STRUCTURE = {
+    "run": ("run", "nft.toml"),
+    "new": ("new", "bad.xyz", "-o", "new.toml"),
+    "evaluate": ("evaluate", "ensemble.json", "bad.xyz", "-o", "out.extxyz"),
+    "relax": ("relax", "ensemble.json", "bad.xyz", "--trajectory", "out.traj"),
+    "locality": ("locality", "bad.xyz", "--atoms", "all", "-o", "scan.json"),
+    "train": ("train", "images.extxyz", "functions.json", "--target", "bad.xyz", "-o", "out.json"),
+    "nft": ("nft", "bad.xyz", "images.extxyz", "functions.json"),
+}
+
+BAD_STRUCTURES = {
+    "NaN": ("3\n\nCu 0 0 0\nCu 0 0 2.5\nCu 0 nan 2\n", "the position of atom 2 is not finite"),
+    "infinite": ("2\n\nCu 0 0 0\nCu 0 0 inf\n", "the position of atom 1 is not finite"),
+    "no element": ("2\n\nCu 0 0 0\nQq 0 0 2\n", "ASE cannot read it (KeyError: 'Qq')"),
+    "one place": ("3\n\nCu 0 0 0\nCu 0 0 2\nCu 0 0 2\n", "atoms 1 and 2 are at one place"),
+    "nearly": ("2\n\nCu 0 0 0\nCu 0 0 0.0009\n", "atoms 0 and 1 are at one place"),
+    "one place by a period": (
+        '2\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T T"\nCu 0 0 0\nCu 4 0 -4\n',
+        "atoms 0 and 1 are at one place",
+    ),
+    "alone": ("3\n\nCu 0 0 0\nCu 0 0 2.5\nCu 0 0 40\n", "atom 2 (Cu) has no neighbour within "),
+    "one atom": ("1\n\nCu 0 0 0\n", "atom 0 (Cu) has no neighbour within "),
+    "no atoms": ("0\n\n", "has no atoms"),
+    "empty": ("", "ASE cannot read it (UnknownFileTypeError"),
+    "no cell": ('2\npbc="T F T"\nCu 0 0 0\nCu 0 0 2\n', "is periodic in xz but has no cell vector"),
+    "flat cell": (
+        '2\nLattice="4 0 0 4 0 0 0 0 4" pbc="T T T"\nCu 0 0 0\nCu 0 0 2\n',
+        "the periodic cell vectors are linearly dependent",
+    ),
+    "NaN in the cell": (
+        '2\nLattice="4 0 0 0 nan 0 0 0 4" pbc="T T T"\nCu 0 0 0\nCu 0 0 2\n',
+        "the cell is not finite",
+    ),
+    "torn": ("5\n\nCu 0 0 0\nCu 0 0 2\n", "ASE cannot read it"),
+    "torn in a line": ("2\n\nCu 0 0 0\nCu 0 0", "ASE cannot read it"),
+    "words": ("It was a dark\nand stormy night.\n", "ASE cannot read it"),
+}
+
+
+@pytest.mark.parametrize("command", TAKE_A_STRUCTURE)
+@pytest.mark.parametrize("case", BAD_STRUCTURES)
+def test_structures(refused: Refused, command: str, case: str) -> None:
+    text, sentence = BAD_STRUCTURES[case]
+    Path("bad.xyz").write_text(text)
+    Path("nft.toml").write_text(CONFIG.replace("particle.extxyz", "bad.xyz"))
+    leaves = {  # the folder of a training is made once its files have been read
+        ("nft", "alone"): ["nft", "nft/parent.db", "nft/run.log"],
+        ("nft", "one atom"): ["nft", "nft/parent.db", "nft/run.log"],
+    }
+    said = refused(*TAKE_A_STRUCTURE[command], leaves=leaves.get((command, case), []))
+    assert sentence in said
+    if not (command == "locality" and "has no neighbour" in said):
+        assert said.partition(":")[0].partition(" ")[0].rstrip(",").endswith(("bad.xyz", "target"))
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate", "relax", "train", "nft"])
+def test_elements_that_are_not_known(refused: Refused, command: str) -> None:
+    target = copper.particle()
+    target.symbols[3] = "Au"
+    ase.io.write("bad.xyz", target)
+    Path("nft.toml").write_text(CONFIG.replace("particle.extxyz", "bad.xyz"))
+    leaves = ["nft", "nft/parent.db", "nft/run.log"] if command == "nft" else []
+    assert "contains Au, but only Cu is known here" in refused(
+        *TAKE_A_STRUCTURE[command], leaves=leaves
+    )
+
+
+def test_a_bad_structure_among_good_ones(refused: Refused) -> None:
+    double = copper.particle()
+    double.positions[7] = double.positions[2]
+    ase.io.write("several.extxyz", [copper.particle(), double, copper.particle()])
+    assert refused("evaluate", "ensemble.json", "several.extxyz") == (
+        "several.extxyz, structure 1: atoms 2 and 7 are at one place (less than 0.001 Å apart)"
+    )
+
+
+# -- labels
+
+TAKE_IMAGES = {
+    "train": ("train", "bad.extxyz", "functions.json"),
+    "select-images": ("select-images", "bad.extxyz", "--count", "2"),
+    "select-features": ("select-features", "bad.extxyz", "--count", "2"),
+    "nft": ("nft", "particle.extxyz", "bad.extxyz", "functions.json"),
+}
+
+
+def bad_images(case: str) -> str:
+    """Writes images of which one is bad; what is wrong with it."""
+    frames = [image.to_atoms() for image in copper.cells()[:4]]
+    labels = dict(frames[3].calc.results)
+    sentence = {
+        "no labels": "structure 3: structure Cu4 carries no forces",
+        "no energy": "structure 3: structure Cu4 carries no energy",
+        "NaN force": "structure 3: forces of an image must be finite",
+        "NaN energy": "structure 3: the energy of an image must be finite",
+        "one place": "structure 3: atoms 0 and 1 are at one place",
+    }[case]
+    if case == "one place":
+        frames[3].positions[1] = frames[3].positions[0]
+    elif case == "NaN force":
+        labels["forces"] = np.full((4, 3), np.nan)
+    elif case == "NaN energy":
+        labels["energy"] = np.nan
+    else:
+        del labels["energy"]
+    frames[3].calc = SinglePointCalculator(frames[3], **labels)
+    if case == "no labels":
+        frames[3].calc = None
+    ase.io.write("bad.extxyz", frames)
+    return sentence
+
+
+BAD_LABELS = ["no labels", "no energy", "NaN force", "NaN energy", "one place"]
+
+
+@pytest.mark.parametrize("command", TAKE_IMAGES)
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_images(refused: Refused, command: str, case: str) -> None:
+    sentence = bad_images(case)
+    assert refused(*TAKE_IMAGES[command]).startswith(f"bad.extxyz, {sentence}")
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_images_of_a_run(refused: Refused, case: str) -> None:
+    sentence = bad_images(case)
+    Path("nft.toml").write_text(CONFIG.replace("images.extxyz", "bad.extxyz"))
+    assert f"bad.extxyz, {sentence}" in refused("run", "nft.toml", leaves=OF_A_BEGUN_RUN)
+
+
+@pytest.mark.parametrize("command", [*TAKE_IMAGES, "run"])
+def test_torn_images(refused: Refused, command: str) -> None:
+    text = Path("images.extxyz").read_text()
+    Path("bad.extxyz").write_text(text[: text.rindex("\n", 0, len(text) - 1)])
+    Path("nft.toml").write_text(CONFIG.replace("images.extxyz", "bad.extxyz"))
+    arguments = {**TAKE_IMAGES, "run": ("run", "nft.toml")}[command]
+    leaves = OF_A_BEGUN_RUN if command == "run" else []
+    assert "bad.extxyz: ASE cannot read it" in refused(*arguments, leaves=leaves)
+
+
+def test_an_image_with_an_atom_alone_cannot_be_trained_on(refused: Refused) -> None:
+    alone = Image(Atoms("Cu"), np.zeros((1, 3)), 0.0)
+    write_images("bad.extxyz", [*copper.cells(), alone])
+    sentence = "image 11: atom 0 (Cu) has no neighbour within 4.5 Å"
+    assert refused(*TAKE_IMAGES["train"]) == sentence
+    leaves = ["nft", "nft/parent.db", "nft/run.log"]
+    assert refused(*TAKE_IMAGES["nft"], leaves=leaves) == sentence
+
+
+# -- potentials and symmetry functions
+
+DAMAGES = {
+    "torn": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "of the future": lambda text: text.replace('"version": 1', '"version": 2'),
+    "of another kind": lambda text: text.replace('"format": "nearsight-', '"format": "farsight-'),
+    "not JSON of ours": lambda text: "[1, 2]",
+    "incomplete": lambda text: text.replace('"cutoff"', '"offcut"'),
+    "of no version": lambda text: text.replace('"version": 1', '"version": "one"'),
+}
+SAYS = {
+    "torn": "no whole JSON file (truncated or damaged",
+    "empty": "no whole JSON file (truncated or damaged",
+    "of the future": "written by a newer nearsight (file version 2, this one reads up to 1)",
+    "of another kind": "not a file of format 'nearsight-",
+    "not JSON of ours": "not a file of format 'nearsight-",
+    "incomplete": "incomplete or damaged",
+    "of no version": "no valid version number (found 'one')",
+}
+TAKE_A_FILE_OF_OURS = {
+    "evaluate": ("ensemble.json", ("evaluate", "bad.json", "particle.extxyz")),
+    "relax": ("ensemble.json", ("relax", "bad.json", "particle.extxyz")),
+    "train": ("functions.json", ("train", "images.extxyz", "bad.json")),
+    "nft": ("functions.json", ("nft", "particle.extxyz", "images.extxyz", "bad.json")),
+    "run": ("functions.json", ("run", "nft.toml")),
+}
+
+
+@pytest.mark.parametrize("command", TAKE_A_FILE_OF_OURS)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_files_of_ours(refused: Refused, command: str, damage: str) -> None:
+    good, arguments = TAKE_A_FILE_OF_OURS[command]
+    Path("bad.json").write_text(DAMAGES[damage](Path(good).read_text()))
+    Path("nft.toml").write_text(CONFIG.replace("functions.json", "bad.json"))
+    said = refused(*arguments)
+    assert SAYS[damage] in said
+    assert "bad.json" in said
+
+
+def test_a_potential_of_numbers_that_do_not_fit(refused: Refused) -> None:
+    content = json.loads(Path("ensemble.json").read_text())
+    content["members"][1]["Cu"]["layers"][0]["bias"].pop()
+    Path("bad.json").write_text(json.dumps(content))
+    assert refused("evaluate", "bad.json", "particle.extxyz").startswith("bad.json: ")
+
+
+# -- parents
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Raising", "RuntimeError: SCF did not converge in 333 steps"),
+        ("NoForces", "forces not finite"),
+        ("NoEnergy", "energy not finite"),
+        ("OneForce", "forces of shape (1, 3), not ("),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "locality", "init", "nft"])
+def test_parents_that_fail(refused: Refused, command: str, name: str, words: str) -> None:
+    parent = f"parents_that_fail:{name}"
+    Path("nft.toml").write_text(CONFIG.replace('"emt"', f'"{parent}"'))
+    made = ["ensemble.json", "evaluation.json"]
+    folder = ["nft", "nft/parent.db", "nft/run.log"]
+    folder += ["nft/iteration-000", *(f"nft/iteration-000/{name}" for name in made)]
+    files = ["config.toml", "initial.extxyz", "selected.extxyz", "stages.json",
+             "symmetry_functions.json", "target.extxyz"]  # fmt: skip
+    arguments, leaves = {
+        "run": (("run", "nft.toml"), [*folder, *(f"nft/{name}" for name in files)]),
+        "locality": (("locality", "particle.extxyz", "--parent", parent), []),
+        "init": (("init", "Cu", "--a0", "3.7", "--parent", parent), []),
+        "nft": (
+            ("nft", "particle.extxyz", "images.extxyz", "functions.json", "--parent", parent,
+             "--members", "2", "--initial-iterations", "2"),
+            folder,
+        ),
+    }[command]  # fmt: skip
+    said = refused(*arguments, leaves=leaves)
+    assert said.startswith(f"parent {parent} failed on Cu")
+    assert words in said
+
+
+@pytest.mark.parametrize(
+    ("parent", "words"),
+    [
+        ("emmt", "did you mean 'emt'?"),
+        ("parents_that_fail:Missing", "has no 'Missing'"),
+        ("parents_that_fail:raise_on_import", "raise_on_import is no function or class"),
+        ("parents_that_fail:WantsMore", "missing 1 required positional argument: 'kpts'"),
+        ("parents_that_fail:PARENTS.nothing", "has no 'PARENTS.nothing'"),
+        ("no_such_module_here:EMT", "module no_such_module_here cannot be imported"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "locality", "init", "new"])
+def test_parents_that_are_none(refused: Refused, command: str, parent: str, words: str) -> None:
+    Path("nft.toml").write_text(CONFIG.replace('"emt"', f'"{parent}"'))
+    arguments = {
+        "run": ("run", "nft.toml"),
+        "locality": ("locality", "particle.extxyz", "--parent", parent),
+        "init": ("init", "Cu", "--parent", parent),
+        "new": ("new", "particle.extxyz", "-o", "new.toml", "--parent", parent),
+    }[command]
+    assert words in refused(*arguments)
+
+
+def test_the_parent_is_mended_and_the_run_goes_on(
+    refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a failed run has finished is used by the next one."""
+    good = PARENTS.replace('raise RuntimeError("SCF', 'super().calculate(*arguments)  # ("SCF')
+    Path("mended.py").write_text(PARENTS)
+    Path("nft.toml").write_text(CONFIG.replace('"emt"', '"mended:Raising"'))
+    with pytest.raises(SystemExit):
+        app(["run", "nft.toml"], prog_name="nearsight")
+    first = Path("nft/iteration-000/ensemble.json").stat().st_mtime_ns
+    assert "SCF did not converge" in capsys.readouterr().err
+    del sys.modules["mended"]
+    Path("mended.py").write_text(good + "# the file has another size, so it is compiled again\n")
+    with pytest.raises(SystemExit) as caught:
+        app(["run", "nft.toml"], prog_name="nearsight")
+    assert caught.value.code == 0
+    assert Path("nft/best.json").exists()
+    assert Path("nft/iteration-000/ensemble.json").stat().st_mtime_ns == first
+    capsys.readouterr()
+    # and what is finished survives what is done wrong afterwards
+    target = copper.particle()
+    target.positions[0] = np.nan
+    ase.io.write("particle.extxyz", target)
+    assert "the position of atom 0 is not finite" in refused("run", "nft.toml")
+
+
+# -- configurations
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("count = 4", "cuont = 4"), "line 8: unknown key images.cuont; did you mean count?"),
+        (("[images]", "[image]"), "line 7: unknown key image; did you mean images?"),
+        (("count = 4", "count = 0"), "line 8: images.count must be at least 1, got 0"),
+        (("count = 4", 'count = "4"'), "line 8: images.count must be a whole number, got '4'"),
+        (("count = 4", "count = 4.5"), "line 8: images.count must be a whole number, got 4.5"),
+        (("= 6.5", "= nan"), "nft.chunk_radius must be "),
+        (("count = 4", "count = "), "not valid TOML"),
+        (('"particle.extxyz"', '"nowhere.extxyz"'), "there is no "),
+        (('"particle.extxyz"', '"folder"'), "must be an existing file"),
+        (('"functions.json"', '"nowhere.json"'), "there is no "),
+        (('structure = "particle.extxyz"\n', ""), "target.structure"),
+    ],
+)  # fmt: skip
+def test_configurations(refused: Refused, change: tuple[str, str], sentence: str) -> None:
+    assert change[0] in CONFIG
+    Path("nft.toml").write_text(CONFIG.replace(*change))
+    said = refused("run", "nft.toml")
+    assert said.startswith("nft.toml")
+    assert sentence in said
+
+
+def test_a_configuration_that_is_no_text(refused: Refused) -> None:
+    Path("nft.toml").write_bytes(b"\xff\xfe\x00[target]")
+    assert refused("run", "nft.toml").startswith("nft.toml: must be UTF-8 text")
+
+
+# -- file names
+
+COMMANDS = {
+    "run": ("run", "FILE"),
+    "evaluate": ("evaluate", "FILE", "particle.extxyz"),
+    "evaluate structures": ("evaluate", "ensemble.json", "FILE"),
+    "relax": ("relax", "FILE", "particle.extxyz"),
+    "relax structure": ("relax", "ensemble.json", "FILE"),
+    "locality": ("locality", "FILE"),
+    "select-images": ("select-images", "FILE"),
+    "select-features": ("select-features", "FILE"),
+    "train": ("train", "FILE", "functions.json"),
+    "train functions": ("train", "images.extxyz", "FILE"),
+    "train target": ("train", "images.extxyz", "functions.json", "--target", "FILE"),
+    "nft": ("nft", "FILE", "images.extxyz", "functions.json"),
+    "nft images": ("nft", "particle.extxyz", "FILE", "functions.json"),
+    "nft functions": ("nft", "particle.extxyz", "images.extxyz", "FILE"),
+    "new": ("new", "FILE", "-o", "new.toml"),
+    "info": ("info", "FILE"),
+    "report": ("report", "FILE"),
+}
+
+
+@pytest.mark.parametrize("name", ["nowhere", "folder"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_files_that_are_not_there(refused: Refused, command: str, name: str) -> None:
+    arguments = [name if each == "FILE" else each for each in COMMANDS[command]]
+    assert refused(*arguments).startswith(name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "ensemble.json", "particle.extxyz", "-o"),
+        ("relax", "ensemble.json", "particle.extxyz", "-o"),
+        ("locality", "particle.extxyz", "-o"),
+        ("locality", "particle.extxyz", "--figure"),
+        ("train", "images.extxyz", "functions.json", "-o"),
+        ("select-images", "images.extxyz", "-o"),
+        ("select-features", "images.extxyz", "-o"),
+        ("init", "Cu", "-o"),
+        ("new", "particle.extxyz", "-o"),
+    ],
+    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}",
+)
+@pytest.mark.parametrize("place", ["folder", "nowhere/file"])
+def test_results_that_cannot_be_written(
+    refused: Refused, arguments: tuple[str, ...], place: str
+) -> None:
+    assert refused(*arguments, place) == f"{place}: must be a file in an existing folder"
+
+
+def test_a_folder_that_is_a_file(refused: Refused) -> None:
+    sentence = "images.extxyz: must be a folder (give another one with --workdir)"
+    assert refused("run", "nft.toml", "--workdir", "images.extxyz") == sentence
+    arguments = ("particle.extxyz", "images.extxyz", "functions.json")
+    assert refused("nft", *arguments, "--workdir", "images.extxyz") == sentence
+
+
+def test_the_program_itself_says_it_too(folder: Path) -> None:
+    """In a process of its own, as a user sees it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nearsight", "run", "nowhere.toml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "nowhere.toml: cannot be read (No such file or directory)\n"

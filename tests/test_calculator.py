@@ -1,0 +1,203 @@
+"""The ensemble as an ASE calculator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.constraints import FixAtoms
+
+import nearsight
+from nearsight.ensemble import Ensemble
+from nearsight.errors import InputError
+from structures import ELEMENTS, functions_of, random_ensemble, structure
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    return random_ensemble(functions_of(ELEMENTS[:2], 5.0), structure("cluster", 2))
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What `evaluate` was asked for, call by call."""
+    made = []
+    evaluate = Ensemble.evaluate
+
+    def counted(self, atoms, **options):
+        made.append(options)
+        return evaluate(self, atoms, **options)
+
+    monkeypatch.setattr(Ensemble, "evaluate", counted)
+    return made
+
+
+def with_calculator(name, ensemble, **options):
+    atoms = structure(name, 2)
+    atoms.calc = nearsight.NearsightCalculator(ensemble, threads=1, **options)
+    return atoms
+
+
+@pytest.mark.parametrize("name", ["cluster", "slab"])
+def test_results_are_those_of_the_ensemble(ensemble, name):
+    atoms = with_calculator(name, ensemble)
+    r = ensemble.evaluate(atoms, threads=1)
+    assert atoms.get_potential_energy() == r.energy
+    assert atoms.get_potential_energy(force_consistent=True) == r.energy
+    np.testing.assert_array_equal(atoms.get_potential_energies(), r.energies)
+    assert atoms.get_potential_energies().sum() == pytest.approx(r.energy, rel=1e-13)
+    np.testing.assert_array_equal(atoms.get_forces(), r.forces)
+    np.testing.assert_array_equal(atoms.calc.results["uncertainty"], r.uncertainty)
+    np.testing.assert_array_equal(atoms.calc.results["uncertainty_raw"], r.uncertainty_raw)
+    if name == "slab":
+        np.testing.assert_array_equal(atoms.get_stress(), r.stress)
+
+
+def test_from_a_file(ensemble, tmp_path):
+    ensemble.save(tmp_path / "best.json")
+    one = with_calculator("slab", tmp_path / "best.json").get_forces()
+    two = with_calculator("slab", str(tmp_path / "best.json")).get_forces()
+    np.testing.assert_array_equal(one, with_calculator("slab", ensemble).get_forces())
+    np.testing.assert_array_equal(two, one)
+    (tmp_path / "best.json").write_text("{")
+    with pytest.raises(InputError, match="no whole JSON file"):
+        nearsight.NearsightCalculator(tmp_path / "best.json")
+
+
+def test_stress_is_for_cells_only(ensemble):
+    atoms = with_calculator("cluster", ensemble)
+    atoms.get_forces()
+    with pytest.raises(PropertyNotImplementedError, match="needs a periodic cell of three vectors"):
+        atoms.get_stress()
+    assert "stress" not in atoms.calc.results
+
+
+def test_what_did_not_change_is_not_computed_again(ensemble, calls):
+    atoms = with_calculator("slab", ensemble)
+    atoms.get_forces()
+    atoms.get_potential_energy()
+    atoms.get_potential_energies()
+    atoms.get_stress()
+    atoms.calc.get_property("uncertainty", atoms)
+    assert len(calls) == 1
+    changes = [
+        lambda: atoms.rattle(1e-9, seed=0),
+        lambda: atoms.set_cell(1.01 * np.asarray(atoms.cell)),
+        lambda: atoms.set_pbc([True, False, True]),
+        lambda: atoms.symbols.__setitem__(0, "Au"),
+        lambda: atoms.pop(),
+    ]
+    for n, change in enumerate(changes, start=2):
+        change()
+        atoms.get_forces()
+        atoms.get_potential_energy()
+        assert len(calls) == n
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "uncertainty_raw"])
+def test_uncertainty_only_when_it_is_asked_for(ensemble, calls, name):
+    atoms = with_calculator("cluster", ensemble, uncertainty=False)
+    forces = atoms.get_forces()
+    assert "uncertainty" not in atoms.calc.results
+    found = atoms.calc.get_property(name, atoms)
+    assert [call["members"] for call in calls] == [False, True]
+    r = ensemble.evaluate(atoms, threads=1)
+    np.testing.assert_array_equal(found, getattr(r, name))
+    np.testing.assert_allclose(forces, r.forces, atol=1e-13)
+
+
+def test_constraints_are_respected(ensemble):
+    atoms = with_calculator("slab", ensemble)
+    free = atoms.get_forces()
+    atoms.set_constraint(FixAtoms([0, 5]))
+    forces = atoms.get_forces()
+    assert not forces[[0, 5]].any()
+    np.testing.assert_array_equal(np.delete(forces, [0, 5], 0), np.delete(free, [0, 5], 0))
+    np.testing.assert_array_equal(atoms.get_forces(apply_constraint=False), free)
+
+
+def test_properties_are_announced():
+    assert set(nearsight.NearsightCalculator.implemented_properties) == {
+        "energy", "free_energy", "energies", "forces", "stress", "uncertainty", "uncertainty_raw"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("skin", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("name", ["particle", "slab", "tiny"])
+def test_results_do_not_depend_on_the_skin(ensemble, name, skin):
+    """A walk in small steps, long enough for several lists: every result to the last bit."""
+    atoms = with_calculator(name, ensemble, skin=skin)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        atoms.positions += rng.normal(0.0, 0.03, (len(atoms), 3))
+        fresh = ensemble.evaluate(atoms, threads=1)
+        np.testing.assert_array_equal(atoms.get_forces(), fresh.forces)
+        np.testing.assert_array_equal(atoms.calc.results["uncertainty"], fresh.uncertainty)
+
+
+def test_a_list_is_kept_until_it_no_longer_serves(ensemble, monkeypatch):
+    lists = []
+    neighbors = Ensemble.neighbors
+
+    def counted(self, *arguments):
+        lists.append(arguments)
+        return neighbors(self, *arguments)
+
+    monkeypatch.setattr(Ensemble, "neighbors", counted)
+    atoms = with_calculator("slab", ensemble, skin=0.4)
+
+    def lists_after(change):
+        change()
+        np.testing.assert_array_equal(
+            atoms.get_forces(), ensemble.evaluate(atoms, threads=1).forces
+        )
+        return len(lists)
+
+    assert lists_after(lambda: None) == 1
+    assert lists_after(lambda: atoms.positions.__iadd__(np.array([0.19, 0, 0]))) == 1
+    assert lists_after(lambda: atoms.positions.__iadd__(np.array([0.02, 0, 0]))) == 2
+    assert lists_after(lambda: atoms.symbols.__setitem__(0, "Au")) == 2
+    assert lists_after(lambda: atoms.set_cell(1.001 * np.asarray(atoms.cell))) == 3
+    assert lists_after(lambda: atoms.set_pbc([True, False, False])) == 4
+    assert lists_after(lambda: atoms.pop()) == 5
+
+
+def test_one_calculator_for_several_structures(ensemble):
+    calculator = nearsight.NearsightCalculator(ensemble, threads=1)
+    for name in ("slab", "cluster", "slab", "tiny"):
+        atoms = structure(name, 2)
+        atoms.calc = calculator
+        expected = ensemble.evaluate(atoms, threads=1)
+        np.testing.assert_array_equal(atoms.get_forces(), expected.forces)
+        assert ("stress" in calculator.results) == (expected.stress is not None)
+
+
+def test_bad_structures_each_have_their_sentence(ensemble):
+    atoms = with_calculator("cluster", ensemble)
+    atoms.get_forces()
+    good = atoms.positions.copy()
+    for position, message in [
+        (np.nan, "structure: the position of atom 3 is not finite"),
+        (good[7], "atoms 3 and 7 are at one place"),
+        (good[3] + 50.0, "atom 3 has no neighbour within the cutoff"),
+    ]:
+        atoms.positions[3] = position
+        for _ in range(2):  # a failure is not remembered as a result
+            with pytest.raises(InputError, match=message):
+                atoms.get_forces()
+        atoms.positions[3] = good[3]
+        atoms.get_forces()
+    atoms.symbols[0] = "Pb"
+    with pytest.raises(InputError, match="contains Pb, but only Pt, Au is known"):
+        atoms.get_potential_energy()
+    empty = Atoms()
+    empty.calc = atoms.calc
+    with pytest.raises(InputError, match="structure has no atoms"):
+        empty.get_potential_energy()
+
+
+@pytest.mark.parametrize("skin", [-0.1, np.nan, np.inf])
+def test_skin_is_a_length(ensemble, skin):
+    with pytest.raises(InputError, match="skin must be a length in Å, not negative, got"):
+        nearsight.NearsightCalculator(ensemble, skin=skin)

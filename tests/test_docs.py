@@ -1,0 +1,358 @@
+"""What the documentation shows is run, and what it names is there.
+
+Every page is worked through from top to bottom in a folder of its own, in which a particle of 38
+atoms stands in for those the pages speak of and training is short:
+
+* ``python`` blocks are executed, one after the other in one namespace;
+* a block with a file name (```` ```toml nft.toml ````) is written to that file;
+* the ``nearsight`` commands of ``sh`` blocks, and of ``console`` blocks behind a ``$``, are run; of
+  the output shown below one, every line must have been printed, but for its numbers;
+* ``toml`` blocks are parts of a configuration and must be valid;
+* ``jsonc`` blocks with a file name show some of that file: its keys, with comments.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import importlib.util
+import io
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import ase.io
+import pytest
+from ase import Atoms
+from ase.cluster.octahedron import Octahedron
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+import nearsight.report.page
+from nearsight.cli import app
+from nearsight.config import Config
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "python" / "nearsight"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "tests/validation/*.md")
+    for path in ROOT.glob(pattern)
+)
+MADE = {"configuration.md", "command-line.md"}  # of the code: their examples are tested with it
+LANGUAGES = {"console", "jsonc", "python", "sh", "toml"}
+NOT_RUN = {".", "clang-format", "cmake", "ctest", "git", "mypy", "pip", "pytest", "python", "ruff"}
+FILES = {"cp", "mkdir"}
+QUICK = {
+    "init": "--n-rattled 3",
+    "train": "--members 2 --hidden-layers 4 --initial-iterations 5",
+    "nft": "--members 2 --hidden-layers 4 --initial-iterations 5 --iterations 3 --max-chunks 4",
+}
+"""Options that make a command short; given twice, the last counts."""
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
+
+
+@functools.cache
+def tokens(page: Path) -> list[Token]:
+    return MarkdownIt("commonmark").parse(page.read_text(encoding="utf-8"))
+
+
+def inline(page: Path, kind: str) -> Iterator[Token]:
+    for token in tokens(page):
+        yield from (child for child in token.children or () if child.type == kind)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, the file it stands for, its text and line."""
+
+    language: str
+    file: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    found = []
+    for token in tokens(page):
+        if token.type == "fence":
+            language, _, file = token.info.partition(" ")
+            found.append(Block(language, file, token.content, (token.map or [0])[0] + 1))
+    return found
+
+
+# running what the pages show
+
+
+def quickened(config: Config) -> Config:
+    """The same configuration with short training."""
+    nft = {"chunks_per_iteration": 10, "max_chunks": 20}
+    changes: dict[str, dict[str, Any]] = {
+        "network": {"hidden_layers": (6,)},
+        "training": {"initial_iterations": 15, "iterations": 15},
+        "ensemble": {"members": 3},
+        "nft": nft,
+    }
+    sections = {key: getattr(config, key).model_copy(update=new) for key, new in changes.items()}
+    return config.model_copy(update=sections)
+
+
+@contextlib.contextmanager
+def short_training() -> Iterator[None]:
+    """Every configuration that is loaded gets short training; reports come without figures."""
+    load = Config.load.__func__  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Config, "load", classmethod(lambda *given: quickened(load(*given))))
+        patch.setattr(nearsight.report.page, "png", lambda figure: b"")
+        yield
+
+
+def command(*arguments: str) -> str:
+    """Run a command; what it prints."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        short_training(),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as caught,
+    ):
+        app(list(arguments), prog_name="nearsight")
+    assert caught.value.code == 0, err.getvalue()
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files the pages speak of, made by the first command of the README."""
+    folder = tmp_path_factory.mktemp("workshop")
+    cluster = Octahedron("Pt", 4, 1, latticeconstant=3.99)
+    particle = Atoms(cluster.symbols, cluster.positions)
+    particle.rattle(0.1, seed=42)
+    examples = folder / "examples"
+    examples.mkdir()
+    shutil.copy(ROOT / "examples" / "pt260_emt.toml", examples)
+    ase.io.write(examples / "pt260.extxyz", particle)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        command("run", "examples/pt260_emt.toml")
+    shutil.copytree(examples, folder, dirs_exist_ok=True)
+    shutil.copy(folder / "pt260.extxyz", folder / "particle.xyz")
+    for name in ("best.json", "initial.extxyz", "selected.extxyz", "symmetry_functions.json"):
+        shutil.copy(folder / "pt260_emt" / name, folder)
+    return folder
+
+
+def skeleton(line: str) -> str:
+    """A line without its numbers and its spaces."""
+    return " ".join(re.sub(r"[-+]?\d[\d.]*(e[-+]\d+)?", "0", line).split())
+
+
+def run_console(block: Block, where: str) -> None:
+    """Run the commands of a block and look for the output shown."""
+    printed: set[str] = set()
+    for line in block.text.splitlines():
+        if block.language == "console" and not line.startswith("$ "):
+            assert skeleton(line) in printed, f"{where}: not printed: {line}"
+            continue
+        printed = {""}
+        for each in line.removeprefix("$ ").split(" && "):
+            program, *arguments = shlex.split(each, comments=True)
+            if program == "nearsight":
+                extra = QUICK.get(arguments[0], "").split()
+                output = command(*arguments, *extra)
+                printed |= set(map(skeleton, output.splitlines()))
+            elif program in FILES:
+                subprocess.run([program, *arguments], check=True)
+            else:
+                assert program in NOT_RUN, f"{where}: what is {program}?"
+                if program == "python" and arguments[0] != "-m":
+                    assert (ROOT / arguments[0]).is_file(), f"{where}: there is no {arguments[0]}"
+
+
+def check_toml(text: str) -> None:
+    """A whole configuration or a part of one."""
+    head = "" if "[target]" in text else '[target]\nstructure = "x.xyz"\n'
+    Config.parse(f"{head}\n{text}")
+
+
+def keys_of(content: Any) -> set[str]:
+    if isinstance(content, dict):
+        return set(content).union(*map(keys_of, content.values()))
+    return set().union(*map(keys_of, content)) if isinstance(content, list) else set()
+
+
+def check_excerpt(text: str, file: Path) -> None:
+    """The keys that an excerpt shows are in the file, and all on the file's top are shown."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    shown = set(re.findall(r'"([\w-]+)":', re.sub(r"//.*", "", text)))
+    assert shown <= keys_of(content)
+    assert set(content) <= shown
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in MADE], ids=name_of)
+def test_page(
+    page: Path,
+    workshop: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [each for each in blocks(page) if each.language in LANGUAGES]
+    folder = shutil.copytree(workshop, tmp_path / "page") if found else tmp_path
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for block in found:
+        where = f"{name_of(page)}:{block.line}"
+        if block.language == "jsonc":
+            check_excerpt(block.text, next(workshop.rglob(block.file)))
+            continue
+        if block.file:
+            Path(block.file).write_text(block.text, encoding="utf-8")
+        if block.language in {"console", "sh"}:
+            run_console(block, where)
+        elif block.language == "toml":
+            check_toml(block.text)
+        else:
+            code = compile(block.text, where, "exec")
+            if not block.file:
+                exec(code, namespace)
+
+
+# what the pages name
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    found = tokens(page)
+    return {
+        slug(following.content.replace("`", ""))
+        for token, following in pairwise(found)
+        if token.type == "heading_open"
+    }
+
+
+@every_page
+def test_links(page: Path) -> None:
+    links = [str(link.attrGet("href")) for link in inline(page, "link_open")]
+    links += [str(image.attrGet("src")) for image in inline(page, "image")]
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@every_page
+def test_nothing_of_the_author_s_machine(page: Path) -> None:
+    assert not re.search(r"(?<![\w.])/(home|root|tmp|work|usr|opt)/", page.read_text("utf-8"))
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pages_made_of_the_code_are_up_to_date() -> None:
+    made = generator().pages()
+    assert {path.name for path in made} == MADE
+    for path, text in made.items():
+        assert path.read_text(encoding="utf-8") == text, "run python docs/generate.py"
+
+
+def test_architecture_names_every_file_and_no_other() -> None:
+    named = {code.content for code in inline(ARCHITECTURE, "code_inline")}
+    places = [ROOT, PACKAGE, ROOT / "cpp"]
+    files = {name for name in named if re.fullmatch(r"[\w./-]+(/|\.(py|pyi|[ch]pp|toml|md))", name)}
+    missing = [name for name in files if not any((place / name).exists() for place in places)]
+    assert missing == []
+    modules = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    sources = {f"{place}/{path.name}" for place in ("include/nearsight", "src", "bindings")
+               for path in (ROOT / "cpp" / place).iterdir()}  # fmt: skip
+    assert modules | sources <= named
+
+
+def test_architecture_lists_the_files_of_a_run(workshop: Path) -> None:
+    (listing,) = (block.text for block in blocks(ARCHITECTURE) if block.file == "run-folder")
+    listed = set(re.findall(r"[\w-]+\.(?:db|extxyz|html|json|log|png|toml|traj)", listing))
+    run = workshop / "pt260_emt"
+    assert listed == {path.name for path in run.rglob("*") if path.is_file()}
+
+
+def imports(module: Path) -> set[str]:
+    """What a module imports of the package, as paths in it; what is only for types left out."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("nearsight"):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    found = set()
+    for name in names:
+        path = PACKAGE.joinpath(*name.split(".")[1:])
+        if not (path.is_dir() or path.with_suffix(".py").is_file()):
+            path = path.parent  # the name of something in a module
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        found.add(file.relative_to(PACKAGE).as_posix())
+    return found
+
+
+def test_modules_import_only_from_rows_above() -> None:
+    """The table of the architecture is in order; a package is as high as its highest module."""
+    order = [code.content for code in inline(ARCHITECTURE, "code_inline")]
+    rows = {name: order.index(name) for name in sorted(set(order)) if name.endswith(".py")}
+    modules = [name for name in rows if (PACKAGE / name).is_file()]
+    for package in ("cli", "report", "selection"):
+        inside = [rows[name] for name in modules if name.startswith(f"{package}/")]
+        rows[f"{package}/__init__.py"] = max(inside)
+    upward = [
+        f"{module} imports {other}"
+        for module in modules
+        for other in imports(PACKAGE / module)
+        if rows[other] >= rows[module] and other != module
+    ]
+    assert upward == []
+
+
+def test_long_files_argue_for_themselves() -> None:
+    _, _, section = ARCHITECTURE.read_text(encoding="utf-8").partition("## Files beyond 400 lines")
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "cpp").rglob("*.?pp")]
+    long = {
+        path.relative_to(PACKAGE if path.suffix == ".py" else ROOT / "cpp").as_posix()
+        for path in sources
+        if len(path.read_text(encoding="utf-8").splitlines()) > 400
+    }
+    assert set(re.findall(r"^\* `([^`]+)`", section, re.MULTILINE)) == long

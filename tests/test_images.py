@@ -1,0 +1,218 @@
+"""Structures and their labels: checked, turned into arrays, written and read."""
+
+from __future__ import annotations
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+
+from nearsight.errors import InputError
+from nearsight.images import (
+    Image,
+    check_neighbours,
+    check_structure,
+    read_images,
+    read_structure,
+    read_structures,
+    structure_arrays,
+    write_images,
+    write_structures,
+)
+from structures import NAMES, labelled_images, structure
+
+
+def labelled(atoms, **results):
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+# --- images ------------------------------------------------------------------------------------
+
+
+def test_a_bulk_image_has_an_energy_and_all_forces():
+    atoms = structure("bulk")
+    forces = np.arange(12.0).reshape(4, 3)
+    image = Image.from_atoms(labelled(atoms, energy=-3.0, forces=forces, stress=np.zeros(6)))
+    assert not image.is_chunk
+    assert image.energy == -3.0
+    np.testing.assert_array_equal(image.forces, forces)
+    assert image.atoms == structure("bulk")
+    assert image.atoms.calc is None
+
+
+def test_a_chunk_has_the_force_on_its_centre_alone():
+    atoms = structure("cluster")
+    atoms.info["nearsight_chunk"] = True
+    image = Image.from_atoms(labelled(atoms, energy=-3.0, forces=np.ones((12, 3))))
+    assert image.is_chunk
+    assert image.energy is None
+    np.testing.assert_array_equal(image.forces, np.ones((1, 3)))
+    assert "nearsight_chunk" not in image.atoms.info
+    again = image.to_atoms()
+    assert again.info["nearsight_chunk"] is True
+    np.testing.assert_array_equal(again.get_forces(), [[1.0] * 3, *[[0.0] * 3] * 11])
+
+
+def test_forces_are_those_of_the_parent_whatever_is_constrained():
+    atoms = structure("bulk")
+    atoms.set_constraint(FixAtoms([0, 1, 2, 3]))
+    image = Image.from_atoms(labelled(atoms, energy=0.0, forces=np.ones((4, 3))))
+    np.testing.assert_array_equal(image.forces, np.ones((4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("forces", "energy", "message"),
+    [
+        (np.zeros((2, 3)), None, r"must have shape \(1, 3\), got \(2, 3\)"),
+        (np.zeros((1, 3)), 1.0, r"must have shape \(2, 3\), got \(1, 3\)"),
+        (np.zeros(6), 1.0, r"must have shape \(2, 3\), got \(6,\)"),
+        (np.full((2, 3), np.nan), 1.0, "forces of an image must be finite"),
+        (np.zeros((2, 3)), np.inf, "the energy of an image must be finite"),
+    ],
+    ids=["chunk", "bulk", "flat", "nan", "energy"],
+)
+def test_labels_that_do_not_fit(forces, energy, message):
+    with pytest.raises(InputError, match=message):
+        Image(Atoms("Pt2", [[0, 0, 0], [2, 0, 0]]), forces, energy)
+
+
+def test_labels_that_are_missing():
+    atoms = structure("tiny")
+    with pytest.raises(InputError, match="structure Pt2 carries no forces"):
+        Image.from_atoms(atoms)
+    with pytest.raises(InputError, match="structure Pt2 carries no forces"):
+        Image.from_atoms(labelled(atoms, energy=1.0))
+    with pytest.raises(InputError, match="structure Pt2 carries no energy"):
+        Image.from_atoms(labelled(atoms, forces=np.zeros((2, 3))))
+
+
+# --- checks ------------------------------------------------------------------------------------
+
+GOOD = {"symbols": "Pt2", "positions": [[0, 0, 0], [2, 0, 0]], "cell": [4, 5, 6], "pbc": True}
+
+REFUSED = {
+    "empty": ({"symbols": "", "positions": []}, "^it has no atoms$"),
+    "nan": ({"positions": [[0, 0, 0], [0, np.nan, 0]]}, "^it: the position of atom 1 is not fin"),
+    "infinite": ({"positions": [[np.inf, 0, 0], [0, 0, 0]]}, "^it: the position of atom 0 is not"),
+    "no cell": ({"cell": None}, "^it is periodic in xyz but has no cell vector there$"),
+    "half a cell": ({"cell": [4, 5, 0]}, "^it is periodic in z but has no cell vector there$"),
+    "cell nan": ({"cell": [4, 5, np.nan]}, "^it: the cell is not finite$"),
+    "flat cell": (
+        {"cell": [[4, 0, 0], [0, 4, 0], [4, 4, 0]]},
+        "^it: the periodic cell vectors are linearly dependent$",
+    ),
+    "element": ({"symbols": "PtPb"}, "^it contains Pb, but only Pt, Au is known here$"),
+    "one place": (
+        {"positions": [[0, 0, 0], [0, 0, 9e-4]]},
+        "^it: atoms 0 and 1 are at one place",
+    ),
+    "one place over the boundary": (
+        {"positions": [[0, 0, 0], [8, -5, 6.0005]]},
+        "^it: atoms 0 and 1 are at one place",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_structures_that_are_refused(case):
+    check_structure(Atoms(**GOOD), ["Pt", "Au"], "it")
+    change, message = REFUSED[case]
+    with pytest.raises(InputError, match=message):
+        check_structure(Atoms(**(GOOD | change)), ["Pt", "Au"], "it")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_structures_that_are_accepted(name):
+    check_structure(structure(name))
+
+
+def test_a_single_atom_is_a_structure():
+    check_structure(Atoms("Pt"))
+
+
+def test_an_atom_that_stands_alone():
+    atoms = Atoms("Pt2Au", [[0, 0, 0], [2, 0, 0], [9, 0, 0]])
+    check_neighbours(atoms, 7.5, "it")
+    with pytest.raises(InputError, match=r"it: atom 2 \(Au\) has no neighbour within 6\.5 Å"):
+        check_neighbours(atoms, 6.5, "it")
+    check_neighbours(atoms, 6.5, "it", [0, 1])
+    atoms.cell, atoms.pbc = [[11, 0, 0], [0, 0, 0], [0, 0, 0]], [True, False, False]
+    check_neighbours(atoms, 6.5, "it")
+
+
+def test_arrays_of_a_structure():
+    atoms = structure("sheet", 2)
+    arrays = structure_arrays(atoms, ["Au", "Cu", "Pt"])
+    assert arrays.species.tolist() == [2, 0, 2, 0]
+    assert arrays.species.dtype == np.int32
+    assert arrays.pbc.tolist() == [True, False, True]
+    np.testing.assert_array_equal(arrays.positions, atoms.positions)
+    np.testing.assert_array_equal(arrays.cell, np.asarray(atoms.cell))
+    for array in (arrays.positions, arrays.species, arrays.cell, arrays.pbc):
+        assert array.flags.c_contiguous
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def test_images_in_a_file(tmp_path):
+    """Extended XYZ holds eight decimals."""
+    images = labelled_images(2)
+    write_images(tmp_path / "a.extxyz", images)
+    again = read_images(tmp_path / "a.extxyz")
+    assert [i.is_chunk for i in again] == [i.is_chunk for i in images]
+    for one, two in zip(images, again, strict=True):
+        assert two.atoms.get_chemical_symbols() == one.atoms.get_chemical_symbols()
+        assert (two.atoms.pbc == one.atoms.pbc).all()
+        np.testing.assert_allclose(two.atoms.positions, one.atoms.positions, atol=5.1e-9)
+        np.testing.assert_allclose(two.atoms.cell, one.atoms.cell, atol=5.1e-9)
+        np.testing.assert_allclose(two.forces, one.forces, atol=5.1e-9)
+        assert two.energy == pytest.approx(one.energy, abs=1e-8)
+    # what was read is written as it was
+    write_images(tmp_path / "b.extxyz", again)
+    assert (tmp_path / "b.extxyz").read_bytes() == (tmp_path / "a.extxyz").read_bytes()
+
+
+def test_structures_in_a_file(tmp_path):
+    path = tmp_path / "a.extxyz"
+    write_structures(path, [structure("tiny"), structure("slab")])
+    assert [len(a) for a in read_structures(path)] == [2, 12]
+    assert len(read_structure(path)) == 12
+    assert [len(a) for a in read_structures(f"{path}@0")] == [2]
+
+
+def test_a_database_and_a_selection_in_it(tmp_path):
+    path = tmp_path / "a.db"
+    ase.io.write(path, [structure("tiny"), structure("slab")])
+    assert [len(a) for a in read_structures(path)] == [2, 12]
+    assert [len(a) for a in read_structures(f"{path}@id=2")] == [12]
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.xyz: no such file"):
+        read_structures(tmp_path / "nowhere.xyz")
+    broken = tmp_path / "broken.xyz"
+    broken.write_text("3\n\nPt 0 0 0\nPt 2 0\n")
+    with pytest.raises(InputError, match=r"broken\.xyz: ASE cannot read it \(\w+") as caught:
+        read_structures(broken)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "some.pdf").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"some\.pdf: ASE cannot read it"):
+        read_structures(tmp_path / "some.pdf")
+
+
+def test_the_message_names_file_and_structure(tmp_path):
+    path = tmp_path / "a.extxyz"
+    write_structures(path, [labelled(structure("tiny"), energy=1.0, forces=np.zeros((2, 3)))] * 2)
+    with path.open("a") as stream:
+        stream.write("2\nProperties=species:S:1:pos:R:3\nPt 0 0 0\nPt 2 0 0\n")
+    with pytest.raises(InputError, match=r"a\.extxyz, structure 2: structure Pt2 carries no forc"):
+        read_images(path)
+    path.write_text("2\nProperties=species:S:1:pos:R:3\nPt 2 0 0\nPt 2 0 0\n")
+    with pytest.raises(InputError, match=r"a\.extxyz, structure 0: atoms 0 and 1 are at one place"):
+        read_images(path)
+    with pytest.raises(InputError, match=r"a\.extxyz: atoms 0 and 1 are at one place"):
+        read_structure(path)

@@ -1,0 +1,163 @@
+"""Every SIMD level that was built and that this processor has, against the baseline."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import nearsight
+from nearsight import _core
+from nearsight._core import _cpu
+from nearsight.fingerprints import Fingerprints
+from nearsight.images import Image
+from nearsight.symmetry_functions import Cutoff, SymmetryFunctions
+from structures import ELEMENTS, functions_of, random_ensemble, structure, training_data
+
+LEVELS = [level for level in _cpu.levels() if _core.load(level) is not None]
+FASTER = [level for level in LEVELS if level != "baseline"]
+
+# The levels differ in the order of sums and in FMA, both of the order of 1e-16 per operation.
+# Between the features, up to a hundred, and a force lie some thousand operations on numbers of
+# the order of 10 to 100.
+ROUNDING = 1e-12
+
+
+@contextmanager
+def at_level(level):
+    """What is made inside lives on the compiled core of ``level``."""
+    module = _core.load(level)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SymmetryFunctions", "Potential", "TrainingSet", "neighbor_list"):
+            patch.setattr(_core, name, getattr(module, name))
+        yield
+
+
+def functions_at(level, functions):
+    with at_level(level):
+        return SymmetryFunctions(functions.functions, functions.cutoff)
+
+
+def assert_same(one, two):
+    for a, b in zip(one, two, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING * max(1.0, np.abs(b).max()))
+
+
+def test_the_baseline_is_always_there():
+    assert LEVELS[-1] == "baseline"
+    assert _core.build_info()["level"] in LEVELS
+
+
+def test_a_level_says_which_it_is():
+    assert [_core.load(level).build_info()["level"] for level in LEVELS] == LEVELS
+    assert _core.load("x86_64_v9") is None
+
+
+@pytest.mark.parametrize("level", FASTER)
+@pytest.mark.parametrize("members", [2, 3, 8])
+@pytest.mark.parametrize("name", ["linear", "cluster", "slab", "particle", "tiny", "skewed"])
+def test_force_call(name, members, level):
+    """Numbers of neighbours, elements and members that do and do not fill the vectors."""
+    n_elements = min(3, len(structure(name)))
+    atoms = structure(name, n_elements)
+    functions = functions_of(ELEMENTS[:n_elements], 5.2)
+    ensemble = random_ensemble(functions, atoms, members=members)
+    found = []
+    for each in (level, "baseline"):
+        with at_level(each):
+            made = replace(ensemble, functions=functions_at(each, functions))
+            r = made.evaluate(atoms)
+        assert type(made.core) is _core.load(each).Potential
+        found.append([r.energies, r.member_energies, r.member_forces, r.uncertainty, r.forces])
+        if r.stress is not None:
+            found[-1].append(r.stress * atoms.get_volume())
+    assert_same(*found)
+
+
+@pytest.mark.parametrize("level", FASTER)
+@pytest.mark.parametrize("cutoff", ["cosine", "polynomial"])
+def test_fingerprints(cutoff, level):
+    image = Image(structure("particle", 3), np.zeros((1, 3)))
+    functions = functions_of(ELEMENTS, Cutoff(5.0, cutoff, 3.5))
+    one, two = (Fingerprints.of(image, functions_at(e, functions)) for e in (level, "baseline"))
+    np.testing.assert_array_equal(one.row_offsets, two.row_offsets)
+    np.testing.assert_array_equal(one.block_center, two.block_center)
+    assert_same([one.features, one.derivatives], [two.features, two.derivatives])
+
+
+@pytest.mark.parametrize("level", FASTER)
+def test_neighbor_lists(level):
+    atoms = structure("skewed")
+    arguments = (atoms.positions, np.asarray(atoms.cell), atoms.pbc, 7.3)
+    one, two = (_core.load(each).neighbor_list(*arguments) for each in (level, "baseline"))
+    for a, b in zip(one[:3], two[:3], strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(one[3], two[3], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("level", FASTER)
+def test_loss(level):
+    data = training_data(2, (5, 4))
+    weights = np.random.default_rng(0).normal(0.0, 0.6, data.core.n_weights)
+    loss_weights = data.weights(np.array([1, 2, 0, 1, 1, 3, 1]), 0.4)
+    found = []
+    for each in (level, "baseline"):
+        with at_level(each):
+            core = replace(data).core
+        loss, *derivatives = core.normal_equations(weights, *loss_weights)
+        found.append([np.array(loss), *derivatives, *core.jacobian(weights, *loss_weights)])
+    assert_same(*found)
+
+
+# --- the choice --------------------------------------------------------------------------------
+
+
+def run(isa):
+    """Import nearsight in a process of its own with NEARSIGHT_ISA set."""
+    environment = {k: v for k, v in os.environ.items() if k != "NEARSIGHT_ISA"}
+    if isa is not None:
+        environment["NEARSIGHT_ISA"] = isa
+    code = "import nearsight; print(nearsight.build_info()['level'])"
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_best_level_is_taken():
+    done = run(None)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == LEVELS[0]
+
+
+@pytest.mark.parametrize("isa", LEVELS)
+def test_a_level_can_be_forced(isa):
+    done = run(isa)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == isa
+
+
+@pytest.mark.parametrize("isa", ["x86_64_v9", "", "avx2"])
+def test_a_level_that_is_not_there_is_refused_loudly(isa):
+    done = run(isa)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ImportError: NEARSIGHT_ISA={isa} cannot run here; this processor has")
+
+
+def test_a_level_that_was_not_built_is_refused_loudly(monkeypatch):
+    monkeypatch.setenv("NEARSIGHT_ISA", "x86_64_v9")
+    monkeypatch.setattr(_cpu, "levels", lambda: ["x86_64_v9", "baseline"])
+    with pytest.raises(ImportError, match="no compiled core for x86_64_v9; install nearsight"):
+        _core._best()
+
+
+def test_build_info_tells_how_it_was_built():
+    info = nearsight.build_info()
+    assert set(info) == {"version", "level", "compiler", "flags", "eigen", "openmp", "threads"}
+    assert "-ffast-math" not in info["flags"]

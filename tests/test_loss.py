@@ -1,0 +1,276 @@
+"""The loss: its definition, its derivatives, its normal equations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from differences import error_of
+from nearsight import _core
+from nearsight.ensemble import Ensemble
+from nearsight.errors import InputError
+from nearsight.potential import networks_from_weights
+from structures import training_data
+
+HIDDEN = [(6,), (5, 4), (4, 3, 3)]
+MULTIPLICITIES = np.array([2, 1, 0, 1, 3, 1, 0])
+"""Of the seven images; a bulk image and a chunk are left out."""
+ALPHA = 0.4
+
+
+def random_weights(data, seed=0):
+    """Large enough for the networks to be far from linear."""
+    return np.random.default_rng(seed).normal(0.0, 0.6, data.core.n_weights)
+
+
+def ensemble_of(data, weights):
+    """The same network by way of the force call."""
+    member = networks_from_weights(weights, data.sizes, data.activations, data.intercepts)
+    return Ensemble(data.functions, data.scaling, (member,))
+
+
+@pytest.fixture(params=[1, 2, 3], ids=lambda n: f"{n} elements")
+def n_elements(request):
+    return request.param
+
+
+@pytest.fixture(params=HIDDEN, ids=str)
+def data(request, n_elements):
+    return training_data(n_elements, request.param)
+
+
+# --- definition --------------------------------------------------------------------------------
+
+
+def test_predictions_are_those_of_the_force_call(data):
+    weights = random_weights(data)
+    energies, forces = data.core.predict(weights)
+    ensemble = ensemble_of(data, weights)
+    for image, prints in enumerate(data.fingerprints):
+        found = ensemble.evaluate(prints.image.atoms)
+        n = len(prints.image.forces)
+        np.testing.assert_allclose(forces[data.row_image == image], found.forces[:n], atol=1e-12)
+        if not prints.image.is_chunk:
+            intercepts = sum(data.intercepts[e] for e in prints.image.atoms.symbols)
+            expected = (found.energy - intercepts) / len(prints.image.atoms)
+            assert energies[image] == pytest.approx(expected, abs=1e-12)
+
+
+def test_loss_is_equation_3_of_the_si(data):
+    """½ Σ_bulk {(ΔE/N)² + α/(3N) Σ|ΔF|²} + α/6 Σ_chunks |ΔF_centre|², by the multiplicities."""
+    weights = random_weights(data)
+    ensemble = ensemble_of(data, weights)
+    expected = 0.0
+    for prints, multiplicity in zip(data.fingerprints, MULTIPLICITIES, strict=True):
+        image = prints.image
+        found = ensemble.evaluate(image.atoms)
+        n = len(image.atoms)
+        if image.energy is None:
+            loss = ALPHA / 6.0 * np.sum((found.forces[0] - image.forces[0]) ** 2)
+        else:
+            loss = 0.5 * ((found.energy - image.energy) / n) ** 2
+            loss += 0.5 * ALPHA / (3.0 * n) * np.sum((found.forces - image.forces) ** 2)
+        expected += multiplicity * loss
+    residual = data.core.residuals(weights, *data.weights(MULTIPLICITIES, ALPHA))
+    assert 0.5 * residual @ residual == pytest.approx(expected, rel=1e-12)
+
+
+def test_weights_of_the_residuals_by_hand():
+    data = training_data()
+    chunk = [image.image.is_chunk for image in data.fingerprints]
+    sizes = [len(image.image.forces) for image in data.fingerprints]
+    assert chunk == [True, False, False, True, False, False, True]
+    assert sizes == [1, 2, 4, 1, 12, 12, 1]
+    energies, forces = data.weights(MULTIPLICITIES, 0.3)
+    assert energies.tolist() == [0, 1, 0, 0, 3, 1, 0]
+    per_image = np.array([0.2, 0.05, 0.0, 0.1, 0.025, 1 / 120, 0.0])
+    np.testing.assert_allclose(forces, np.repeat(per_image, sizes), rtol=1e-14)
+
+
+def test_images_left_out_have_no_residuals():
+    data = training_data()
+    residual = data.core.residuals(random_weights(data), *data.weights(MULTIPLICITIES, ALPHA))
+    # chunks 0 and 3 and the bulk images of 2, 12 and 12 atoms
+    assert residual.shape == (3 + (1 + 6) + 3 + (1 + 36) + (1 + 36),)
+    nothing = data.core.residuals(random_weights(data), np.zeros(7), np.zeros(33))
+    assert nothing.shape == (0,)
+
+
+def test_quality_by_hand():
+    data = training_data(2)
+    weights = random_weights(data)
+    energies, forces = data.core.predict(weights)
+    bulk = [1, 2, 4, 5]
+    labels = np.array(
+        [
+            data.fingerprints[i].image.energy / len(data.fingerprints[i].image.atoms)
+            - np.mean([data.intercepts[e] for e in data.fingerprints[i].image.atoms.symbols])
+            for i in bulk
+        ]
+    )
+    residual = forces - np.concatenate([p.image.forces for p in data.fingerprints])
+    found = data.quality(weights)
+    assert found.energy_rmse == pytest.approx(np.sqrt(np.mean((energies[bulk] - labels) ** 2)))
+    assert found.force_rmse == pytest.approx(np.sqrt(np.mean(residual**2)))
+    assert found.max_force_residual == pytest.approx(np.abs(residual).max())
+
+
+def test_quality_of_chunks_alone():
+    data = training_data()
+    chunks = replace(data, fingerprints=[p for p in data.fingerprints if p.image.is_chunk])
+    assert chunks.quality(random_weights(chunks)).energy_rmse == 0.0
+
+
+# --- derivatives -------------------------------------------------------------------------------
+
+
+def test_jacobian_is_the_difference_of_the_residuals(data):
+    """Every entry, relative to the largest of its residual."""
+    weights = random_weights(data)
+    loss_weights = data.weights(MULTIPLICITIES, ALPHA)
+    residual, jacobian = data.core.jacobian(weights, *loss_weights)
+    np.testing.assert_array_equal(residual, data.core.residuals(weights, *loss_weights))
+    size = np.abs(jacobian).max(axis=1)
+    assert np.median(size) > 1e-3  # not all tiny
+    assert (np.abs(jacobian).max(axis=0) > 1e-4).mean() > 0.95  # and every weight matters
+    error = np.empty_like(jacobian)
+    for k in range(len(weights)):
+        unit = np.zeros_like(weights)
+        unit[k] = 1.0
+        error[:, k] = error_of(
+            jacobian[:, k],
+            lambda t, unit=unit: data.core.residuals(weights + t * unit, *loss_weights),
+            enough=1e-9 * size,
+        )
+    assert (error.max(axis=1) / size).max() < 1e-8
+
+
+def test_jacobian_with_a_weight_for_every_force():
+    """As the core takes them: weights differ within an image, and some are zero."""
+    data = training_data(2)
+    rng = np.random.default_rng(3)
+    energy_weights = rng.uniform(0.5, 2.0, 7)
+    force_weights = rng.uniform(0.5, 2.0, 33) * (rng.uniform(size=33) > 0.3)
+    weights = random_weights(data)
+    direction = rng.normal(size=weights.shape) / np.sqrt(len(weights))
+    residual, jacobian = data.core.jacobian(weights, energy_weights, force_weights)
+    energies, forces = data.core.predict(weights)
+    expected = np.sum(energy_weights * (energies - data.energies) ** 2)
+    expected += np.sum(force_weights[:, None] * (forces - data.forces) ** 2)
+    assert residual @ residual == pytest.approx(expected, rel=1e-12)
+    along = jacobian @ direction
+    error = error_of(
+        along,
+        lambda t: data.core.residuals(weights + t * direction, energy_weights, force_weights),
+        enough=1e-9 * np.abs(along).max(),
+    )
+    assert error.max() < 1e-8 * np.abs(along).max()
+
+
+@pytest.mark.parametrize("repeat", [1, 9])
+def test_normal_equations_are_the_product_of_the_jacobian(data, repeat):
+    """Nine times the images are more residuals than the core collects at once."""
+    many = replace(data, fingerprints=list(data.fingerprints) * repeat)
+    rng = np.random.default_rng(5)
+    loss_weights = many.weights(rng.integers(0, 4, 7 * repeat), ALPHA)
+    weights = random_weights(many)
+    residual, jacobian = many.core.jacobian(weights, *loss_weights)
+    loss, gradient, curvature = many.core.normal_equations(weights, *loss_weights)
+    assert loss == pytest.approx(0.5 * residual @ residual, rel=1e-13)
+    expected = jacobian.T @ jacobian
+    np.testing.assert_allclose(curvature, expected, atol=1e-13 * np.abs(expected).max())
+    np.testing.assert_array_equal(curvature, curvature.T)
+    expected = jacobian.T @ residual
+    np.testing.assert_allclose(gradient, expected, atol=1e-13 * np.abs(expected).max())
+
+
+def test_gradient_is_the_adjoint_of_the_differences(data):
+    """⟨J v, r⟩ = ⟨v, Jᵀ r⟩, J v by differences and Jᵀ r from the normal equations."""
+    loss_weights = data.weights(MULTIPLICITIES, ALPHA)
+    weights = random_weights(data)
+    rng = np.random.default_rng(6)
+    residual = data.core.residuals(weights, *loss_weights)
+    gradient = data.core.normal_equations(weights, *loss_weights)[1]
+    size = np.linalg.norm(gradient) / np.sqrt(len(weights))
+    for _ in range(3):
+        v = rng.normal(size=weights.shape) / np.sqrt(len(weights))
+        error = error_of(
+            v @ gradient,
+            lambda t, v=v: data.core.residuals(weights + t * v, *loss_weights) @ residual,
+            enough=1e-9 * size,
+        )
+        assert error < 1e-8 * size
+
+
+# --- sets that do not fit ----------------------------------------------------------------------
+
+
+def test_no_image():
+    empty = replace(training_data(), fingerprints=[])
+    with pytest.raises(InputError, match="there is no image to train on"):
+        empty.core  # noqa: B018
+
+
+def test_weights_of_another_shape():
+    data = training_data()
+    with pytest.raises(ValueError, match=rf"weights must have shape \({data.core.n_weights}\)"):
+        data.core.predict(np.zeros(3))
+    with pytest.raises(ValueError, match=r"force_weights must have shape \(33\), got \(7\)"):
+        data.core.residuals(random_weights(data), np.ones(7), np.ones(7))
+
+
+GOOD = {
+    "sizes": [[2, 3, 1]],
+    "activations": ["tanh", "linear"],
+    "image_centers": np.array([0, 2]),
+    "image_rows": np.array([0, 1]),
+    "center_element": np.zeros(2, np.int32),
+    "features": np.zeros((2, 2)),
+    "row_offsets": np.array([0, 1]),
+    "block_center": np.zeros(1, np.int32),
+    "derivatives": np.zeros((1, 3, 2)),
+    "energies": np.zeros(1),
+    "forces": np.zeros((1, 3)),
+}
+
+MISFITS = {
+    "activations": ({"activations": ["tanh"]}, "needs one activation per layer"),
+    "output": ({"sizes": [[2, 3, 2]]}, "last layer of a network must have one output"),
+    "nodes": ({"sizes": [[2, 0, 1]]}, "layers must have at least one node"),
+    "inputs": ({"sizes": [[5, 3, 1]]}, "takes more features than the training set has"),
+    "offsets": ({"image_centers": np.array([0, 1])}, "offsets of the training set do not fit"),
+    "order": ({"row_offsets": np.array([1, 1])}, "offsets of the training set do not fit"),
+    "element": ({"center_element": np.array([0, 1], np.int32)}, "has an unknown element"),
+    "block": ({"block_center": np.array([2], np.int32)}, "belongs to another image"),
+    "empty": (
+        {
+            "image_centers": np.array([0, 2, 2]),
+            "image_rows": np.array([0, 1, 1]),
+            "energies": np.zeros(2),
+        },
+        "an image of the training set has no atoms",
+    ),
+    "shape": ({"forces": np.zeros(3)}, r"forces must have shape \(n, 3\), got \(3\)"),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_arrays_that_do_not_fit_together(case):
+    assert _core.TrainingSet(**GOOD).n_weights == 13
+    change, message = MISFITS[case]
+    with pytest.raises(ValueError, match=message):
+        _core.TrainingSet(**(GOOD | change))
+
+
+def test_training_data_is_made_of_arrays_of_all_images():
+    """Energies are per atom, less the mean intercept; a chunk has none."""
+    data = training_data(2)
+    bulk = data.fingerprints[1].image
+    intercepts = [data.intercepts[e] for e in bulk.atoms.symbols]
+    assert data.energies[1] == pytest.approx(bulk.energy / 2 - np.mean(intercepts))
+    assert data.energies[[0, 3, 6]].tolist() == [0, 0, 0]
+    assert data.row_image.tolist() == [0, 1, 1, *[2] * 4, 3, *[4] * 12, *[5] * 12, 6]
+    assert data.sizes == {"Pt": (len(data.functions.functions["Pt"]), 5, 4, 1),
+                          "Au": (len(data.functions.functions["Au"]), 5, 4, 1)}  # fmt: skip

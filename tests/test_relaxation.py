@@ -1,0 +1,220 @@
+"""Relaxations, step by step, against ASE's optimisers driving ASE's EMT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import ase.optimize
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms, FixedPlane
+
+import copper
+from nearsight.calculator import NearsightCalculator
+from nearsight.config import EnsembleSettings, NetworkSettings, RelaxationSettings, TrainingSettings
+from nearsight.ensemble import Ensemble
+from nearsight.errors import InputError, ParentError
+from nearsight.parents import Parent
+from nearsight.progress import Progress
+from nearsight.relaxation import Relaxation, relax, relax_with_parent
+from nearsight.training import train_ensemble
+
+SHORT = RelaxationSettings(max_steps=6)
+
+
+@pytest.fixture(scope="module")
+def ensemble() -> Ensemble:
+    """Good enough for a rattled bulk cell."""
+    return train_ensemble(
+        copper.cells(),
+        copper.functions(),
+        NetworkSettings(hidden_layers=(6,)),
+        TrainingSettings(initial_iterations=40),
+        EnsembleSettings(members=4),
+        seed=1,
+    )
+
+
+@pytest.fixture
+def cell() -> Atoms:
+    """Sixteen atoms of copper, rattled."""
+    atoms = bulk("Cu", cubic=True).repeat((2, 2, 1))
+    atoms.rattle(0.06, seed=30)
+    return atoms
+
+
+def by_ase(atoms: Atoms, calculator: Any, optimizer: str = "BFGS", steps: int = 500) -> Relaxation:
+    """What ASE's own relaxation goes through."""
+    moving = atoms.copy()
+    moving.calc = calculator
+    found = Relaxation(moving, optimizer)
+
+    def record() -> None:
+        found.energies.append(moving.get_potential_energy())
+        found.fmax.append(float(np.sqrt((moving.get_forces() ** 2).sum(axis=1).max())))
+
+    with getattr(ase.optimize, optimizer)(moving, logfile=None) as run:
+        run.attach(record)
+        found.converged = bool(run.run(fmax=0.05, steps=steps))
+    return found
+
+
+def assert_same(found: Relaxation, expected: Relaxation) -> None:
+    assert found.steps == expected.steps > 2
+    assert found.converged == expected.converged
+    np.testing.assert_allclose(found.energies, expected.energies, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.fmax, expected.fmax, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(found.atoms.positions, expected.atoms.positions, atol=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", ["BFGS", "LBFGS", "FIRE", "BFGSLineSearch"])
+def test_the_parent_s_relaxation_is_that_of_ase(cell: Atoms, optimizer: str) -> None:
+    settings = RelaxationSettings(optimizer=optimizer)  # type: ignore[arg-type]
+    found = relax_with_parent(Parent("emt"), cell, settings)
+    assert_same(found, by_ase(cell, EMT(), optimizer))
+    assert found.converged
+    assert found.optimizer == optimizer
+    assert found.fmax[-1] <= 0.05 < found.fmax[-2]
+    assert (found.max_uncertainty, found.mean_uncertainty) == ([], [])
+
+
+def test_the_ensemble_s_relaxation_is_that_of_ase(ensemble: Ensemble, cell: Atoms) -> None:
+    found = relax(ensemble, cell)
+    assert_same(found, by_ase(cell, NearsightCalculator(ensemble)))
+    assert found.converged
+    # a trained ensemble relaxes nearly as its parent does
+    parents = relax_with_parent(Parent("emt"), cell)
+    change, expected = (r.energies[-1] - r.energies[0] for r in (found, parents))
+    assert change == pytest.approx(expected, rel=0.2)
+
+
+def test_every_step_has_its_figures(ensemble: Ensemble, tmp_path: Path) -> None:
+    target = copper.particle()
+    path = tmp_path / "steps.traj"
+    found = relax(ensemble, target, SHORT, trajectory=path)
+    frames = ase.io.read(path, ":")
+    assert found.steps == 6
+    for figures in (
+        found.energies, found.fmax, found.max_uncertainty, found.mean_uncertainty, frames,
+    ):  # fmt: skip
+        assert len(figures) == 7
+    for number, frame in enumerate(frames):
+        expected = ensemble.evaluate(frame)
+        raw = expected.uncertainty_raw
+        assert raw is not None
+        assert found.energies[number] == pytest.approx(expected.energy, abs=1e-9)
+        assert frame.get_potential_energy() == pytest.approx(expected.energy, abs=1e-9)
+        assert found.fmax[number] == pytest.approx(np.linalg.norm(expected.forces, axis=1).max())
+        assert found.max_uncertainty[number] == pytest.approx(raw.max())
+        assert found.mean_uncertainty[number] == pytest.approx(raw.mean())
+    np.testing.assert_array_equal(frames[0].positions, target.positions)
+    np.testing.assert_array_equal(frames[-1].positions, found.atoms.positions)
+    assert found.to_dict() == {
+        "energies": found.energies,
+        "fmax": found.fmax,
+        "converged": False,
+        "max_uncertainty": found.max_uncertainty,
+        "mean_uncertainty": found.mean_uncertainty,
+    }
+
+
+def test_the_parent_s_trajectory_can_be_read(cell: Atoms, tmp_path: Path) -> None:
+    path = tmp_path / "parent.traj"
+    found = relax_with_parent(Parent("emt"), cell, SHORT, trajectory=path)
+    frames = ase.io.read(path, ":")
+    energies = [copper.emt(frame)[0] for frame in frames]
+    np.testing.assert_allclose(found.energies, energies, atol=1e-9)
+    assert set(found.to_dict()) == {"energies", "fmax", "converged"}
+
+
+def test_what_is_given_is_left_alone(ensemble: Ensemble, cell: Atoms) -> None:
+    cell.calc = calculator = EMT()
+    before = cell.positions.copy()
+    found = relax(ensemble, cell, SHORT)
+    np.testing.assert_array_equal(cell.positions, before)
+    assert cell.calc is calculator
+    assert found.atoms.calc is None
+    assert np.abs(found.atoms.positions - before).max() > 0.01
+
+
+@pytest.mark.parametrize("by", ["ensemble", "parent"])
+def test_constraints_hold(ensemble: Ensemble, cell: Atoms, by: str) -> None:
+    cell.set_constraint([FixAtoms([0, 7]), FixedPlane(3, (0, 0, 1))])
+    if by == "ensemble":
+        found, calculator = relax(ensemble, cell), NearsightCalculator(ensemble)
+    else:
+        found, calculator = relax_with_parent(Parent("emt"), cell), EMT()
+    moves = found.atoms.positions - cell.positions
+    np.testing.assert_array_equal(moves[[0, 7]], 0.0)
+    assert moves[3, 2] == pytest.approx(0.0, abs=1e-12)
+    assert np.abs(moves[3, :2]).min() > 1e-4
+    assert found.converged
+    # the largest force is that on what may move: the forces on fixed atoms remain
+    free = found.atoms.copy()
+    free.set_constraint()
+    free.calc = calculator
+    assert np.linalg.norm(free.get_forces()[[0, 7]], axis=1).max() > found.fmax[-1]
+
+
+def test_too_few_steps_are_reported(ensemble: Ensemble) -> None:
+    found = relax(ensemble, copper.particle(), RelaxationSettings(max_steps=2))
+    assert (found.converged, found.steps) == (False, 2)
+    assert found.summary.startswith("NOT relaxed in 2 steps of BFGS, ΔE -")
+    assert f"{found.max_uncertainty[-1]:.4f} eV/Å at the end" in found.summary
+
+
+def test_a_relaxed_structure_takes_no_step(ensemble: Ensemble, cell: Atoms) -> None:
+    once = relax(ensemble, cell)
+    again = relax(ensemble, once.atoms)
+    assert (again.steps, again.converged, len(again.energies)) == (0, True, 1)
+    assert again.summary.startswith("relaxed in 0 steps of BFGS, ΔE 0.000 eV")
+
+
+def test_large_structures_go_by_lbfgs() -> None:
+    """The dense matrix of BFGS grows as N², its diagonalisation as N³."""
+    for repeats, optimizer in ((4, "BFGS"), (5, "LBFGS")):  # 256 and 500 atoms
+        atoms = bulk("Cu", cubic=True).repeat(repeats)
+        atoms.rattle(0.02, seed=1)
+        found = relax_with_parent(Parent("emt"), atoms, RelaxationSettings(max_steps=1))
+        assert found.optimizer == optimizer
+
+
+def test_the_parent_is_asked_once_for_every_step(cell: Atoms, tmp_path: Path) -> None:
+    parent = Parent("emt", database=tmp_path / "parent.db")
+    found = relax_with_parent(parent, cell)
+    assert parent.calculations == found.steps + 1
+    again = relax_with_parent(parent, cell)
+    assert parent.calculations == found.steps + 1
+    assert again.energies == found.energies
+
+
+def test_progress_counts_the_steps(cell: Atoms) -> None:
+    class Recorded(Progress):
+        def __init__(self) -> None:
+            self.steps: list[int] = []
+
+        def advance(self, done: int, total: int | None = None, what: str = "") -> None:
+            assert what.startswith("steps, largest force ")
+            self.steps.append(done)
+
+    progress = Recorded()
+    found = relax_with_parent(Parent("emt"), cell, SHORT, progress)
+    assert progress.steps == list(range(found.steps + 1))
+
+
+def test_what_cannot_be_relaxed(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:
+    gold = cell.copy()
+    gold.symbols[2] = "Au"
+    with pytest.raises(InputError, match="contains Au, but only Cu is known here"):
+        relax(ensemble, gold, trajectory=tmp_path / "steps.traj")
+    alone = Atoms("Cu2", [[0, 0, 0], [0, 0, 9]])
+    with pytest.raises(InputError, match="atom 0 has no neighbour"):
+        relax(ensemble, alone)
+    iron = bulk("Fe").repeat(2)
+    with pytest.raises(ParentError, match="parent emt failed on Fe8"):
+        relax_with_parent(Parent("emt"), iron)

@@ -1,0 +1,614 @@
+"""A whole run: its files, its numbers, and that stopping it at any moment changes nothing.
+
+The small case is that of ``copper.py``; errors are recomputed from the files with ASE's EMT.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+
+import copper
+import nearsight.run
+from nearsight.cli import app
+from nearsight.config import Config
+from nearsight.ensemble import Ensemble
+from nearsight.errors import InputError
+from nearsight.images import read_images
+from nearsight.progress import Progress
+from nearsight.report.data import RunData, report_json
+from nearsight.run import Run
+from nearsight.storage import write_json
+from nearsight.symmetry_functions import SymmetryFunctions
+
+CONFIG = """\
+seed = 2
+[target]
+structure = "particle.extxyz"
+[initial]
+a0 = 3.7
+minsep = 2.2
+space_groups = [225]
+n_rattled = 3
+[images]
+count = 5
+[features]
+count = 8
+cutoff = 4.5
+[network]
+hidden_layers = [4]
+[training]
+initial_iterations = 10
+iterations = 5
+[ensemble]
+members = 3
+[nft]
+chunk_radius = 6.5
+chunks_per_iteration = 3
+max_chunks = 6
+[locality]
+radii = [4.0, 6.5]
+atoms = [0, 7]
+[relaxation]
+max_steps = 4
+with_parent = true
+[report]
+true_forces = true
+"""
+
+FIGURES = [
+    "iterations", "learning", "locality", "parity", "relaxation-energy", "relaxation-uncertainty",
+    "uncertainty",
+]  # fmt: skip
+FILES = {
+    "best.json", "config.toml", "initial.extxyz", "locality.json", "parent.db", "reference.json",
+    "relaxation-parent.traj", "relaxation.json", "relaxation.traj", "relaxed.extxyz", "report.html",
+    "report.json", "run.json", "run.log", "selected.extxyz", "stages.json",
+    "symmetry_functions.json", "target.extxyz",
+    "iteration-000/ensemble.json", "iteration-000/evaluation.json",
+    "iteration-001/chunks.extxyz", "iteration-001/ensemble.json", "iteration-001/evaluation.json",
+    "iteration-002/chunks.extxyz", "iteration-002/ensemble.json", "iteration-002/evaluation.json",
+    *(f"figures/{name}.png" for name in FIGURES),
+}  # fmt: skip
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def without_times(content: Any) -> Any:
+    """JSON content without what a clock wrote into it."""
+    if isinstance(content, dict):
+        return {
+            key: without_times(value)
+            for key, value in content.items()
+            if key not in ("seconds", "seconds_total")
+        }
+    if isinstance(content, list):
+        return [without_times(value) for value in content]
+    return content
+
+
+def assert_same_results(found: Path, expected: Path) -> None:
+    """All files agree, bit for bit where no time is written into them."""
+    for name in FILES - {"parent.db", "run.log", "report.html"}:
+        if name.endswith(("stages.json", "evaluation.json", "run.json", "report.json")):
+            assert without_times(read(found / name)) == without_times(read(expected / name)), name
+        elif not name.startswith("figures/"):  # two of them show the times
+            assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with the target and the configuration."""
+    make_workplace(tmp_path)
+    return tmp_path
+
+
+def make_workplace(folder: Path, config: str = CONFIG, target: Atoms | None = None) -> Config:
+    ase.io.write(folder / "particle.extxyz", target or copper.particle())
+    (folder / "nft.toml").write_text(config)
+    return Config.load(folder / "nft.toml")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run, made by the command. Not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_workplace(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", list(sys.path))
+        with pytest.raises(SystemExit) as caught:
+            app(["run", str(folder / "nft.toml")], prog_name="nearsight")
+    assert caught.value.code == 0
+    return folder / "nft"
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the numbers of the report, without its figures, which take most of the time."""
+
+    def write(folder: Path) -> None:
+        write_json(folder / "report.json", report_json(RunData.load(folder)))
+
+    monkeypatch.setattr(nearsight.run, "write_report", write)
+
+
+# -- what a run leaves
+
+
+def test_every_file_is_there(finished: Path) -> None:
+    assert files(finished) == FILES
+    assert (finished / "config.toml").read_text() == CONFIG
+    assert [
+        len(read_images(finished / name)) for name in ("initial.extxyz", "selected.extxyz")
+    ] == [
+        read(finished / "run.json")["initial"]["cells"],
+        5,
+    ]
+    assert SymmetryFunctions.load(finished / "symmetry_functions.json").size("Cu") == 8
+    assert len(Ensemble.load(finished / "best.json")) == 3
+
+
+def test_report_json_has_the_keys_that_checks_read(finished: Path) -> None:
+    report = read(finished / "report.json")
+    assert list(report) == [
+        "seed", "parent", "target", "iterations", "best_iteration", "relaxation", "seconds_total",
+    ]  # fmt: skip
+    assert (report["seed"], report["parent"], report["target"]) == (2, "emt", {"n_atoms": 55})
+    for number, iteration in enumerate(report["iterations"]):
+        assert list(iteration) == [
+            "iteration", "chunks", "structure_uncertainty", "structure_uncertainty_calibrated",
+            "mae", "mae_train", "mae_test", "max_residual", "coverage", "coverage_raw", "seconds",
+        ]  # fmt: skip
+        assert (iteration["iteration"], iteration["chunks"]) == (number, 3 * number)
+        assert iteration["seconds"] > 0
+    assert list(report["relaxation"]) == [
+        "steps", "energy_change", "parent_steps", "parent_energy_change", "parent_fmax_at_minimum",
+        "max_uncertainty",
+    ]  # fmt: skip
+    assert report["seconds_total"] > sum(each["seconds"] for each in report["iterations"])
+
+
+def test_the_errors_are_those_against_emt(finished: Path) -> None:
+    target = ase.io.read(finished / "target.extxyz")
+    assert isinstance(target, Atoms)
+    _, true = copper.emt(target)
+    np.testing.assert_allclose(read(finished / "reference.json")["forces"], true, atol=1e-12)
+    report = read(finished / "report.json")
+    for number, record in enumerate(report["iterations"]):
+        found = read(finished / f"iteration-{number:03d}" / "evaluation.json")
+        residual = np.sqrt(((np.array(found["forces"]) - true) ** 2).sum(axis=1))
+        trained = np.isin(range(55), found["chunk_indices"])
+        assert record["mae"] == pytest.approx(residual.sum() / 55)
+        assert record["max_residual"] == pytest.approx(residual.max())
+        assert record["mae_test"] == pytest.approx(residual[~trained].mean())
+        if number == 0:
+            assert record["mae_train"] is None
+        else:
+            assert record["mae_train"] == pytest.approx(residual[trained].mean())
+        raw, calibrated = np.array(found["uncertainty_raw"]), np.array(found["uncertainty"])
+        assert record["structure_uncertainty"] == raw.max()
+        assert record["structure_uncertainty_calibrated"] == calibrated.max()
+        assert record["coverage_raw"] == pytest.approx(np.count_nonzero(residual <= raw) / 55)
+        assert record["coverage"] == pytest.approx(np.count_nonzero(residual <= calibrated) / 55)
+    after_first = [each["structure_uncertainty"] for each in report["iterations"][1:]]
+    assert report["best_iteration"] == 1 + int(np.argmin(after_first))
+    best = finished / f"iteration-{report['best_iteration']:03d}" / "ensemble.json"
+    assert (finished / "best.json").read_bytes() == best.read_bytes()
+
+
+def test_the_relaxation_is_that_of_its_trajectories(finished: Path) -> None:
+    report = read(finished / "report.json")["relaxation"]
+    ours = ase.io.read(finished / "relaxation.traj", ":")
+    parents = ase.io.read(finished / "relaxation-parent.traj", ":")
+    for steps, change, frames in (
+        (report["steps"], report["energy_change"], ours),
+        (report["parent_steps"], report["parent_energy_change"], parents),
+    ):
+        assert steps == len(frames) - 1 == 4
+        energies = [frame.get_potential_energy() for frame in frames]
+        assert change == pytest.approx(energies[-1] - energies[0])
+    assert copper.emt(parents[-1])[0] == pytest.approx(parents[-1].get_potential_energy())
+    ensemble = Ensemble.load(finished / "best.json")
+    uncertainties = [ensemble.evaluate(frame).uncertainty_raw for frame in ours]
+    assert report["max_uncertainty"] == pytest.approx(np.max(uncertainties))
+    relaxed = ase.io.read(finished / "relaxed.extxyz")
+    assert isinstance(relaxed, Atoms)
+    np.testing.assert_allclose(relaxed.positions, ours[-1].positions, atol=1e-7)
+    fmax = np.linalg.norm(copper.emt(ours[-1])[1], axis=1).max()
+    assert report["parent_fmax_at_minimum"] == pytest.approx(fmax)
+
+
+def test_the_locality_scan_is_emt_on_chunks(finished: Path) -> None:
+    scan = read(finished / "locality.json")
+    target = ase.io.read(finished / "target.extxyz")
+    assert isinstance(target, Atoms)
+    assert (scan["radii"], scan["indices"]) == ([4.0, 6.5], [0, 7])
+    for radius, forces in zip(scan["radii"], scan["forces"], strict=True):
+        for index, force in zip(scan["indices"], forces, strict=True):
+            near = [i for i in range(55) if target.get_distance(index, i) <= radius]
+            expected = copper.emt(target[near])[1][near.index(index)]
+            np.testing.assert_allclose(force, expected, atol=1e-9)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_finished_run_does_nothing_new(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished.parent, tmp_path / "copy")
+    folder = tmp_path / "copy" / "nft"
+    before = {name: (folder / name).read_bytes() for name in FILES}
+    run = Run(Config.load(tmp_path / "copy" / "nft.toml"), folder)
+    run.execute()
+    assert run.parent.calculations == 0
+    assert files(folder) == FILES
+    times = {
+        "stages.json",
+        "run.json",
+        "report.json",
+    }  # the training stage adds a moment to its own
+    for name in FILES - times:
+        assert (folder / name).read_bytes() == before[name], name
+    assert_same_results(folder, finished)
+
+
+# -- interrupted and continued
+
+
+class Stopped(Exception):
+    """An interruption at a chosen place."""
+
+
+class StopsAt(Progress):
+    """Raises at a stage, an iteration of the training or a step of a stage."""
+
+    def __init__(self, **place: Any) -> None:
+        self.place = place
+        self.name = ""
+
+    def stage(self, name: str, detail: str = "") -> None:
+        self.name = name
+        self._look(stage=name)
+
+    def iteration(self, record: Mapping[str, Any]) -> None:
+        self._look(iteration=record["iteration"])
+
+    def advance(self, done: int, total: int | None = None, what: str = "") -> None:
+        self._look(within=self.name, step=done)
+
+    def _look(self, **place: Any) -> None:
+        if place == self.place:
+            raise Stopped
+
+
+PLACES: list[dict[str, Any]] = [
+    {"stage": "Initial cells"},
+    {"within": "Initial cells", "step": 2},
+    {"stage": "Choice of cells"},
+    {"stage": "Symmetry functions"},
+    {"within": "Locality of the parent", "step": 1},
+    {"stage": "Nearsighted force training"},
+    {"iteration": 0},
+    {"within": "Nearsighted force training", "step": 2},
+    {"iteration": 1},
+    {"iteration": 2},
+    {"stage": "True forces of the target"},
+    {"stage": "Relaxation"},
+    {"within": "Relaxation", "step": 3},
+    {"stage": "Report"},
+]
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_run_stopped_everywhere_ends_like_one_that_was_not(
+    finished: Path, workplace: Path
+) -> None:
+    config = Config.load(workplace / "nft.toml")
+    calculations = 0
+    for place in PLACES:
+        run = Run(config, workplace / "nft", StopsAt(**place))
+        with pytest.raises(Stopped):
+            run.execute()
+        calculations += run.parent.calculations
+    run = Run(config, workplace / "nft")
+    run.execute()
+    calculations += run.parent.calculations
+    assert calculations == run.parent.known  # nothing was calculated twice
+    assert run.parent.known == read(finished / "run.json")["parent_calculations"]
+    assert_same_results(workplace / "nft", finished)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_run_stopped_before_each_of_its_files_ends_like_one_that_was_not(
+    finished: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every rename that puts a file in place fails once."""
+    config = Config.load(workplace / "nft.toml")
+    reached: set[str] = set()
+    replace = nearsight.storage.os.replace
+
+    def stop_once(source: str, target: Path) -> None:
+        name = str(target.relative_to(workplace / "nft"))
+        if name not in reached:
+            reached.add(name)
+            raise Stopped
+        replace(source, target)
+
+    monkeypatch.setattr(nearsight.storage.os, "replace", stop_once)
+    stops = 0
+    while True:
+        try:
+            Run(config, workplace / "nft").execute()
+            break
+        except Stopped:
+            stops += 1
+    by_others = {"parent.db", "run.log", "report.html", "relaxation.traj", "relaxation-parent.traj"}
+    expected = {name for name in FILES - by_others if not name.startswith("figures/")}
+    assert (reached, stops) == (expected, len(expected))
+    assert_same_results(workplace / "nft", finished)
+
+
+KILLED_WHEN = (
+    "parent.db-journal",  # SQLite's, while a calculation is committed
+    "iteration-001/ensemble.json",
+    "relaxation.traj",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_run_continues(finished: Path, workplace: Path) -> None:
+    folder = workplace / "nft"
+    command = [sys.executable, "-m", "nearsight", "run", "nft.toml"]
+    for name in KILLED_WHEN:
+        with subprocess.Popen(command, cwd=workplace, stderr=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 60
+            while not (folder / name).exists() and time.monotonic() < deadline:
+                assert process.poll() is None, name
+                time.sleep(0.0005)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL, name
+    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert files(folder) >= FILES
+    assert_same_results(folder, finished)
+
+
+# -- folders of something else
+
+
+def refused(config: Config, folder: Path) -> str:
+    before = {name: (folder / name).read_bytes() for name in files(folder)}
+    with pytest.raises(InputError) as caught:
+        Run(config, folder).execute()
+    assert {name: (folder / name).read_bytes() for name in files(folder)} == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may change, beside its configuration."""
+    shutil.copytree(finished.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_another_configuration_is_refused(copied: Path) -> None:
+    config = make_workplace(copied, CONFIG.replace("seed = 2", "seed = 3"))
+    assert refused(config, copied / "nft") == (
+        f"{copied / 'nft'}: belongs to another configuration (its config.toml differs); give "
+        "another folder with --workdir"
+    )
+
+
+def moved(atoms: Atoms) -> None:
+    atoms.positions[3, 1] += 1e-6
+
+
+def without_one(atoms: Atoms) -> None:
+    del atoms[-1]
+
+
+def magnetic(atoms: Atoms) -> None:
+    atoms.set_initial_magnetic_moments([0.5] * len(atoms))
+
+
+@pytest.mark.parametrize("change", [moved, without_one, magnetic])
+def test_another_target_is_refused(copied: Path, change: Callable[[Atoms], None]) -> None:
+    target = copper.particle()
+    change(target)
+    config = make_workplace(copied, target=target)
+    assert "belongs to another target" in refused(config, copied / "nft")
+
+
+def test_the_same_target_in_another_format_is_not_another(copied: Path) -> None:
+    ase.io.write(copied / "particle.traj", copper.particle())  # all digits
+    config = Config.load(copied / "nft.toml")
+    config = config.model_copy(
+        update={"target": config.target.model_copy(update={"structure": copied / "particle.traj"})}
+    )
+    Run(config, copied / "nft")
+
+
+# -- files that are torn
+
+
+READ_AGAIN = sorted(
+    name
+    for name in FILES
+    if name.endswith((".json", ".extxyz", ".toml", ".db"))
+    # these are only written: from what the others say, or for the user
+    and name not in ("best.json", "run.json", "report.json", "relaxed.extxyz")
+    and not name.endswith("chunks.extxyz")
+)
+
+
+@pytest.mark.usefixtures("no_page")
+@pytest.mark.parametrize("name", READ_AGAIN)
+def test_a_torn_file_is_named(copied: Path, name: str) -> None:
+    path = copied / "nft" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    sentence = refused(Config.load(copied / "nft.toml"), copied / "nft")
+    assert path.name in sentence
+    assert str(copied / "nft") in sentence
+
+
+@pytest.mark.usefixtures("no_page")
+@pytest.mark.parametrize("name", ["initial.extxyz", "selected.extxyz", "locality.json"])
+def test_a_file_that_lacks_its_end_can_be_made_again(
+    finished: Path, copied: Path, name: str
+) -> None:
+    """A file that still reads, with one number cut or a whole structure lost, is noticed."""
+    path = copied / "nft" / name
+    whole = path.read_bytes()
+    config = Config.load(copied / "nft.toml")
+    for damaged in (whole[:-3], whole[: whole.rindex(b"\nLattice") if b"Lattice" in whole else -9]):
+        path.write_bytes(damaged)
+        assert refused(config, copied / "nft") == (
+            f"{path}: damaged or changed since it was written; move it away to have it made again"
+        )
+    path.unlink()
+    Run(config, copied / "nft").execute()
+    assert path.read_bytes() == whole
+    assert_same_results(copied / "nft", finished)
+
+
+# -- what the user brings along
+
+
+OWN = """\
+[target]
+structure = "particle.extxyz"
+[initial]
+structures = "own.extxyz"
+[images]
+count = 4
+[features]
+symmetry_functions = "functions.json"
+[network]
+hidden_layers = [3]
+[training]
+initial_iterations = 3
+iterations = 2
+[ensemble]
+members = 2
+[nft]
+max_chunks = 2
+chunks_per_iteration = 2
+chunk_radius = 6.5
+"""
+
+
+def own_files(folder: Path) -> None:
+    frames = []
+    for image in copper.cells():
+        atoms = image.atoms.copy()
+        atoms.calc = SinglePointCalculator(atoms, energy=image.energy, forces=image.forces)
+        frames.append(atoms)
+    ase.io.write(folder / "own.extxyz", frames)
+    copper.functions().save(folder / "functions.json")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Path]:
+    own_files(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("no_page")
+def test_structures_and_symmetry_functions_of_the_user(own: Path) -> None:
+    run = Run(make_workplace(own, OWN), own / "nft")
+    run.execute()
+    assert run.parent.calculations == 2  # the chunks, and nothing for bulk cells
+    initial = read_images(own / "nft/initial.extxyz")
+    for image, given in zip(initial, copper.cells(), strict=True):
+        np.testing.assert_allclose(image.forces, given.forces, atol=1e-7)
+        assert image.energy == pytest.approx(given.energy)
+    selected = read_images(own / "nft/selected.extxyz")
+    places = {image.atoms.positions.tobytes() for image in initial}
+    assert len(selected) == 4
+    assert {image.atoms.positions.tobytes() for image in selected} < places
+    found = SymmetryFunctions.load(own / "nft/symmetry_functions.json")
+    assert found.to_dict() == copper.functions().to_dict()
+    report = read(own / "nft/report.json")
+    assert report["relaxation"] is None
+    assert all(
+        iteration[key] is None
+        for iteration in report["iterations"]
+        for key in ("mae", "mae_train", "mae_test", "max_residual", "coverage", "coverage_raw")
+    )
+    assert {"reference.json", "locality.json", "relaxation.json"}.isdisjoint(files(own / "nft"))
+
+
+@pytest.mark.usefixtures("no_page")
+def test_constraints_and_moments_of_the_target_are_kept(own: Path) -> None:
+    target = copper.particle()
+    target.set_constraint(FixAtoms([0, 5, 30]))
+    target.set_initial_magnetic_moments(np.linspace(-1.0, 1.0, 55))
+    config = make_workplace(own, OWN + "[relaxation]\nmax_steps = 2\n", target)
+    for _ in range(2):
+        Run(config, own / "nft").execute()
+    relaxed = ase.io.read(own / "nft/relaxed.extxyz")
+    chunk = ase.io.read(own / "nft/iteration-001/chunks.extxyz", 0)
+    assert isinstance(relaxed, Atoms)
+    assert isinstance(chunk, Atoms)
+    moves = np.linalg.norm(relaxed.positions - target.positions, axis=1)
+    np.testing.assert_allclose(moves[[0, 5, 30]], 0.0, atol=1e-7)
+    assert np.count_nonzero(moves > 1e-4) == 52
+    index = read(own / "nft/iteration-001/evaluation.json")["chunk_indices"][0]
+    assert chunk.get_initial_magnetic_moments()[0] == pytest.approx(-1.0 + index / 27)
+
+
+def change_own(folder: Path, **changes: str) -> Config:
+    text = OWN
+    for section, key in changes.items():
+        text = text.replace(f"[{section}]\n", f"[{section}]\n{key}\n")
+    return make_workplace(folder, text)
+
+
+def test_what_would_fail_hours_later_is_refused_before_there_is_a_folder(own: Path) -> None:
+    gold = SymmetryFunctions.candidates(["Au"], 4.5)
+    locality = "[locality]\nradii = [1.5, 6.5]\natoms = [4]\n"
+    for text, target, functions, sentence in (
+        (OWN.replace("chunk_radius = 6.5", "chunk_radius = 1.5"), None, None,
+         "has no neighbour within 1.5 Å"),
+        (OWN, copper.particle() + Atoms("Cu", [[0, 0, 40]]), None,
+         "target: atom 55 (Cu) has no neighbour within 4.5 Å"),
+        (OWN, None, gold, "target contains Cu, but only Au is known here"),
+        (OWN + "[parent]\ncalculator = 'emtt'\n", None, None, "did you mean 'emt'?"),
+        (OWN + locality, None, None, "target: atom 4 (Cu) has no neighbour within 1.5 Å"),
+        (OWN + locality.replace("4]", "55]"), None, None, "locality.atoms names atom 55"),
+    ):  # fmt: skip
+        (functions or copper.functions()).save(own / "functions.json")
+        with pytest.raises(InputError) as caught:
+            Run(make_workplace(own, text, target), own / "nft")
+        assert sentence in str(caught.value)
+        assert not (own / "nft").exists()
+
+
+@pytest.mark.usefixtures("no_page")
+def test_structures_without_the_element_of_the_target_are_refused(own: Path) -> None:
+    target = copper.particle()
+    target.symbols[0] = "Au"
+    both = SymmetryFunctions.candidates(["Cu", "Au"], 4.5)
+    both.save(own / "functions.json")
+    config = make_workplace(own, OWN, target)
+    with pytest.raises(InputError, match="contains Au, which no initial structure contains"):
+        Run(config, own / "nft").execute()

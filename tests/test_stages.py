@@ -1,0 +1,288 @@
+"""The choices before training, against selections in loops on features of the NumPy oracle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import numpy.typing as npt
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+import copper
+import oracle
+from nearsight.config import FeatureSettings
+from nearsight.errors import InputError
+from nearsight.images import Image, read_images
+from nearsight.stages import choose_features, choose_images, elements_of
+from nearsight.symmetry_functions import G2, G4, Cutoff
+
+Array = npt.NDArray[np.float64]
+
+REFERENCE_CELLS = Path(__file__).parent / "validation" / "data" / "amp_initial33_emt.xyz"
+
+
+@pytest.fixture(scope="module")
+def platinum() -> list[Image]:
+    """The paper's 33 cells: 4 of four atoms, 9 of two, 10 of 32, 10 of 16 (made by Amp)."""
+    return read_images(REFERENCE_CELLS)
+
+
+@pytest.fixture(scope="module")
+def alloy() -> list[Image]:
+    """Ten ordered cells of copper and gold, and one of gold alone."""
+    images = []
+    for seed in range(10):
+        atoms = bulk("Cu", a=3.8 + 0.02 * seed, cubic=True)
+        atoms.symbols[: 1 + seed % 3] = "Au"
+        atoms.rattle(0.05, seed=seed)
+        images.append(copper.labelled(atoms))
+    return [*images, copper.labelled(bulk("Au", cubic=True))]
+
+
+# -- images
+
+
+def by_oracle(images: list[Image], cutoff: float = 6.5) -> list[Array]:
+    """The 78 features of every atom, scaled to [−1, 1] over the images."""
+    grid: list[oracle.Function] = [
+        oracle.Radial("Cu", eta, r_s) for eta in np.logspace(-3, 2, 20) for r_s in (0.0, 2.0, 4.0)
+    ]
+    grid += [
+        oracle.Angular(("Cu", "Cu"), eta, zeta, gamma)
+        for eta in (0.005, 0.1, 1.0)
+        for zeta in (1.0, 4.0, 16.0)
+        for gamma in (1.0, -1.0)
+    ]
+    assert len(grid) == 78
+    found = [np.array(oracle.features(i.atoms, {"Cu": grid}, cutoff)) for i in images]
+    low = np.min([f.min(axis=0) for f in found], axis=0)
+    high = np.max([f.max(axis=0) for f in found], axis=0)
+    return [2 * (f - low) / (high - low) - 1 for f in found]
+
+
+def test_farthest_points_by_size_then_features() -> None:
+    """Eq. 4 in loops, the sizes taking turns."""
+    images = copper.cells()[::2]  # four of 4 atoms, two of 8
+    rows = [np.concatenate([f.mean(axis=0), f.std(axis=0)]) for f in by_oracle(images)]
+    sizes = [len(image.atoms) for image in images]
+    assert Counter(sizes) == {4: 4, 8: 2}
+    first = int(np.argmin(np.linalg.norm(rows - np.mean(rows, axis=0), axis=1)))
+    expected = [first]
+    for _ in range(3):
+        turn = 12 - sizes[expected[-1]]  # 4 and 8 alternate
+        left = [i for i in range(6) if i not in expected and sizes[i] == turn]
+        distance = {i: min(np.linalg.norm(rows[i] - rows[j]) for j in expected) for i in left}
+        expected.append(max(left, key=distance.__getitem__))
+    assert choose_images(images, 4) == expected
+
+
+def test_all_images_are_kept_if_they_are_few() -> None:
+    images = copper.cells()
+    assert choose_images(images, 11) == choose_images(images, 99) == list(range(11))
+
+
+def test_every_size_is_represented(platinum: list[Image]) -> None:
+    def sizes(count: int) -> dict[int, int]:
+        chosen = choose_images(platinum, count)
+        assert len(set(chosen)) == count
+        return Counter(len(platinum[i].atoms) for i in chosen)
+
+    assert sizes(4) == {2: 1, 4: 1, 16: 1, 32: 1}
+    # all four cells of four atoms; the others share the rest evenly
+    assert sorted(sizes(20).items())[1] == (4, 4)
+    assert sorted(sizes(20).values()) == [4, 5, 5, 6]
+    assert sizes(32) in [
+        {2: 8, 4: 4, 16: 10, 32: 10}, {2: 9, 4: 4, 16: 9, 32: 10}, {2: 9, 4: 4, 16: 10, 32: 9},
+    ]  # fmt: skip
+
+
+def test_the_order_of_images_and_atoms_does_not_matter(platinum: list[Image]) -> None:
+    rng = np.random.default_rng(8)
+    expected = choose_images(platinum, 20)
+    places = rng.permutation(33)
+    shuffled = []
+    for place in places:
+        image = platinum[place]
+        order = rng.permutation(len(image.atoms))
+        shuffled.append(Image(image.atoms[order], image.forces[order], image.energy))
+    assert [int(places[i]) for i in choose_images(shuffled, 20)] == expected
+
+
+def test_a_shorter_choice_begins_the_longer(platinum: list[Image]) -> None:
+    assert choose_images(platinum, 20)[:7] == choose_images(platinum, 7)
+
+
+# -- symmetry functions
+
+SMALL = {
+    "cutoff": 5.0,
+    "g2_eta": (0.5, 5.0, 50.0),
+    "g2_r_s": (0.0, 2.0),
+    "g4_eta": (0.005, 0.5),
+    "g4_zeta": (1.0, 4.0),
+    "g4_gamma": (1.0, -1.0),
+}
+"""A grid of 14 candidates for one element."""
+
+
+def small_matrix(images: list[Image]) -> Array:
+    """Unscaled features of `SMALL` by the oracle, (atoms, 14)."""
+    grid: list[oracle.Function] = [
+        oracle.Radial("Cu", eta, r_s) for eta in (0.5, 5.0, 50.0) for r_s in (0.0, 2.0)
+    ]
+    grid += [
+        oracle.Angular(("Cu", "Cu"), eta, zeta, gamma)
+        for eta in (0.005, 0.5)
+        for zeta in (1.0, 4.0)
+        for gamma in (1.0, -1.0)
+    ]
+    return np.concatenate([oracle.features(i.atoms, {"Cu": grid}, 5.0) for i in images])
+
+
+def numbers(images: list[Image], settings: FeatureSettings) -> list[int]:
+    """The chosen functions as places in the grid of `SMALL`."""
+    grid = [G2("Cu", eta, r_s) for eta in (0.5, 5.0, 50.0) for r_s in (0.0, 2.0)]
+    angular = [
+        G4(("Cu", "Cu"), eta, zeta, gamma)
+        for eta in (0.005, 0.5)
+        for zeta in (1.0, 4.0)
+        for gamma in (1.0, -1.0)
+    ]
+    choice = choose_features(images, settings)
+    assert (choice.candidates, choice.selected) == (14, settings.count)
+    return [[*grid, *angular].index(f) for f in choice.symmetry_functions.functions["Cu"]]
+
+
+def orthogonal_to(matrix: Array, column: int) -> Array:
+    """Eq. 7."""
+    taken = matrix[:, column] / np.linalg.norm(matrix[:, column])
+    left = matrix - np.outer(taken, taken @ matrix)
+    left[:, column] = 0.0
+    return left
+
+
+def test_cur_sees_the_features_as_the_networks_do() -> None:
+    """Eqs. 5 to 7 on features scaled to [−1, 1], all of them, without Amp's preparation."""
+    images = copper.cells()
+    matrix = small_matrix(images)
+    low, high = matrix.min(axis=0), matrix.max(axis=0)
+    left = 2 * (matrix - low) / (high - low) - 1
+    expected = []
+    for _ in range(6):
+        vectors = np.linalg.svd(left)[2][:3]
+        scores = np.where(left.any(axis=0), (vectors**2).sum(axis=0), 0.0)
+        expected.append(int(np.argmax(scores)))
+        left = orthogonal_to(left, expected[-1])
+    assert numbers(images, FeatureSettings(count=6, **SMALL)) == expected
+
+
+def test_force_correlation_takes_what_varies_with_the_forces() -> None:
+    """SI 4.3 on features with their medians subtracted, those of little variance left out."""
+    images = copper.cells()
+    matrix = small_matrix(images)
+    sizes = np.linalg.norm(np.concatenate([image.forces for image in images]), axis=1)
+    left = np.where(matrix.var(axis=0) > 1e-3, matrix - np.median(matrix, axis=0), 0.0)
+    expected = []
+    for _ in range(4):
+        scores = [
+            abs(np.corrcoef(column, sizes)[0, 1]) if column.any() else 0.0 for column in left.T
+        ]
+        expected.append(int(np.argmax(scores)))
+        left = orthogonal_to(left, expected[-1])
+    settings = FeatureSettings(count=4, method="force-correlation", **SMALL)
+    assert numbers(images, settings) == expected
+
+
+def test_the_deviation_is_that_of_a_projection() -> None:
+    images = copper.cells()
+    settings = FeatureSettings(count=3, **SMALL)
+    matrix = small_matrix(images)
+    chosen = matrix[:, numbers(images, settings)]
+    rest = matrix - chosen @ np.linalg.lstsq(chosen, matrix, rcond=None)[0]
+    choice = choose_features(images, settings)
+    deviation = np.linalg.norm(rest) / np.linalg.norm(matrix)
+    assert choice.deviation == pytest.approx(deviation, rel=1e-6)
+    assert choice.summary == (
+        f"3 of 14 symmetry functions by cur, relative norm deviation {100 * deviation:.2g} %"
+    )
+
+
+def test_the_default_grid_is_that_of_the_paper(platinum: list[Image]) -> None:
+    choice = choose_features(platinum[::3], FeatureSettings())
+    assert (choice.candidates, choice.selected, choice.method) == (78, 21, "cur")
+    assert choice.symmetry_functions.cutoff == Cutoff(6.5)
+
+
+def test_elements_with_a_table_of_counts(alloy: list[Image]) -> None:
+    assert elements_of(alloy) == ("Au", "Cu")
+    settings = FeatureSettings(count={"Cu": 5, "Au": 7}, **SMALL)
+    choice = choose_features(alloy, settings)
+    functions = choice.symmetry_functions
+    assert (functions.size("Cu"), functions.size("Au")) == (5, 7)
+    # 6 radial functions of each element, 8 angular ones of each of three pairs, for two elements
+    assert (choice.candidates, choice.selected) == (2 * (2 * 6 + 3 * 8), 12)
+    for element, chosen in functions.functions.items():
+        neighbours = [(f.element,) if isinstance(f, G2) else f.elements for f in chosen]
+        assert {e for group in neighbours for e in group} == {"Cu", "Au"}, element
+
+
+def test_elements_are_chosen_for_each_on_its_own(alloy: list[Image]) -> None:
+    """An element's choice needs the features of its own atoms only."""
+    both = choose_features(alloy, FeatureSettings(count=6, **SMALL))
+    few = choose_features(alloy, FeatureSettings(count={"Cu": 6, "Au": 2}, **SMALL))
+    chosen, other = both.symmetry_functions.functions, few.symmetry_functions.functions
+    assert other["Cu"] == chosen["Cu"]
+    assert other["Au"] == chosen["Au"][:2]
+
+
+@pytest.mark.parametrize("method", ["cur", "force-correlation"])
+def test_force_correlation_pairs_each_atom_with_its_own_force(
+    alloy: list[Image], method: str
+) -> None:
+    """Atoms of two elements in any order give the same choice."""
+    rng = np.random.default_rng(2)
+    shuffled = [alloy[0]]  # whose order is that of the elements
+    for image in alloy[1:]:
+        order = rng.permutation(len(image.atoms))
+        shuffled.append(Image(image.atoms[order], image.forces[order], image.energy))
+    settings = FeatureSettings(count=4, method=method, **SMALL)  # type: ignore[arg-type]
+    expected = choose_features(alloy, settings).symmetry_functions.functions
+    found = choose_features(shuffled, settings).symmetry_functions.functions
+    assert found == expected
+
+
+def test_the_cutoff_function_is_kept() -> None:
+    settings = FeatureSettings(count=3, cutoff_function="polynomial", gamma=3.0, **SMALL)
+    functions = choose_features(copper.cells(), settings).symmetry_functions
+    assert functions.cutoff == Cutoff(5.0, "polynomial", 3.0)
+
+
+def test_what_cannot_be_chosen(alloy: list[Image]) -> None:
+    images = copper.cells()
+    chunk = Image(copper.particle(), np.zeros((1, 3)))
+    cases: list[tuple[list[Image], FeatureSettings, str]] = [
+        (alloy, FeatureSettings(count={"Cu": 5}, **SMALL), "features.count has no number for Au"),
+        (images, FeatureSettings(count=15, **SMALL),
+         "15 symmetry functions for Cu cannot be chosen: k must be at most 14"),
+        ([*images, chunk], FeatureSettings(count=3, method="force-correlation", **SMALL),
+         "force correlation needs the forces on all atoms, not chunks"),
+        ([copper.labelled(bulk("Cu"))], FeatureSettings(count=3, **SMALL),
+         "3 symmetry functions for Cu cannot be chosen: "),
+    ]  # fmt: skip
+    for given, settings, sentence in cases:
+        with pytest.raises(InputError) as caught:
+            choose_features(given, settings)
+        assert sentence in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_images_read_from_a_file_give_the_same_choice(tmp_path: Path) -> None:
+    images = copper.cells()
+    ase.io.write(tmp_path / "cells.traj", [image.to_atoms() for image in images])
+    found = read_images(tmp_path / "cells.traj")
+    assert choose_images(found, 5) == choose_images(images, 5)
+    assert isinstance(found[0].atoms, Atoms)

@@ -1,0 +1,127 @@
+"""Files written whole or not at all, and read with a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nearsight.errors import InputError
+from nearsight.storage import check_header, read_json, write_bytes, write_json, write_text
+
+
+def test_floats_round_trip_to_the_last_bit(tmp_path):
+    path = tmp_path / "a.json"
+    values = np.random.default_rng(0).normal(size=1000) * 10.0 ** np.arange(-300, 300, 0.6)
+    write_json(path, {"values": values, "one": values[0], "count": np.int64(3), "path": path})
+    content = read_json(path)
+    assert content["values"] == values.tolist()
+    assert content["one"] == values[0]
+    assert content["count"] == 3
+    assert content["path"] == str(path)
+
+
+def test_text_is_utf8(tmp_path):
+    write_text(tmp_path / "a.txt", "δ = 2.58 σ, eV/Å\n")
+    assert (tmp_path / "a.txt").read_bytes() == "δ = 2.58 σ, eV/Å\n".encode()
+
+
+def test_an_older_file_is_replaced_and_nothing_is_left_behind(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, [1])
+    write_json(path, [2])
+    assert read_json(path) == [2]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_group_may_read_what_was_written(tmp_path):
+    umask = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "a", b"")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, where):
+    path = tmp_path / "a.json"
+    write_json(path, "old")
+
+    def full(*arguments):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, where, full)
+    with pytest.raises(OSError, match="no space left"):
+        write_json(path, "new")
+    monkeypatch.undo()
+    assert read_json(path) == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, np.array([1.0, -np.inf])])
+def test_what_json_cannot_hold_is_not_written(tmp_path, value):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"value": value})
+    assert not list(tmp_path.iterdir())
+
+
+def test_objects_have_no_json_form(tmp_path):
+    with pytest.raises(TypeError, match="set has no JSON form"):
+        write_json(tmp_path / "a.json", {1, 2})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"a": [1, 2', b"\x80\x04K\x01.", b"import os", b'{"a": NaN}', b"[Infinity]"],
+    ids=["empty", "brace", "truncated", "pickle", "python", "nan", "infinity"],
+)
+def test_damaged_files(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no whole JSON file") as caught:
+        read_json(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_any_truncation_is_noticed(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"format": "x", "values": [1.5, 2.5], "text": "ü"})
+    content = path.read_bytes()
+    for length in range(len(content.rstrip())):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match="no whole JSON file"):
+            read_json(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.json: cannot be read \(No such file"):
+        read_json(tmp_path / "nowhere.json")
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        read_json(tmp_path)
+
+
+def test_header_of_a_good_file():
+    content = {"format": "thing", "version": 2, "more": 1}
+    assert check_header(content, "a.json", "thing", 2) is content
+    assert check_header(content, "a.json", "thing", 3) is content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "a.json: not a file of format 'thing'"),
+        ({}, "a.json: not a file of format 'thing'"),
+        ({"format": "other", "version": 1}, "a.json: not a file of format 'thing'"),
+        ({"format": "thing"}, r"a.json: no valid version number \(found None\)"),
+        ({"format": "thing", "version": "1"}, r"no valid version number \(found '1'\)"),
+        ({"format": "thing", "version": 0}, r"no valid version number \(found 0\)"),
+        ({"format": "thing", "version": 3}, r"newer nearsight \(file version 3, this one reads"),
+    ],
+)
+def test_headers_that_are_refused(content, message):
+    with pytest.raises(InputError, match=message):
+        check_header(json.loads(json.dumps(content)), Path("a.json"), "thing", 2)

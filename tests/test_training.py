@@ -1,0 +1,339 @@
+"""Levenberg–Marquardt, the members side by side, and the calibration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.optimize
+from ase import Atoms
+
+from nearsight import training
+from nearsight.bootstrap import draw_initial
+from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.errors import InputError
+from nearsight.images import Image
+from nearsight.progress import Progress
+from structures import ELEMENTS, functions_of, labelled_images, structure, training_data
+
+COUNTS = np.array([2, 1, 0, 1, 3, 1, 1])
+"""Multiplicities of the seven images."""
+
+
+def settings(**given):
+    return TrainingSettings(**{"l2": 1e-4, "force_coefficient": 0.4} | given)
+
+
+def total_loss(data, weights, chosen, counts=COUNTS):
+    residual = data.core.residuals(weights, *data.weights(counts, chosen.force_coefficient))
+    return 0.5 * residual @ residual + 0.5 * chosen.l2 * weights @ weights
+
+
+def total_gradient(data, weights, chosen, counts=COUNTS):
+    gradient = data.core.normal_equations(weights, *data.weights(counts, chosen.force_coefficient))[
+        1
+    ]
+    return gradient + chosen.l2 * weights
+
+
+@pytest.fixture(scope="module")
+def small():
+    """34 weights of one element, 99 force components."""
+    return training_data(1, (4,))
+
+
+# --- one member --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_elements", [1, 2])
+def test_every_iteration_lowers_the_loss(n_elements):
+    data = training_data(n_elements, (5, 4))
+    start = training.initial_weights(data, 0, 0)
+    losses = [total_loss(data, start, settings())]
+    for iterations in (1, 2, 3, 4, 6, 8, 12):  # a longer run begins as a shorter one
+        fit = training.levenberg_marquardt(data, start, COUNTS, settings(), iterations)
+        assert fit.loss == pytest.approx(total_loss(data, fit.weights, settings()), rel=1e-12)
+        losses.append(fit.loss)
+    assert (np.diff(losses) < 0.0).all()
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_number_of_iterations_is_that_of_the_settings(small):
+    start = training.initial_weights(small, 0, 0)
+    chosen = settings(iterations=7)
+    one = training.levenberg_marquardt(small, start, COUNTS, chosen)
+    two = training.levenberg_marquardt(small, start, COUNTS, chosen, 7)
+    np.testing.assert_array_equal(one.weights, two.weights)
+
+
+def test_start_and_images_stay_as_they_are(small):
+    start = training.initial_weights(small, 0, 0)
+    before = start.copy()
+    training.levenberg_marquardt(small, start, COUNTS, settings(), 3)
+    np.testing.assert_array_equal(start, before)
+
+
+def test_it_ends_where_the_gradient_is_zero(small):
+    chosen = settings(l2=1e-3)
+    start = training.initial_weights(small, 0, 0)
+    fit = training.levenberg_marquardt(small, start, COUNTS, chosen, 1000)
+    before, after = (np.abs(total_gradient(small, w, chosen)).max() for w in (start, fit.weights))
+    assert before > 1e-3
+    assert after < 1e-9
+
+
+@pytest.mark.parametrize("member", [0, 1])
+def test_the_minimum_is_that_of_scipys_least_squares(small, member):
+    """Same residuals, √λ w among them; from a point in the same basin."""
+    chosen = settings(l2=1e-3)
+    start = training.initial_weights(small, 0, member)
+    basin = training.levenberg_marquardt(small, start, COUNTS, chosen, 60).weights
+    fit = training.levenberg_marquardt(small, basin, COUNTS, chosen, 1000)
+    weights = small.weights(COUNTS, chosen.force_coefficient)
+    root = np.sqrt(chosen.l2)
+    found = scipy.optimize.least_squares(
+        lambda w: np.concatenate([small.core.residuals(w, *weights), root * w]),
+        basin,
+        lambda w: np.concatenate([small.core.jacobian(w, *weights)[1], root * np.eye(len(w))]),
+        method="trf",
+        ftol=None,
+        xtol=1e-14,
+        gtol=1e-12,
+        max_nfev=2000,
+    )
+    assert fit.loss == pytest.approx(found.cost, rel=1e-10)
+    assert np.abs(fit.weights - found.x).max() < 1e-5
+
+
+def test_a_minimum_is_left_alone(small):
+    chosen = settings(l2=1e-3)
+    start = training.initial_weights(small, 0, 0)
+    fit = training.levenberg_marquardt(small, start, COUNTS, chosen, 1000)
+    again = training.levenberg_marquardt(small, fit.weights, COUNTS, chosen, 5)
+    assert again.loss <= fit.loss
+    assert np.abs(again.weights - fit.weights).max() < 1e-7
+
+
+def test_images_left_out_do_not_matter():
+    """A member whose sample lacks an image never sees its labels."""
+    data = training_data(2, (5, 4))
+    images = labelled_images(2)
+    wrong = Image(images[2].atoms, images[2].forces + 1.0, images[2].energy + 5.0)
+    prints = list(data.fingerprints)
+    prints[2] = replace(prints[2], image=wrong)
+    changed = replace(data, fingerprints=prints)
+    start = training.initial_weights(data, 0, 0)
+    one, two = (
+        training.levenberg_marquardt(d, start, COUNTS, settings(), 5) for d in (data, changed)
+    )
+    assert COUNTS[2] == 0
+    np.testing.assert_array_equal(one.weights, two.weights)
+
+
+# --- starts ------------------------------------------------------------------------------------
+
+
+def test_starts_are_uniform_within_the_limits_of_their_layers():
+    """±√(6/(n_in + n_out)), as in Amp; every member and seed has its own."""
+    data = training_data(2, (20, 30))
+    weights = training.initial_weights(data, 3, 1)
+    assert weights.shape == (data.core.n_weights,)
+    place = 0
+    for nodes in data.sizes.values():
+        for inputs, outputs in pairwise(nodes):
+            limit = np.sqrt(6.0 / (inputs + outputs))
+            part = weights[place : place + (inputs + 1) * outputs] / limit
+            place += len(part)
+            assert np.abs(part).max() < 1.0
+            # standard deviation of a uniform distribution, five standard errors
+            assert part.std() == pytest.approx(np.sqrt(1.0 / 3.0), abs=2.3 / np.sqrt(len(part)))
+    assert place == len(weights)
+    np.testing.assert_array_equal(weights, training.initial_weights(data, 3, 1))
+    others = [training.initial_weights(data, seed, m) for seed in (3, 4) for m in range(3)]
+    assert len({other.tobytes() for other in others}) == 6
+
+
+# --- members side by side ----------------------------------------------------------------------
+
+
+class Counting(Progress):
+    def __init__(self):
+        self.calls = []
+
+    def advance(self, done, total=None, what=""):
+        self.calls.append((done, total, what))
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_members_do_not_depend_on_the_number_of_cores(small, monkeypatch, cores):
+    counts = draw_initial(5, 7, seed=0)
+    starts = [training.initial_weights(small, 0, m) for m in range(5)]
+    monkeypatch.setattr(training, "_cores", lambda: cores)
+    progress = Counting()
+    fits = training.train_members(small, counts, starts, settings(), 6, progress)
+    for m, fit in enumerate(fits):
+        alone = training.levenberg_marquardt(small, starts[m], counts[m], settings(), 6)
+        np.testing.assert_array_equal(fit.weights, alone.weights)
+        assert fit.loss == alone.loss
+    assert progress.calls == [(n, 5, "members trained") for n in range(1, 6)]
+
+
+def test_what_goes_wrong_in_a_member_reaches_the_caller(small):
+    starts = [training.initial_weights(small, 0, 0), np.zeros(3)]
+    with pytest.raises(ValueError, match="weights must have shape"):
+        training.train_members(small, np.ones((2, 7), int), starts, settings(), 2)
+
+
+# --- intercepts --------------------------------------------------------------------------------
+
+
+def test_intercepts_are_the_energies_per_atom_of_the_elements():
+    images = []
+    for symbols, energy in [("Pt2", -10.0), ("Au3", -9.0), ("PtAuAu", -11.0)]:
+        n = len(Atoms(symbols))
+        positions = 2.5 * np.arange(3.0 * n).reshape(n, 3)
+        images.append(Image(Atoms(symbols, positions), np.zeros((n, 3)), energy))
+    images.append(Image(Atoms("Pt", [[0, 0, 0]]), np.zeros((1, 3))))  # a chunk has no energy
+    found = training.fit_intercepts(images, ["Pt", "Au"])
+    assert found == pytest.approx({"Pt": -5.0, "Au": -3.0}, abs=1e-12)
+
+
+def test_intercepts_without_a_labelled_energy():
+    chunk = Image(structure("cluster"), np.zeros((1, 3)))
+    assert training.fit_intercepts([chunk], ["Pt", "Au"]) == {"Pt": 0.0, "Au": 0.0}
+
+
+# --- calibration -------------------------------------------------------------------------------
+
+
+def predictions(members, labels, is_chunk):
+    """What `calibrate` needs of a training set whose members' forces are given, (M, R, 3)."""
+    return SimpleNamespace(
+        core=SimpleNamespace(predict=lambda forces: (None, forces)),
+        forces=np.asarray(labels, float),
+        row_image=np.arange(len(labels)),
+        is_chunk=np.asarray(is_chunk),
+    )
+
+
+def test_calibration_by_hand():
+    """Three members, four images of one force; the factor is a quantile of two ratios.
+
+    Image 0: members 1 and 2 did not see it and predict 1 and 3 along x: mean 2, σ = √2. The label
+    is 7, so the ratio is 5 / (2.58 √2). Image 1: all three are unseen and predict 0, 3 and 6 along
+    y: mean 3, σ = 3; the label is 3 with 4 along z: 4 / (2.58 · 3). Image 2 was missed by one
+    member only, image 3 by none: neither tells anything.
+    """
+    forces = np.zeros((3, 4, 3))
+    forces[:, 0, 0] = [100.0, 1.0, 3.0]
+    forces[:, 1, 1] = [0.0, 3.0, 6.0]
+    forces[:, 2:] = 50.0
+    labels = [[7, 0, 0], [0, 3, 4], [0, 0, 0], [0, 0, 0]]
+    counts = np.array([[1, 0, 0, 1], [0, 0, 2, 1], [0, 0, 1, 1]])
+    found = training.calibrate(predictions(forces, labels, [False] * 4), list(forces), counts)
+    low, high = sorted([5.0 / (2.58 * np.sqrt(2.0)), 4.0 / (2.58 * 3.0)])
+    assert found == pytest.approx(low + 0.9 * (high - low), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n_chunks", "expected"), [(9, 10.0), (10, 1.0)])
+def test_chunks_alone_count_as_soon_as_there_are_ten(n_chunks, expected):
+    """Bulk images of ratio 10 and chunks of ratio 1; with nine chunks all are used."""
+    n_bulk = 40
+    ratio = np.array([1.0] * n_chunks + [10.0] * n_bulk)
+    forces = np.zeros((2, len(ratio), 3))
+    forces[0, :, 0], forces[1, :, 0] = 1.0, -1.0  # mean 0, σ = √2
+    labels = np.zeros((len(ratio), 3))
+    labels[:, 1] = ratio * 2.58 * np.sqrt(2.0)
+    data = predictions(forces, labels, [True] * n_chunks + [False] * n_bulk)
+    counts = np.zeros((2, len(ratio)), int)
+    assert training.calibrate(data, list(forces), counts) == pytest.approx(expected, rel=1e-12)
+
+
+def test_calibration_without_anything_unseen():
+    data = predictions(np.ones((2, 1, 3)), [[0, 0, 0]], [True])
+    assert training.calibrate(data, list(np.ones((2, 1, 3))), np.ones((2, 1), int)) == 1.0
+
+
+def test_members_that_agree_exactly_tell_nothing():
+    data = predictions(np.ones((2, 1, 3)), [[0, 0, 0]], [True])
+    assert training.calibrate(data, list(np.ones((2, 1, 3))), np.zeros((2, 1), int)) == 1.0
+
+
+# --- an ensemble from scratch ------------------------------------------------------------------
+
+NETWORK = NetworkSettings(hidden_layers=(5, 4))
+SHORT = TrainingSettings(initial_iterations=8)
+
+
+def train(seed=0, **given):
+    return training.train_ensemble(
+        labelled_images(2),
+        functions_of(ELEMENTS[:2], 4.6),
+        NETWORK,
+        SHORT,
+        EnsembleSettings(members=3),
+        seed,
+        **given,
+    )
+
+
+def test_ensemble_from_scratch():
+    one, two, other = train(0), train(0), train(1)
+    assert len(one) == 3
+    np.testing.assert_array_equal(one.multiplicities, draw_initial(3, 7, 0))
+    assert one.provenance == {"seed": 0}
+    atoms = structure("cluster", 2)
+    first, again = one.evaluate(atoms, threads=1), two.evaluate(atoms, threads=1)
+    np.testing.assert_array_equal(first.member_forces, again.member_forces)
+    assert one.calibration == two.calibration > 0.0
+    assert np.abs(first.forces - other.evaluate(atoms).forces).max() > 1e-3
+
+    data = training.prepare(labelled_images(2), functions_of(ELEMENTS[:2], 4.6), NETWORK)
+    bulk = one.evaluate(data.fingerprints[1].image.atoms).member_forces
+    for m in range(3):
+        start = training.initial_weights(data, 0, m)
+        fit = training.levenberg_marquardt(data, start, one.multiplicities[m], SHORT, 8)
+        forces = data.core.predict(fit.weights)[1][data.row_image == 1]
+        np.testing.assert_allclose(bulk[m], forces, atol=1e-11)
+
+
+def test_scaling_covers_structures_without_labels():
+    far = structure("particle", 2)
+    far.positions *= 1.4
+    functions = functions_of(ELEMENTS[:2], 4.6)
+    narrow, wide = train(), train(scale_over=[far])
+    features = functions.compute(far)
+    for element in functions.elements:
+        low = np.minimum(narrow.scaling.minimum[element], features[element].min(axis=0))
+        high = np.maximum(narrow.scaling.maximum[element], features[element].max(axis=0))
+        np.testing.assert_array_equal(wide.scaling.minimum[element], low)
+        np.testing.assert_array_equal(wide.scaling.maximum[element], high)
+        assert (low < narrow.scaling.minimum[element]).any()
+
+
+def test_progress_of_fingerprints_and_members():
+    progress = Counting()
+    train(progress=progress)
+    assert progress.calls == [(n, 7, "fingerprints") for n in range(1, 8)] + [
+        (n, 3, "members trained") for n in range(1, 4)
+    ]
+
+
+LONE = Atoms("Pt2Au", [[0, 0, 0], [2.5, 0, 0], [30, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([], "there is no image to train on"),
+        ([Image(structure("cluster"), np.zeros((1, 3)))], "no structure contains Au"),
+        ([Image(LONE, np.zeros((3, 3)), 0.0)], r"image 0: atom 2 \(Au\) has no neighbour within"),
+    ],
+    ids=["none", "element", "alone"],
+)
+def test_images_that_cannot_be_trained_on(images, message):
+    with pytest.raises(InputError, match=message):
+        training.prepare(images, functions_of(ELEMENTS[:2], 4.6), NETWORK)
