@@ -265,7 +265,7 @@ def test_run_lists_every_mistake_and_leaves_no_folder(run: Run, particle: Path) 
         ),
         (
             ("relax", "best.json", "a.xyz", "--optimizer", "bfgs"),
-            ["--optimizer must be 'BFGS', 'LBFGS', 'FIRE' or 'BFGSLineSearch', got 'bfgs'"],
+            ["--optimizer must be 'auto', 'BFGS', 'LBFGS', 'FIRE' or 'BFGSLineSearch', got 'bfgs'"],
         ),
     ],
 )

@@ -193,7 +193,7 @@ def test_a_configuration_that_cannot_be_read(tmp_path: Path, content: bytes | No
             ),
             training=TrainingSettings(l2=1e-300),
             locality=LocalitySettings(atoms="all"),
-            relaxation=RelaxationSettings(with_parent=True),
+            relaxation=RelaxationSettings(optimizer="BFGS", with_parent=True),
         ),
         Config(
             target=TargetSettings(structure="t.xyz"),
@@ -240,7 +240,7 @@ def test_the_example_is_the_paper_s_case() -> None:
         target=config.target,
         initial=InitialSettings(elements=("Pt",)),
         locality=LocalitySettings(),
-        relaxation=RelaxationSettings(with_parent=True),
+        relaxation=RelaxationSettings(optimizer="BFGS", with_parent=True),
         report=ReportSettings(true_forces=True),
     )
     assert config.model_dump() == wanted.model_dump()

@@ -42,7 +42,8 @@ class Evaluation:
         Atomic energies.
     forces : (N, 3) eV/Å
     stress : (6,) eV/Å³ or None
-        Voigt order xx, yy, zz, yz, xz, xy; None without a cell of three vectors or if not asked for.
+        Voigt order xx, yy, zz, yz, xz, xy; None without a cell of three vectors or if not asked
+        for.
     member_energies : (M,) eV
     member_forces : (M, N, 3) eV/Å or None
     uncertainty_raw : (N,) eV/Å or None

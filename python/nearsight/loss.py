@@ -145,7 +145,7 @@ class TrainingData:
 
     @cached_property
     def is_chunk(self) -> npt.NDArray[np.bool_]:
-        """(images,)"""
+        """(images,) which of them are chunks."""
         return np.array([p.image.is_chunk for p in self.fingerprints])
 
     def weights(

@@ -66,6 +66,16 @@ class State:
         return min(self.history[1:] or self.history, key=lambda i: i.structure_uncertainty)
 
     @property
+    def summary(self) -> str:
+        """One sentence."""
+        best = self.best
+        return (
+            f"iteration {best.iteration} is the best: {len(best.chunk_indices)} chunks, "
+            f"uncertainty {best.structure_uncertainty:.4f} eV/Å (raw); "
+            f"stopped because {self.stop_reason}"
+        )
+
+    @property
     def stop_reason(self) -> str:
         """Why there is no next step; empty if there is one."""
         return self.history[-1].stop_reason
@@ -137,12 +147,8 @@ class NFT:
         while state is None or not state.stop_reason:
             state = session.first() if state is None else session.step(state)
             progress.iteration(state.history[-1].summary(state.best is state.history[-1]))
-        best = state.best
-        Ensemble.load(_folder(folder, best.iteration) / "ensemble.json").save(folder / "best.json")
-        progress.note(
-            f"best: iteration {best.iteration}, {len(best.chunk_indices)} chunks, uncertainty "
-            f"{best.structure_uncertainty:.4f} eV/Å (raw); stopped because {state.stop_reason}"
-        )
+        best = _folder(folder, state.best.iteration) / "ensemble.json"
+        Ensemble.load(best).save(folder / "best.json")
         return state
 
     def choose(self, raw: Array, seen: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -191,10 +191,7 @@ class Run:
         self._state = nft.run(
             self._selected, functions, self._target, self.parent, self.folder, self.progress
         )
-        best = self._state.best
-        return (
-            f"{len(best.chunk_indices)} chunks, uncertainty {best.structure_uncertainty:.4f} eV/Å"
-        )
+        return self._state.summary
 
     def _ask_for_forces(self) -> str:
         result = self.parent.calculate(self._target)

@@ -281,7 +281,8 @@ class SymmetryFunctions:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(
-                f"the symmetry functions are incomplete or damaged ({type(error).__name__}: {error})"
+                "the symmetry functions are incomplete or damaged "
+                f"({type(error).__name__}: {error})"
             ) from error
 
     def save(self, path: str | Path, **notes: Any) -> None:

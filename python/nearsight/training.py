@@ -144,6 +144,7 @@ def train_members(
     progress = progress or Progress()
     data.core  # noqa: B018  # made once, before the threads share it
     fits: dict[int, Fit] = {}
+    progress.advance(0, len(starts), "members trained")
     # One BLAS thread per member: the members are what runs in parallel.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as pool:
         waiting = {

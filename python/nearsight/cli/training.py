@@ -192,11 +192,7 @@ def nft(
         state = NFT(settings, network, training, ensemble, seed).run(
             found, functions, atoms, labels, workdir, progress
         )
-    best = state.best
-    show(
-        f"{workdir / 'best.json'}: {len(best.chunk_indices)} chunks, uncertainty (raw) "
-        f"{best.structure_uncertainty:.4f} eV/Å; stopped because {state.stop_reason}"
-    )
+    show(f"{workdir / 'best.json'}: {state.summary}")
 
 
 def _network(hidden_layers: str) -> NetworkSettings:
