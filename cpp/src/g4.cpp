@@ -17,12 +17,67 @@ namespace nearsight {
 
 namespace {
 
-// q^n
-Lanes whole_power(Lanes q, int n) {
-  Lanes result = all(1.0);
-  for (; n > 0; n >>= 1, q *= q)
-    if (n & 1) result *= q;
-  return result;
+// P = 2 q^zeta and dP/dcos = zeta gamma q^(zeta-1) at the cosines c, q = (1 + gamma c) / 2;
+// `lower` gives q^(zeta-1).
+template <class Lower>
+void fill_power(const double* c, Index size, double zeta, double gamma, const Lower& lower,
+                double* value, double* slope) {
+  const double half = 0.5 * gamma, factor = zeta * gamma;
+  for (Index p = 0; p < size; p += kPairLanes) {
+    const Lanes q = 0.5 + half * load(c + p);
+    const Lanes l = lower(q);
+    store(value + p, 2.0 * q * l);
+    store(slope + p, factor * l);
+  }
+}
+
+// q^N, unrolled by the compiler.
+template <int N>
+struct WholePower {
+  Lanes operator()(Lanes q) const {
+    if constexpr (N == 0) {
+      return all(1.0);
+    } else if constexpr (N == 1) {
+      return q;
+    } else {
+      const Lanes rest = WholePower<N / 2>()(q * q);
+      if constexpr (N % 2 == 1) return q * rest;
+      return rest;
+    }
+  }
+};
+
+// Any zeta; those that are in use everywhere are unrolled.
+void fill_power(const double* c, Index size, double zeta, double gamma, int exponent, double* value,
+                double* slope) {
+  const auto fill = [&](const auto& lower) {
+    fill_power(c, size, zeta, gamma, lower, value, slope);
+  };
+  switch (exponent) {
+    case 0:
+      return fill(WholePower<0>());
+    case 1:
+      return fill(WholePower<1>());
+    case 3:
+      return fill(WholePower<3>());
+    case 7:
+      return fill(WholePower<7>());
+    case 15:
+      return fill(WholePower<15>());
+    case -1:  // zeta is no whole number
+      return fill([zeta](Lanes q) {
+        Lanes l{};
+        for (Index i = 0; i < kPairLanes; ++i) l[i] = q[i] > 0.0 ? std::pow(q[i], zeta - 1.0) : 0.0;
+        return l;
+      });
+    default:
+      return fill([exponent](Lanes q) {
+        Lanes l = all(1.0);
+        for (int n = exponent; n > 0; n >>= 1, q *= q)
+          if (n & 1) l *= q;
+        return l;
+      });
+  }
 }
 
 // The sums over k of one or more functions that share W, X, Z, with their derivatives.
@@ -90,25 +145,34 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
   const Frame frame(ujx, ujy, ujz);
 
   // Which k count: within the cutoff of j for G4, all others for G5. Their columns are compressed.
+  constexpr unsigned kAll = (1U << kPairLanes) - 1;
+  const Index begin = first / kPairLanes * kPairLanes;
+  const Index end = (last - 1) / kPairLanes * kPairLanes;
+  const Index own = j / kPairLanes * kPairLanes;
+  const unsigned first_lanes = kAll << (first - begin),
+                 last_lanes = kAll >> (end + kPairLanes - last);
+  const double cosine_rule = 2.0 / square * rj;
+  const double *e1 = frame.e1, *e2 = frame.e2;
   Index m = 0;
-  for (Index k = first / kPairLanes * kPairLanes; k < last; k += kPairLanes) {
+  for (Index k = begin; k <= end; k += kPairLanes) {
     const Lanes x = load(near.ux() + k), y = load(near.uy() + k), zk = load(near.uz() + k);
     const Lanes r = load(near.r() + k);
     const Lanes cosine = ujx * x + ujy * y + ujz * zk;
-    const Lanes xjk = xj + load(near.x() + k) - (2.0 / square * rj) * r * cosine;
-    unsigned keep = kFull ? bits(xjk < 1.0) : (1U << kPairLanes) - 1;
-    if (k < first) keep &= ~0U << (first - k);
-    if (k + kPairLanes > last) keep &= (1U << (last - k)) - 1;
-    if (j >= k && j < k + kPairLanes) keep &= ~(1U << (j - k));
-    if (keep == 0) continue;
-    compress(c + m, cosine, keep);
-    if (kFull) compress(t + m, 2.0 * xjk - 1.0, keep);
-    if (kFull && Derivatives) compress(rk + m, r, keep);
+    const Lanes xjk = xj + load(near.x() + k) - cosine_rule * r * cosine;
+    unsigned keep = kFull ? bits(xjk < 1.0) : kAll;
+    if (k == begin) keep &= first_lanes;
+    if (k == end) keep &= last_lanes;
+    if (k == own) keep &= ~(1U << (j - own));
+    const Compress squeeze(keep);
+    squeeze(c + m, cosine);
+    if (kFull) squeeze(t + m, 2.0 * xjk - 1.0);
+    if (kFull && Derivatives) squeeze(rk + m, r);
     if (Derivatives) {
-      compress(n1 + m, frame.e1[0] * x + frame.e1[1] * y + frame.e1[2] * zk, keep);
-      compress(n2 + m, frame.e2[0] * x + frame.e2[1] * y + frame.e2[2] * zk, keep);
+      squeeze(n1 + m, e1[0] * x + e1[1] * y + e1[2] * zk);
+      squeeze(n2 + m, e2[0] * x + e2[1] * y + e2[2] * zk);
     }
-    for (Index e = 0; e < n_etas; ++e) compress(ak + e * room + m, load(near.a(e) + k), keep);
+    const double* a = near.a(0) + k;
+    for (Index e = 0; e < n_etas; ++e, a += 2 * near.stride) squeeze(ak + e * room + m, load(a));
     m += __builtin_popcount(keep);
   }
   if (m == 0) return;
@@ -139,21 +203,10 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
         for (double* v = exponential + e * room; v < exponential + e * room + size; ++v) *v *= *v;
   }
 
-  // P = 2 q^zeta and dP/dc = zeta gamma q^(zeta-1) with q = (1 + gamma c) / 2.
   for (Index i = 0; i < n_powers; ++i) {
     const Power& power = group.powers[i];
-    double *value = powers + 2 * i * room, *slope = value + room;
-    for (Index p = 0; p < size; p += kPairLanes) {
-      const Lanes q = 0.5 + 0.5 * power.gamma * load(c + p);
-      Lanes lower{};
-      if (power.exponent >= 0)
-        lower = whole_power(q, power.exponent);
-      else
-        for (Index l = 0; l < kPairLanes; ++l)
-          lower[l] = q[l] > 0.0 ? std::pow(q[l], power.zeta - 1.0) : 0.0;
-      store(value + p, 2.0 * q * lower);
-      store(slope + p, power.zeta * power.gamma * lower);
-    }
+    double* value = powers + 2 * i * room;
+    fill_power(c, size, power.zeta, power.gamma, power.exponent, value, value + room);
   }
 
   const std::size_t n_terms = group.terms.size();
@@ -195,9 +248,9 @@ void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near,
         const double across1 = a / rj * sums[f][2], across2 = a / rj * sums[f][3];
         const Index stride = work.derivatives.cols();
         double* row = work.derivatives.data() + 3 * j * stride + to;
-        row[0] += along * ujx + across1 * frame.e1[0] + across2 * frame.e2[0];
-        row[stride] += along * ujy + across1 * frame.e1[1] + across2 * frame.e2[1];
-        row[2 * stride] += along * ujz + across1 * frame.e1[2] + across2 * frame.e2[2];
+        row[0] += along * ujx + across1 * e1[0] + across2 * e2[0];
+        row[stride] += along * ujy + across1 * e1[1] + across2 * e2[1];
+        row[2 * stride] += along * ujz + across1 * e1[2] + across2 * e2[2];
       }
     }
   }

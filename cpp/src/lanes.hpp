@@ -1,5 +1,5 @@
 // The few vector operations of the hot loops, on the compiler's own vector types (GCC, Clang);
-// only `bits` and `compress` know the instruction set.
+// only `bits` and `Compress` know the instruction set.
 #pragma once
 
 #include <cstdint>
@@ -62,18 +62,35 @@ struct CompressTable {
 inline constexpr CompressTable kCompress;
 #endif
 
-// Writes the lanes of v whose bit is set to p, in their order; p has room for all lanes.
-inline void compress(double* p, Lanes v, unsigned keep) {
+// Brings the lanes whose bit is set to the front, in their order.
+class Compress {
+ public:
 #if defined(__AVX2__)
-  const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i*>(kCompress.words[keep]));
-  const __m256i moved = _mm256_permutevar8x32_epi32(reinterpret_cast<__m256i>(v), order);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), moved);
+  explicit Compress(unsigned keep)
+      : order_(_mm256_load_si256(reinterpret_cast<const __m256i*>(kCompress.words[keep]))) {}
 #else
-  for (Index l = 0; l < kPairLanes; ++l) {
-    *p = v[l];
-    p += keep >> l & 1;
-  }
+  explicit Compress(unsigned keep) : keep_(keep) {}
 #endif
-}
+
+  // Writes them to p, which has room for all lanes.
+  void operator()(double* p, Lanes v) const {
+#if defined(__AVX2__)
+    const __m256i moved = _mm256_permutevar8x32_epi32(reinterpret_cast<__m256i>(v), order_);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), moved);
+#else
+    for (Index l = 0; l < kPairLanes; ++l) {
+      *p = v[l];
+      p += keep_ >> l & 1;
+    }
+#endif
+  }
+
+ private:
+#if defined(__AVX2__)
+  __m256i order_;
+#else
+  unsigned keep_;
+#endif
+};
 
 }  // namespace nearsight

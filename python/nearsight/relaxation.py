@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.io.trajectory import Trajectory
+from threadpoolctl import threadpool_limits
 
 from nearsight.calculator import NearsightCalculator
 from nearsight.config import RelaxationSettings
@@ -156,7 +157,9 @@ def _relax(
     if writer is not None:
         optimizer.attach(writer)
     try:
-        found.converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.max_steps))
+        # BLAS threads and those of the force calls would get in each other's way.
+        with threadpool_limits(1, user_api="blas"):
+            found.converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.max_steps))
     except np.linalg.LinAlgError as error:
         raise InputError(f"the relaxation broke down ({error})") from error
     finally:

@@ -11,6 +11,10 @@ from types import ModuleType
 
 from nearsight._core import _cpu
 
+# Threads that wait for the next force call shall sleep, not spin: on a busy machine spinning ones
+# take the cores from whoever works in between. Read when OpenMP is loaded, that is, just below.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 def load(level: str) -> ModuleType | None:
     """The module of one level, or None if it was not built."""
