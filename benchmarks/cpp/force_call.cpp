@@ -1,4 +1,4 @@
-// Force calls of the core, one SIMD level per program; `run.sh` builds and runs them all.
+// Force calls of the core, one SIMD level per program (benchmarks/README.md says how to run it).
 //
 // Every case states its rates, the time per atom in microseconds of CPU time, the fraction of the
 // FMA peak measured just before, the memory the call added, and the error of its forces against a
