@@ -1,7 +1,7 @@
 """Write the pages that follow from the code, and the figures that follow from a run.
 
     python docs/generate.py               configuration.md and command-line.md
-    python docs/generate.py RUN_FOLDER    the figures as well, from a finished run
+    python docs/generate.py RUN_FOLDER    the figures as well, from a run of examples/pt260_emt.toml
 
 A test fails when the pages are not up to date.
 """
