@@ -208,8 +208,8 @@ class TrainingSettings(Settings):
     force_coefficient: Positive = 0.4
     """α, weight of the forces against the energies in the loss (the paper: 0.04)."""
     l2: NotNegative = 1e-6
-    """λ, weight of the squared network weights in the loss (the paper: 0.001, which keeps its own
-    convergence criteria out of reach)."""
+    """λ, weight of the squared network weights in the loss (the paper: 0.001, with which the
+    errors of the forces here were seven times larger)."""
     initial_iterations: Count = 60
     """Levenberg–Marquardt iterations of every member from its random start."""
     iterations: Count = 25
@@ -286,7 +286,8 @@ class Config(Settings):
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of everything random; the same seed gives the same run."""
+    """Seed of the bootstrap samples and the starting weights; the same seed gives the same run.
+    (The initial cells are the same for all seeds.)"""
     target: TargetSettings
     parent: ParentSettings = ParentSettings()
     initial: InitialSettings = InitialSettings()
