@@ -286,3 +286,17 @@ def test_no_display_and_no_colour_in_a_pipe(particle: Path, tmp_path: Path) -> N
     )
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
+
+
+def test_a_level_the_processor_lacks_is_one_sentence() -> None:
+    environment = {**os.environ, "NEARSIGHT_ISA": "x86_64_v9"}
+    done = subprocess.run(
+        [sys.executable, "-m", "nearsight", "info"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("NEARSIGHT_ISA=x86_64_v9 cannot run here; this processor has ")
+    assert len(done.stderr.splitlines()) == 1

@@ -27,6 +27,8 @@ inline int thread_count(int requested) {
 template <class Body>
 void parallel_blocks(Index n, Index grain, int threads, const Body& body) {
   const Index blocks = (n + grain - 1) / grain;
+  if (blocks == 0) return;
+  if (threads > blocks) threads = static_cast<int>(blocks);  // none without work to wake up
   std::exception_ptr failure;
 #ifdef _OPENMP
 #pragma omp parallel num_threads(threads) if (threads > 1)

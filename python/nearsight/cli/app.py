@@ -66,7 +66,7 @@ class Commands(TyperGroup):
                 raise
             place = f"{error.filename}: " if error.filename else ""
             _complain(f"{place}{error.strerror or error}")
-        except (ParentError, ValueError) as error:
+        except (ParentError, ValueError, ImportError) as error:  # ImportError: no core to be had
             _complain(" ".join(str(error).split()) or type(error).__name__)
         raise typer.Exit(2)
 
