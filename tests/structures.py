@@ -29,6 +29,13 @@ from nearsight.symmetry_functions import (
 
 Array = npt.NDArray[np.float64]
 
+CUTOFFS = {
+    "cosine": Cutoff(6.5),
+    "polynomial 2": Cutoff(6.2, "polynomial", 2.0),
+    "polynomial 4": Cutoff(5.0, "polynomial", 4.0),
+    "polynomial 6.5": Cutoff(5.5, "polynomial", 6.5),
+}
+
 ELEMENTS = ("Pt", "Au", "Cu")
 
 

@@ -21,15 +21,8 @@ from nearsight.potential import (
     networks_from_weights,
     weights_from_networks,
 )
-from nearsight.symmetry_functions import G2, Cutoff, SymmetryFunctions
-from structures import ELEMENTS, NAMES, functions_of, random_ensemble, structure
-
-CUTOFFS = {
-    "cosine": Cutoff(6.5),
-    "polynomial 2": Cutoff(6.2, "polynomial", 2.0),
-    "polynomial 4": Cutoff(5.0, "polynomial", 4.0),
-    "polynomial 6.5": Cutoff(5.5, "polynomial", 6.5),
-}
+from nearsight.symmetry_functions import G2, SymmetryFunctions
+from structures import CUTOFFS, ELEMENTS, NAMES, functions_of, random_ensemble, structure
 
 CASES = [
     ("planar", 1),

@@ -16,16 +16,9 @@ from nearsight.errors import InputError
 from nearsight.fingerprints import Fingerprints
 from nearsight.images import Image
 from nearsight.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
-from structures import ELEMENTS, functions_of, scattered, structure
+from structures import CUTOFFS, ELEMENTS, functions_of, scattered, structure
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
-
-CUTOFFS = {
-    "cosine": Cutoff(6.5),
-    "polynomial 2": Cutoff(6.2, "polynomial", 2.0),
-    "polynomial 4": Cutoff(5.0, "polynomial", 4.0),
-    "polynomial 6.5": Cutoff(5.5, "polynomial", 6.5),
-}
 
 CASES = [
     ("planar", 1),

@@ -94,7 +94,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         super().calculate(atoms, properties, system_changes)
         if self._listed is None or self._list_is_old(self._listed):
             self._neighbors = self.ensemble.neighbors(self.atoms, self._skin, self._threads)
-            self._listed = self.atoms.copy()
+            self._listed = self.atoms  # ASE's own copy, a new one for every call
         found = self.ensemble.evaluate(
             self.atoms,
             members=self._uncertainty or any(p.startswith("uncertainty") for p in properties),

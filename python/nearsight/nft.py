@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.bootstrap import draw_again, draw_initial, draw_later
-from nearsight.chunks import extract_chunk, extract_chunks
+from nearsight.chunks import extract_chunks
 from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
@@ -301,16 +301,16 @@ class _Session:
         settings = self.nft.settings
         if not indices:
             return []
-        cut = extract_chunks(self.target, indices, settings.chunk_radius, settings.vacuum)
-        reach = max(settings.chunk_radius, 2.0 * self.functions.cutoff.radius)
+        cut = surroundings = extract_chunks(
+            self.target, indices, settings.chunk_radius, settings.vacuum
+        )
+        if settings.environment == "target":
+            reach = max(settings.chunk_radius, 2.0 * self.functions.cutoff.radius)
+            surroundings = extract_chunks(self.target, indices, reach, settings.vacuum)
         images = []
-        for number, (index, chunk) in enumerate(zip(indices, cut, strict=True)):
+        for number, (chunk, around) in enumerate(zip(cut, surroundings, strict=True)):
             self.progress.advance(number, len(indices), f"chunks, {len(chunk)} atoms")
-            force = self.parent.calculate(chunk).forces[:1]
-            around = chunk
-            if settings.environment == "target":
-                around = extract_chunk(self.target, index, reach, settings.vacuum)
-            images.append(Image(around, force))
+            images.append(Image(around, self.parent.calculate(chunk).forces[:1]))
         self.progress.advance(len(indices), len(indices), "chunks")
         return images
 
