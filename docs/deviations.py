@@ -16,10 +16,11 @@ import numpy as np
 import scipy.optimize
 
 from nearsight import SymmetryFunctions, cur
-from nearsight.config import Config, FeatureSettings
+from nearsight.config import Config
 from nearsight.images import read_images, read_structure
 from nearsight.progress import LogProgress
 from nearsight.run import Run
+from nearsight.settings import FeatureSettings
 from nearsight.storage import read_json
 from nearsight.training import initial_weights, levenberg_marquardt, prepare
 

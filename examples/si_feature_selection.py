@@ -11,8 +11,8 @@ is 17 instead of 1.5 meV/Å.
 
 import numpy as np
 
-from nearsight.config import FeatureSettings
 from nearsight.images import read_images
+from nearsight.settings import FeatureSettings
 from nearsight.stages import choose_features
 
 settings = FeatureSettings(

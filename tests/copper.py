@@ -9,9 +9,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 
-from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.images import Image
 from nearsight.nft import NFT
+from nearsight.settings import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.symmetry_functions import G2, G4, SymmetryFunctions
 
 Array = npt.NDArray[np.float64]

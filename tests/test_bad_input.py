@@ -20,8 +20,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import copper
 from nearsight.cli import app
-from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.images import Image, write_images
+from nearsight.settings import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.training import train_ensemble
 
 Refused = Callable[..., str]

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from nearsight.config import (
-    Config,
+from nearsight.config import Config
+from nearsight.config_template import to_toml
+from nearsight.errors import InputError
+from nearsight.settings import (
     FeatureSettings,
     InitialSettings,
     LocalitySettings,
@@ -19,8 +21,6 @@ from nearsight.config import (
     TargetSettings,
     TrainingSettings,
 )
-from nearsight.config_template import to_toml
-from nearsight.errors import InputError
 
 TARGET = '[target]\nstructure = "target.xyz"\n'
 

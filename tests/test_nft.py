@@ -22,13 +22,13 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 
 import copper
-from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError, ParentError
 from nearsight.images import Image, read_images
 from nearsight.nft import NFT, Iteration, State
 from nearsight.parents import Parent
 from nearsight.progress import Progress
+from nearsight.settings import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 
 RAW = np.array([0.1, 0.5, 0.3, 0.4, 0.2])
 

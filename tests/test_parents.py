@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nearsight.errors import InputError, ParentError
-from nearsight.parent_database import ParentDatabase, ParentResult, fingerprint
 from nearsight.parents import Parent, ParentCalculator, as_parent
+from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 
 
 class Scripted(Calculator):

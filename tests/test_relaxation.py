@@ -16,12 +16,17 @@ from ase.constraints import FixAtoms, FixedPlane
 
 import copper
 from nearsight.calculator import NearsightCalculator
-from nearsight.config import EnsembleSettings, NetworkSettings, RelaxationSettings, TrainingSettings
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError, ParentError
 from nearsight.parents import Parent
 from nearsight.progress import Progress
 from nearsight.relaxation import Relaxation, relax, relax_with_parent
+from nearsight.settings import (
+    EnsembleSettings,
+    NetworkSettings,
+    RelaxationSettings,
+    TrainingSettings,
+)
 from nearsight.training import train_ensemble
 
 SHORT = RelaxationSettings(max_steps=6)

@@ -14,9 +14,9 @@ from ase.build import bulk
 
 import copper
 import oracle
-from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
 from nearsight.images import Image, read_images
+from nearsight.settings import FeatureSettings
 from nearsight.stages import choose_features, choose_images, elements_of
 from nearsight.symmetry_functions import G2, G4, Cutoff
 

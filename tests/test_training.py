@@ -13,10 +13,10 @@ from ase import Atoms
 
 from nearsight import training
 from nearsight.bootstrap import draw_initial
-from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.errors import InputError
 from nearsight.images import Image
 from nearsight.progress import Progress
+from nearsight.settings import EnsembleSettings, NetworkSettings, TrainingSettings
 from structures import ELEMENTS, functions_of, labelled_images, structure, training_data
 
 COUNTS = np.array([2, 1, 0, 1, 3, 1, 1])

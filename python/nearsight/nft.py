@@ -16,17 +16,17 @@ from ase import Atoms
 
 from nearsight.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.chunks import extract_chunks
-from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
 from nearsight.fingerprints import Fingerprints
 from nearsight.images import Image, check_neighbours, check_structure, write_images
 from nearsight.iteration import Iteration
 from nearsight.loss import TrainingData
-from nearsight.parent_database import fingerprint
 from nearsight.parents import Parent
+from nearsight.parents.database import fingerprint
 from nearsight.potential import weights_from_networks
 from nearsight.progress import Progress
+from nearsight.settings import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.symmetry_functions import SymmetryFunctions
 from nearsight.training import initial_weights, make_ensemble, prepare, train_members
 

@@ -14,11 +14,11 @@ from ase.io.trajectory import Trajectory
 from threadpoolctl import threadpool_limits
 
 from nearsight.calculator import NearsightCalculator
-from nearsight.config import RelaxationSettings
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
 from nearsight.parents import Parent, ParentCalculator
 from nearsight.progress import Progress
+from nearsight.settings import RelaxationSettings
 
 __all__ = ["Relaxation", "relax", "relax_with_parent"]
 

@@ -19,7 +19,7 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import compare_atoms
 
-from nearsight.config import Config, InitialSettings
+from nearsight.config import Config
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
 from nearsight.images import (
@@ -38,6 +38,7 @@ from nearsight.parents import Parent
 from nearsight.progress import Progress
 from nearsight.relaxation import relax, relax_with_parent
 from nearsight.report.page import write_report
+from nearsight.settings import InitialSettings
 from nearsight.stages import choose_features, choose_images
 from nearsight.storage import check_header, read_json, write_json, write_text
 from nearsight.symmetry_functions import SymmetryFunctions

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
 from nearsight.images import Image
 from nearsight.selection import (
@@ -18,6 +17,7 @@ from nearsight.selection import (
     image_descriptor,
     relative_norm_deviation,
 )
+from nearsight.settings import FeatureSettings
 from nearsight.symmetry_functions import Cutoff, Scaling, SymmetryFunctions
 
 __all__ = ["FeatureChoice", "choose_features", "choose_images", "elements_of"]

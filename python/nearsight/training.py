@@ -15,7 +15,6 @@ from ase import Atoms
 from threadpoolctl import threadpool_limits
 
 from nearsight.bootstrap import draw_initial
-from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.ensemble import Ensemble, mean_and_raw_uncertainty
 from nearsight.errors import InputError
 from nearsight.fingerprints import Fingerprints
@@ -23,6 +22,7 @@ from nearsight.images import Image, check_neighbours, check_structure
 from nearsight.loss import TrainingData
 from nearsight.potential import networks_from_weights
 from nearsight.progress import Progress
+from nearsight.settings import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.symmetry_functions import Scaling, SymmetryFunctions
 
 __all__ = [

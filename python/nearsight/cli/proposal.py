@@ -10,8 +10,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii, reference_states
 
-from nearsight.config import (
-    Config,
+from nearsight.config import Config
+from nearsight.settings import (
     InitialSettings,
     LocalitySettings,
     NFTSettings,

@@ -22,7 +22,7 @@ from nearsight.cli.app import (
     setting,
     show,
 )
-from nearsight.config import FeatureSettings, ImageSettings, InitialSettings
+from nearsight.settings import FeatureSettings, ImageSettings, InitialSettings
 
 PANEL = "Single stages"
 INITIAL = InitialSettings()

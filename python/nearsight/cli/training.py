@@ -22,8 +22,8 @@ from nearsight.cli.app import (
     show,
 )
 from nearsight.cli.stages import PANEL, Images
-from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.errors import InputError
+from nearsight.settings import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 
 TRAINING = TrainingSettings()
 ENSEMBLE = EnsembleSettings()

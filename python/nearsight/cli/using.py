@@ -22,7 +22,7 @@ from nearsight.cli.app import (
     show,
     table_of,
 )
-from nearsight.config import LocalitySettings, RelaxationSettings
+from nearsight.settings import LocalitySettings, RelaxationSettings
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -18,7 +18,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from nearsight.errors import InputError, ParentError
 from nearsight.images import check_structure
-from nearsight.parent_database import ParentDatabase, ParentResult, fingerprint
+from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 
 __all__ = ["Parent", "ParentCalculator", "ParentResult", "as_parent"]
 

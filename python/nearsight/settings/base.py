@@ -1,0 +1,86 @@
+"""What all settings share: a model that never changes, and the types of its fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationInfo,
+    model_validator,
+)
+
+__all__ = [
+    "Count",
+    "Different",
+    "Element",
+    "InputFile",
+    "Listed",
+    "NotNegative",
+    "Positive",
+    "Settings",
+]
+
+
+def _in_folder(path: Path, info: ValidationInfo) -> Path:
+    """The path as seen from the folder of the configuration file, checked to exist there."""
+    folder = (info.context or {}).get("folder")
+    if folder is None:
+        return path
+    path = folder / path.expanduser()
+    file = Path(str(path).partition("@")[0])  # ASE's file.db@id=3, file.traj@-1
+    if not file.is_file():
+        raise ValueError(f"must be an existing file; there is no {file}")
+    return path
+
+
+def _known_element(symbol: str) -> str:
+    from ase.data import chemical_symbols  # reading a configuration needs it only when it is asked
+
+    if symbol not in chemical_symbols[1:]:
+        raise ValueError(f"must be the symbol of a chemical element, got {symbol!r}")
+    return symbol
+
+
+def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("must not name anything twice")
+    return values
+
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Element = Annotated[str, AfterValidator(_known_element)]
+InputFile = Annotated[Path, Strict(False), AfterValidator(_in_folder)]
+Item = TypeVar("Item")
+# TOML arrays come as lists, which strict mode would not take for tuples
+Listed = Annotated[tuple[Item, ...], Strict(False), Field(min_length=1)]
+Different = Annotated[Listed[Item], AfterValidator(_all_different)]
+
+
+SettingsType = TypeVar("SettingsType", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Settings that are checked when made and never change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    replaces_all: ClassVar[str | None] = None
+    """A key that stands for all other keys of its section."""
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self: SettingsType) -> SettingsType:
+        key = self.replaces_all
+        others = sorted(self.model_fields_set - {key})
+        if key and others and getattr(self, key) is not None:
+            raise ValueError(f"{key} stands for all other keys here; leave out {', '.join(others)}")
+        return self
