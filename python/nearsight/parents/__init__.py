@@ -1,6 +1,7 @@
 """The parent code that labels structures, and everything it has ever calculated."""
 
 from nearsight.parents.database import ParentResult
+from nearsight.parents.failures import Failure
 from nearsight.parents.parent import Parent, ParentCalculator, as_parent
 
-__all__ = ["Parent", "ParentCalculator", "ParentResult", "as_parent"]
+__all__ = ["Failure", "Parent", "ParentCalculator", "ParentResult", "as_parent"]

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import ase.db
 import numpy as np
@@ -70,7 +71,7 @@ def fingerprint(atoms: Atoms, parent: str) -> str:
 
 
 class ParentDatabase:
-    """The calculations of parents in an ASE database (SQLite), keyed by `fingerprint`.
+    """The calculations of parents in an ASE database, keyed by `fingerprint`.
 
     ASE keeps forces and stress as raw bytes and the energy as a double: what is read is bit for
     bit what was written. SQLite does the locking; the lock file ASE makes by default would stay
@@ -78,8 +79,9 @@ class ParentDatabase:
 
     Parameters
     ----------
-    path : Path
-        The file; made if it does not exist.
+    place : Path or str
+        An SQLite file, made if it does not exist; or the URL of a PostgreSQL database, which
+        several machines can share.
 
     Raises
     ------
@@ -90,23 +92,23 @@ class ParentDatabase:
     FORMAT = "nearsight-parent"
     VERSION = 1
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: cannot be made, there is no folder {path.parent}")
+    def __init__(self, place: Path | str) -> None:
+        self._is_file = "://" not in str(place)
+        self.name = str(place) if self._is_file else _without_password(str(place))
         with self._explained():
-            if path.exists():
-                self._check()
-            self._table = ase.db.connect(str(path), type="db", use_lock_file=False)
+            if self._is_file:
+                _check_file(Path(place))
+            kind = "db" if self._is_file else "postgresql"
+            self._table = ase.db.connect(str(place), type=kind, use_lock_file=False)
             header = self._table.metadata
             if not header and len(self._table) == 0:
                 header = {"format": self.FORMAT, "version": self.VERSION}
                 self._table.metadata = header
         if header.get("format") != self.FORMAT:
-            raise InputError(f"{path}: an ASE database, but not one of parent calculations")
+            raise InputError(f"{self.name}: an ASE database, but not one of parent calculations")
         if header["version"] > self.VERSION:
             raise InputError(
-                f"{path}: written by a newer nearsight (file version {header['version']}, "
+                f"{self.name}: written by a newer nearsight (file version {header['version']}, "
                 f"this one reads up to {self.VERSION}); update nearsight"
             )
 
@@ -161,18 +163,6 @@ class ParentDatabase:
         rows = list(self._table.select(fingerprint=key, limit=1, include_data=False))
         return rows[0] if rows else None
 
-    def _check(self) -> None:
-        """Find damage, foreign files and missing write permission before any calculation."""
-        with closing(sqlite3.connect(self.path, timeout=20)) as connection:
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-            if tables and not {"systems", "information"} <= tables:
-                raise InputError(f"{self.path}: an SQLite file, but no ASE database")
-            found = connection.execute("PRAGMA quick_check").fetchone()[0]
-            if found != "ok":
-                raise sqlite3.DatabaseError(found)
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
-
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """What SQLite and ASE raise, as one sentence."""
@@ -180,11 +170,36 @@ class ParentDatabase:
             yield
         except InputError:
             raise
-        except sqlite3.OperationalError as error:  # read-only, full, locked
-            raise InputError(f"{self.path}: the database cannot be used ({error})") from error
         except Exception as error:  # what ASE meets in a damaged row can be any error
             text = " ".join(str(error).split())
+            # read-only, full, locked; a server that is not there
+            if isinstance(error, sqlite3.OperationalError) or not self._is_file:
+                raise InputError(f"{self.name}: the database cannot be used ({text})") from error
             raise InputError(
-                f"{self.path}: not a whole database of parent calculations ({text}); "
+                f"{self.name}: not a whole database of parent calculations ({text}); "
                 "move it away to start a new one"
             ) from error
+
+
+def _check_file(path: Path) -> None:
+    """Find damage, foreign files and missing write permission before any calculation."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be made, there is no folder {path.parent}")
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path, timeout=20)) as connection:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        if tables and not {"systems", "information"} <= tables:
+            raise InputError(f"{path}: an SQLite file, but no ASE database")
+        found = connection.execute("PRAGMA quick_check").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", "@")).geturl()

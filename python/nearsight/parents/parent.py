@@ -1,14 +1,11 @@
-"""The parent code that labels structures; the only file that knows a particular one."""
+"""The parent that labels structures: asked one by one or many at once, never twice."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import json
-import operator
-import sys
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,11 +16,12 @@ from ase.calculators.calculator import Calculator, all_changes
 from nearsight.errors import InputError, ParentError
 from nearsight.images import check_structure
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
+from nearsight.parents.failures import Failure, FailureRecord
+from nearsight.parents.method import Method
+from nearsight.parents.work import Outcome, attempt, perform, reason_of
+from nearsight.settings import ExecutorSettings, ParentSettings
 
-__all__ = ["Parent", "ParentCalculator", "ParentResult", "as_parent"]
-
-KNOWN_CALCULATORS = {"emt": "ase.calculators.emt:EMT"}
-"""Parent codes that have a name of their own, and the factory of each."""
+__all__ = ["Parent", "ParentCalculator", "as_parent"]
 
 
 class Parent:
@@ -35,20 +33,40 @@ class Parent:
     Parameters
     ----------
     calculator : str, callable or ASE calculator
-        ``"emt"``; ``"package.module:factory"``, called with the arguments and returning an ASE
-        calculator; such a callable itself; or a ready ASE calculator.
+        The name of a known code (``"emt"``, ``"gpaw"``); ``"package.module:factory"``, called
+        with the arguments and returning an ASE calculator; such a callable itself; or a ready ASE
+        calculator.
     arguments : mapping, optional
         Keyword arguments of the factory; what JSON can write.
-    database : path, optional
-        ASE database (SQLite) that keeps every calculation; made if it does not exist. Lambdas,
-        local functions and ready calculators have no name it could go by.
+    database : path or str, optional
+        ASE database that keeps every calculation: an SQLite file, made if it does not exist, or
+        the URL of a PostgreSQL database. Lambdas, local functions and ready calculators have no
+        name it could go by.
+    preset : str, optional
+        Name of ready arguments of a known code; ``arguments`` go over them.
+    chunks, bulk : mapping, optional
+        Arguments for isolated and for periodic structures, over ``arguments``.
+    max_force : float, eV/Å
+        A calculation with a larger force has failed.
+    retries : sequence of mapping
+        Arguments to change in each further attempt after a failure.
+    failures : path, optional
+        JSON file that keeps what failed; kept in memory when left out.
+    executor : concurrent.futures.Executor, optional
+        What carries out the calculations; this process when left out. Its workers must be able to
+        import nearsight and the calculator's module.
+    engine : ExecutorSettings, optional
+        How many calculations at once, how many in a job, how long to wait.
 
     Attributes
     ----------
     settings : dict
-        ``calculator`` (name) and ``arguments``, as JSON writes them.
+        ``calculator`` (name), ``arguments`` and, where given, ``preset``, ``chunks``, ``bulk``;
+        as JSON writes them.
     calculations : int
-        Calculations this object has really performed.
+        Calculations this object has had performed.
+    failures : FailureRecord
+        What went wrong.
 
     Raises
     ------
@@ -61,19 +79,59 @@ class Parent:
         calculator: str | Callable[..., Any] | Calculator,
         arguments: Mapping[str, Any] | None = None,
         database: str | Path | None = None,
+        *,
+        preset: str | None = None,
+        chunks: Mapping[str, Any] | None = None,
+        bulk: Mapping[str, Any] | None = None,
+        max_force: float = 100.0,
+        retries: Sequence[Mapping[str, Any]] = (),
+        failures: str | Path | None = None,
+        executor: Executor | None = None,
+        engine: ExecutorSettings | None = None,
     ) -> None:
-        self.settings, self._make = _settings_and_factory(calculator, dict(arguments or {}))
+        self._method = Method(calculator, arguments, preset, chunks, bulk, retries)
+        self.settings = self._method.settings
         self.calculations = 0
-        self._name = self.settings["calculator"]
-        self._identity = _canonical_json(self.settings)
-        if not _is_calculator(self._make()):
-            raise InputError(f"parent calculator {self._name} does not make an ASE calculator")
-        if database is not None and not (isinstance(calculator, str) or _is_found(calculator)):
-            raise InputError(
-                "a database of parent calculations needs a parent given by name ('emt' or "
-                f"'package.module:factory') or a function found by its name, got {self._name}"
-            )
-        self._database = None if database is None else ParentDatabase(Path(database))
+        self._max_force = max_force
+        self._retries = [dict(each) for each in retries]
+        self._executor = executor
+        self._engine = engine or ExecutorSettings()
+        if not self._method.portable:
+            for what, given in (
+                ("a database of parent calculations", database),
+                ("an executor of parent calculations", executor),
+            ):
+                if given is not None:
+                    raise InputError(
+                        f"{what} needs a parent given by name ('emt' or 'package.module:factory') "
+                        f"or a function found by its name, got {self._method.name}"
+                    )
+        self.failures = FailureRecord(None if failures is None else Path(failures))
+        self._database = None if database is None else ParentDatabase(database)
+
+    @classmethod
+    def of(
+        cls,
+        settings: ParentSettings,
+        database: str | Path | None = None,
+        failures: str | Path | None = None,
+        executor: Executor | None = None,
+        engine: ExecutorSettings | None = None,
+    ) -> Parent:
+        """The parent that settings describe; see `Parent`."""
+        return cls(
+            settings.calculator,
+            settings.arguments,
+            database,
+            preset=settings.preset,
+            chunks=settings.chunks,
+            bulk=settings.bulk,
+            max_force=settings.max_force,
+            retries=settings.retries,
+            failures=failures,
+            executor=executor,
+            engine=engine,
+        )
 
     @property
     def known(self) -> int:
@@ -97,46 +155,189 @@ class Parent:
         InputError
             A structure that cannot be (see `check_structure`), or a database that cannot be used.
         ParentError
-            The calculation failed, or its result is not finite.
+            The calculation and all further attempts failed, now or in an earlier run.
         """
-        check_structure(atoms)
-        plain = atoms.copy()
-        plain.set_constraint()
-        plain.info = {}
-        if self._database is None:
-            return self._perform(plain, stress)
-        key = fingerprint(plain, self._identity)
-        known = self._database.read(key, len(plain))
-        if known and not (stress and known.stress is None):
-            return known
-        result = self._perform(plain, stress)
-        self._database.write(key, plain, result, self.settings)
+        found = self.calculate_many([atoms], stress)[0]
+        if isinstance(found, Failure):
+            raise ParentError(f"parent {self._method.name} failed on {found}")
+        return found
+
+    def calculate_many(
+        self,
+        structures: Sequence[Atoms],
+        stress: bool = False,
+        report: Callable[[int], None] = lambda _: None,
+    ) -> list[ParentResult | Failure]:
+        """Energies and forces of structures, as many side by side as the executor can.
+
+        Whatever comes back is committed to the database before anything else happens. A failure
+        is a normal result: it is tried again as the retries say, then put on record and given up.
+
+        Parameters
+        ----------
+        structures : sequence of ase.Atoms
+        stress : bool
+            Whether the stress is wanted as well.
+        report : callable
+            Called with the number of structures finished.
+
+        Returns
+        -------
+        list of ParentResult or Failure
+            In the order of the structures.
+
+        Raises
+        ------
+        InputError
+            A structure that cannot be (see `check_structure`), or a database that cannot be used.
+        ParentError
+            The executor is broken, or nothing came back for as long as the patience lasts.
+        """
+        for atoms in structures:
+            check_structure(atoms)
+        plain = [_plain(atoms) for atoms in structures]
+        keys = [fingerprint(atoms, self._method.identity(atoms)) for atoms in plain]
+        found: dict[str, ParentResult | Failure] = {}
+        waiting: deque[_Job] = deque()
+        for key, atoms in dict(zip(keys, plain, strict=True)).items():
+            known = self._look_up(key, atoms, stress)
+            if known is None:
+                waiting.append(_Job(key, atoms, stress))
+            else:
+                found[key] = known
+        for key, result in self._carry_out(waiting):
+            found[key] = result
+            report(sum(each in found for each in keys))
+        return [found[key] for key in keys]
+
+    def _look_up(self, key: str, atoms: Atoms, stress: bool) -> ParentResult | Failure | None:
+        if self._database is not None:
+            known = self._database.read(key, len(atoms))
+            if known and not (stress and known.stress is None):
+                return known
+        return self.failures.find(key)
+
+    def _carry_out(self, waiting: deque[_Job]) -> Iterator[tuple[str, ParentResult | Failure]]:
+        """Submit, wait, put on record and try again, until every structure has a result."""
+        running: dict[Future[list[Outcome]], list[_Job]] = {}
+        most = 1 if self._executor is None else self._engine.workers
+        while waiting or running:
+            while waiting and len(running) < most:
+                jobs = [waiting.popleft()]
+                # one that vanished goes alone: it may be what took the others with it
+                while (
+                    waiting
+                    and len(jobs) < self._engine.per_job
+                    and not any(self.failures.lost(job.key) for job in (jobs[-1], waiting[0]))
+                ):
+                    jobs.append(waiting.popleft())
+                running[self._submit(jobs)] = jobs
+            done = wait(running, self._engine.patience * 3600.0, FIRST_COMPLETED).done
+            if not done:
+                raise ParentError(
+                    f"waited {self._engine.patience:g} h for {len(running)} calculations of "
+                    f"parent {self._method.name} and none came back; start again to go on waiting"
+                )
+            for future in done:
+                jobs = running.pop(future)
+                for job, outcome in zip(jobs, _outcomes(future, len(jobs)), strict=True):
+                    result = self._settle(job, outcome)
+                    if result is None:
+                        waiting.append(job)
+                    else:
+                        yield job.key, result
+
+    def _submit(self, jobs: Sequence[_Job]) -> Future[list[Outcome]]:
+        if self._executor is None:
+            here: Future[list[Outcome]] = Future()
+            here.set_result(
+                [
+                    attempt(self._method.maker(self._changes(job)), job.atoms, job.stress)
+                    for job in jobs
+                ]
+            )
+            return here
+        tasks = [
+            {
+                "calculator": self._method.name,
+                "folder": self._method.folder,
+                "arguments": self._method.arguments(job.atoms, self._changes(job)),
+                "structure": job.atoms.todict(),
+                "stress": job.stress,
+                # engines that know a call by its content must not take a new try for the old one
+                "tries": [len(self.failures.failed(job.key)), len(self.failures.lost(job.key))],
+            }
+            for job in jobs
+        ]
+        try:
+            return self._executor.submit(perform, tasks)
+        except RuntimeError as error:  # shut down, or broken by a worker that died
+            raise ParentError(
+                f"the executor takes no calculation of parent {self._method.name}: {error}"
+            ) from error
+
+    def _changes(self, job: _Job) -> Mapping[str, Any]:
+        """The arguments to change in this attempt."""
+        return [{}, *self._retries][len(self.failures.failed(job.key))]
+
+    def _settle(self, job: _Job, outcome: Outcome) -> ParentResult | Failure | None:
+        """Put an outcome where it is kept; None if there is another attempt."""
+        if "lost" in outcome:
+            lost = len(self.failures.lost(job.key)) + 1
+            over = lost > self._engine.resubmissions
+            self.failures.add(job.key, job.atoms, "lost", outcome["lost"], given_up=over)
+            return self.failures.find(job.key)
+        reason = outcome.get("failure") or self._unbelievable(job, outcome)
+        if reason:
+            over = len(self.failures.failed(job.key)) == len(self._retries)
+            self.failures.add(job.key, job.atoms, "failed", reason, given_up=over)
+            return self.failures.find(job.key)
+        self.calculations += 1
+        result = ParentResult(**outcome)
+        if self._database is not None:
+            self._database.write(job.key, job.atoms, result, self.settings)
         return result
 
-    def _perform(self, atoms: Atoms, stress: bool) -> ParentResult:
-        """Do the calculation with a calculator of its own.
-
-        What a calculator carries from one structure to the next (densities, neighbour lists) would
-        make a result depend on what came before it.
-        """
-        count = len(atoms)
-        noun = "atom" if count == 1 else "atoms"
-        failure = f"parent {self._name} failed on {atoms.symbols} ({count} {noun})"
-        try:
-            result = _evaluate(self._make(), atoms, stress)
-        except Exception as error:  # a parent code raises whatever it likes
-            text = f"{type(error).__name__}: {error}".removesuffix(": ")
-            raise ParentError(f"{failure}: {text}") from error
-        self.calculations += 1
-        for name, shape in (("energy", ()), ("forces", (count, 3)), ("stress", (6,))):
-            value = getattr(result, name)
+    def _unbelievable(self, job: _Job, outcome: Outcome) -> str:
+        """What is wrong with a result; empty if it can be believed."""
+        for name, shape in (("energy", ()), ("forces", (len(job.atoms), 3)), ("stress", (6,))):
+            value = outcome[name]
             if value is None:
                 continue
             if np.shape(value) != shape:
-                raise ParentError(f"{failure}: {name} of shape {np.shape(value)}, not {shape}")
+                return f"{name} of shape {np.shape(value)}, not {shape}"
             if not np.isfinite(value).all():
-                raise ParentError(f"{failure}: {name} not finite")
-        return result
+                return f"{name} not finite"
+        largest = float(np.linalg.norm(outcome["forces"], axis=1).max())
+        if largest > self._max_force:
+            return f"a force of {largest:.4g} eV/Å, beyond max_force = {self._max_force:g} eV/Å"
+        return ""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A structure to calculate."""
+
+    key: str
+    atoms: Atoms
+    stress: bool
+
+
+def _plain(atoms: Atoms) -> Atoms:
+    plain = atoms.copy()
+    plain.set_constraint()
+    plain.info = {}
+    return plain
+
+
+def _outcomes(future: Future[list[Outcome]], count: int) -> list[Outcome]:
+    """What came of the structures of one call."""
+    try:
+        return future.result()
+    except TimeoutError as error:
+        return [{"failure": str(error) or "no result in time"}] * count
+    except Exception as error:  # engines say in ways of their own that a worker vanished
+        return [{"lost": reason_of(error)}] * count
 
 
 class ParentCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # ASE is partly untyped
@@ -189,128 +390,3 @@ def as_parent(parent: Parent | str | Callable[..., Any] | Calculator) -> Parent:
         See `Parent`.
     """
     return parent if isinstance(parent, Parent) else Parent(parent)
-
-
-def _evaluate(calculator: Any, atoms: Atoms, stress: bool) -> ParentResult:
-    """Energy, forces and, if wanted, stress by an ASE calculator."""
-    start = time.perf_counter()
-    consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
-    atoms.calc = calculator
-    try:
-        # + 0.0 turns -0.0 into 0.0: SQLite does not keep the sign of a zero
-        energy = float(atoms.get_potential_energy(force_consistent=consistent)) + 0.0
-        forces = np.array(atoms.get_forces(), dtype=np.float64)
-        tensor = np.array(_stress(atoms), dtype=np.float64) if stress else None
-    finally:
-        atoms.calc = None
-    return ParentResult(energy, forces, time.perf_counter() - start, cached=False, stress=tensor)
-
-
-def _stress(atoms: Atoms) -> Any:
-    try:
-        return atoms.get_stress()
-    except NotImplementedError as error:  # ASE's own subclass of it often comes without a text
-        raise NotImplementedError("it gives no stress, which relaxing a cell needs") from error
-
-
-def _settings_and_factory(
-    calculator: Any, arguments: dict[str, Any]
-) -> tuple[dict[str, Any], Callable[[], Any]]:
-    """What names a parent, and what makes a fresh calculator of it."""
-    if _is_calculator(calculator):
-        if arguments:
-            raise InputError(
-                "arguments cannot go with a ready calculator "
-                f"({type(calculator).__name__}); give them to its constructor"
-            )
-        parameters = dict(getattr(calculator, "parameters", {}))
-        return {
-            "calculator": _qualified_name(type(calculator)),
-            "arguments": json.loads(json.dumps(parameters, default=repr)),
-        }, lambda: _reset(calculator)
-
-    if isinstance(calculator, str):
-        name = calculator
-        make = _import_factory(KNOWN_CALCULATORS.get(calculator, calculator))
-    elif callable(calculator):
-        name, make = _qualified_name(calculator), calculator
-    else:
-        raise InputError(
-            f"parent calculator must be a name, a callable or an ASE calculator, got {calculator!r}"
-        )
-    try:
-        written = json.loads(_canonical_json(arguments))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"arguments of parent calculator {name}: {error}") from error
-
-    def fresh() -> Any:
-        try:
-            return make(**arguments)
-        except Exception as error:  # whatever the constructor of a parent code raises
-            given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-            raise InputError(
-                f"parent calculator {name} cannot be made with arguments ({given}): "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
-    return {"calculator": name, "arguments": written}, fresh
-
-
-def _import_factory(name: str) -> Callable[..., Any]:
-    """The object that ``package.module:factory`` names."""
-    module_name, _, attribute = name.partition(":")
-    if not (module_name and attribute):
-        known = ", ".join(repr(key) for key in KNOWN_CALCULATORS)
-        raise InputError(
-            f"parent calculator must be {known} or 'package.module:factory', got {name!r}"
-            + _did_you_mean(name.lower(), KNOWN_CALCULATORS)
-        )
-    failure = f"parent calculator {name!r}: "
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # a module may raise anything while it is imported
-        raise InputError(
-            f"{failure}module {module_name} cannot be imported ({type(error).__name__}: {error})"
-        ) from error
-    if not hasattr(module, attribute):
-        public = [key for key in dir(module) if not key.startswith("_")]
-        raise InputError(
-            f"{failure}module {module_name} has no {attribute!r}" + _did_you_mean(attribute, public)
-        )
-    factory: Callable[..., Any] = getattr(module, attribute)
-    if not callable(factory):
-        raise InputError(f"{failure}{attribute} is no function or class")
-    return factory
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
-
-
-def _is_calculator(candidate: Any) -> bool:
-    return not isinstance(candidate, type) and hasattr(candidate, "get_forces")
-
-
-def _reset(calculator: Any) -> Any:
-    """A ready calculator without what it remembers of the last structure."""
-    if hasattr(calculator, "reset"):
-        calculator.reset()
-    return calculator
-
-
-def _qualified_name(factory: Any) -> str:
-    return f"{factory.__module__}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"
-
-
-def _is_found(factory: Any) -> bool:
-    """Whether a callable is what its qualified name leads to: no lambda, method or closure is."""
-    module_name, _, name = _qualified_name(factory).partition(":")
-    try:
-        return operator.attrgetter(name)(sys.modules[module_name]) is factory
-    except (AttributeError, KeyError):
-        return False
-
-
-def _canonical_json(content: Any) -> str:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
