@@ -126,7 +126,7 @@ def test_equal_uncertainties_go_by_index() -> None:
 
 def iterations(*uncertainties: float) -> tuple[Iteration, ...]:
     return tuple(
-        Iteration(number, [], [], [], "", [value, 0.0], [value, 0.0], [], 1.0, 0.0, 0.0, 0.0, 1.0)
+        Iteration(number, [], [], [], [], "", [value, 0.0], [value, 0.0], [], 1.0, 0.0, 0.0, 0.0, 1.0)
         for number, value in enumerate(uncertainties)
     )
 
@@ -230,7 +230,7 @@ def test_only_the_force_on_the_centre_counts(finished: tuple[Path, State], tmp_p
 
         def calculate(self, *arguments: Any) -> None:
             super().calculate(*arguments)
-            self.results["forces"][1:] = 123.0
+            self.results["forces"][1:] = 12.3
             self.results["energy"] = self.results["free_energy"] = -1e6
 
     run(tmp_path, SHORT, Parent(OnlyTheCentre))
@@ -355,25 +355,25 @@ def test_continues_after_every_iteration(finished: tuple[Path, State], tmp_path:
 
 
 class Breaks(EMT):
-    """EMT that works a number of times and then breaks down."""
+    """EMT that works a number of times and is then interrupted."""
 
     left = 0
 
     def calculate(self, *arguments: Any) -> None:
         if Breaks.left == 0:
-            raise RuntimeError("no more memory")
+            raise KeyboardInterrupt
         Breaks.left -= 1
         super().calculate(*arguments)
 
 
-def test_a_parent_that_breaks_down_loses_nothing(
+def test_an_interrupted_parent_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = 0
     for calculations in (0, 3, 4):
         monkeypatch.setattr(Breaks, "left", calculations)
         parent = Parent(Breaks, database=tmp_path / "parent.db")
-        with pytest.raises(ParentError, match=r"failed on Cu\d+ .* no more memory"):
+        with pytest.raises(KeyboardInterrupt):
             run(tmp_path, SHORT, parent)
         done += calculations
         assert (parent.calculations, parent.known) == (calculations, done)

@@ -184,12 +184,12 @@ def test_a_factory_in_a_file_of_ones_own(
             "EMTT",
             None,
             (
-                "parent calculator must be 'emt' or 'package.module:factory', got 'EMTT'; "
+                "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got 'EMTT'; "
                 "did you mean 'emt'?"
             ),
         ),
-        ("", None, "parent calculator must be 'emt' or 'package.module:factory', got ''"),
-        (":f", None, "parent calculator must be 'emt' or 'package.module:factory', got ':f'"),
+        ("", None, "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got ''"),
+        (":f", None, "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got ':f'"),
         (
             "no_such_package.module:factory",
             None,

@@ -12,6 +12,7 @@ from nearsight.config_errors import describe_mistakes
 from nearsight.config_template import to_toml
 from nearsight.errors import InputError
 from nearsight.settings import (
+    DynamicsSettings,
     EnsembleSettings,
     ExecutorSettings,
     FeatureSettings,
@@ -23,6 +24,7 @@ from nearsight.settings import (
     ParentSettings,
     RelaxationSettings,
     ReportSettings,
+    RetrainingSettings,
     TargetSettings,
     TrainingSettings,
 )
@@ -58,6 +60,8 @@ class Config(Settings):
     nft: NFTSettings = NFTSettings()
     locality: LocalitySettings | None = None
     relaxation: RelaxationSettings | None = None
+    retraining: RetrainingSettings | None = None
+    dynamics: DynamicsSettings | None = None
     report: ReportSettings = ReportSettings()
 
     _source: str = PrivateAttr("")

@@ -66,6 +66,10 @@ class TrainingData:
     activation: str
     intercepts: Mapping[str, float]
 
+    def __getstate__(self) -> dict[str, object]:
+        """What other processes get: all but the arrays of the core, which they make anew."""
+        return {key: value for key, value in vars(self).items() if key != "core"}
+
     @cached_property
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """Layer sizes by element, inputs first, 1 last."""

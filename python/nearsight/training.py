@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -136,31 +137,74 @@ def train_members(
     settings: TrainingSettings,
     iterations: int | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> list[Fit]:
-    """Train every member on its sample, members side by side on all cores.
+    """Train every member on its sample, members side by side.
 
-    The members do not know of each other: the result does not depend on how many cores there are.
+    The members do not know of each other: the result does not depend on how many at once.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor, optional
+        What trains them, one call each; threads on all cores when left out.
+
+    Raises
+    ------
+    Exception
+        Whatever goes wrong in a member; with an engine only what does so again and again.
     """
     progress = progress or Progress()
-    data.core  # noqa: B018  # made once, before the threads share it
-    fits: dict[int, Fit] = {}
     progress.advance(0, len(starts), "members trained")
+    samples = [
+        (data, s, m, settings, iterations) for s, m in zip(starts, multiplicities, strict=True)
+    ]
+    if executor is not None:
+        return _train_in(executor, samples, progress, _MOST_TRIES)
+    data.core  # noqa: B018  # made once, before the threads share it
     # One BLAS thread per member: the members are what runs in parallel.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as pool:
-        waiting = {
-            pool.submit(
-                levenberg_marquardt, data, start, multiplicities[m], settings, iterations
-            ): m
-            for m, start in enumerate(starts)
-        }
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as threads:
         try:
-            for future in as_completed(waiting):
-                fits[waiting[future]] = future.result()
-                progress.advance(len(fits), len(starts), "members trained")
+            return _train_in(threads, samples, progress, 1)
         except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+            threads.shutdown(wait=True, cancel_futures=True)
             raise
-    return [fits[m] for m in range(len(starts))]
+
+
+_MOST_TRIES = 4
+
+
+def _train_in(
+    executor: Executor, samples: Sequence[tuple[Any, ...]], progress: Progress, tries: int
+) -> list[Fit]:
+    """Train members with an engine, each so often at most until it comes back."""
+    fits: dict[int, Fit] = {}
+    waiting = {executor.submit(_train, *each, 0): (m, 0) for m, each in enumerate(samples)}
+    while waiting:
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            member, lost = waiting.pop(future)
+            try:
+                fits[member] = future.result()
+            except Exception:  # engines say in ways of their own that a worker vanished
+                if lost + 1 == tries:
+                    raise
+                again = executor.submit(_train, *samples[member], lost + 1)
+                waiting[again] = (member, lost + 1)
+            else:
+                progress.advance(len(fits), len(samples), "members trained")
+    return [fits[m] for m in range(len(samples))]
+
+
+def _train(
+    data: TrainingData,
+    start: Array,
+    multiplicities: Counts,
+    settings: TrainingSettings,
+    iterations: int | None,
+    lost: int,
+) -> Fit:
+    """`levenberg_marquardt` as a call that an engine can tell from one that was ``lost``."""
+    with threadpool_limits(1, user_api="blas"):
+        return levenberg_marquardt(data, start, multiplicities, settings, iterations)
 
 
 def _cores() -> int:

@@ -111,7 +111,10 @@ class Method:
         """What tells the calculations of this method on such a structure from all others."""
         if _is_calculator(self._calculator):
             return _canonical_json(self.settings)
-        return _canonical_json({"calculator": self.name, "arguments": self.arguments(atoms)})
+        arguments = self.arguments(atoms)
+        if self.name in CODES:
+            arguments = CODES[self.name].identity(arguments)
+        return _canonical_json({"calculator": self.name, "arguments": arguments})
 
     def maker(self, changes: Mapping[str, Any]) -> Callable[[Atoms], tuple[Atoms, Any]]:
         """What gives a structure as the code wants it, and a fresh calculator for it."""
@@ -151,6 +154,8 @@ class Method:
                 if (kind, arguments) in tried or ("chunks", arguments) in tried:
                     continue
                 tried.append((kind, arguments))
+                if self.name in CODES:
+                    CODES[self.name].check(arguments)
                 probe = Atoms("H", cell=[10.0, 10.0, 10.0], pbc=kind == "bulk")
                 try:
                     made = self._make(probe, arguments)[1]

@@ -13,6 +13,7 @@ from nearsight.settings.learning import (
     TrainingSettings,
 )
 from nearsight.settings.results import LocalitySettings, RelaxationSettings, ReportSettings
+from nearsight.settings.simulation import DynamicsSettings, RetrainingSettings
 from nearsight.settings.structures import (
     FeatureSettings,
     ImageSettings,
@@ -21,6 +22,7 @@ from nearsight.settings.structures import (
 )
 
 __all__ = [
+    "DynamicsSettings",
     "EnsembleSettings",
     "ExecutorSettings",
     "FeatureSettings",
@@ -32,6 +34,7 @@ __all__ = [
     "ParentSettings",
     "RelaxationSettings",
     "ReportSettings",
+    "RetrainingSettings",
     "TargetSettings",
     "TrainingSettings",
 ]

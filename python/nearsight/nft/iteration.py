@@ -24,6 +24,8 @@ class Iteration:
     iteration : int
     chunk_indices : list of int
         Atoms of the target that this ensemble was trained on.
+    failed_indices : list of int
+        Atoms whose chunks were asked for and given up.
     new_indices : list of int
         Atoms whose chunks the next iteration adds.
     again_indices : list of int
@@ -41,6 +43,7 @@ class Iteration:
 
     iteration: int
     chunk_indices: list[int]
+    failed_indices: list[int]
     new_indices: list[int]
     again_indices: list[int]
     stop_reason: str

@@ -1,0 +1,307 @@
+"""One nearsighted force training in its folder: its steps, and how it is taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nearsight.bootstrap import draw_again, draw_initial, draw_later
+from nearsight.ensemble import Ensemble
+from nearsight.errors import InputError, ParentError
+from nearsight.fingerprints import Fingerprints
+from nearsight.images import Image, write_images
+from nearsight.loss import TrainingData
+from nearsight.nft.iteration import Iteration
+from nearsight.nft.plan import Plan
+from nearsight.nft.state import Start, State
+from nearsight.parents import Failure, Parent
+from nearsight.parents.database import fingerprint
+from nearsight.potential import weights_from_networks
+from nearsight.progress import Progress
+from nearsight.symmetry_functions import SymmetryFunctions
+from nearsight.targets import Targets
+from nearsight.training import initial_weights, make_ensemble, prepare, train_members
+
+__all__ = ["Session", "iteration_folder"]
+
+Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One training in its folder."""
+
+    plan: Plan
+    images: tuple[Image, ...]
+    functions: SymmetryFunctions
+    targets: Targets
+    parent: Parent
+    folder: Path
+    progress: Progress
+    start: Start | None
+    executor: Executor | None
+
+    def first(self) -> State:
+        """Train on the first images alone."""
+        began = time.perf_counter()
+        plan, members = self.plan, self.plan.ensemble.members
+        data = self._prepare()
+        if self.start is None:
+            counts = draw_initial(members, len(self.images), plan.seed)
+            starts = [initial_weights(data, plan.seed, m) for m in range(members)]
+            iterations = plan.training.initial_iterations
+        else:
+            earlier, starts = _trained(self.start.ensemble)
+            later = draw_later(members, len(self.images) - earlier.shape[1], plan.seed, 0)
+            counts = np.concatenate([earlier, later], axis=1)
+            iterations = plan.training.iterations
+        known = dict(self.start.chunk_images) if self.start else {}
+        return self._finish(self.images, data, known, counts, starts, (), [], began, iterations)
+
+    def step(self, state: State) -> State:
+        """Label the chunks that the last iteration asked for, train on them too, look again."""
+        began = time.perf_counter()
+        plan, last = self.plan, state.history[-1]
+        members, number = plan.ensemble.members, len(state.history)
+        chunks, failed = self._label_next(last)
+        folder = iteration_folder(self.folder, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_images(folder / "chunks.extxyz", list(chunks.values()))
+        data = self._extend(state.data, chunks.values())
+        later = draw_later(members, len(chunks), plan.seed, number)
+        counts = np.concatenate([state.multiplicities, later], axis=1)
+        known = state.chunk_images
+        again = [known[i] for i in last.again_indices]
+        counts[:, again] += draw_again(members, len(again), plan.seed, number)
+        known = {**known, **{i: len(state.images) + n for n, i in enumerate(chunks)}}
+        images = (*state.images, *chunks.values())
+        return self._finish(
+            images,
+            data,
+            known,
+            counts,
+            state.weights,
+            state.history,
+            [*last.failed_indices, *failed],
+            began,
+            plan.training.iterations,
+        )
+
+    def restore(self) -> State | None:
+        """The state after the last whole iteration in the folder, or None.
+
+        Raises
+        ------
+        InputError
+            If the folder belongs to other settings or inputs, or its files are damaged.
+        """
+        history: list[Iteration] = []
+        ensemble = None
+        while (path := iteration_folder(self.folder, len(history)) / "evaluation.json").exists():
+            iteration = Iteration.load(path)
+            ensemble = Ensemble.load(path.with_name("ensemble.json"))
+            if (
+                ensemble.provenance != self._provenance(len(history), iteration.chunk_indices)
+                or ensemble.functions.to_dict() != self.functions.to_dict()
+            ):
+                raise InputError(
+                    f"{path.parent}: belongs to other settings or inputs (target, images, symmetry "
+                    "functions, parent); use another folder for these"
+                )
+            history.append(iteration)
+        if ensemble is None:
+            return None
+        known = dict(self.start.chunk_images) if self.start else {}
+        later = history[-1].chunk_indices[len(known) :]
+        chunks = self._label(later)
+        for index, chunk in chunks.items():
+            if isinstance(chunk, Failure):
+                raise ParentError(f"the chunk of atom {index} was calculated and is lost: {chunk}")
+        images = (*self.images, *(c for c in chunks.values() if isinstance(c, Image)))
+        known |= {i: len(self.images) + n for n, i in enumerate(later)}
+        data = self._extend(self._prepare(), images[len(self.images) :])
+        counts, weights = _trained(ensemble)
+        for count in range(len(history)):
+            state = State(
+                images,
+                data,
+                known,
+                counts,
+                weights,
+                ensemble,
+                tuple(history[: count + 1]),
+                self.start is not None,
+            )
+            self.progress.iteration(history[count].summary(state.best is history[count]))
+        return state
+
+    def _prepare(self) -> TrainingData:
+        data = prepare(self.images, self.functions, self.plan.network, self.targets.structures)
+        if self.start is None:
+            return data
+        # what the weights of trained members were made for
+        earlier = self.start.ensemble
+        intercepts = {e: network.intercept for e, network in earlier.members[0].items()}
+        return replace(data, scaling=earlier.scaling, intercepts=intercepts)
+
+    @cached_property
+    def _inputs(self) -> str:
+        """SHA-256 over all that is given, to the last bit: targets, images, trained members."""
+        digest = hashlib.sha256()
+        for atoms in self.targets.structures:
+            digest.update(fingerprint(atoms, "target").encode())
+        for image in self.images:
+            digest.update(fingerprint(image.atoms, str(image.energy)).encode())
+            digest.update(image.forces.tobytes())
+        if self.start is not None:
+            counts, weights = _trained(self.start.ensemble)
+            for array in (counts, *weights):
+                digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def _label_next(self, last: Iteration) -> tuple[dict[int, Image], list[int]]:
+        """The chunks the last iteration asked for, and the atoms whose chunks were given up.
+
+        The next most uncertain atoms take the place of those, in all as many as were asked for.
+        """
+        passed = {*last.chunk_indices, *last.failed_indices, *last.new_indices}
+        spare = [i for i in self.plan.order(np.array(last.uncertainty_raw)) if i not in passed]
+        spare = spare[: len(last.new_indices)]
+        labelled: dict[int, Image] = {}
+        failed: list[int] = []
+        asked = last.new_indices
+        while asked:
+            missing = 0
+            for index, chunk in self._label(asked).items():
+                if isinstance(chunk, Image):
+                    labelled[index] = chunk
+                    continue
+                failed.append(index)
+                missing += 1
+                self.progress.note(f"the chunk of atom {index} is given up: {chunk}")
+                reason = chunk
+            asked, spare = spare[:missing], spare[missing:]
+        if not labelled:
+            raise ParentError(
+                f"parent {self.parent.settings['calculator']} failed on all {len(failed)} chunks "
+                f"asked for, the last one {reason}"
+            )
+        return labelled, failed
+
+    def _label(self, indices: Sequence[int]) -> dict[int, Image | Failure]:
+        """The chunks around atoms of the targets, labelled by the parent.
+
+        The parent sees the atoms within the chunk radius. With ``environment = "target"`` the
+        network is asked for the same force in as much of the target as it depends on, two
+        cutoffs, instead of in the chunk, whose cut surroundings it would never meet in the target;
+        this costs no parent calculation.
+        """
+        settings = self.plan.settings
+        cut = surroundings = self.targets.extract(indices, settings.chunk_radius, settings.vacuum)
+        if settings.environment == "target":
+            reach = max(settings.chunk_radius, 2.0 * self.functions.cutoff.radius)
+            surroundings = self.targets.extract(indices, reach, settings.vacuum)
+        if not indices:
+            return {}
+        self.progress.advance(0, len(indices), "chunks")
+        results = self.parent.calculate_many(
+            cut, report=lambda done: self.progress.advance(done, len(indices), "chunks")
+        )
+        return {
+            index: result if isinstance(result, Failure) else Image(around, result.forces[:1])
+            for index, result, around in zip(indices, results, surroundings, strict=True)
+        }
+
+    def _extend(self, data: TrainingData, chunks: Iterable[Image]) -> TrainingData:
+        prints = [Fingerprints.of(chunk, self.functions) for chunk in chunks]
+        return replace(data, fingerprints=[*data.fingerprints, *prints])
+
+    def _provenance(self, iteration: int, chunk_indices: Sequence[int]) -> Mapping[str, Any]:
+        plan = self.plan
+        return {
+            "seed": plan.seed,
+            "iteration": iteration,
+            "parent": self.parent.settings,
+            "inputs": self._inputs,
+            "target": {
+                "formula": self.targets.formula,
+                "chunk_indices": [int(i) for i in chunk_indices],
+            },
+            "settings": {
+                name: getattr(plan, field).model_dump(mode="json")
+                for name, field in (
+                    ("nft", "settings"),
+                    ("network", "network"),
+                    ("training", "training"),
+                    ("ensemble", "ensemble"),
+                )
+            },
+        }
+
+    def _finish(
+        self,
+        images: tuple[Image, ...],
+        data: TrainingData,
+        known: Mapping[int, int],
+        counts: Counts,
+        starts: Sequence[Array],
+        history: tuple[Iteration, ...],
+        failed: list[int],
+        began: float,
+        iterations: int,
+    ) -> State:
+        """Train, evaluate the targets, decide what comes next, and put all of it on disk."""
+        plan, indices, started = self.plan, list(known), self.start is not None
+        fits = train_members(
+            data, counts, starts, plan.training, iterations, self.progress, self.executor
+        )
+        weights = [fit.weights for fit in fits]
+        ensemble = make_ensemble(data, weights, counts, **self._provenance(len(history), indices))
+        forces, raw, calibrated = self.targets.evaluate(ensemble)
+        quality = [data.quality(w) for w in weights]
+        new, again = plan.choose(raw, indices, failed)
+        reason = plan.stop(history, raw, len(indices), len(new), started)
+        iteration = Iteration(
+            iteration=len(history),
+            chunk_indices=indices,
+            failed_indices=failed,
+            new_indices=[] if reason else new,
+            again_indices=[] if reason else again,
+            stop_reason=reason,
+            uncertainty_raw=raw.tolist(),
+            uncertainty=calibrated.tolist(),
+            forces=forces.tolist(),
+            calibration=ensemble.calibration,
+            energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
+            force_rmse=float(np.mean([q.force_rmse for q in quality])),
+            max_force_residual=max(q.max_force_residual for q in quality),
+            seconds=time.perf_counter() - began,
+        )
+        folder = iteration_folder(self.folder, iteration.iteration)
+        folder.mkdir(parents=True, exist_ok=True)
+        ensemble.save(folder / "ensemble.json")
+        # The evaluation comes last: it says that the iteration is whole.
+        iteration.save(folder / "evaluation.json")
+        return State(images, data, known, counts, weights, ensemble, (*history, iteration), started)
+
+
+def _trained(ensemble: Ensemble) -> tuple[Counts, list[Array]]:
+    """Multiplicities and weights of trained members."""
+    if ensemble.multiplicities is None:
+        raise InputError("the ensemble holds no multiplicities to go on from")
+    return ensemble.multiplicities, [weights_from_networks(m) for m in ensemble.members]
+
+
+def iteration_folder(folder: Path, iteration: int) -> Path:
+    """Where an iteration lies."""
+    return folder / f"iteration-{iteration:03d}"
