@@ -17,9 +17,9 @@ from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 
 from nearsight.crystals import compositions, shortest_distance, starting_crystal
-from nearsight.errors import InputError
+from nearsight.errors import InputError, ParentError
 from nearsight.images import Image
-from nearsight.parents import Parent, ParentCalculator, as_parent
+from nearsight.parents import Failure, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
 
 __all__ = ["Initialization", "rattled_cells"]
@@ -141,7 +141,7 @@ class Initialization:
         InputError
             If no cells far enough apart can be found.
         ParentError
-            If a calculation failed.
+            If not one crystal could be calculated. What fails otherwise is left out.
         """
         parent = as_parent(parent)
         progress = progress or Progress()
@@ -150,14 +150,21 @@ class Initialization:
         def report(what: str) -> None:
             progress.advance(next(counter), None, what)
 
-        relaxations = []
+        relaxations: list[list[Image]] = []
+        failure = None
         for space_group in self.space_groups:
             start = starting_crystal(
                 space_group, self.elements[0], self.a0, self.minsep, self.cell_seed
             )
             for atoms in compositions(start, self.elements):
                 atoms.info = {"space_group": space_group}
-                relaxations.append(self._relax(atoms, parent, report, progress))
+                try:
+                    relaxations.append(self._relax(atoms, parent, report, progress))
+                except ParentError as error:
+                    progress.note(f"{_name(atoms)} is left out: {error}")
+                    failure = error
+        if failure is not None and not relaxations:
+            raise failure
         kept = [image for path in relaxations for image in path]
         minsep = self._lowered_minsep(kept, progress)
 
@@ -179,13 +186,18 @@ class Initialization:
         atoms.calc = ParentCalculator(parent, stress=True)
         path: list[Image] = []
         converged = False
-        with BFGS(StrainFilter(atoms), logfile=None) as optimizer:
-            for done in optimizer.irun(fmax=self.fmax, steps=self.max_steps):
-                report(f"relaxing {name}")
-                step = atoms.copy()
-                step.info["relaxation_step"] = len(path)
-                path.append(Image(step, atoms.get_forces(), atoms.get_potential_energy()))
-                converged = done
+        try:
+            with BFGS(StrainFilter(atoms), logfile=None) as optimizer:
+                for done in optimizer.irun(fmax=self.fmax, steps=self.max_steps):
+                    report(f"relaxing {name}")
+                    step = atoms.copy()
+                    step.info["relaxation_step"] = len(path)
+                    path.append(Image(step, atoms.get_forces(), atoms.get_potential_energy()))
+                    converged = done
+        except ParentError as error:
+            if not path:
+                raise
+            progress.note(f"{name}: the relaxation of its cell ends here: {error}")
         if not converged:
             progress.note(f"{name}: the cell was not relaxed after {self.max_steps} steps")
         ceiling = _energy(path[-1]) + self.energy_window
@@ -226,11 +238,13 @@ class Initialization:
                 f"{name}: only {len(found)} of {self.n_rattled} rattled cells had no distance "
                 f"below {minsep:.3f} Å in {self.max_seeds} tries; lower minsep or posamp"
             )
+        results = parent.calculate_many(found, report=lambda _: report(f"rattling {name}"))
         images = []
-        for atoms in found:
-            report(f"rattling {name}")
-            result = parent.calculate(atoms)
-            images.append(Image(atoms, result.forces, result.energy))
+        for atoms, result in zip(found, results, strict=True):
+            if isinstance(result, Failure):
+                progress.note(f"{name}: a rattled cell is given up: {result}")
+            else:
+                images.append(Image(atoms, result.forces, result.energy))
         kept = [image for image in images if _energy_per_atom(image) <= ceiling]
         if len(kept) < len(images):
             progress.note(
