@@ -275,7 +275,7 @@ def test_leaves_out_rattled_cells_too_high_in_energy() -> None:
     settings = Initialization(
         ["Pt"], space_groups=[225], posamp=0.3, minsep=1.5, n_rattled=3, rattled_window=0.01
     )
-    found = settings.run("emt", recorder)
+    found = settings.run(Parent("emt", max_force=1000.0), recorder)
     assert len(found) == 4
     assert recorder.notes == [
         (
@@ -332,7 +332,7 @@ def test_gives_up_when_no_rattled_cell_can_be_accepted() -> None:
 
 
 def test_an_element_the_parent_does_not_know() -> None:
-    with pytest.raises(ParentError, match=r"emt failed on Fe4 .* No EMT-potential for Fe"):
+    with pytest.raises(ParentError, match=r"emt failed on Fe2 .* No EMT-potential for Fe"):
         Initialization(["Fe"]).run("emt")
 
 

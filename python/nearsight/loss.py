@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,10 +67,6 @@ class TrainingData:
     activation: str
     intercepts: Mapping[str, float]
 
-    def __getstate__(self) -> dict[str, object]:
-        """What other processes get: all but the arrays of the core, which they make anew."""
-        return {key: value for key, value in vars(self).items() if key != "core"}
-
     @cached_property
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """Layer sizes by element, inputs first, 1 last."""
@@ -84,7 +81,11 @@ class TrainingData:
 
     @cached_property
     def core(self) -> _core.TrainingSet:
-        """The arrays as the compiled core takes them."""
+        """The images as the compiled core takes them."""
+        return _core.TrainingSet(**self.arrays())
+
+    def arrays(self) -> dict[str, Any]:
+        """What the compiled core is made from: plain content, as another process may get it."""
         prints = self.fingerprints
         if not prints:
             raise InputError("there is no image to train on")
@@ -103,24 +104,24 @@ class TrainingData:
         )
         derivatives = np.concatenate([p.derivatives for p in prints])
         derivatives *= scale[species[block_center]][:, None, :]
-        return _core.TrainingSet(
-            sizes=list(self.sizes.values()),
-            activations=self.activations,
-            image_centers=centers,
-            image_rows=rows,
-            center_element=species,
-            features=features,
-            row_offsets=np.concatenate(
+        return {
+            "sizes": list(self.sizes.values()),
+            "activations": self.activations,
+            "image_centers": centers,
+            "image_rows": rows,
+            "center_element": species,
+            "features": features,
+            "row_offsets": np.concatenate(
                 [
                     [0],
                     *(p.row_offsets[1:] + start for p, start in zip(prints, blocks, strict=False)),
                 ]
             ),
-            block_center=block_center.astype(np.int32),
-            derivatives=derivatives,
-            energies=self.energies,
-            forces=self.forces,
-        )
+            "block_center": block_center.astype(np.int32),
+            "derivatives": derivatives,
+            "energies": self.energies,
+            "forces": self.forces,
+        }
 
     @cached_property
     def energies(self) -> Array:

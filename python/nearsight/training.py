@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +15,7 @@ import scipy.linalg
 from ase import Atoms
 from threadpoolctl import threadpool_limits
 
+from nearsight import _core
 from nearsight.bootstrap import draw_initial
 from nearsight.ensemble import Ensemble, mean_and_raw_uncertainty
 from nearsight.errors import InputError
@@ -80,13 +81,22 @@ def levenberg_marquardt(
     iterations : int, optional
         Instead of that of the settings.
     """
-    energy_weights, force_weights = data.weights(multiplicities, settings.force_coefficient)
-    l2 = settings.l2
-    core = data.core
+    weights = data.weights(multiplicities, settings.force_coefficient)
+    return _minimise(data.core, start, *weights, settings.l2, iterations or settings.iterations)
+
+
+def _minimise(
+    core: _core.TrainingSet,
+    start: Array,
+    energy_weights: Array,
+    force_weights: Array,
+    l2: float,
+    iterations: int,
+) -> Fit:
     weights = np.array(start, dtype=float)
     damping = 1e-2
     loss = np.inf
-    for _ in range(iterations or settings.iterations):
+    for _ in range(iterations):
         fit, gradient, curvature = core.normal_equations(weights, energy_weights, force_weights)
         loss = fit + 0.5 * l2 * (weights @ weights)
         gradient += l2 * weights
@@ -155,16 +165,20 @@ def train_members(
     """
     progress = progress or Progress()
     progress.advance(0, len(starts), "members trained")
-    samples = [
-        (data, s, m, settings, iterations) for s, m in zip(starts, multiplicities, strict=True)
+    rounds = iterations or settings.iterations
+    members = [
+        (start, *data.weights(sample, settings.force_coefficient), settings.l2, rounds)
+        for start, sample in zip(starts, multiplicities, strict=True)
     ]
     if executor is not None:
-        return _train_in(executor, samples, progress, _MOST_TRIES)
-    data.core  # noqa: B018  # made once, before the threads share it
+        arrays = data.arrays()
+        calls: list[tuple[Any, ...]] = [(_train, arrays, *each) for each in members]
+        return _collect(executor, calls, progress, _MOST_TRIES)
     # One BLAS thread per member: the members are what runs in parallel.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as threads:
         try:
-            return _train_in(threads, samples, progress, 1)
+            calls = [(_train_here, data.core, *each) for each in members]
+            return _collect(threads, calls, progress, 1)
         except BaseException:
             threads.shutdown(wait=True, cancel_futures=True)
             raise
@@ -173,38 +187,38 @@ def train_members(
 _MOST_TRIES = 4
 
 
-def _train_in(
-    executor: Executor, samples: Sequence[tuple[Any, ...]], progress: Progress, tries: int
+def _collect(
+    executor: Executor, calls: Sequence[tuple[Any, ...]], progress: Progress, tries: int
 ) -> list[Fit]:
-    """Train members with an engine, each so often at most until it comes back."""
-    fits: dict[int, Fit] = {}
-    waiting = {executor.submit(_train, *each, 0): (m, 0) for m, each in enumerate(samples)}
+    """What calls return, each made so often at most until it comes back."""
+    found: dict[int, Fit] = {}
+    waiting = {executor.submit(call[0], *call[1:], 0): (number, 0) for number, call in enumerate(calls)}
     while waiting:
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-            member, lost = waiting.pop(future)
+            number, lost = waiting.pop(future)
             try:
-                fits[member] = future.result()
+                weights, loss = future.result()
             except Exception:  # engines say in ways of their own that a worker vanished
                 if lost + 1 == tries:
                     raise
-                again = executor.submit(_train, *samples[member], lost + 1)
-                waiting[again] = (member, lost + 1)
+                function, *arguments = calls[number]
+                waiting[executor.submit(function, *arguments, lost + 1)] = (number, lost + 1)
             else:
-                progress.advance(len(fits), len(samples), "members trained")
-    return [fits[m] for m in range(len(samples))]
+                found[number] = Fit(weights, loss)
+                progress.advance(len(found), len(calls), "members trained")
+    return [found[number] for number in range(len(calls))]
 
 
-def _train(
-    data: TrainingData,
-    start: Array,
-    multiplicities: Counts,
-    settings: TrainingSettings,
-    iterations: int | None,
-    lost: int,
-) -> Fit:
-    """`levenberg_marquardt` as a call that an engine can tell from one that was ``lost``."""
+def _train_here(core: _core.TrainingSet, *arguments: Any) -> tuple[Array, float]:
+    """Train a member; the last argument says how often the call was lost before."""
+    fit = _minimise(core, *arguments[:-1])
+    return fit.weights, fit.loss
+
+
+def _train(arrays: Mapping[str, Any], *arguments: Any) -> tuple[Array, float]:
+    """Train a member in another process: plain content in, plain content out."""
     with threadpool_limits(1, user_api="blas"):
-        return levenberg_marquardt(data, start, multiplicities, settings, iterations)
+        return _train_here(_core.TrainingSet(**arrays), *arguments)
 
 
 def _cores() -> int:
