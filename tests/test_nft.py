@@ -23,7 +23,7 @@ from ase.calculators.emt import EMT
 
 import copper
 from nearsight.ensemble import Ensemble
-from nearsight.errors import InputError, ParentError
+from nearsight.errors import InputError
 from nearsight.images import Image, read_images
 from nearsight.nft import NFT, Iteration, State
 from nearsight.parents import Parent
@@ -126,7 +126,9 @@ def test_equal_uncertainties_go_by_index() -> None:
 
 def iterations(*uncertainties: float) -> tuple[Iteration, ...]:
     return tuple(
-        Iteration(number, [], [], [], [], "", [value, 0.0], [value, 0.0], [], 1.0, 0.0, 0.0, 0.0, 1.0)
+        Iteration(
+            number, [], [], [], [], "", [value, 0.0], [value, 0.0], [], 1.0, 0.0, 0.0, 0.0, 1.0
+        )
         for number, value in enumerate(uncertainties)
     )
 
@@ -437,8 +439,8 @@ def test_a_folder_of_something_else_is_refused(
 
 
 @pytest.mark.parametrize("name", ["iteration-001/evaluation.json", "iteration-003/ensemble.json"])
-@pytest.mark.parametrize("damage", ["torn", "incomplete", "newer"])
-def test_a_damaged_file_is_named(
+@pytest.mark.parametrize("damage", ["torn", "incomplete"])
+def test_a_damaged_iteration_is_made_again(
     finished: tuple[Path, State], tmp_path: Path, name: str, damage: str
 ) -> None:
     folder = tmp_path / "copy"
@@ -447,10 +449,24 @@ def test_a_damaged_file_is_named(
     changed = {
         "torn": text[: len(text) // 2],
         "incomplete": text.replace('"calibration"', '"kalibration"'),
-        "newer": text.replace('"version": 1', '"version": 2'),
     }[damage]
     assert changed != text
     (folder / name).write_text(changed)
+    parent = Parent("emt", database=folder / "parent.db")
+    run(folder, parent=parent)
+    assert parent.calculations == 0
+    assert ensembles(folder) == ensembles(finished[0])
+    assert evaluations(folder) == evaluations(finished[0])
+
+
+@pytest.mark.parametrize("name", ["iteration-001/evaluation.json", "iteration-003/ensemble.json"])
+def test_an_iteration_of_a_newer_version_is_named(
+    finished: tuple[Path, State], tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    text = (folder / name).read_text()
+    (folder / name).write_text(text.replace('"version": 1', '"version": 2'))
     with pytest.raises(InputError) as caught:
         run(folder)
     assert str(caught.value).startswith(f"{folder / name}: ")

@@ -77,7 +77,7 @@ FIGURES = [
 FILES = {
     "best.json", "config.toml", "initial.extxyz", "locality.json", "parent.db", "reference.json",
     "relaxation-parent.traj", "relaxation.json", "relaxation.traj", "relaxed.extxyz", "report.html",
-    "report.json", "run.json", "run.log", "selected.extxyz", "stages.json",
+    "report.json", "run.json", "run.lock", "run.log", "selected.extxyz", "stages.json",
     "symmetry_functions.json", "target.extxyz",
     "iteration-000/ensemble.json", "iteration-000/evaluation.json",
     "iteration-001/chunks.extxyz", "iteration-001/ensemble.json", "iteration-001/evaluation.json",
@@ -109,7 +109,7 @@ def without_times(content: Any) -> Any:
 
 def assert_same_results(found: Path, expected: Path) -> None:
     """All files agree, bit for bit where no time is written into them."""
-    for name in FILES - {"parent.db", "run.log", "report.html"}:
+    for name in FILES - {"parent.db", "run.lock", "run.log", "report.html"}:
         if name.endswith(("stages.json", "evaluation.json", "run.json", "report.json")):
             assert without_times(read(found / name)) == without_times(read(expected / name)), name
         elif not name.startswith("figures/"):  # two of them show the times
@@ -359,7 +359,10 @@ def test_a_run_stopped_before_each_of_its_files_ends_like_one_that_was_not(
             break
         except Stopped:
             stops += 1
-    by_others = {"parent.db", "run.log", "report.html", "relaxation.traj", "relaxation-parent.traj"}
+    by_others = {
+        "parent.db", "run.lock", "run.log", "report.html", "relaxation.traj",
+        "relaxation-parent.traj",
+    }  # fmt: skip
     expected = {name for name in FILES - by_others if not name.startswith("figures/")}
     assert (reached, stops) == (expected, len(expected))
     assert_same_results(workplace / "nft", finished)
@@ -398,7 +401,8 @@ def refused(config: Config, folder: Path) -> str:
     before = {name: (folder / name).read_bytes() for name in files(folder)}
     with pytest.raises(InputError) as caught:
         Run(config, folder).execute()
-    assert {name: (folder / name).read_bytes() for name in files(folder)} == before
+    after = {name: (folder / name).read_bytes() for name in files(folder) - {"run.lock"}}
+    assert after == {name: content for name, content in before.items() if name != "run.lock"}
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -460,8 +464,11 @@ READ_AGAIN = sorted(
 )
 
 
+GIVEN = ("config.toml", "target.extxyz", "parent.db")  # what nothing else could be made from
+
+
 @pytest.mark.usefixtures("no_page")
-@pytest.mark.parametrize("name", READ_AGAIN)
+@pytest.mark.parametrize("name", GIVEN)
 def test_a_torn_file_is_named(copied: Path, name: str) -> None:
     path = copied / "nft" / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -471,23 +478,41 @@ def test_a_torn_file_is_named(copied: Path, name: str) -> None:
 
 
 @pytest.mark.usefixtures("no_page")
-@pytest.mark.parametrize("name", ["initial.extxyz", "selected.extxyz", "locality.json"])
-def test_a_file_that_lacks_its_end_can_be_made_again(
-    finished: Path, copied: Path, name: str
+@pytest.mark.parametrize("name", sorted(set(READ_AGAIN) - set(GIVEN)))
+@pytest.mark.parametrize("damage", ["torn", "cut", "gone"])
+def test_a_file_that_is_not_whole_is_made_again(
+    finished: Path, copied: Path, name: str, damage: str
 ) -> None:
-    """A file that still reads, with one number cut or a whole structure lost, is noticed."""
+    """One that does not read, one that still does but lacks its end, one that is not there."""
     path = copied / "nft" / name
     whole = path.read_bytes()
-    config = Config.load(copied / "nft.toml")
-    for damaged in (whole[:-3], whole[: whole.rindex(b"\nLattice") if b"Lattice" in whole else -9]):
-        path.write_bytes(damaged)
-        assert refused(config, copied / "nft") == (
-            f"{path}: damaged or changed since it was written; move it away to have it made again"
-        )
-    path.unlink()
-    Run(config, copied / "nft").execute()
-    assert path.read_bytes() == whole
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if damage == "torn" else whole[:-3])
+    run = Run(Config.load(copied / "nft.toml"), copied / "nft")
+    run.execute()
+    assert run.parent.calculations == 0
     assert_same_results(copied / "nft", finished)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_a_file_that_comes_out_different_is_refused(copied: Path) -> None:
+    stages = copied / "nft" / "stages.json"
+    content = read(stages)
+    content["stages"]["Choice of cells"]["sha256"] = "0" * 64
+    stages.write_text(json.dumps(content))
+    sentence = refused(Config.load(copied / "nft.toml"), copied / "nft")
+    assert "selected.extxyz: had to be made again and came out different" in sentence
+
+
+def test_a_second_run_in_the_folder_says_so(copied: Path) -> None:
+    config = Config.load(copied / "nft.toml")
+    first = Run(config, copied / "nft")
+    with first.folder.alone():
+        assert refused(config, copied / "nft") == (
+            f"{copied / 'nft'}: another nearsight is at work here; wait for it, or stop it first"
+        )
 
 
 # -- what the user brings along

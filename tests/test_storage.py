@@ -55,7 +55,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, where):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, where, full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(InputError, match="no space left"):
         write_json(path, "new")
     monkeypatch.undo()
     assert read_json(path) == "old"

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from nearsight import _core
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError, InputError
 from nearsight.potential import Network, core_potential
 from nearsight.storage import check_header, read_json, write_json
 from nearsight.symmetry_functions import Scaling, SymmetryFunctions
@@ -220,7 +220,7 @@ class Ensemble:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(
+            raise DamagedFileError(
                 f"{path}: the ensemble is incomplete or damaged ({type(error).__name__}: {error})"
             ) from error
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["InputError", "ParentError"]
+__all__ = ["DamagedFileError", "InputError", "ParentError"]
 
 
 class InputError(ValueError):
     """Bad input; the message names what came and what was expected."""
+
+
+class DamagedFileError(InputError):
+    """A file of ours that is torn or incomplete; what it held may be made again."""
 
 
 class ParentError(RuntimeError):

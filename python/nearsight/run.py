@@ -6,42 +6,45 @@ before it, as read back; so a run that was stopped ends like one that was not.
 
 from __future__ import annotations
 
-import hashlib
 import platform
-import time
 from collections import Counter
-from collections.abc import Callable
-from functools import cached_property
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import compare_atoms
 
 from nearsight.config import Config
 from nearsight.ensemble import Ensemble
-from nearsight.errors import InputError
+from nearsight.errors import InputError, ParentError
+from nearsight.executors import make_executor
 from nearsight.images import (
     Image,
     check_neighbours,
-    check_structure,
     read_images,
     read_structure,
+    read_structures,
     write_images,
     write_structures,
 )
 from nearsight.initialization import Initialization
 from nearsight.locality import force_locality
 from nearsight.nft import NFT, State
-from nearsight.parents import Parent
+from nearsight.parents import Failure, Parent
 from nearsight.progress import Progress
 from nearsight.relaxation import relax, relax_with_parent
 from nearsight.report.page import write_report
+from nearsight.run_folder import RunFolder
 from nearsight.settings import InitialSettings
 from nearsight.stages import choose_features, choose_images
-from nearsight.storage import check_header, read_json, write_json, write_text
+from nearsight.storage import read_json, write_json, write_text
 from nearsight.symmetry_functions import SymmetryFunctions
+from nearsight.targets import Targets
 
 __all__ = ["Run"]
 
@@ -70,33 +73,36 @@ class Run:
         self, config: Config, folder: str | Path, progress: Progress | None = None
     ) -> None:
         self.config = config
-        self.folder = Path(folder)
+        path = Path(folder)
         self.progress = progress or Progress()
-        target = read_structure(config.target.structure)
-        self._check(target)
-        parent = (config.parent.calculator, config.parent.arguments)
-        Parent(*parent)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        given = self.folder / "config.toml"
+        targets = [read_structure(config.target.structure)]
+        targets += [atoms for file in config.target.others for atoms in read_structures(file)]
+        self._check(Targets(tuple(targets)))
+        Parent.of(config.parent)
+        path.mkdir(parents=True, exist_ok=True)
+        given = path / "config.toml"
         if not given.exists():
             write_text(given, config.source)
         elif given.read_text(encoding="utf-8") != config.source:
             raise InputError(
-                f"{self.folder}: belongs to another configuration (its config.toml differs); "
+                f"{path}: belongs to another configuration (its config.toml differs); "
                 "give another folder with --workdir"
             )
-        known = self._path("target.extxyz")
+        known = path / "target.extxyz"
         if not known.exists():
-            plain = target.copy()
-            plain.info = {}
-            write_structures(known, [plain])
-        elif compare_atoms(target, read_structure(known), tol=1e-7):  # the file keeps 8 decimals
+            write_structures(known, [_plain(atoms) for atoms in targets])
+        elif _differ(targets, read_structures(known)):
             raise InputError(
-                f"{self.folder}: belongs to another target (its target.extxyz differs); "
+                f"{path}: belongs to another target (its target.extxyz differs); "
                 "give another folder with --workdir"
             )
-        self.parent = Parent(*parent, self._path("parent.db"))
-        self._stages = self._earlier_stages()
+        self.parent = Parent.of(
+            config.parent,
+            database=config.parent.database or path / "parent.db",
+            failures=path / "failures.json",
+            engine=config.executor,
+        )
+        self.folder = RunFolder(path, self.progress)
 
     def execute(self) -> None:
         """Do all stages that are not done, and write the report.
@@ -106,23 +112,36 @@ class Run:
         InputError, ParentError
             With one sentence; everything finished before stays in the folder.
         """
-        try:
-            self._stage("Initial cells", "initial.extxyz", self._initial_cells)
-            self._stage("Choice of cells", "selected.extxyz", self._choose_images)
-            self._stage("Symmetry functions", "symmetry_functions.json", self._choose_features)
-            if self.config.locality is not None:
-                self._stage("Locality of the parent", "locality.json", self._scan_locality)
-            self._stage("Nearsighted force training", None, self._train)
-            if self.config.report.true_forces:
-                self._stage("True forces of the target", "reference.json", self._ask_for_forces)
-            if self.config.relaxation is not None:
-                self._stage("Relaxation", "relaxation.json", self._relax)
-            self.progress.stage("Report")
-            self._write_record()
-            write_report(self.folder)
-            self.progress.note(f"written to {self._path('report.html')}")
-        finally:
-            self.progress.close()
+        with self.folder.alone(), self._engine() as executor:
+            self.parent.executor = executor
+            self._trainer = executor if self.config.executor.trainings else None
+            try:
+                self._do_stages()
+            finally:
+                self.progress.close()
+
+    def _do_stages(self) -> None:
+        self.folder.stage("Initial cells", "initial.extxyz", self._initial_cells)
+        self.folder.stage("Choice of cells", "selected.extxyz", self._choose_images)
+        self.folder.stage("Symmetry functions", "symmetry_functions.json", self._choose_features)
+        if self.config.locality is not None:
+            self.folder.stage("Locality of the parent", "locality.json", self._scan_locality)
+        self.folder.stage("Nearsighted force training", None, self._train)
+        if self.config.report.true_forces:
+            self.folder.stage("True forces of the target", "reference.json", self._ask_for_forces)
+        if self.config.relaxation is not None:
+            for number in range(len(self._targets.structures)):
+                name = "Relaxation" + (f" of target {number}" if number else "")
+                file = _numbered("relaxation.json", number)
+                self.folder.stage(name, file, partial(self._relax, number))
+        self.progress.stage("Report")
+        self._write_record()
+        write_report(self.folder.path)
+        self.progress.note(f"written to {self.folder / 'report.html'}")
+
+    def _engine(self) -> AbstractContextManager[Executor | None]:
+        engine = make_executor(self.config.executor, self.folder.path, self.config.parent.timeout)
+        return nullcontext() if engine is None else engine
 
     # the stages; each writes its file last and returns one sentence
 
@@ -140,18 +159,18 @@ class Run:
                 n_rattled=settings.n_rattled,
             ).run(self.parent, self.progress)
         self._check_elements(images)
-        write_images(self._path("initial.extxyz"), images)
+        write_images(self.folder / "initial.extxyz", images)
         return f"{len(images)} cells: {_by_size(images)}"
 
     def _choose_images(self) -> str:
-        images = read_images(self._path("initial.extxyz"))
+        images = read_images(self.folder / "initial.extxyz")
         chosen = [images[i] for i in choose_images(images, self.config.images.count)]
-        write_images(self._path("selected.extxyz"), chosen)
+        write_images(self.folder / "selected.extxyz", chosen)
         return f"{len(chosen)} of {len(images)} cells: {_by_size(chosen)}"
 
     def _choose_features(self) -> str:
         given = self.config.features.symmetry_functions
-        path = self._path("symmetry_functions.json")
+        path = self.folder / "symmetry_functions.json"
         if given is not None:
             functions = SymmetryFunctions.load(given)
             functions.save(path)
@@ -171,14 +190,14 @@ class Run:
         assert settings is not None  # else the stage is left out
         indices = None if settings.atoms == "all" else list(settings.atoms)
         scan = force_locality(
-            self._target,
+            self._targets.structures[0],
             self.parent,
             settings.radii,
             indices,
             vacuum=self.config.nft.vacuum,
             progress=self.progress,
         )
-        write_json(self._path("locality.json"), scan.to_dict())
+        write_json(self.folder / "locality.json", scan.to_dict())
         last = scan.table()[-1]
         return (
             f"at {last['radius']:g} Å the force of the chunk is that of the whole to "
@@ -188,48 +207,56 @@ class Run:
     def _train(self) -> str:
         config = self.config
         nft = NFT(config.nft, config.network, config.training, config.ensemble, config.seed)
-        functions = SymmetryFunctions.load(self._path("symmetry_functions.json"))
+        functions = SymmetryFunctions.load(self.folder / "symmetry_functions.json")
         self._state = nft.run(
-            self._selected, functions, self._target, self.parent, self.folder, self.progress
+            self._selected,
+            functions,
+            self._targets.structures,
+            self.parent,
+            self.folder.path,
+            self.progress,
+            executor=self._trainer,
         )
         return self._state.summary
 
     def _ask_for_forces(self) -> str:
-        result = self.parent.calculate(self._target)
+        results = self.parent.calculate_many(self._targets.structures)
+        lost = [result for result in results if isinstance(result, Failure)]
+        known = [result for result in results if not isinstance(result, Failure)]
         write_json(
-            self._path("reference.json"),
+            self.folder / "reference.json",
             {
                 "format": "nearsight-reference",
                 "version": 1,
-                "energy": result.energy,
-                "forces": result.forces,
+                "energies": None if lost else [result.energy for result in known],
+                "forces": None if lost else np.concatenate([result.forces for result in known]),
             },
         )
-        return f"the parent's forces on all {len(self._target)} atoms"
+        if lost:
+            return f"not known: the parent failed on {lost[0]}"
+        return f"the parent's forces on all {len(self._targets)} atoms"
 
-    def _relax(self) -> str:
+    def _relax(self, number: int) -> str:
         settings = self.config.relaxation
         assert settings is not None  # else the stage is left out
-        ensemble = Ensemble.load(self._path("best.json"))
-        ours = relax(ensemble, self._target, settings, self.progress, self._path("relaxation.traj"))
-        write_structures(self._path("relaxed.extxyz"), [ours.atoms])
+        target = self._targets.structures[number]
+        ensemble = Ensemble.load(self.folder / "best.json")
+        path = self.folder / _numbered("relaxation.traj", number)
+        ours = relax(ensemble, target, settings, self.progress, path)
+        write_structures(self.folder / _numbered("relaxed.extxyz", number), [ours.atoms])
         parents = fmax = None
-        if settings.with_parent or self.config.report.true_forces:
-            moved = ours.atoms.copy()
-            forces = self.parent.calculate(moved).forces
-            for constraint in moved.constraints:
-                constraint.adjust_forces(moved, forces)
-            fmax = float((forces**2).sum(axis=1).max() ** 0.5)
-        if settings.with_parent:
-            parents = relax_with_parent(
-                self.parent,
-                self._target,
-                settings,
-                self.progress,
-                self._path("relaxation-parent.traj"),
-            ).to_dict()
+        try:
+            if settings.with_parent or self.config.report.true_forces:
+                fmax = self._parent_fmax(ours.atoms)
+            if settings.with_parent:
+                path = self.folder / _numbered("relaxation-parent.traj", number)
+                parents = relax_with_parent(
+                    self.parent, target, settings, self.progress, path
+                ).to_dict()
+        except ParentError as error:
+            self.progress.note(f"nothing to compare with: {error}")
         write_json(
-            self._path("relaxation.json"),
+            self.folder / _numbered("relaxation.json", number),
             {
                 "format": "nearsight-relaxation",
                 "version": 1,
@@ -242,38 +269,41 @@ class Run:
         )
         return ours.summary
 
+    def _parent_fmax(self, atoms: Atoms) -> float:
+        """The parent's largest force on an atom that is free to move, eV/Å."""
+        forces = self.parent.calculate(atoms).forces
+        for constraint in atoms.constraints:
+            constraint.adjust_forces(atoms, forces)
+        return float(np.linalg.norm(forces, axis=1).max())
+
     # what the stages share
 
     @cached_property
-    def _target(self) -> Atoms:
-        return read_structure(self._path("target.extxyz"))
+    def _targets(self) -> Targets:
+        return Targets(tuple(read_structures(self.folder / "target.extxyz")))
 
     @cached_property
     def _selected(self) -> list[Image]:
-        return read_images(self._path("selected.extxyz"))
-
-    def _path(self, name: str) -> Path:
-        return self.folder / name
+        return read_images(self.folder / "selected.extxyz")
 
     def _elements(self, settings: InitialSettings) -> tuple[str, ...]:
-        return settings.elements or tuple(dict.fromkeys(self._target.symbols))
+        return settings.elements or self._targets.elements
 
-    def _check(self, target: Atoms) -> None:
+    def _check(self, targets: Targets) -> None:
         """Refuse what would fail hours later."""
         known = self.config.initial.elements
-        missing = sorted(set(target.symbols) - set(known or target.symbols))
+        missing = sorted(set(targets.elements) - set(known or targets.elements))
         if missing:
             raise InputError(
                 f"the target contains {', '.join(missing)}, which initial.elements leaves out"
             )
         features = self.config.features
-        cutoff = features.cutoff
+        cutoff, elements = features.cutoff, targets.elements
         if features.symmetry_functions is not None:
             functions = SymmetryFunctions.load(features.symmetry_functions)
-            check_structure(target, functions.elements, "target")
-            cutoff = functions.cutoff.radius
-        check_neighbours(target, min(cutoff, self.config.nft.chunk_radius), "target")
-        scan = self.config.locality
+            cutoff, elements = functions.cutoff.radius, functions.elements
+        targets.check(elements, min(cutoff, self.config.nft.chunk_radius))
+        scan, target = self.config.locality, targets.structures[0]
         if scan is not None:
             indices = range(len(target)) if scan.atoms == "all" else scan.atoms
             if max(indices) >= len(target):
@@ -284,44 +314,11 @@ class Run:
 
     def _check_elements(self, images: list[Image]) -> None:
         found = {symbol for image in images for symbol in image.atoms.symbols}
-        missing = sorted(set(self._target.symbols) - found)
+        missing = sorted(set(self._targets.elements) - found)
         if missing:
             raise InputError(
                 f"the target contains {', '.join(missing)}, which no initial structure contains"
             )
-
-    def _stage(self, name: str, file: str | None, work: Callable[[], str]) -> None:
-        """Do a stage whose file is not there yet, and keep its time and its sentence."""
-        self.progress.stage(name)
-        done = self._stages.get(name)
-        if done is None or file is None or not self._path(file).exists():
-            began = time.perf_counter()
-            summary = work()
-            seconds = time.perf_counter() - began + (done["seconds"] if done else 0.0)
-            done = {"name": name, "seconds": seconds, "summary": summary}
-            if file is not None:
-                done |= {"file": file, "sha256": _sha256(self._path(file))}
-            self._stages[name] = done
-            write_json(
-                self._path("stages.json"),
-                {"format": "nearsight-stages", "version": 1, "stages": self._stages},
-            )
-        self.progress.note(done["summary"])
-
-    def _earlier_stages(self) -> dict[str, dict[str, Any]]:
-        """What is done, its files found to be as they were written."""
-        path = self._path("stages.json")
-        if not path.exists():
-            return {}
-        stages = dict(check_header(read_json(path), path, "nearsight-stages", 1)["stages"])
-        for done in stages.values():
-            file = self._path(done.get("file", ""))
-            if file.is_file() and _sha256(file) != done["sha256"]:
-                raise InputError(
-                    f"{file}: damaged or changed since it was written; move it away to have it "
-                    "made again"
-                )
-        return stages
 
     def _write_record(self) -> None:
         """``run.json``: what the report says of the run as a whole."""
@@ -331,36 +328,54 @@ class Run:
             "version": VERSION,
             "seed": config.seed,
             "parent": self.parent.settings,
-            "target": {
-                "n_atoms": len(self._target),
-                "formula": self._target.symbols.get_chemical_formula(mode="metal"),
-            },
+            "target": {"n_atoms": len(self._targets), "formula": self._targets.formula},
+            "targets": [
+                {"n_atoms": len(atoms), "formula": f"{atoms.symbols.formula:metal}"}
+                for atoms in self._targets.structures
+            ],
             "best_iteration": state.best.iteration,
             "stop_reason": state.stop_reason,
-            "seconds_total": sum(stage["seconds"] for stage in self._stages.values()),
-            "stages": list(self._stages.values()),
+            "seconds_total": sum(stage["seconds"] for stage in self.folder.stages.values()),
+            "stages": list(self.folder.stages.values()),
             "chunk_radius": config.nft.chunk_radius,
             "initial": {
-                "cells": len(read_images(self._path("initial.extxyz"))),
+                "cells": len(read_images(self.folder / "initial.extxyz")),
                 "selected": len(self._selected),
                 "counts": {str(n): k for n, k in _sizes(self._selected)},
             },
             "parent_calculations": self.parent.known,
+            "failures": [vars(failure) for failure in self.parent.failures.given_up()],
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("nearsight", "numpy", "scipy", "ase")},
             },
         }
-        notes = read_json(self._path("symmetry_functions.json"))["notes"]
+        notes = read_json(self.folder / "symmetry_functions.json")["notes"]
         if notes:
             content["features"] = notes
-        write_json(self._path("run.json"), content)
+        write_json(self.folder / "run.json", content)
 
     _state: State
+    _trainer: Executor | None
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _plain(atoms: Atoms) -> Atoms:
+    plain = atoms.copy()
+    plain.info = {}
+    return plain
+
+
+def _differ(given: list[Atoms], kept: list[Atoms]) -> bool:
+    return len(given) != len(kept) or any(
+        compare_atoms(a, b, tol=1e-7)  # the file keeps 8 decimals
+        for a, b in zip(given, kept, strict=True)
+    )
+
+
+def _numbered(name: str, number: int) -> str:
+    """The file of a target: the first one's has the name as it is, others -1, -2 ... in it."""
+    stem, dot, suffix = name.partition(".")
+    return f"{stem}-{number}{dot}{suffix}" if number else name
 
 
 def _sizes(images: list[Image]) -> list[tuple[int, int]]:

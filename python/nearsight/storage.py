@@ -10,18 +10,46 @@ from typing import Any
 
 import numpy as np
 
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError, InputError
 
-__all__ = ["check_header", "read_json", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "check_header",
+    "read_json",
+    "remove_leftovers",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write ``content`` to ``path`` whole or not at all.
 
     A temporary file in the same folder is written, synced and renamed over ``path``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written: a full disk, a folder without permission.
     """
     path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        _write(path, content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writes that were killed have left behind, in the folder and those in it."""
+    for path in folder.rglob(f".*{_PART}"):
+        path.unlink(missing_ok=True)
+
+
+_PART = ".part"
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(_PART, f".{path.name}.", path.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
@@ -52,7 +80,9 @@ def read_json(path: str | Path) -> Any:
     Raises
     ------
     InputError
-        If the file is missing, unreadable, truncated or no JSON.
+        If the file is missing or unreadable.
+    DamagedFileError
+        If it is truncated or no JSON.
     """
     path = Path(path)
     try:
@@ -60,7 +90,7 @@ def read_json(path: str | Path) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise InputError(f"{path}: no whole JSON file (truncated or damaged: {error})") from error
+        raise DamagedFileError(f"{path}: no whole JSON file (truncated or damaged: {error})") from error
 
 
 def check_header(content: Any, path: str | Path, kind: str, version: int) -> dict[str, Any]:

@@ -62,6 +62,11 @@ class Targets:
         """Formulas of the structures."""
         return ", ".join(f"{atoms.symbols.formula:metal}" for atoms in self.structures)
 
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The elements that occur, in the order in which they do."""
+        return tuple(dict.fromkeys(s for atoms in self.structures for s in atoms.symbols))
+
     def locate(self, number: int) -> tuple[int, int]:
         """The structure an atom belongs to, and its index there."""
         structure = int(np.searchsorted(self.offsets, number, side="right")) - 1

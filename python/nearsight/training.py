@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import pairwise
@@ -172,13 +172,14 @@ def train_members(
     ]
     if executor is not None:
         arrays = data.arrays()
-        calls: list[tuple[Any, ...]] = [(_train, arrays, *each) for each in members]
-        return _collect(executor, calls, progress, _MOST_TRIES)
+        return _collect(
+            executor, _train, [(arrays, *each) for each in members], progress, _MOST_TRIES
+        )
     # One BLAS thread per member: the members are what runs in parallel.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as threads:
         try:
-            calls = [(_train_here, data.core, *each) for each in members]
-            return _collect(threads, calls, progress, 1)
+            calls = [(data.core, *each) for each in members]
+            return _collect(threads, _train_here, calls, progress, 1)
         except BaseException:
             threads.shutdown(wait=True, cancel_futures=True)
             raise
@@ -188,11 +189,17 @@ _MOST_TRIES = 4
 
 
 def _collect(
-    executor: Executor, calls: Sequence[tuple[Any, ...]], progress: Progress, tries: int
+    executor: Executor,
+    function: Callable[..., tuple[Array, float]],
+    calls: Sequence[tuple[Any, ...]],
+    progress: Progress,
+    tries: int,
 ) -> list[Fit]:
     """What calls return, each made so often at most until it comes back."""
     found: dict[int, Fit] = {}
-    waiting = {executor.submit(call[0], *call[1:], 0): (number, 0) for number, call in enumerate(calls)}
+    waiting = {
+        executor.submit(function, *call, 0): (number, 0) for number, call in enumerate(calls)
+    }
     while waiting:
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
             number, lost = waiting.pop(future)
@@ -201,8 +208,8 @@ def _collect(
             except Exception:  # engines say in ways of their own that a worker vanished
                 if lost + 1 == tries:
                     raise
-                function, *arguments = calls[number]
-                waiting[executor.submit(function, *arguments, lost + 1)] = (number, lost + 1)
+                again = executor.submit(function, *calls[number], lost + 1)
+                waiting[again] = (number, lost + 1)
             else:
                 found[number] = Fit(weights, loss)
                 progress.advance(len(found), len(calls), "members trained")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError
 from nearsight.storage import check_header, read_json, write_json
 
 __all__ = ["Iteration"]
@@ -79,7 +79,7 @@ class Iteration:
         try:
             return cls(**fields)
         except TypeError as error:
-            raise InputError(
+            raise DamagedFileError(
                 f"{path}: the evaluation is incomplete or damaged ({error})"
             ) from error
 

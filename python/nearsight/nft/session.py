@@ -16,11 +16,12 @@ import numpy.typing as npt
 
 from nearsight.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.ensemble import Ensemble
-from nearsight.errors import InputError, ParentError
+from nearsight.errors import DamagedFileError, InputError, ParentError
 from nearsight.fingerprints import Fingerprints
 from nearsight.images import Image, write_images
 from nearsight.loss import TrainingData
 from nearsight.nft.iteration import Iteration
+from nearsight.nft.label import label_chunks
 from nearsight.nft.plan import Plan
 from nearsight.nft.state import Start, State
 from nearsight.parents import Failure, Parent
@@ -103,22 +104,29 @@ class Session:
         Raises
         ------
         InputError
-            If the folder belongs to other settings or inputs, or its files are damaged.
+            If the folder belongs to other settings or inputs, or comes from a newer version.
         """
         history: list[Iteration] = []
         ensemble = None
         while (path := iteration_folder(self.folder, len(history)) / "evaluation.json").exists():
-            iteration = Iteration.load(path)
-            ensemble = Ensemble.load(path.with_name("ensemble.json"))
+            try:
+                iteration = Iteration.load(path)
+                if not path.with_name("ensemble.json").exists():
+                    raise DamagedFileError(f"{path}: its ensemble.json is gone")
+                found = Ensemble.load(path.with_name("ensemble.json"))
+            except DamagedFileError as error:
+                self.progress.note(f"{error}; iteration {len(history)} is made again")
+                break
             if (
-                ensemble.provenance != self._provenance(len(history), iteration.chunk_indices)
-                or ensemble.functions.to_dict() != self.functions.to_dict()
+                found.provenance != self._provenance(len(history), iteration.chunk_indices)
+                or found.functions.to_dict() != self.functions.to_dict()
             ):
                 raise InputError(
                     f"{path.parent}: belongs to other settings or inputs (target, images, symmetry "
                     "functions, parent); use another folder for these"
                 )
             history.append(iteration)
+            ensemble = found
         if ensemble is None:
             return None
         known = dict(self.start.chunk_images) if self.start else {}
@@ -199,28 +207,10 @@ class Session:
         return labelled, failed
 
     def _label(self, indices: Sequence[int]) -> dict[int, Image | Failure]:
-        """The chunks around atoms of the targets, labelled by the parent.
-
-        The parent sees the atoms within the chunk radius. With ``environment = "target"`` the
-        network is asked for the same force in as much of the target as it depends on, two
-        cutoffs, instead of in the chunk, whose cut surroundings it would never meet in the target;
-        this costs no parent calculation.
-        """
-        settings = self.plan.settings
-        cut = surroundings = self.targets.extract(indices, settings.chunk_radius, settings.vacuum)
-        if settings.environment == "target":
-            reach = max(settings.chunk_radius, 2.0 * self.functions.cutoff.radius)
-            surroundings = self.targets.extract(indices, reach, settings.vacuum)
-        if not indices:
-            return {}
-        self.progress.advance(0, len(indices), "chunks")
-        results = self.parent.calculate_many(
-            cut, report=lambda done: self.progress.advance(done, len(indices), "chunks")
+        """The chunks around atoms of the targets, labelled by the parent."""
+        return label_chunks(
+            self.targets, indices, self.plan.settings, self.functions, self.parent, self.progress
         )
-        return {
-            index: result if isinstance(result, Failure) else Image(around, result.forces[:1])
-            for index, result, around in zip(indices, results, surroundings, strict=True)
-        }
 
     def _extend(self, data: TrainingData, chunks: Iterable[Image]) -> TrainingData:
         prints = [Fingerprints.of(chunk, self.functions) for chunk in chunks]

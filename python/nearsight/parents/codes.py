@@ -143,19 +143,19 @@ class GPAWCode(Code):
         """
         try:
             import gpaw
-        except ModuleNotFoundError as error:
-            if error.name != "gpaw":
-                raise InputError(f'calculator = "gpaw": {_sentence(error)}') from error
-            raise InputError(
-                'calculator = "gpaw" needs GPAW: CC=g++ pip install "nearsight[gpaw]"'
-            ) from error
-        except Exception as error:  # a broken installation: missing libraries or PAW data sets
+        except Exception as error:  # a broken installation may raise anything
+            if isinstance(error, ModuleNotFoundError) and error.name == "gpaw":
+                raise InputError(
+                    'calculator = "gpaw" needs GPAW: CC=g++ pip install "nearsight[gpaw]"'
+                ) from error
             raise InputError(
                 f'calculator = "gpaw": GPAW cannot be imported ({_sentence(error)})'
             ) from error
         found = tuple(int(part) for part in gpaw.__version__.split(".")[:2])
         if found < self.OLDEST:
-            raise InputError(f'calculator = "gpaw" needs GPAW 26.7, found {gpaw.__version__}')
+            raise InputError(
+                f'calculator = "gpaw" needs GPAW 26.7 or newer, found {gpaw.__version__}'
+            )
         if arguments is None:
             return
         probe = Atoms("H", cell=[self.SMALLEST_GAP] * 3)
@@ -239,7 +239,9 @@ def _k_points(atoms: Atoms, wanted: Arguments) -> dict[str, Any]:
         size, _ = kpts2sizeandoffsets(
             density=others.pop("density"), even=others.pop("even", None), atoms=atoms
         )
-        return {"size": [int(count) for count in size], **others}
+        # ASE rounds to an even number what is not periodic, too
+        size = [int(n) if periodic else 1 for n, periodic in zip(size, atoms.pbc, strict=True)]
+        return {"size": size, **others}
     return others
 
 

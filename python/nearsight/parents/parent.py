@@ -67,6 +67,8 @@ class Parent:
         Calculations this object has had performed.
     failures : FailureRecord
         What went wrong.
+    executor : concurrent.futures.Executor or None
+        What carries out the calculations.
 
     Raises
     ------
@@ -94,7 +96,7 @@ class Parent:
         self.calculations = 0
         self._max_force = max_force
         self._retries = [dict(each) for each in retries]
-        self._executor = executor
+        self.executor = executor
         self._engine = engine or ExecutorSettings()
         if not self._method.portable:
             for what, given in (
@@ -220,7 +222,7 @@ class Parent:
     def _carry_out(self, waiting: deque[_Job]) -> Iterator[tuple[str, ParentResult | Failure]]:
         """Submit, wait, put on record and try again, until every structure has a result."""
         running: dict[Future[list[Outcome]], list[_Job]] = {}
-        most = 1 if self._executor is None else self._engine.workers
+        most = 1 if self.executor is None else self._engine.workers
         while waiting or running:
             while waiting and len(running) < most:
                 jobs = [waiting.popleft()]
@@ -248,7 +250,7 @@ class Parent:
                         yield job.key, result
 
     def _submit(self, jobs: Sequence[_Job]) -> Future[list[Outcome]]:
-        if self._executor is None:
+        if self.executor is None:
             here: Future[list[Outcome]] = Future()
             here.set_result(
                 [
@@ -270,7 +272,7 @@ class Parent:
             for job in jobs
         ]
         try:
-            return self._executor.submit(perform, tasks)
+            return self.executor.submit(perform, tasks)
         except RuntimeError as error:  # shut down, or broken by a worker that died
             raise ParentError(
                 f"the executor takes no calculation of parent {self._method.name}: {error}"

@@ -22,6 +22,7 @@ __all__ = [
     "InputFile",
     "Listed",
     "NotNegative",
+    "Place",
     "Positive",
     "Settings",
 ]
@@ -37,6 +38,14 @@ def _in_folder(path: Path, info: ValidationInfo) -> Path:
     if not file.is_file():
         raise ValueError(f"must be an existing file; there is no {file}")
     return path
+
+
+def _place(place: str, info: ValidationInfo) -> str:
+    """A file as seen from the folder of the configuration file; a URL as it is."""
+    folder = (info.context or {}).get("folder")
+    if folder is None or "://" in place:
+        return place
+    return str(folder / Path(place).expanduser())
 
 
 def _known_element(symbol: str) -> str:
@@ -58,6 +67,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Element = Annotated[str, AfterValidator(_known_element)]
 InputFile = Annotated[Path, Strict(False), AfterValidator(_in_folder)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
 Item = TypeVar("Item")
 # TOML arrays come as lists, which strict mode would not take for tuples
 Listed = Annotated[tuple[Item, ...], Strict(False), Field(min_length=1)]

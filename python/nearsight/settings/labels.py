@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from nearsight.settings.base import Count, Positive, Settings
+from nearsight.settings.base import Count, Place, Positive, Settings
 
 __all__ = ["ExecutorSettings", "ParentSettings"]
 
@@ -35,7 +35,7 @@ class ParentSettings(Settings):
     retries: tuple[Arguments, ...] = Field(default=(), examples=[[{"maxiter": 500}]], strict=False)
     """What is tried when a calculation has failed: arguments to change, one table per new attempt;
     {} tries the same again. When the last one fails too, the structure is given up."""
-    database: str | None = Field(default=None, examples=["postgresql://user@host/parents"])
+    database: Place | None = Field(default=None, examples=["postgresql://user@host/parents"])
     """Where calculations are kept, to be shared by several runs: a file, or the URL of a PostgreSQL
     database; parent.db in the folder of the run when left out."""
 

@@ -24,6 +24,9 @@ class TargetSettings(Settings):
 
     structure: InputFile = Field(examples=["target.xyz"])
     """The large structure: any file ASE reads; the last structure in it, or file@index."""
+    others: tuple[InputFile, ...] = Field(default=(), examples=[["frames.traj@:"]], strict=False)
+    """More structures that the same potential is for: other sizes and shapes, frames of a
+    trajectory; chunks are chosen over all of them. Every structure in each file, or file@index."""
 
 
 class InitialSettings(Settings):

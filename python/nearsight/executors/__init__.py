@@ -1,0 +1,61 @@
+"""What carries out work elsewhere: processes of this machine, or jobs in a SLURM queue.
+
+Both are a `concurrent.futures.Executor` like any other, and any other will do in their place.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from pathlib import Path
+
+from nearsight.errors import InputError
+from nearsight.executors.work import WorkerLost
+from nearsight.settings import ExecutorSettings
+
+__all__ = ["WorkerLost", "make_executor"]
+
+
+def make_executor(
+    settings: ExecutorSettings, folder: Path, timeout: float | None = None
+) -> Executor | None:
+    """Make the engine that the settings ask for, after checking that it can work.
+
+    Use it in a ``with`` statement. Leaving it normally waits for what was submitted and removes all
+    files. Leaving it by an exception (a Ctrl-C is one) kills local processes at once, but leaves
+    jobs in the queue: another engine on the same folder finds them by their calls, running or
+    finished, when the same calls are submitted again.
+
+    Parameters
+    ----------
+    settings : ExecutorSettings
+    folder : Path
+        Folder of the run; jobs keep their files in ``jobs`` in it.
+    timeout : float, s, optional
+        Longest duration of a call, with ``engine = "local"``; its future then raises
+        `TimeoutError`. Jobs have their time limit instead.
+
+    Returns
+    -------
+    Executor or None
+        None for ``engine = "inline"``. Futures raise `WorkerLost` if the process or job of a call
+        vanished. ``submit`` raises `RuntimeError` when the engine has broken down for good.
+
+    Raises
+    ------
+    InputError
+        An engine that cannot work here: something is not installed, SLURM refuses such jobs, or the
+        folder has a path that job scripts cannot have.
+    """
+    if settings.engine == "local":
+        from nearsight.executors.local import LocalExecutor
+
+        return LocalExecutor(settings.workers, settings.threads, timeout)
+    if settings.engine == "slurm":
+        try:
+            from nearsight.executors.slurm import SlurmExecutor
+        except ImportError as error:
+            raise InputError(
+                f'engine = "slurm" needs executorlib: pip install "nearsight[slurm]" ({error})'
+            ) from error
+        return SlurmExecutor(settings, folder / "jobs")
+    return None
