@@ -27,7 +27,7 @@ from nearsight.storage import write_bytes, write_text
 
 DOCS = Path(__file__).parent
 CONFIGURATION = """\
-<!-- Made by docs/generate.py from the models in nearsight/config.py; do not edit. -->
+<!-- Made by docs/generate.py from the models in nearsight/settings/; do not edit. -->
 
 # The configuration file
 

@@ -1,4 +1,5 @@
-"""The four scripts of the SI, one after the other in one folder, as a reader would run them."""
+"""The four scripts of the SI, one after the other in one folder, as a reader would run them, and
+one configuration for every kind of target, made small."""
 
 from __future__ import annotations
 
@@ -12,9 +13,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
+from ase.neighborlist import neighbor_list
 
 from nearsight import Ensemble, SymmetryFunctions
-from nearsight.images import Image, read_images
+from nearsight.config import Config
+from nearsight.images import Image, read_images, read_structure
+from nearsight.run import Run
+from reduced import CHUNKS, reduced
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -89,3 +94,46 @@ def emt_forces(atoms: Atoms) -> np.ndarray:
     atoms = atoms.copy()
     atoms.calc = EMT()
     return atoms.get_forces()
+
+
+# -- one configuration for every kind of target
+
+
+@pytest.fixture(scope="module", params=["alloy_cuau", "slab_pt111", "grain_boundary_pt"])
+def example(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Atoms, Path]:
+    """The target of an example and the folder of its run, made small."""
+    config = Config.load(EXAMPLES / f"{request.param}.toml")
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    Run(reduced(config), folder).execute()
+    return read_structure(config.target.structure), folder
+
+
+def test_an_example_is_run_as_a_whole(example: tuple[Atoms, Path]) -> None:
+    target, folder = example
+    report = json.loads((folder / "report.json").read_text())
+    last = report["iterations"][-1]
+    assert report["target"]["n_atoms"] == len(target)
+    assert last["chunks"] == CHUNKS
+    assert report["relaxation"]["steps"] == 2
+    before, after = (
+        json.loads((folder / f"iteration-00{k}" / "evaluation.json").read_text()) for k in (0, 1)
+    )
+    chunks = after["chunk_indices"]
+    was, now = (np.linalg.norm(k["forces"] - emt_forces(target), axis=1) for k in (before, after))
+    assert np.median(now[chunks]) < np.median(was[chunks])
+    assert set(Ensemble.load(folder / "best.json").elements) == set(target.symbols)
+
+
+def test_chunks_are_cut_across_the_edges_of_the_cell(example: tuple[Atoms, Path]) -> None:
+    target, folder = example
+    last = json.loads((folder / "iteration-001" / "evaluation.json").read_text())
+    neighbours = np.bincount(neighbor_list("i", target, 6.0), minlength=len(target))
+    chunks = [
+        row
+        for row in ase.io.read(folder / "parent.db", ":")
+        if not row.pbc.any() and len(row) < len(target)  # neither the cells nor the target
+    ]
+    expected = sorted(1 + neighbours[last["chunk_indices"]])
+    assert sorted(len(chunk) for chunk in chunks) == expected

@@ -13,13 +13,19 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 from ase.spacegroup import Spacegroup
 
-from nearsight.crystals import compositions, shortest_distance, starting_crystal
+from nearsight.crystals import (
+    compositions,
+    shortest_distance,
+    starting_crystal,
+    worth_rattling,
+)
 from nearsight.errors import InputError, ParentError
 from nearsight.images import Image, read_images, write_images
-from nearsight.initialization import Initialization, rattled_cells
+from nearsight.initialization import Initialization, label_structures, rattled_cells
 from nearsight.parents import Parent
 from nearsight.progress import Progress
 
@@ -163,11 +169,54 @@ def test_two_elements_come_alone_and_mixed() -> None:
     ]
 
 
+def test_rattled_mixtures_are_shuffled() -> None:
+    """Same atoms at the same places as in the ordered cell, but not in its order."""
+    ordered = next(a for a in compositions(bulk("Cu", a=3.8, cubic=True), ["Cu", "Au"])
+                   if str(a.symbols) == "Cu2Au2")  # fmt: skip
+    ordered.info = {}
+    shuffled = list(rattled_cells(ordered, 2.0, 0.05, range(3)))
+    arrangements = [tuple(atoms.symbols) for atoms in shuffled]
+    assert len({tuple(ordered.repeat(2).symbols), *arrangements}) == 4
+    for atoms in shuffled:
+        assert atoms.symbols.count("Cu") == atoms.symbols.count("Au") == 16
+        plain = ordered.repeat(2)
+        plain.rattle(0.05, seed=atoms.info["rattle_seed"])
+        np.testing.assert_array_equal(atoms.positions, plain.positions)
+
+
 def test_compositions_of_three_elements() -> None:
     fcc = bulk("Pt", cubic=True)
     formulas = [str(atoms.symbols) for atoms in compositions(fcc, ["Pt", "Cu", "Au"])]
     assert formulas[:3] == ["Pt4", "Cu4", "Au4"]
     assert len(formulas) == len(set(formulas)) == 15
+
+
+def test_four_elements_are_mixed_in_every_way() -> None:
+    """Unordered choices of four out of four with repetition: 35; of two: 10."""
+    elements = ["Pd", "Ag", "Au", "Cu"]
+    for crystal, count in ((bulk("Pt", cubic=True), 35), (bulk("Pt").repeat((1, 1, 2)), 10)):
+        formulas = [
+            str(atoms.symbols.formula.format("hill")) for atoms in compositions(crystal, elements)
+        ]
+        assert len(formulas) == len(set(formulas)) == count
+        assert [len(set(a.symbols)) for a in compositions(crystal, elements)][:4] == [1] * 4
+
+
+def test_of_three_elements_only_the_richest_mixtures_are_rattled() -> None:
+    def worth(*elements: str) -> list[str]:
+        crystals = []
+        for space_group, crystal in ((225, bulk("Pt", cubic=True)), (79, bulk("Pt") * (1, 1, 2))):
+            crystal.info = {"space_group": space_group}
+            crystals += compositions(crystal, elements)
+        return [atoms.symbols.get_chemical_formula("hill") for atoms in worth_rattling(crystals)]
+
+    assert len(worth("Cu")) == 2
+    assert len(worth("Cu", "Au")) == 5 + 3
+    assert sorted(worth("Pd", "Ag", "Au")) == sorted(
+        ["AgAuPd2", "Ag2AuPd", "AgAu2Pd", "AgPd", "AuPd", "AgAu"]
+    )
+    assert worth("Pd", "Ag", "Au", "Cu")[0] == "AgAuCuPd"
+    assert len(worth("Pd", "Ag", "Au", "Cu")) == 1 + 6
 
 
 def test_one_atom_is_doubled_to_be_mixed() -> None:
@@ -251,9 +300,13 @@ def test_a_space_group_that_needs_smaller_distances() -> None:
 def test_says_what_it_does() -> None:
     recorder = Recorder()
     Initialization(["Pt"]).run("emt", recorder)
-    assert [done for done, _ in recorder.steps] == list(range(36))
-    assert recorder.steps[0][1] == "relaxing Pt, space group 225"
-    assert recorder.steps[-1][1] == "rattling Pt, space group 79"
+    relaxing = [step for step in recorder.steps if step[1].startswith("relaxing")]
+    assert [done for done, _ in relaxing] == list(range(16))
+    assert relaxing[0][1] == "relaxing Pt, space group 225"
+    # twice where one has ended and the next begins
+    assert list(dict.fromkeys(recorder.steps[16:])) == [
+        (k, f"rattled cells of Pt, space group {group}") for group in (225, 79) for k in range(11)
+    ]
     assert recorder.notes == [
         (
             "the relaxed cells have distances down to 2.621 Å, below minsep = 2.65 Å: "
@@ -346,3 +399,47 @@ class NoStress(Calculator):
 def test_a_parent_without_stress() -> None:
     with pytest.raises(ParentError, match="it gives no stress, which relaxing a cell needs"):
         Initialization(["Pt"]).run(NoStress)
+
+
+# -- structures of the user
+
+
+def test_structures_without_labels_are_labelled(tmp_path: Path) -> None:
+    structures = [bulk("Cu", a=a, cubic=True) for a in (3.5, 3.6, 3.7)]
+    for seed, atoms in enumerate(structures):
+        atoms.rattle(0.05, seed=seed)
+    labelled = Image(structures[1], np.full((4, 3), 0.25), -7.0)
+    path = tmp_path / "own.extxyz"
+    ase.io.write(path, [structures[0], labelled.to_atoms(), structures[2]])
+    parent = Parent("emt")
+    images = label_structures(path, parent)
+    assert parent.calculations == 2
+    assert images[1].energy == -7.0
+    np.testing.assert_array_equal(images[1].forces, 0.25)
+    for image, atoms in zip(images[::2], structures[::2], strict=True):
+        atoms.calc = EMT()
+        assert image.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+        np.testing.assert_allclose(image.forces, atoms.get_forces(), atol=1e-6)
+
+
+def test_structures_the_parent_fails_on_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "own.extxyz"
+    ase.io.write(path, [bulk("Cu"), bulk("Fe"), bulk("Pt")])
+    recorder = Recorder()
+    images = label_structures(path, Parent("emt"), recorder)
+    assert [str(image.atoms.symbols) for image in images] == ["Cu", "Pt"]
+    reason = "Fe (1 atom): NotImplementedError: No EMT-potential for Fe"
+    assert recorder.notes == [f"structure 1 of {path} is given up: {reason}"]
+    ase.io.write(path, [bulk("Fe"), bulk("W")])
+    with pytest.raises(ParentError) as caught:
+        label_structures(path, Parent("emt"), recorder)
+    assert str(caught.value) == f"the parent failed on all 2 structures of {path}"
+
+
+def test_a_structure_with_some_of_its_labels_only(tmp_path: Path) -> None:
+    path = tmp_path / "own.extxyz"
+    atoms = bulk("Cu")
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0)
+    ase.io.write(path, [bulk("Cu"), atoms])
+    with pytest.raises(InputError, match=r"own\.extxyz, structure 1: .* carries no forces"):
+        label_structures(path, Parent("emt"))

@@ -10,14 +10,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 import nearsight
+import reference
 from nearsight import _core
 from nearsight._core import _cpu
 from nearsight.fingerprints import Fingerprints
 from nearsight.images import Image
-from nearsight.symmetry_functions import Cutoff, SymmetryFunctions
-from structures import ELEMENTS, functions_of, random_ensemble, structure, training_data
+from nearsight.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
+from structures import (
+    ELEMENTS,
+    functions_of,
+    random_ensemble,
+    scattered,
+    structure,
+    training_data,
+)
 
 LEVELS = [level for level in _cpu.levels() if _core.load(level) is not None]
 FASTER = [level for level in LEVELS if level != "baseline"]
@@ -89,6 +98,35 @@ def test_fingerprints(cutoff, level):
     np.testing.assert_array_equal(one.row_offsets, two.row_offsets)
     np.testing.assert_array_equal(one.block_center, two.block_center)
     assert_same([one.features, one.derivatives], [two.features, two.derivatives])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("n", [*range(2, 21), 63, 64, 65, 66, 127, 128, 129, 130, 200])
+def test_kernels_at_every_length_of_their_loops(n, level):
+    """One atom that sees n others: vectors and parts of its lists that are full and that are not."""
+    atoms = Atoms("Au" + "Pt" * n, scattered(n + 1, [8, 8, 8], 0, apart=1.0))
+    angular = [
+        kind(("Pt", "Pt"), eta, zeta, gamma)
+        for kind in (G4, G5)  # powers and η with a loop of their own, and those without
+        for eta, zeta, gamma in [
+            (0.3, 1, 1.0),
+            (0.3, 2, -1.0),
+            (1.0, 2, -1.0),
+            (9.0, 2, -1.0),
+            (0.3, 7, 0.5),
+            (1.1, 2.5, -1.0),
+            (40.0, 16, 1.0),
+        ]
+    ]
+    given = {"Au": [G2("Pt", 0.4, 0.0), *angular, G2("Pt", 90.0, 2.5)], "Pt": [G2("Pt", 1.0, 0.0)]}
+    functions = SymmetryFunctions(given, 15.0)  # longer than the diagonal of the box
+    image = Image(atoms, np.zeros((1, 3)))
+    one, two = (Fingerprints.of(image, functions_at(e, functions)) for e in (level, "baseline"))
+    assert_same([one.features, one.derivatives], [two.features, two.derivatives])
+    if n in (5, 130):
+        expected = reference.features(atoms, functions)["Au"]
+        found = functions_at(level, functions).compute(atoms)["Au"]
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("level", FASTER)

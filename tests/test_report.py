@@ -13,8 +13,10 @@ import pytest
 from matplotlib.axes import Axes
 
 from nearsight.errors import InputError
-from nearsight.report import RunData, figures, report_json, write_report
-from nearsight.report.text import duration, formula, mev, number, percent
+from nearsight.report import drawing, figures
+from nearsight.report.data import RunData, report_json
+from nearsight.report.page import write_report
+from nearsight.report.text import core_time, duration, formula, mev, number, percent
 from nearsight.report.verdict import checks, verdict
 from nearsight.storage import write_json
 
@@ -33,6 +35,7 @@ def evaluation(iteration: int, chunks: list[int], scale: float = 1.0) -> dict[st
         "iteration": iteration,
         "chunk_indices": chunks,
         "new_indices": [],
+        "failed_indices": [],
         "uncertainty_raw": scale * RAW,
         "uncertainty": scale * CALIBRATED,
         "forces": TRUE + scale * DIFFERENCE,
@@ -57,6 +60,10 @@ def run_record(best: int) -> dict[str, Any]:
         "stages": [{"name": "Initial cells", "seconds": 4.0, "summary": "33 cells"}],
         "chunk_radius": 8.0,
         "parent_calculations": 42,
+        "seconds_parent": 5400.0,
+        "parent_cores": 2,
+        "targets": [{"n_atoms": 4, "formula": "CuPt3"}],
+        "failures": [],
         "versions": {"nearsight": "0.1.0"},
     }
 
@@ -208,6 +215,12 @@ def test_report_json(full: Path) -> None:
         "iterations",
         "best_iteration",
         "relaxation",
+        "retraining",
+        "dynamics",
+        "targets",
+        "failures",
+        "parent_calculations",
+        "seconds_parent",
         "seconds_total",
     ]
     assert found["seed"] == 7
@@ -287,6 +300,157 @@ def test_other_texts() -> None:
     assert formula("CuPt3<b>") == "CuPt<sub>3</sub>&lt;b&gt;"
 
 
+def test_core_times() -> None:
+    assert plain(core_time(5.4)) == "5.4 core-seconds"
+    assert plain(core_time(359)) == "359 core-seconds"
+    assert plain(core_time(7224 * 3600)) == "7\N{NARROW NO-BREAK SPACE}224 core-hours"
+    assert formula("2 × Cu55, Ca(OH)2") == ("2 × Cu<sub>55</sub>, Ca(OH)<sub>2</sub>")
+
+
+# --- several targets -------------------------------------------------------------------------
+
+TARGETS = [{"n_atoms": 3, "formula": "CuPt2"}, {"n_atoms": 1, "formula": "Pt"}]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same four atoms as two targets, of three atoms and of one; both relaxed."""
+    folder = tmp_path_factory.mktemp("several") / "run"
+    lone = RELAXATION | {"parent": None, "parent_fmax_at_minimum": 0.07}
+    three(folder, reference=REFERENCE, relaxation=RELAXATION, run={"targets": TARGETS})
+    write_json(folder / "relaxation-1.json", lone)
+    write_report(folder)
+    return folder
+
+
+def test_numbers_of_every_target_by_hand(several: Path) -> None:
+    report = json.loads((several / "report.json").read_text())
+    first, second = report["targets"]
+    assert first.pop("relaxation") == report["relaxation"]
+    assert second.pop("relaxation") == report["relaxation"] | {
+        "parent_steps": None,
+        "parent_energy_change": None,
+        "parent_fmax_at_minimum": 0.07,
+    }
+    # errors 0.005, 0.001, 0 and 0.010; raw uncertainties 0.004, 0.002, 0.001 and 0.008 eV/Å
+    assert first == {
+        "n_atoms": 3,
+        "formula": "CuPt2",
+        "chunks": 1,
+        "structure_uncertainty": 0.004,
+        "structure_uncertainty_calibrated": pytest.approx(0.006),
+        "mae": pytest.approx(0.002),
+        "max_residual": pytest.approx(0.005),
+        "coverage": 1.0,
+        "coverage_raw": pytest.approx(2 / 3),
+    }
+    assert second == {
+        "n_atoms": 1,
+        "formula": "Pt",
+        "chunks": 1,
+        "structure_uncertainty": 0.008,
+        "structure_uncertainty_calibrated": pytest.approx(0.012),
+        "mae": pytest.approx(0.010),
+        "max_residual": pytest.approx(0.010),
+        "coverage": 1.0,
+        "coverage_raw": 0.0,
+    }
+
+
+def test_checks_name_the_target_that_asks_for_attention(several: Path) -> None:
+    assert status(several)["The parent at the minimum"] == "attention"
+    found = {check.title: plain(check.text) for check in checks(RunData.load(several))}
+    assert "largest force is 0.070 eV/Å on target 1" in found["The parent at the minimum"]
+    assert "the ensemble converged on target 1 (2 steps" in found["Relaxation"]
+    assert "the parent converged on target 0 (3 steps" in found["Relaxation"]
+
+
+def test_many_relaxations_are_counted(tmp_path: Path) -> None:
+    targets = [{"n_atoms": 1, "formula": "Pt"}] * 4
+    folder = three(tmp_path / "run", run={"targets": targets})
+    for target in range(4):
+        ensemble = RELAXATION["ensemble"] | {"converged": target != 2}
+        name = f"relaxation{f'-{target}' if target else ''}.json"
+        write_json(folder / name, RELAXATION | {"ensemble": ensemble, "parent": None})
+    data = RunData.load(folder)
+    check = next(check for check in checks(data) if check.title == "Relaxation")
+    assert check.status == "attention"
+    assert "the ensemble did not converge on target 2" in plain(check.text)
+    assert "3 of 4 relaxations converged" in check.text
+    assert data.title == "4 × Pt"
+
+
+def test_page_of_several_targets(several: Path) -> None:
+    page = Page(several)
+    assert not page.open
+    for text in (
+        "CuPt2, Pt, trained on EMT",
+        "On the targets its forces differ",
+        "2 of 2 targets converged",
+        "Each target, with the ensemble of the kept iteration.",
+        "Energy during the relaxations.",
+    ):
+        assert text in page.words
+    rows = re.findall(r"<tr><td>\d</td><th>(.*?)</th>", page.source)
+    assert rows == 2 * ["CuPt<sub>2</sub>", "Pt"]
+
+
+def test_relaxation_figures_of_several_targets() -> None:
+    ensemble = [np.array([10.0, 8.0]), np.array([5.0, 4.5, 4.0]), np.array([1.0])]
+    parent = [None, np.array([5.5, 5.0]), None]
+    panels = figures.relaxation_energies_figure("abc", ensemble, parent).axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["a", "b", "c"]
+    assert [axes.get_xlabel() for axes in panels] == ["", "step", "step"]
+    np.testing.assert_array_equal(line(panels[0], "ensemble")[:, 1], [0, -2])
+    np.testing.assert_array_equal(line(panels[1], "ensemble")[:, 1], [0, -0.5, -1])
+    np.testing.assert_array_equal(line(panels[1], "parent")[:, 1], [0, -0.5])
+    maximum, mean = [np.array([0.01, 0.02])], [np.array([0.005, 0.006])]
+    (axes,) = figures.relaxation_uncertainties_figure("a", maximum, mean, 0.05).axes
+    np.testing.assert_allclose(line(axes, "largest")[:, 1], [10, 20])
+    np.testing.assert_allclose(line(axes, "mean")[:, 1], [5, 6])
+    np.testing.assert_allclose(line(axes, "criterion")[:, 1], [50, 50])
+
+
+# --- what the parent failed on ---------------------------------------------------------------
+
+
+def test_failures_are_listed(tmp_path: Path) -> None:
+    failures = [
+        {"structure": "Cu13 (13 atoms)", "reasons": ["KohnShamConvergenceError", "a force of 900"]},
+        {"structure": "Cu12 (12 atoms)", "reasons": ["<killed>"]},
+    ]
+    steps = (evaluation(0, []), evaluation(1, [0]) | {"failed_indices": [2]})
+    folder = make(tmp_path / "run", *steps, best=1, run={"failures": failures})
+    write_report(folder)
+    page = Page(folder)
+    for text in (
+        "The parent failed on 2 structures, which were left out.",
+        "2 structures were given up and left out, among them the chunk of 1 atom of the target",
+        "KohnShamConvergenceError; then a force of 900",
+        "<killed>",
+        "42 parent calculations, 3.00 core-hours",  # 5400 s on 2 cores
+    ):
+        assert text in page.words
+    assert json.loads((folder / "report.json").read_text())["failures"] == failures
+
+
+def test_no_failure_no_section(full: Path) -> None:
+    assert "failed on" not in Page(full).words
+
+
+def test_a_parent_that_failed_on_the_whole_target(tmp_path: Path) -> None:
+    lost = REFERENCE | {"energies": None, "forces": None}
+    folder = three(tmp_path / "run", reference=lost)
+    write_report(folder)
+    data = RunData.load(folder)
+    assert not data.has_reference
+    assert status(folder)["Errors on the target"] == "open"
+    words = Page(folder).words
+    assert "is not known: the parent failed on the whole target." in words
+    assert "asked for" not in words.replace("No relaxation was asked for.", "")
+    assert report_json(data)["iterations"][1]["mae"] is None
+
+
 # --- checks ----------------------------------------------------------------------------------
 
 
@@ -359,6 +523,61 @@ def test_chunk_radius(tmp_path: Path, radius: float, expected: str) -> None:
     record = {"chunk_radius": radius}
     folder = three(tmp_path / "run", reference=REFERENCE, locality=LOCALITY, run=record)
     assert status(folder)["Chunk radius"] == expected
+
+
+@pytest.mark.parametrize(
+    ("errors", "radius", "advice"),
+    [
+        # errors of the only atom at 4, 6 and 8 Å, eV/Å; the mean error of the potential is 0.004
+        ([0.5, 0.013, 0.003], 6.0, "A larger radius would help: with 8 Å it is 3.00 meV/Å."),
+        ([0.5, 0.2, 0.11], 6.0, "No radius of the scan halves that: with 8 Å it is 110 meV/Å."),
+        ([0.5, 0.2, 0.1], 8.0, "The scan holds no larger radius to say whether one would help."),
+    ],
+)
+def test_labels_that_limit_the_accuracy(
+    tmp_path: Path, errors: list[float], radius: float, advice: str
+) -> None:
+    scan = LOCALITY | {
+        "indices": [2],
+        "n_atoms": [[2], [3], [4]],
+        "forces": [[[0.0, error, 0.0]] for error in errors],
+        "true_forces": [[0.0, 0.0, 0.0]],
+    }
+    record = {"chunk_radius": radius}
+    data = RunData.load(three(tmp_path / "run", reference=REFERENCE, locality=scan, run=record))
+    check = next(check for check in checks(data) if check.title == "Chunk radius")
+    assert check.status == "attention"
+    assert advice in plain(check.text)
+    off = {6.0: errors[1], 8.0: errors[2]}[radius]
+    sentence = (
+        "What bounds the accuracy is the size of the chunks: the locality scan finds the parent’s "
+        f"own force on their centres off by {mev(off)} meV/Å."
+    )
+    assert sentence in plain(" ".join(verdict(data)))
+
+
+def test_a_locality_scan_the_parent_failed_in(tmp_path: Path) -> None:
+    forces = [[[1.3, 0.4, 0], None], [None, None], [[1.0, 0, 0], [0.5, 0.5, 0]]]
+    gaps = [[force or 3 * [None] for force in row] for row in forces]
+    scan = LOCALITY | {"forces": gaps}
+    record = {"chunk_radius": 6.0}
+    folder = three(tmp_path / "run", reference=REFERENCE, locality=scan, run=record)
+    write_report(folder)
+    locality = RunData.load(folder).locality
+    assert locality is not None
+    np.testing.assert_allclose(locality.mean_errors, [0.5, np.nan, 0], atol=1e-12)
+    check = next(check for check in checks(RunData.load(folder)) if check.title == "Chunk radius")
+    assert (check.status, plain(check.text)) == (
+        "open",
+        "The parent failed in the locality scan, so the error of the labels at 6 Å is not known.",
+    )
+    words = Page(folder).words
+    assert "nan" not in words.lower()
+    assert "At 6 Å the error is" not in words
+
+
+def test_labels_that_do_not_limit_the_accuracy_are_not_spoken_of(full: Path) -> None:
+    assert "bounds" not in " ".join(verdict(RunData.load(full)))
 
 
 def test_bad_relaxation(tmp_path: Path) -> None:
@@ -473,7 +692,7 @@ def test_figures_of_vanishing_values_can_be_drawn() -> None:
         figures.uncertainty_figure(zero, zero, zero),
         figures.learning_figure(np.array([0]), zero, zero, [None], [None]),
     ):
-        assert figures.png(figure).startswith(b"\x89PNG")
+        assert drawing.png(figure).startswith(b"\x89PNG")
 
 
 # --- page ------------------------------------------------------------------------------------
@@ -495,7 +714,7 @@ def test_page_stands_alone(full: Path) -> None:
 def test_page_says_the_decisive_figures(full: Path) -> None:
     words = Page(full).words
     for text in (
-        "CuPt3, trained on emt",
+        "CuPt3, trained on EMT",
         "On the target its forces differ from the parent’s by 4.00 meV/Å on average",
         "12.0 calibrated, factor 1.50",
         "7.50 on atoms in the training, 0.500 on the others; at most 10.0",
@@ -514,7 +733,7 @@ def test_page_of_a_minimal_run(minimal: Path) -> None:
     assert [attributes["id"] for tag, attributes in page.tags if tag == "figure"] == ["iterations"]
     for text in (
         "not known",
-        "there is nothing to compare the ensemble’s forces with",
+        "There is nothing to compare the ensemble’s forces with: the parent’s true forces",
         "No relaxation was asked for.",
         "The locality of the parent was not scanned.",
     ):
@@ -552,7 +771,8 @@ def test_figures_of_an_earlier_report_are_removed(minimal: Path) -> None:
 
 
 def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
-    record = {"target": {"n_atoms": 4, "formula": "<i>Pt"}, "parent": {"calculator": "<script>"}}
+    target = {"n_atoms": 4, "formula": "<i>Pt"}
+    record = {"target": target, "targets": [target], "parent": {"calculator": "<script>"}}
     folder = make(tmp_path / "run", evaluation(0, []), best=0, run=record)
     write_report(folder)
     page = Page(folder)
@@ -596,7 +816,7 @@ def test_torn_file(tmp_path: Path, name: str) -> None:
 def test_missing_run_record(tmp_path: Path) -> None:
     folder = three(tmp_path / "run")
     (folder / "run.json").unlink()
-    with pytest.raises(InputError, match=r"run\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"has not come to its end \(there is no run\.json\)"):
         RunData.load(folder)
 
 

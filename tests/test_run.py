@@ -78,7 +78,7 @@ FILES = {
     "best.json", "config.toml", "initial.extxyz", "locality.json", "parent.db", "reference.json",
     "relaxation-parent.traj", "relaxation.json", "relaxation.traj", "relaxed.extxyz", "report.html",
     "report.json", "run.json", "run.lock", "run.log", "selected.extxyz", "stages.json",
-    "symmetry_functions.json", "target.extxyz",
+    "status.json", "symmetry_functions.json", "target.extxyz",
     "iteration-000/ensemble.json", "iteration-000/evaluation.json",
     "iteration-001/chunks.extxyz", "iteration-001/ensemble.json", "iteration-001/evaluation.json",
     "iteration-002/chunks.extxyz", "iteration-002/ensemble.json", "iteration-002/evaluation.json",
@@ -100,7 +100,7 @@ def without_times(content: Any) -> Any:
         return {
             key: without_times(value)
             for key, value in content.items()
-            if key not in ("seconds", "seconds_total")
+            if key not in ("seconds", "seconds_parent", "seconds_total")
         }
     if isinstance(content, list):
         return [without_times(value) for value in content]
@@ -109,7 +109,7 @@ def without_times(content: Any) -> Any:
 
 def assert_same_results(found: Path, expected: Path) -> None:
     """All files agree, bit for bit where no time is written into them."""
-    for name in FILES - {"parent.db", "run.lock", "run.log", "report.html"}:
+    for name in FILES - {"parent.db", "run.lock", "run.log", "status.json", "report.html"}:
         if name.endswith(("stages.json", "evaluation.json", "run.json", "report.json")):
             assert without_times(read(found / name)) == without_times(read(expected / name)), name
         elif not name.startswith("figures/"):  # two of them show the times
@@ -171,7 +171,8 @@ def test_every_file_is_there(finished: Path) -> None:
 def test_report_json_has_the_keys_that_checks_read(finished: Path) -> None:
     report = read(finished / "report.json")
     assert list(report) == [
-        "seed", "parent", "target", "iterations", "best_iteration", "relaxation", "seconds_total",
+        "seed", "parent", "target", "iterations", "best_iteration", "relaxation", "retraining",
+        "dynamics", "targets", "failures", "parent_calculations", "seconds_parent", "seconds_total",
     ]  # fmt: skip
     assert (report["seed"], report["parent"], report["target"]) == (2, "emt", {"n_atoms": 55})
     for number, iteration in enumerate(report["iterations"]):
@@ -360,7 +361,7 @@ def test_a_run_stopped_before_each_of_its_files_ends_like_one_that_was_not(
         except Stopped:
             stops += 1
     by_others = {
-        "parent.db", "run.lock", "run.log", "report.html", "relaxation.traj",
+        "parent.db", "run.lock", "run.log", "status.json", "report.html", "relaxation.traj",
         "relaxation-parent.traj",
     }  # fmt: skip
     expected = {name for name in FILES - by_others if not name.startswith("figures/")}
@@ -459,7 +460,7 @@ READ_AGAIN = sorted(
     for name in FILES
     if name.endswith((".json", ".extxyz", ".toml", ".db"))
     # these are only written: from what the others say, or for the user
-    and name not in ("best.json", "run.json", "report.json", "relaxed.extxyz")
+    and name not in ("best.json", "run.json", "report.json", "relaxed.extxyz", "status.json")
     and not name.endswith("chunks.extxyz")
 )
 

@@ -143,18 +143,23 @@ def small_matrix(images: list[Image]) -> Array:
     return np.concatenate([oracle.features(i.atoms, {"Cu": grid}, 5.0) for i in images])
 
 
-def numbers(images: list[Image], settings: FeatureSettings) -> list[int]:
-    """The chosen functions as places in the grid of `SMALL`."""
-    grid = [G2("Cu", eta, r_s) for eta in (0.5, 5.0, 50.0) for r_s in (0.0, 2.0)]
-    angular = [
+GRID = [
+    *(G2("Cu", eta, r_s) for eta in (0.5, 5.0, 50.0) for r_s in (0.0, 2.0)),
+    *(
         G4(("Cu", "Cu"), eta, zeta, gamma)
         for eta in (0.005, 0.5)
         for zeta in (1.0, 4.0)
         for gamma in (1.0, -1.0)
-    ]
+    ),
+]
+"""The functions of `SMALL` in the order of the columns."""
+
+
+def numbers(images: list[Image], settings: FeatureSettings) -> list[int]:
+    """The chosen functions as places in the grid of `SMALL`."""
     choice = choose_features(images, settings)
     assert (choice.candidates, choice.selected) == (14, settings.count)
-    return [[*grid, *angular].index(f) for f in choice.symmetry_functions.functions["Cu"]]
+    return [GRID.index(f) for f in choice.symmetry_functions.functions["Cu"]]
 
 
 def orthogonal_to(matrix: Array, column: int) -> Array:
@@ -253,6 +258,38 @@ def test_force_correlation_pairs_each_atom_with_its_own_force(
     expected = choose_features(alloy, settings).symmetry_functions.functions
     found = choose_features(shuffled, settings).symmetry_functions.functions
     assert found == expected
+
+
+def test_the_target_counts_without_labels() -> None:
+    """Bulk cells and the target's atoms are rows alike: CUR of the oracle's features of both."""
+    images, particle = copper.cells(), copper.particle()
+    matrix = small_matrix([*images, Image(particle, np.zeros((1, 3)))])
+    low, high = matrix.min(axis=0), matrix.max(axis=0)
+    left = 2 * (matrix - low) / (high - low) - 1
+    expected = []
+    for _ in range(6):
+        vectors = np.linalg.svd(left)[2][:3]
+        scores = np.where(left.any(axis=0), (vectors**2).sum(axis=0), 0.0)
+        expected.append(int(np.argmax(scores)))
+        left = orthogonal_to(left, expected[-1])
+    settings = FeatureSettings(count=6, **SMALL)
+    chosen = choose_features(images, settings, [particle]).symmetry_functions.functions["Cu"]
+    assert [GRID.index(f) for f in chosen] == expected
+    assert expected != numbers(images, settings)
+
+
+def test_targets_that_cannot_count(alloy: list[Image]) -> None:
+    images = copper.cells()
+    with pytest.raises(InputError, match="targets without forces can be ranked by cur only"):
+        choose_features(
+            images,
+            FeatureSettings(count=3, method="force-correlation", **SMALL),
+            [copper.particle()],
+        )
+    with pytest.raises(InputError, match="target 0 contains Au"):
+        choose_features(images, FeatureSettings(count=3, **SMALL), [alloy[0].atoms])
+    with pytest.raises(ValueError, match='with_target needs method = "cur"'):
+        FeatureSettings(with_target=True, method="force-correlation")
 
 
 def test_the_cutoff_function_is_kept() -> None:

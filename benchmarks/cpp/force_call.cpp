@@ -1,16 +1,19 @@
 // Force calls of the core, one SIMD level per program (benchmarks/README.md says how to run it).
 //
 // Every case states its rates, the time per atom in microseconds of CPU time, the fraction of the
-// FMA peak measured just before, the memory the call added, and the error of its forces against a
-// plain scalar evaluation with exp, cos and pow per triplet, written here from the formulas.
+// FMA peak measured just before, the memory the call added, and the errors of energies and of a
+// force against a plain scalar evaluation with exp, cos and pow per triplet, written here from the
+// formulas and differentiated exactly by dual numbers.
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 
+#include <array>
 #include <cmath>
 #include <ctime>
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -146,62 +149,122 @@ struct Model {
   std::unique_ptr<Potential> potential;
 };
 
-// Energy of one atom from scalar loops, its neighbours at `r` (relative).
-double plain_energy(const Model& model, int center, const std::vector<Eigen::Vector3d>& r,
-                    const std::vector<int>& species) {
-  const auto fc = [](double d) {
-    return d < kCutoff ? 0.5 * (1.0 + std::cos(3.14159265358979323846 * d / kCutoff)) : 0.0;
-  };
+// A number and its derivative: plain formulas give exact derivatives.
+struct Dual {
+  double value = 0.0, slope = 0.0;
+};
+Dual operator+(Dual a, Dual b) { return {a.value + b.value, a.slope + b.slope}; }
+Dual operator-(Dual a, Dual b) { return {a.value - b.value, a.slope - b.slope}; }
+Dual operator*(Dual a, Dual b) {
+  return {a.value * b.value, a.slope * b.value + a.value * b.slope};
+}
+Dual operator*(double a, Dual b) { return {a * b.value, a * b.slope}; }
+Dual operator/(Dual a, Dual b) {
+  const double q = a.value / b.value;
+  return {q, (a.slope - q * b.slope) / b.value};
+}
+Dual exp(Dual a) {
+  const double e = std::exp(a.value);
+  return {e, e * a.slope};
+}
+Dual sqrt(Dual a) {
+  const double root = std::sqrt(a.value);
+  return {root, 0.5 * a.slope / root};
+}
+Dual power(Dual a, double n) {
+  if (!(a.value > 0.0)) return {};
+  return {std::pow(a.value, n), n * std::pow(a.value, n - 1.0) * a.slope};
+}
+Dual fc(Dual d) {
+  if (d.value >= kCutoff) return {};
+  const double k = 3.14159265358979323846 / kCutoff;
+  return {0.5 * (1.0 + std::cos(k * d.value)), -0.5 * k * std::sin(k * d.value) * d.slope};
+}
+using Dual3 = std::array<Dual, 3>;
+Dual dot(const Dual3& a, const Dual3& b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+
+struct Plain {
+  double energy, slope;
+};
+
+// Energy of one atom (mean over members) and its derivative, from plain loops with exp, cos and
+// pow for every pair; `r` its neighbours, relative.
+Plain plain_energy(const Model& model, int center, const std::vector<Dual3>& r,
+                   const std::vector<int>& species) {
   const double square = kCutoff * kCutoff;
-  std::vector<double> features;
+  std::vector<Dual> features;
   for (const SymmetryFunction& f : model.parameters) {
     if (f.center != center) continue;
-    double sum = 0.0;
+    Dual total;
     for (std::size_t j = 0; j < r.size(); ++j) {
-      const double dj = r[j].norm();
+      const Dual dj = sqrt(dot(r[j], r[j]));
       if (f.kind == FunctionKind::kG2) {
-        if (species[j] == f.first)
-          sum += std::exp(-f.eta * (dj - f.r_s) * (dj - f.r_s) / square) * fc(dj);
+        const Dual from = dj - Dual{f.r_s};
+        if (species[j] == f.first) total = total + exp((-f.eta / square) * from * from) * fc(dj);
         continue;
       }
       for (std::size_t k = j + 1; k < r.size(); ++k) {
         const bool counted = (species[j] == f.first && species[k] == f.second) ||
                              (species[j] == f.second && species[k] == f.first);
         if (!counted) continue;
-        const double dk = r[k].norm(), djk = (r[k] - r[j]).norm();
-        if (djk >= kCutoff) continue;
-        const double cosine = r[j].dot(r[k]) / (dj * dk);
-        sum += std::pow(2.0, 1.0 - f.zeta) * std::pow(1.0 + f.gamma * cosine, f.zeta) *
-               std::exp(-f.eta * (dj * dj + dk * dk + djk * djk) / square) * fc(dj) * fc(dk) *
-               fc(djk);
+        const Dual3 side{r[k][0] - r[j][0], r[k][1] - r[j][1], r[k][2] - r[j][2]};
+        const Dual dk = sqrt(dot(r[k], r[k])), djk = sqrt(dot(side, side));
+        if (djk.value >= kCutoff) continue;
+        const Dual q = Dual{1.0} + f.gamma * (dot(r[j], r[k]) / (dj * dk));
+        total = total + std::pow(2.0, 1.0 - f.zeta) * power(q, f.zeta) *
+                            exp((-f.eta / square) * (dj * dj + dk * dk + djk * djk)) * fc(dj) *
+                            fc(dk) * fc(djk);
       }
     }
-    features.push_back(sum);
+    features.push_back(total);
   }
   const NetworkBatch& network = model.reference[center];
-  std::vector<double> energy(network.lanes()), gradient(network.lanes() * network.inputs());
+  std::vector<double> values, energy(network.lanes()), gradient(network.lanes() * network.inputs());
+  for (const Dual& feature : features) values.push_back(feature.value);
   NetworkBatch::Workspace work;
-  network.evaluate(features.data(), energy.data(), gradient.data(), work);
-  double mean = 0.0;
-  for (Index m = 0; m < model.members; ++m) mean += energy[m] / static_cast<double>(model.members);
+  network.evaluate(values.data(), energy.data(), gradient.data(), work);
+  Plain mean{0.0, 0.0};
+  const double share = 1.0 / static_cast<double>(model.members);
+  for (Index m = 0; m < model.members; ++m) {
+    mean.energy += share * energy[m];
+    for (std::size_t f = 0; f < features.size(); ++f)
+      mean.slope += share * gradient[f * network.lanes() + m] * features[f].slope;
+  }
   return mean;
 }
 
-// Largest difference of per-atom energies (mean over members) of a few atoms to plain loops, eV.
-double energy_error(const Model& model, const System& system, const NeighborList& list,
-                    const Evaluation& found) {
-  double worst = 0.0;
-  std::vector<Bond> bonds;
-  for (Index i = 0; i < system.positions.rows(); i += system.positions.rows() / 5 + 1) {
-    list.bonds(system.view(), i, bonds);
-    std::vector<Eigen::Vector3d> r;
-    std::vector<int> species;
-    for (const Bond& bond : bonds) {
-      r.emplace_back(bond.x, bond.y, bond.z);
-      species.push_back(system.species[bond.atom]);
+struct Errors {
+  double energy = 0.0, force = 0.0;  // eV, eV/Å
+};
+
+// Largest differences of per-atom energies and of forces (means over members) to plain loops: the
+// force on one atom needs the energies of all that see it. No atom may be its own neighbour.
+Errors errors_of(const Model& model, const System& system, const NeighborList& list,
+                 const Evaluation& found) {
+  const Index moved = system.positions.rows() / 2;
+  std::vector<Bond> around, bonds;
+  list.bonds(system.view(), moved, around);
+  Errors worst;
+  std::set<Index> centers{moved};
+  for (const Bond& bond : around) centers.insert(bond.atom);
+  for (int axis = 0; axis < 3; ++axis) {
+    double force = 0.0;
+    for (const Index i : centers) {
+      list.bonds(system.view(), i, bonds);
+      std::vector<Dual3> r;
+      std::vector<int> species;
+      for (const Bond& bond : bonds) {
+        r.push_back({Dual{bond.x}, Dual{bond.y}, Dual{bond.z}});
+        r.back()[axis].slope = (bond.atom == moved) - (i == moved);
+        species.push_back(system.species[bond.atom]);
+      }
+      const Plain plain = plain_energy(model, system.species[i], r, species);
+      force -= plain.slope;
+      if (axis == 0)
+        worst.energy =
+            std::max(worst.energy, std::abs(found.energies.col(i).mean() - plain.energy));
     }
-    const double expected = plain_energy(model, system.species[i], r, species);
-    worst = std::max(worst, std::abs(found.energies.col(i).mean() - expected));
+    worst.force = std::max(worst.force, std::abs(found.mean_forces(moved, axis) - force));
   }
   return worst;
 }
@@ -240,8 +303,10 @@ double operations(const Counts& counts, Index atoms, int n_species, Index member
                       + 2.0 * 9         // W, X, Z for two eta
                       + 16.0            // powers of 1 +- c up to 16, with derivatives
                       + 2.0 * 5 * angular_per_pair;
-  const double bond = 12.0 * radial_per_bond + 2.0 * 3 * functions * static_cast<double>(members) +
-                      20.0 * angular_per_pair;
+  const double angular_per_bond = n_species == 1 ? 9.0 : 18.0;
+  const double bond =
+      32.0 * radial_per_bond + 20.0 * angular_per_bond +
+      2.0 * (radial_per_bond + 3.0 * angular_per_bond + 9.0) * static_cast<double>(members);
   const double atom = static_cast<double>(members) * 4.0 * (functions * 5 + 25 + 5);
   return counts.pairs * pair + counts.bonds * bond + static_cast<double>(atoms) * atom;
 }
@@ -296,7 +361,9 @@ void force_call(benchmark::State& state, const System& system, const Model& mode
       operations(counts, atoms, system.n_species, mode == Forces::kMembers ? model.members : 1) /
       peak_seconds;
   state.counters["added_B/atom"] = std::max(added - returned, 0.0) / static_cast<double>(atoms);
-  state.counters["error_eV"] = energy_error(model, system, list, found);
+  const Errors errors = errors_of(model, system, list, found);
+  state.counters["dE_eV"] = errors.energy;
+  state.counters["dF_eV/A"] = errors.force;
 }
 
 }  // namespace
@@ -305,9 +372,13 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   const Model ten(1, 10), one(1, 1), alloy(2, 10);
   const std::vector<std::pair<std::string, System>> systems{
-      {"Pt260", octahedron(8, 3)},       {"Pt1415", octahedron(15, 7)},
-      {"bulk256", block(4, 4, 4, true)}, {"PtCu309", octahedron(9, 4, 2)},
-      {"Pt10179", octahedron(29, 14)},   {"Pt100000", block(25, 25, 40, false)},
+      {"Pt260", octahedron(8, 3)},
+      {"Pt1415", octahedron(15, 7)},
+      {"bulk256", block(4, 4, 4, true)},
+      {"PtCu309", octahedron(9, 4, 2)},
+      {"Pt10179", octahedron(29, 14)},
+      {"Pt100000", block(25, 25, 40, false)},
+      {"Pt1000000", block(50, 50, 100, false)},
   };
   const auto add = [](const std::string& name, const System& system, const Model& model,
                       Forces mode) {

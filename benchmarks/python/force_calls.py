@@ -1,14 +1,16 @@
 """Force calls as a user sees them: through the ASE calculator, time per atom and memory.
 
-    OMP_NUM_THREADS=1 python benchmarks/python/force_calls.py
+    OMP_NUM_THREADS=1 python benchmarks/python/force_calls.py [--large]
 
-Every figure is a median of CPU time; ratios are taken within one round, so that they mean
+Where dscribe (PyPI) is installed, its ACSF of the same 20 functions are timed beside ours: values
+only, which is what both can do in one call. Every figure is a median of CPU time; ratios are taken within one round, so that they mean
 something on a busy machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
+from ase.build import bulk
 from ase.cluster.octahedron import Octahedron
 from rich.console import Console
 from rich.table import Table
@@ -80,6 +83,31 @@ def ensemble(members: int) -> Ensemble:
     return Ensemble(functions, scaling, tuple(networks))
 
 
+def block(nx: int, ny: int, nz: int) -> Atoms:
+    """A rattled block of fcc cells, as large as one likes."""
+    atoms = bulk("Pt", a=3.99, cubic=True).repeat((nx, ny, nz))
+    atoms.pbc = False
+    atoms.rattle(0.05, seed=0)
+    return atoms
+
+
+def dscribe_values() -> Callable[[Atoms], np.ndarray] | None:
+    """dscribe's ACSF of the same functions, if it is installed."""
+    try:
+        from dscribe.descriptors import ACSF
+    except ImportError:
+        return None
+    square = CUTOFF**2  # its eta is in 1/Å²
+    descriptor = ACSF(
+        r_cut=CUTOFF,
+        g2_params=[(eta / square, r_s) for eta, r_s in RADIAL],
+        g4_params=[(eta / square, zeta, gamma) for eta, zeta, gamma in ANGULAR],
+        species=["Pt"],
+    )
+    # It adds the cutoff function itself, a G1, in front.
+    return lambda atoms: descriptor.create(atoms)[:, 1:]
+
+
 def mover(atoms: Atoms, calculator: NearsightCalculator) -> Callable[[], None]:
     """One step of a relaxation or of dynamics: the atoms move a little, forces are asked for."""
     atoms = atoms.copy()
@@ -109,10 +137,72 @@ def cpu_medians(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, 
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
+def compare_values(console: Console, functions: SymmetryFunctions, rounds: int) -> None:
+    """Features alone, beside dscribe's."""
+    peer = dscribe_values()
+    if peer is None:
+        console.print("dscribe is not installed: no comparison")
+        return
+    table = Table("atoms", "nearsight\nµs/atom", "dscribe\nµs/atom", "ratio", "largest difference")
+    for length, cut in ((3, 1), (8, 3), (15, 7)):
+        atoms = particle(length, cut)
+        ours = functions.compute(atoms, threads=1)["Pt"]
+        theirs = peer(atoms)
+        found = cpu_medians(
+            {
+                "ours": lambda atoms=atoms: functions.compute(atoms, threads=1),
+                "theirs": lambda atoms=atoms: peer(atoms),
+            },
+            rounds if len(atoms) < 1000 else 3,
+        )
+        table.add_row(
+            str(len(atoms)),
+            *(f"{1e6 * found[name] / len(atoms):.1f}" for name in ("ours", "theirs")),
+            f"{found['theirs'] / found['ours']:.0f}",
+            f"{np.abs(ours - theirs).max():.1e}",
+        )
+    console.print(table)
+
+
+def large(console: Console) -> None:
+    """One call on 100,000 and one on 1,000,000 atoms."""
+    ten = ensemble(10)
+    table = Table("atoms", "list\nµs/atom", "call\nµs/atom", "seconds", "peak memory\nkB/atom")
+    for cells in ((25, 25, 40), (50, 50, 100)):
+        atoms = block(*cells)
+        arrays = ten.functions.arrays(atoms)
+        begin = time.process_time()
+        neighbors = ten.neighbors(atoms, 0.3)
+        listed = time.process_time()
+        ten.core.evaluate(
+            arrays.positions,
+            arrays.species,
+            arrays.cell,
+            arrays.pbc,
+            threads=1,
+            neighbors=neighbors,
+        )
+        done = time.process_time()
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        table.add_row(
+            str(len(atoms)),
+            f"{1e6 * (listed - begin) / len(atoms):.2f}",
+            f"{1e6 * (done - listed) / len(atoms):.1f}",
+            f"{done - begin:.1f}",
+            f"{memory / len(atoms):.2f}",
+        )
+    console.print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--large", action="store_true", help="100,000 and 1,000,000 atoms only")
     options = parser.parse_args()
+    console = Console()
+    if options.large:
+        large(console)
+        return
     ten, one = ensemble(10), ensemble(1)
     core = build_info()
     table = Table(
@@ -156,7 +246,8 @@ def main() -> None:
             # a small difference of large times tells nothing
             f"{1e6 * (found['ten'] - found['bare']):.0f}" if len(atoms) < 1000 else "",
         )
-    Console().print(table)
+    console.print(table)
+    compare_values(console, ten.functions, options.rounds)
 
 
 if __name__ == "__main__":

@@ -194,6 +194,7 @@ py::dict evaluate(const Potential& potential, const Array<double>& positions,
   const py::ssize_t n = positions.shape(0);
   py::dict result;
   result["energies"] = matrix_array(found.energies);
+  result["mean_energies"] = matrix_array(found.energies.colwise().mean());
   if (mode != Forces::kNone) result["mean_forces"] = matrix_array(found.mean_forces);
   if (mode == Forces::kMembers) {
     result["forces"] = Array<double>({potential.members(), n, py::ssize_t{3}}, found.forces.data());

@@ -56,6 +56,9 @@ Fingerprints::Fingerprints(const SymmetryFunctions& functions, const StructureVi
     std::vector<double> values;  // (3, width)
   };
   std::vector<std::vector<Block>> found(n_centers);
+  // dE/dG of the features themselves.
+  const Index lanes = padded(width);
+  Matrix unit = Matrix::Identity(width, lanes);
   std::vector<SymmetryFunctions::Workspace> work(team);
   parallel_blocks(n_centers, kGrain, team, [&](Index first, Index last, int thread) {
     SymmetryFunctions::Workspace& own = work[thread];
@@ -66,7 +69,10 @@ Fingerprints::Fingerprints(const SymmetryFunctions& functions, const StructureVi
       const Index size = own.features.size();
       features.row(c).head(size) = own.features;
       std::vector<Block>& blocks = found[c];
-      const auto add = [&](Index atom, const Matrix& d, double sign) {
+      const Index n_bonds = static_cast<Index>(own.bonds.size());
+      Matrix d(3 * n_bonds, lanes);
+      functions.contract(structure.species[i], own, unit.data(), lanes, d.data());
+      const auto add = [&](Index atom, const auto& d, double sign) {
         if (row_of[atom] < 0) return;
         auto block = std::find_if(blocks.begin(), blocks.end(),
                                   [&](const Block& b) { return b.row == row_of[atom]; });
@@ -77,11 +83,10 @@ Fingerprints::Fingerprints(const SymmetryFunctions& functions, const StructureVi
         for (int a = 0; a < 3; ++a)
           for (Index s = 0; s < size; ++s) block->values[a * width + s] += sign * d(a, s);
       };
-      Matrix self = Matrix::Zero(3, size);
-      for (std::size_t b = 0; b < own.bonds.size(); ++b) {
-        const Matrix d = own.derivatives.middleRows(3 * static_cast<Index>(b), 3);
-        add(own.bonds[b].atom, d, 1.0);
-        self += d;
+      Matrix self = Matrix::Zero(3, lanes);
+      for (Index b = 0; b < n_bonds; ++b) {
+        add(own.bonds[b].atom, d.middleRows(3 * b, 3), 1.0);
+        self += d.middleRows(3 * b, 3);
       }
       add(i, self, -1.0);
     }

@@ -4,32 +4,36 @@
 //   T  = sum P W                       W = A_k A_jk
 //   R  = sum P X                       X = A_k B_jk (r_j - r_k c)
 //   N  = sum (P' W - P Z) (u_k - c u_j)  Z = A_k B_jk 2 r_j r_k / Rc^2
-// (N in a frame of two vectors orthogonal to u_j); G5 has A_jk = 1, B_jk = 0. No exp, cos or sqrt
-// is left in the loop over k, but the sqrt of the polynomial cutoff.
+// (N in a frame of two vectors orthogonal to u_j); G5 has A_jk = 1, B_jk = 0.
 #include <algorithm>
 #include <cmath>
-#include <utility>
+#include <cstdint>
+#include <cstring>
 
+#include "damping_lanes.hpp"
 #include "neighbors.hpp"
-#include "polynomial.hpp"
 
 namespace nearsight {
 
 namespace {
 
-// P = 2 q^zeta and dP/dcos = zeta gamma q^(zeta-1) at the cosines c, q = (1 + gamma c) / 2;
-// `lower` gives q^(zeta-1).
-template <class Lower>
-void fill_power(const double* c, Index size, double zeta, double gamma, const Lower& lower,
-                double* value, double* slope) {
-  const double half = 0.5 * gamma, factor = zeta * gamma;
-  for (Index p = 0; p < size; p += kPairLanes) {
-    const Lanes q = 0.5 + half * load(c + p);
-    const Lanes l = lower(q);
-    store(value + p, 2.0 * q * l);
-    store(slope + p, factor * l);
+// The k of one j that count are listed, at most this many at a time; what is known of the pairs
+// lies in columns of this room.
+constexpr Index kRoom = 128;
+// c, u_k . e1, u_k . e2, 2 x_jk - 1, r_k, then by eta W, X, Z (before, A_k in the place of W)
+enum Column { kCosine, kN1, kN2, kT, kR, kWeights };
+
+// The numbers of the bits of a byte that are set, lowest first.
+using Numbers = std::uint16_t __attribute__((vector_size(16)));
+struct NumbersOfBits {
+  Numbers of[256];
+  constexpr NumbersOfBits() : of() {
+    for (unsigned byte = 0; byte < 256; ++byte)
+      for (int bit = 0, n = 0; bit < 8; ++bit)
+        if (byte >> bit & 1) of[byte][n++] = static_cast<std::uint16_t>(bit);
   }
-}
+};
+const NumbersOfBits kNumbers;
 
 // q^N, unrolled by the compiler.
 template <int N>
@@ -47,218 +51,229 @@ struct WholePower {
   }
 };
 
-// Any zeta; those that are in use everywhere are unrolled.
-void fill_power(const double* c, Index size, double zeta, double gamma, int exponent, double* value,
-                double* slope) {
-  const auto fill = [&](const auto& lower) {
-    fill_power(c, size, zeta, gamma, lower, value, slope);
-  };
-  switch (exponent) {
-    case 0:
-      return fill(WholePower<0>());
-    case 1:
-      return fill(WholePower<1>());
-    case 3:
-      return fill(WholePower<3>());
-    case 7:
-      return fill(WholePower<7>());
-    case 15:
-      return fill(WholePower<15>());
-    case -1:  // zeta is no whole number
-      return fill([zeta](Lanes q) {
-        Lanes l{};
-        for (Index i = 0; i < kPairLanes; ++i) l[i] = q[i] > 0.0 ? std::pow(q[i], zeta - 1.0) : 0.0;
-        return l;
-      });
-    default:
-      return fill([exponent](Lanes q) {
-        Lanes l = all(1.0);
-        for (int n = exponent; n > 0; n >>= 1, q *= q)
-          if (n & 1) l *= q;
-        return l;
-      });
+struct AnyWholePower {
+  int exponent;
+  Lanes operator()(Lanes q) const {
+    Lanes result = all(1.0);
+    for (int n = exponent; n > 0; n >>= 1, q *= q)
+      if (n & 1) result *= q;
+    return result;
   }
-}
+};
 
-// The sums over k of one or more functions that share W, X, Z, with their derivatives.
-template <int Functions, bool Derivatives, bool Full>
-void sum_pairs(Index size, const double* w, const double* lx, const double* z, const double* n1,
-               const double* n2, const double* const* value, const double* const* slope,
-               double (*out)[4]) {
-  Lanes total[Functions][4] = {};
+struct RealPower {
+  double exponent;
+  Lanes operator()(Lanes q) const {
+    Lanes result{};
+    for (Index l = 0; l < kPairLanes; ++l) result[l] = q[l] > 0.0 ? std::pow(q[l], exponent) : 0.0;
+    return result;
+  }
+};
+
+// Adds the four sums over the pairs of one P / 2 = q^zeta, q = (1 + gamma c) / 2, for one or two
+// eta. `lower` gives q^(zeta-1).
+template <bool Derivatives, bool Full, int Etas, class Lower>
+void sum_pairs(const double* pairs, Index size, double zeta, double gamma, const Lower& lower,
+               const double* const* weights, double (*out)[4]) {
+  const Lanes half = all(0.5 * gamma), factor = all(0.5 * gamma * zeta);
+  Lanes total[Etas][4] = {};
   for (Index p = 0; p < size; p += kPairLanes) {
-    const Lanes wk = load(w + p);
-    if constexpr (!Derivatives) {
-      for (int f = 0; f < Functions; ++f) total[f][0] += load(value[f] + p) * wk;
-    } else {
-      const Lanes a1 = load(n1 + p), a2 = load(n2 + p);
-      for (int f = 0; f < Functions; ++f) {
-        const Lanes v = load(value[f] + p);
-        Lanes side = load(slope[f] + p) * wk;
-        total[f][0] += v * wk;
+    const Lanes q = half * load(pairs + kCosine * kRoom + p) + 0.5;
+    const Lanes l = lower(q);
+    const Lanes value = q * l, slope = factor * l;
+    for (int e = 0; e < Etas; ++e) {
+      const Lanes w = load(weights[e] + p);
+      total[e][0] += value * w;
+      if constexpr (Derivatives) {
+        Lanes side = slope * w;
         if constexpr (Full) {
-          total[f][1] += v * load(lx + p);
-          side -= v * load(z + p);
+          total[e][1] += value * load(weights[e] + kRoom + p);
+          side -= value * load(weights[e] + 2 * kRoom + p);
         }
-        total[f][2] += side * a1;
-        total[f][3] += side * a2;
+        total[e][2] += side * load(pairs + kN1 * kRoom + p);
+        total[e][3] += side * load(pairs + kN2 * kRoom + p);
       }
     }
   }
-  for (int f = 0; f < Functions; ++f)
-    for (int s = 0; s < 4; ++s) out[f][s] = sum(total[f][s]);
+  for (int e = 0; e < Etas; ++e) {
+    double found[4];
+    sums(total[e][0], total[e][1], total[e][2], total[e][3], found);
+    for (int s = 0; s < 4; ++s) out[e][s] += found[s];
+  }
 }
 
-struct Frame {  // orthonormal with u (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017))
-  Frame(double ux, double uy, double uz) {
-    const double sign = std::copysign(1.0, uz);
-    const double a = -1.0 / (sign + uz), b = ux * uy * a;
-    e1[0] = 1.0 + sign * ux * ux * a;
-    e1[1] = sign * b;
-    e1[2] = -sign * ux;
-    e2[0] = b;
-    e2[1] = sign + uy * uy * a;
-    e2[2] = -uy;
+// The power of any zeta; those that are in use everywhere are unrolled.
+template <class Use>
+void with_power(double zeta, int exponent, const Use& use) {
+  switch (exponent) {
+    case 0:
+      return use(WholePower<0>());
+    case 1:
+      return use(WholePower<1>());
+    case 3:
+      return use(WholePower<3>());
+    case 7:
+      return use(WholePower<7>());
+    case 15:
+      return use(WholePower<15>());
+    case -1:
+      return use(RealPower{zeta - 1.0});
+    default:
+      return use(AnyWholePower{exponent});
   }
-  double e1[3], e2[3];
-};
+}
 
 }  // namespace
 
+void SymmetryFunctions::require_pairs(const Center& center, Workspace& work) const {
+  const Index columns = kWeights + 3 * static_cast<Index>(damping_.factors.size());
+  work.pairs.require(columns * kRoom + 4 * center.most_angular);
+}
+
 template <bool Derivatives, FunctionKind Kind>
-void SymmetryFunctions::add_angular(const Angular& group, const Neighbors& near, Index j,
-                                    Index first, Index last, Workspace& work) const {
+void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
+                                    const Neighbors& near, Index j, Index first, Index last,
+                                    Workspace& work) const {
   constexpr bool kFull = Kind == FunctionKind::kG4;
-  const Index n_powers = static_cast<Index>(group.powers.size());
-  const Index n_etas = static_cast<Index>(etas_.size());
-  const Index room = padded(near.stride + kPairBlock);
-  double* next = work.pairs.require(room * (9 + 3 * n_etas + 2 * n_powers));
-  const auto column = [&](Index count = 1) { return std::exchange(next, next + count * room); };
-  double *c = column(), *t = column(), *n1 = column(), *n2 = column(), *rk = column();
-  double *fc = column(), *dfc = column(), *lx = column(), *z = column();
-  double* ak = column(n_etas);               // A_k by eta
-  double* exponential = column(2 * n_etas);  // exp(-eta x_jk) by eta; one spare for an odd count
-  double* powers = next;
-  const double square = cutoff_.radius * cutoff_.radius;
-  const double rj = near.r()[j], xj = near.x()[j];
-  const double ujx = near.ux()[j], ujy = near.uy()[j], ujz = near.uz()[j];
-  const Frame frame(ujx, ujy, ujz);
+  const Index n_etas = static_cast<Index>(damping_.factors.size());
+  const double squared_radius = cutoff_.radius * cutoff_.radius;
+  const double rj = near.at(j, near.kR), xj = near.at(j, near.kX);
+  const double ux = near.at(j, near.kU), uy = near.at(j, near.kU + 1), uz = near.at(j, near.kU + 2);
+  double* const pairs = work.pairs.data();
+  double* const raw = pairs + (kWeights + 3 * n_etas) * kRoom;  // (functions, 4)
+  double(*const totals)[4] = reinterpret_cast<double(*)[4]>(raw);
+  for (Index f = 0; f < group.size; ++f)
+    for (int s = 0; s < 4; ++s) totals[f][s] = 0.0;
 
-  // Which k count: within the cutoff of j for G4, all others for G5. Their columns are compressed.
-  constexpr unsigned kAll = (1U << kPairLanes) - 1;
-  const Index begin = first / kPairLanes * kPairLanes;
-  const Index end = (last - 1) / kPairLanes * kPairLanes;
-  const Index own = j / kPairLanes * kPairLanes;
-  const unsigned first_lanes = kAll << (first - begin),
-                 last_lanes = kAll >> (end + kPairLanes - last);
-  const double cosine_rule = 2.0 / square * rj;
-  const double *e1 = frame.e1, *e2 = frame.e2;
-  Index m = 0;
-  for (Index k = begin; k <= end; k += kPairLanes) {
-    const Lanes x = load(near.ux() + k), y = load(near.uy() + k), zk = load(near.uz() + k);
-    const Lanes r = load(near.r() + k);
-    const Lanes cosine = ujx * x + ujy * y + ujz * zk;
-    const Lanes xjk = xj + load(near.x() + k) - cosine_rule * r * cosine;
-    unsigned keep = kFull ? bits(xjk < 1.0) : kAll;
-    if (k == begin) keep &= first_lanes;
-    if (k == end) keep &= last_lanes;
-    if (k == own) keep &= ~(1U << (j - own));
-    const Compress squeeze(keep);
-    squeeze(c + m, cosine);
-    if (kFull) squeeze(t + m, 2.0 * xjk - 1.0);
-    if (kFull && Derivatives) squeeze(rk + m, r);
-    if (Derivatives) {
-      squeeze(n1 + m, e1[0] * x + e1[1] * y + e1[2] * zk);
-      squeeze(n2 + m, e2[0] * x + e2[1] * y + e2[2] * zk);
+  // j itself and what fills blocks are made to lie out of range.
+  double& own_x = near.row(j - j % kPairLanes, near.kX)[j % kPairLanes];
+  own_x = kFarAway;
+  const double shrink = -2.0 * rj / squared_radius;
+  const double limit = kFull ? 1.0 - xj : 0.5 * kFarAway;
+  for (Index part = first; part < last; part += kRoom) {
+    // A byte of bits for every eight k, then the numbers of those that count: stores whose place
+    // depends on the geometry would hold up the loads that follow.
+    std::uint8_t keep[kRoom / 8];
+    const Index end = std::min(part + kRoom, last);
+    for (Index k = part; k < end; k += 8) {
+      unsigned byte = 0;
+      for (Index l = 0; l < 8; l += kPairLanes) {
+        if (k + l >= end) break;
+        const double* block = near.block(k + l);
+        const auto at = [&](Index column) { return load(block + column * kPairLanes); };
+        Lanes beyond = at(near.kX);
+        if constexpr (kFull)  // x_jk - x_j
+          beyond += shrink * at(near.kR) *
+                    (ux * at(near.kU) + uy * at(near.kU + 1) + uz * at(near.kU + 2));
+        byte |= bits(beyond < limit) << l;
+      }
+      keep[(k - part) / 8] = static_cast<std::uint8_t>(byte);
     }
-    const double* a = near.a(0) + k;
-    for (Index e = 0; e < n_etas; ++e, a += 2 * near.stride) squeeze(ak + e * room + m, load(a));
-    m += __builtin_popcount(keep);
-  }
-  if (m == 0) return;
-  const Index size = padded(m, kPairLanes);
-  for (double* each : {c, t, n1, n2, rk}) {
-    store(each + m, Lanes{});
-    store(each + m + kPairLanes, Lanes{});
-  }
-  for (Index e = 0; e < n_etas; ++e) store(ak + e * room + m, Lanes{});  // what pads counts nothing
+    std::uint16_t list[kRoom + 8];
+    Index m = 0;
+    for (Index k = part; k < end; k += 8) {
+      const unsigned byte = keep[(k - part) / 8];
+      const Numbers numbers = kNumbers.of[byte] + static_cast<std::uint16_t>(k);
+      std::memcpy(list + m, &numbers, sizeof numbers);
+      m += __builtin_popcount(byte);
+    }
+    if (m == 0) continue;
+    const Index size = padded(m, kPairLanes);
+    while (m < size) list[m++] = static_cast<std::uint16_t>(near.slots);  // the record of zeros
 
-  if (kFull) {
-    if (cutoff_.kind == CutoffKind::kCosine) {
-      horner(fc_, dfc_, t, size, fc, dfc);
-    } else {
-      const double g = cutoff_.gamma;
-      for (Index p = 0; p < size; ++p) {
-        const double u = std::sqrt(std::max(0.5 * (t[p] + 1.0), 0.0));
-        const double power = std::pow(u, g - 2.0);
-        fc[p] = 1.0 + u * u * power * (g * u - (g + 1.0));
-        dfc[p] = 0.5 * g * (g + 1.0) * power * (u - 1.0);
+    // u_k in the frame of u_j (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017)), then the weights.
+    const double sign = std::copysign(1.0, uz), a = -1.0 / (sign + uz);
+    for (Index p = 0; p < size; p += kPairLanes) {
+      const double* records[kPairLanes];
+      for (Index l = 0; l < kPairLanes; ++l) records[l] = near.records + list[p + l] * near.width;
+      Lanes xy[2], zr[2], ak[2];
+      load_columns(records, near.kRecordU, xy);
+      load_columns(records, near.kRecordU + 2, zr);
+      const auto [x, y] = xy;
+      const auto [z, r] = zr;
+      const Lanes h = ux * x + uy * y;
+      const Lanes c = h + uz * z, w = a * h - z;
+      double* const pair = pairs + p;
+      store(pair, c);
+      if (Derivatives) {
+        store(pair + kN1 * kRoom, x + sign * ux * w);
+        store(pair + kN2 * kRoom, sign * y + uy * w);
+      }
+      if (kFull) {
+        store(pair + kT * kRoom,
+              2.0 * xj - 1.0 + r * ((2.0 / squared_radius) * r + 2.0 * shrink * c));
+        store(pair + kR * kRoom, r);
+      }
+      double* weight = pair + kWeights * kRoom;
+      for (Index e = 0; e < n_etas; e += 2, weight += 6 * kRoom) {
+        load_columns(records, near.kRecordA + e, ak);
+        store(weight, ak[0]);
+        if (e + 1 < n_etas) store(weight + 3 * kRoom, ak[1]);
       }
     }
-    for (Index e = 0; e < n_etas; e += 2)
-      horner(exponential_[e], exponential_[std::min(e + 1, n_etas - 1)], t, size,
-             exponential + e * room, exponential + (e + 1) * room);
-    for (Index e = 0; e < n_etas; ++e)
-      for (int n = squarings_[e]; n > 0; --n)
-        for (double* v = exponential + e * room; v < exponential + e * room + size; ++v) *v *= *v;
-  }
-
-  for (Index i = 0; i < n_powers; ++i) {
-    const Power& power = group.powers[i];
-    double* value = powers + 2 * i * room;
-    fill_power(c, size, power.zeta, power.gamma, power.exponent, value, value + room);
-  }
-
-  const std::size_t n_terms = group.terms.size();
-  for (std::size_t begin = 0, end; begin < n_terms; begin = end) {
-    const Index eta = group.terms[begin].eta;
-    for (end = begin + 1; end < n_terms && group.terms[end].eta == eta;) ++end;
-    double* w = ak + eta * room;  // becomes W
-    if (kFull) {
-      const double* e = exponential + eta * room;
-      const double exponent = etas_[eta], twice = 2.0 / square * rj;
-      for (Index p = 0; p < size; p += kPairLanes) {
-        const Lanes a = load(w + p) * load(e + p), f = load(fc + p);
+    // A loop of its own: the processor sees further ahead in two short chains than in a long one.
+    for (Index p = 0; kFull && p < size; p += kPairLanes) {
+      double* const pair = pairs + p;
+      const Lanes t = load(pair + kT * kRoom), r = load(pair + kR * kRoom);
+      const ValueAndSlope base = damping_base(damping_, t);
+      const Lanes along = rj - r * load(pair + kCosine * kRoom), across = -shrink * r;
+      double* weight = pair + kWeights * kRoom;
+      for (const Damping::Factor& factor : damping_.factors) {
+        const ValueAndSlope d = damping_factor(factor, t, base);
+        const Lanes a = load(weight), q = a * d.b;
+        store(weight, a * d.a);
         if (Derivatives) {
-          const Lanes b = a * (load(dfc + p) - exponent * f), r = load(rk + p);
-          store(lx + p, b * (rj - r * load(c + p)));
-          store(z + p, b * twice * r);
+          store(weight + kRoom, q * along);
+          store(weight + 2 * kRoom, q * across);
         }
-        store(w + p, a * f);
+        weight += 3 * kRoom;
       }
     }
-    const double a = near.a(eta)[j], b = near.b(eta)[j];
-    for (std::size_t i = begin; i < end; i += 2) {
-      const int functions = end - i > 1 ? 2 : 1;
-      const double *value[2], *slope[2];
-      for (int f = 0; f < functions; ++f) {
-        value[f] = powers + 2 * group.terms[i + f].power * room;
-        slope[f] = value[f] + room;
-      }
-      double sums[2][4];
-      if (functions == 2)
-        sum_pairs<2, Derivatives, kFull>(size, w, lx, z, n1, n2, value, slope, sums);
-      else
-        sum_pairs<1, Derivatives, kFull>(size, w, lx, z, n1, n2, value, slope, sums);
-      for (int f = 0; f < functions; ++f) {
-        const Index to = group.terms[i + f].column;
-        work.features[to] += 0.5 * a * sums[f][0];
-        if (!Derivatives) continue;
-        const double along = 2.0 / square * (b * rj * sums[f][0] + a * sums[f][1]);
-        const double across1 = a / rj * sums[f][2], across2 = a / rj * sums[f][3];
-        const Index stride = work.derivatives.cols();
-        double* row = work.derivatives.data() + 3 * j * stride + to;
-        row[0] += along * ujx + across1 * e1[0] + across2 * e2[0];
-        row[stride] += along * ujy + across1 * e1[1] + across2 * e2[1];
-        row[2 * stride] += along * ujz + across1 * e1[2] + across2 * e2[2];
+
+    double(*out)[4] = totals;
+    for (const Power& power : group.powers) {
+      const Term* term = power.terms.data();
+      for (Index left = static_cast<Index>(power.terms.size()); left > 0;) {
+        const double* const weights[2] = {
+            pairs + (kWeights + 3 * term[0].eta) * kRoom,
+            pairs + (kWeights + 3 * term[left > 1 ? 1 : 0].eta) * kRoom};
+        with_power(power.zeta, power.exponent, [&](const auto& lower) {
+          if (left > 1)
+            sum_pairs<Derivatives, kFull, 2>(pairs, size, power.zeta, power.gamma, lower, weights,
+                                             out);
+          else
+            sum_pairs<Derivatives, kFull, 1>(pairs, size, power.zeta, power.gamma, lower, weights,
+                                             out);
+        });
+        const int done = left > 1 ? 2 : 1;
+        left -= done;
+        term += done;
+        out += done;
       }
     }
   }
+  own_x = xj;
+
+  double* to = work.angular.data() + (j * center.most_angular + group.first) * kAngularParts;
+  const double(*found)[4] = totals;
+  for (const Power& power : group.powers)
+    for (const Term& term : power.terms) {
+      const double aj = near.at(j, near.kDamping + 2 * term.eta);
+      const double bj = near.at(j, near.kDamping + 2 * term.eta + 1);
+      const double* s = *found++;
+      work.features[term.column] += aj * s[0];
+      if (Derivatives) {
+        to[0] = 4.0 / squared_radius * (bj * rj * s[0] + aj * s[1]);
+        to[1] = 2.0 * aj / rj * s[2];
+        to[2] = 2.0 * aj / rj * s[3];
+        to += kAngularParts;
+      }
+    }
 }
 
 #define NEARSIGHT_ANGULAR(derivatives, kind)                       \
   template void SymmetryFunctions::add_angular<derivatives, kind>( \
-      const Angular&, const Neighbors&, Index, Index, Index, Workspace&) const;
+      const Center&, const Angular&, const Neighbors&, Index, Index, Index, Workspace&) const;
 NEARSIGHT_ANGULAR(false, FunctionKind::kG4)
 NEARSIGHT_ANGULAR(true, FunctionKind::kG4)
 NEARSIGHT_ANGULAR(false, FunctionKind::kG5)

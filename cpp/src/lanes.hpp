@@ -14,6 +14,7 @@
 namespace nearsight {
 
 using Lanes = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
+using LaneBits = std::uint64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
 using LaneMask = std::int64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
 
 inline Lanes load(const double* p) {
@@ -32,6 +33,56 @@ inline double sum(Lanes v) {
   return total;
 }
 
+// The sums over the lanes of four vectors.
+inline void sums(Lanes a, Lanes b, Lanes c, Lanes d, double out[4]) {
+#if defined(__AVX2__)
+  const auto pairs = [](Lanes low, Lanes high) {  // low 0+1, high 0+1, low 2+3, high 2+3
+    return _mm256_hadd_pd(reinterpret_cast<__m256d>(low), reinterpret_cast<__m256d>(high));
+  };
+  const __m256d ab = pairs(a, b), cd = pairs(c, d);
+  _mm256_storeu_pd(out, _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20),
+                                      _mm256_permute2f128_pd(ab, cd, 0x31)));
+#else
+  const Lanes each[4] = {a, b, c, d};
+  for (int s = 0; s < 4; ++s) out[s] = sum(each[s]);
+#endif
+}
+
+// exp(x) for x <= 700, to the last bit or two; below -700 as at -700.
+inline Lanes exponential(Lanes x) {
+  constexpr double kInverse[] = {1.0,
+                                 1.0,
+                                 1.0 / 2.0,
+                                 1.0 / 6.0,
+                                 1.0 / 24.0,
+                                 1.0 / 120.0,
+                                 1.0 / 720.0,
+                                 1.0 / 5040.0,
+                                 1.0 / 40320.0,
+                                 1.0 / 362880.,
+                                 1.0 / 3628800.0,
+                                 1.0 / 39916800.0,
+                                 1.0 / 479001600.0,
+                                 1.0 / 6227020800.0};  // 1 / n!
+  x = x > -700.0 ? x : all(-700.0);
+  // Adding 1.5 2^52 rounds to a whole number and leaves it in the low bits: x = n ln 2 + rest.
+  const Lanes shifted = x * 1.4426950408889634 + 0x1.8p52, n = shifted - 0x1.8p52;
+  const Lanes rest = x - n * 6.93147180369123816490e-01 - n * 1.90821492927058770002e-10;
+  const Lanes square = rest * rest;
+  Lanes even = all(kInverse[12]), odd = all(kInverse[13]);  // two chains, half as long
+  for (int p = 10; p >= 0; p -= 2) {
+    even = even * square + kInverse[p];
+    odd = odd * square + kInverse[p + 1];
+  }
+  Lanes value = even + rest * odd;
+  LaneBits whole, result;
+  std::memcpy(&whole, &shifted, sizeof whole);
+  std::memcpy(&result, &value, sizeof result);
+  result += whole << 52;
+  std::memcpy(&value, &result, sizeof value);
+  return value;
+}
+
 // One bit per lane.
 inline unsigned bits(LaneMask mask) {
 #if defined(__AVX2__)
@@ -43,54 +94,23 @@ inline unsigned bits(LaneMask mask) {
 #endif
 }
 
+// Two neighbouring columns of as many records as there are lanes, each starting at a pointer.
+inline void load_columns(const double* const records[kPairLanes], Index column, Lanes out[2]) {
 #if defined(__AVX2__)
-// For every set of four lanes, the order that brings them to the front, as pairs of 32-bit words.
-struct CompressTable {
-  alignas(32) std::int32_t words[16][8];
-  constexpr CompressTable() : words() {
-    for (int keep = 0; keep < 16; ++keep) {
-      int n = 0;
-      for (int lane = 0; lane < 4; ++lane)
-        if (keep >> lane & 1) {
-          words[keep][2 * n] = 2 * lane;
-          words[keep][2 * n + 1] = 2 * lane + 1;
-          ++n;
-        }
-    }
+  const auto halves = [&](int low, int high) {
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(records[low] + column)),
+                                _mm_loadu_pd(records[high] + column), 1);
+  };
+  const __m256d even = halves(0, 2), odd = halves(1, 3);
+  out[0] = reinterpret_cast<Lanes>(_mm256_unpacklo_pd(even, odd));
+  out[1] = reinterpret_cast<Lanes>(_mm256_unpackhi_pd(even, odd));
+#else
+  for (int c = 0; c < 2; ++c) {
+    double each[kPairLanes];
+    for (Index l = 0; l < kPairLanes; ++l) each[l] = records[l][column + c];
+    out[c] = load(each);
   }
-};
-inline constexpr CompressTable kCompress;
 #endif
-
-// Brings the lanes whose bit is set to the front, in their order.
-class Compress {
- public:
-#if defined(__AVX2__)
-  explicit Compress(unsigned keep)
-      : order_(_mm256_load_si256(reinterpret_cast<const __m256i*>(kCompress.words[keep]))) {}
-#else
-  explicit Compress(unsigned keep) : keep_(keep) {}
-#endif
-
-  // Writes them to p, which has room for all lanes.
-  void operator()(double* p, Lanes v) const {
-#if defined(__AVX2__)
-    const __m256i moved = _mm256_permutevar8x32_epi32(reinterpret_cast<__m256i>(v), order_);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), moved);
-#else
-    for (Index l = 0; l < kPairLanes; ++l) {
-      *p = v[l];
-      p += keep_ >> l & 1;
-    }
-#endif
-  }
-
- private:
-#if defined(__AVX2__)
-  __m256i order_;
-#else
-  unsigned keep_;
-#endif
-};
+}
 
 }  // namespace nearsight

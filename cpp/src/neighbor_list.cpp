@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "lanes.hpp"
 #include "nearsight/parallel.hpp"
 
 namespace nearsight {
@@ -49,6 +51,13 @@ std::uint64_t pack(int atom, const std::array<int, 3>& shift) {
   return key;
 }
 
+// What is added to a packed pair to change its shift.
+std::int64_t pack_change(const std::array<int, 3>& shift) {
+  std::int64_t change = 0;
+  for (const int s : shift) change = change * (std::int64_t{1} << kShiftBits) + s;
+  return change;
+}
+
 int unpack_atom(std::uint64_t key) { return static_cast<int>(key >> (3 * kShiftBits)); }
 
 std::array<int, 3> unpack_shift(std::uint64_t key) {
@@ -58,6 +67,9 @@ std::array<int, 3> unpack_shift(std::uint64_t key) {
   return shift;
 }
 
+// Bins per range in the last direction.
+constexpr int kThin = 4;
+
 // Atoms sorted into bins; the last direction runs fastest, so a column of bins is one range.
 struct Bins {
   Bins(const StructureView& structure, double range) : cell(complete_cell(structure)) {
@@ -65,8 +77,8 @@ struct Bins {
     const Eigen::Matrix3d inverse = cell.inverse();
     Positions fractional = structure.positions * inverse;
     wrapped.assign(n, {0, 0, 0});
-    // Bins of half the range: fewer candidates lie outside the sphere. But not many more bins
-    // than atoms, which vacuum would cost.
+    // Bins as long as the range, but thin in the last direction, where many are one loop. And not
+    // many more bins than atoms, which vacuum would cost.
     const double most = 2.0 * std::cbrt(static_cast<double>(n)) + 1.0;
     for (int a = 0; a < 3; ++a) {
       double height, length = 1.0;
@@ -86,7 +98,9 @@ struct Bins {
         length = std::max(fractional.col(a).maxCoeff() - origin[a], 1e-9);
         height = length;  // the vector has length 1 and is orthogonal to the others
       }
-      count[a] = static_cast<int>(std::clamp(std::floor(2.0 * height / range), 1.0, most));
+      const double bins_per_range = a == 2 ? kThin : 1.0;
+      count[a] =
+          static_cast<int>(std::clamp(std::floor(bins_per_range * height / range), 1.0, most));
       double bins_reached = std::ceil(range * count[a] / height * (1.0 + 1e-12));
       if (!structure.periodic[a])  // the structure may be flat
         bins_reached = std::min(bins_reached, count[a] - 1.0);
@@ -107,12 +121,14 @@ struct Bins {
     for (std::size_t b = 1; b < begin.size(); ++b) begin[b] += begin[b - 1];
     std::vector<Index> fill(begin.begin(), begin.end() - 1);
     atom.resize(n);
+    key.resize(n);
     bin.resize(n);
-    for (auto* column : {&x, &y, &z}) column->resize(n);
+    for (auto* column : {&x, &y, &z}) column->resize(n + kPairLanes);
     const Positions place = fractional * cell;
     for (Index i = 0; i < n; ++i) {
       const Index p = fill[index(bin_of[i])]++;
       atom[p] = static_cast<int>(i);
+      key[p] = pack(atom[p], {0, 0, 0}) - pack_change(wrapped[i]);
       bin[p] = bin_of[i];
       x[p] = place(i, 0);
       y[p] = place(i, 1);
@@ -137,17 +153,19 @@ struct Bins {
   std::vector<Index> begin;                 // by bin
   // In the order of the bins:
   std::vector<int> atom;
+  std::vector<std::uint64_t> key;  // packed with the cells taken off
   std::vector<std::array<int, 3>> bin;
-  std::vector<double> x, y, z;  // inside the cell
+  std::vector<double> x, y, z;  // inside the cell; room for a whole last vector
 };
 
-// Appends the packed pairs of the atom at place p of the bins; `near` is scratch.
+// Appends the packed pairs of the atom at place p of the bins.
 void find_pairs(const StructureView& structure, const Bins& bins, double range, Index p,
-                std::vector<int>& near, std::vector<std::uint64_t>& found) {
+                std::vector<std::uint64_t>& found) {
   // Positions inside the cell differ from the given ones by rounding: `bonds` looks again.
   const double limit = range * range * (1.0 + 1e-10);
   const std::size_t first = found.size();
   const int i = bins.atom[p];
+  const std::uint64_t self = pack(i, {0, 0, 0});
   const std::array<int, 3>& own = bins.bin[p];
   std::array<int, 3> image;
   for (int dx = -bins.reach[0]; dx <= bins.reach[0]; ++dx) {
@@ -172,23 +190,54 @@ void find_pairs(const StructureView& structure, const Bins& bins, double range, 
             y0 -= image[a] * bins.cell(a, 1);
             z0 -= image[a] * bins.cell(a, 2);
           }
-        near.resize(stop - start + 1);
-        Index m = 0;
-        for (Index k = start; k < stop; ++k) {
-          const double x = bins.x[k] - x0, y = bins.y[k] - y0, z = bins.z[k] - z0;
-          near[m] = bins.atom[k];
-          m += static_cast<Index>(x * x + y * y + z * z < limit);
-        }
-        for (Index k = 0; k < m; ++k) {
-          const int j = near[k];
-          std::array<int, 3> shift;
-          for (int a = 0; a < 3; ++a) shift[a] = image[a] + bins.wrapped[i][a] - bins.wrapped[j][a];
-          if (j != i || shift != std::array<int, 3>{0, 0, 0}) found.push_back(pack(j, shift));
+        for (int a = 0; a < 3; ++a) image[a] += bins.wrapped[i][a];
+        const std::int64_t change = pack_change(image);
+        for (Index k = start; k < stop; k += 64) {
+          const Index end = std::min(k + 64, stop);
+          std::uint64_t keep = 0;  // a bit for each
+          for (Index l = k; l < end; l += kPairLanes) {
+            const Lanes x = load(&bins.x[l]) - x0, y = load(&bins.y[l]) - y0,
+                        z = load(&bins.z[l]) - z0;
+            keep |= std::uint64_t{bits(x * x + y * y + z * z < limit)} << (l - k);
+          }
+          if (end - k < 64) keep &= (std::uint64_t{1} << (end - k)) - 1;
+          for (; keep != 0; keep &= keep - 1) {
+            const std::uint64_t key = bins.key[k + __builtin_ctzll(keep)] + change;
+            if (key != self) found.push_back(key);
+          }
         }
       }
     }
   }
   std::sort(found.begin() + first, found.end());
+}
+
+// The bits of a number spread out to every third place.
+std::uint64_t spread(std::uint64_t n) {
+  std::uint64_t result = 0;
+  for (int bit = 0; bit < 21; ++bit) result |= (n >> bit & 1) << (3 * bit);
+  return result;
+}
+
+// Up to this many atoms all their forces are near in memory in any order.
+constexpr Index kMostUnordered = 2000;
+
+// Atoms in an order in which neighbours are near: along a Morton curve of bins.
+std::vector<int> order_of(const Bins& bins) {
+  const Index n = static_cast<Index>(bins.atom.size());
+  std::vector<int> order(n);
+  if (n <= kMostUnordered) {
+    std::iota(order.begin(), order.end(), 0);
+    return order;
+  }
+  std::vector<std::pair<std::uint64_t, int>> code(n);
+  for (Index p = 0; p < n; ++p) {
+    const std::array<int, 3>& b = bins.bin[p];
+    code[p] = {spread(b[0]) << 2 | spread(b[1]) << 1 | spread(b[2] / kThin), bins.atom[p]};
+  }
+  std::sort(code.begin(), code.end());
+  for (Index p = 0; p < n; ++p) order[p] = code[p].second;
+  return order;
 }
 
 }  // namespace
@@ -199,26 +248,29 @@ NeighborList::NeighborList(const StructureView& structure, double cutoff, double
     throw std::invalid_argument("the cutoff must be positive and the skin not negative");
   const Index n = structure.size();
   const Bins bins(structure, cutoff + skin);
+  order_ = order_of(bins);
+  rank_.resize(n);
+  for (Index q = 0; q < n; ++q) rank_[order_[q]] = static_cast<int>(q);
   constexpr Index kGrain = 256;
   std::vector<std::vector<std::uint64_t>> blocks((n + kGrain - 1) / kGrain);
-  std::vector<Index> place_of(n), size_of(n);
+  std::vector<Index> place_of(n), size_of(n);  // by rank
   parallel_blocks(n, kGrain, thread_count(threads), [&](Index first, Index last, int) {
     std::vector<std::uint64_t>& found = blocks[first / kGrain];
-    std::vector<int> near;
     for (Index p = first; p < last; ++p) {
-      const std::size_t before = found.size();
-      find_pairs(structure, bins, cutoff + skin, p, near, found);
-      place_of[bins.atom[p]] = static_cast<Index>(before);
-      size_of[bins.atom[p]] = static_cast<Index>(found.size() - before);
+      const Index before = static_cast<Index>(found.size());
+      find_pairs(structure, bins, cutoff + skin, p, found);
+      const int rank = rank_[bins.atom[p]];
+      place_of[rank] = before;
+      size_of[rank] = static_cast<Index>(found.size()) - before;
     }
   });
   offsets_.assign(n + 1, 0);
-  for (Index i = 0; i < n; ++i) offsets_[i + 1] = offsets_[i] + size_of[i];
+  for (Index q = 0; q < n; ++q) offsets_[q + 1] = offsets_[q] + size_of[q];
   pairs_.resize(offsets_[n]);
   for (Index p = 0; p < n; ++p) {
-    const int i = bins.atom[p];
+    const int rank = rank_[bins.atom[p]];
     std::vector<std::uint64_t>& block = blocks[p / kGrain];
-    std::copy_n(block.begin() + place_of[i], size_of[i], pairs_.begin() + offsets_[i]);
+    std::copy_n(block.begin() + place_of[rank], size_of[rank], pairs_.begin() + offsets_[rank]);
     if (p + 1 == n || (p + 1) % kGrain == 0) std::vector<std::uint64_t>().swap(block);
   }
 }
@@ -227,9 +279,10 @@ void NeighborList::bonds(const StructureView& structure, Index i, std::vector<Bo
   const double limit = cutoff_ * cutoff_;
   const double* own = structure.positions.data() + 3 * i;
   const std::uint64_t none = pack(0, {0, 0, 0});  // the shift bits of no shift
-  found.resize(offsets_[i + 1] - offsets_[i]);
+  const Index first = offsets_[rank_[i]], last = offsets_[rank_[i] + 1];
+  found.resize(last - first);
   Bond* bond = found.data();
-  for (Index p = offsets_[i]; p < offsets_[i + 1]; ++p) {
+  for (Index p = first; p < last; ++p) {
     const std::uint64_t key = pairs_[p];
     const int j = unpack_atom(key);
     const double* other = structure.positions.data() + 3 * static_cast<Index>(j);

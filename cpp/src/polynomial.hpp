@@ -6,8 +6,6 @@
 #include <limits>
 #include <vector>
 
-#include "lanes.hpp"
-
 namespace nearsight {
 
 // Chebyshev interpolation of f on [0, 1], as coefficients of powers of t = 2 x - 1, lowest first.
@@ -46,30 +44,6 @@ std::vector<double> fit_unit(const Function& f) {
     now.swap(next);
   }
   return {sum.begin(), sum.end()};
-}
-
-// Lists of pairs are worked on in blocks of this many; arrays have room for a whole last block.
-inline constexpr Index kPairBlock = 2 * kPairLanes;
-
-// out0[i], out1[i] = two polynomials of one degree at t[i], for n values. Two polynomials and two
-// vectors at a time are chains enough to hide the latency of an FMA.
-inline void horner(const std::vector<double>& c0, const std::vector<double>& c1, const double* t,
-                   Index n, double* out0, double* out1) {
-  const Index degree = static_cast<Index>(c0.size()) - 1;
-  for (Index i = 0; i < n; i += kPairBlock) {
-    const Lanes t0 = load(t + i), t1 = load(t + i + kPairLanes);
-    Lanes f0 = all(c0[degree]), f1 = f0, g0 = all(c1[degree]), g1 = g0;
-    for (Index p = degree - 1; p >= 0; --p) {
-      f0 = f0 * t0 + c0[p];
-      f1 = f1 * t1 + c0[p];
-      g0 = g0 * t0 + c1[p];
-      g1 = g1 * t1 + c1[p];
-    }
-    store(out0 + i, f0);
-    store(out0 + i + kPairLanes, f1);
-    store(out1 + i, g0);
-    store(out1 + i + kPairLanes, g1);
-  }
 }
 
 }  // namespace nearsight

@@ -12,14 +12,16 @@ namespace {
 
 constexpr Index kGrain = 16;
 
-// What one thread adds up; forces as (N, 3, lanes).
+// What one thread adds up; forces as (N, 3, lanes), atoms in the order of the list.
 struct Partial {
   Vector forces;
   Eigen::Matrix3d virial = Eigen::Matrix3d::Zero();
   SymmetryFunctions::Workspace functions;
   NetworkBatch::Workspace networks;
   Vector energy;
-  Matrix gradient, bond_gradient;
+  Matrix gradient;
+  Vector mean_gradient;
+  Scratch bond_gradient;
 };
 
 }  // namespace
@@ -57,7 +59,8 @@ Evaluation Potential::evaluate(const StructureView& structure, const NeighborLis
     Partial& own = partial[thread];
     if (gradients && own.forces.size() == 0) own.forces.setZero(n * 3 * lanes);
     own.energy.resize(net_lanes);
-    for (Index i = first; i < last; ++i) {
+    for (Index q = first; q < last; ++q) {
+      const Index i = list.order()[q];
       const int s = structure.species[i];
       list.bonds(structure, i, own.functions.bonds);
       if (own.functions.bonds.empty())
@@ -74,25 +77,27 @@ Evaluation Potential::evaluate(const StructureView& structure, const NeighborLis
                             own.networks);
       result.energies.col(i) = own.energy.head(m_count);
       if (!gradients) continue;
-      if (lanes == 1)
-        own.bond_gradient.noalias() =
-            own.functions.derivatives * own.gradient.leftCols(m_count).rowwise().mean();
-      else
-        own.bond_gradient.noalias() = own.functions.derivatives * own.gradient;
-      const double* g = own.bond_gradient.data();
-      double* self = own.forces.data() + 3 * lanes * i;
+      double* g =
+          own.bond_gradient.require(3 * lanes * static_cast<Index>(own.functions.bonds.size()));
+      if (lanes == 1) {
+        own.mean_gradient = own.gradient.leftCols(m_count).rowwise().mean();
+        functions_.contract(s, own.functions, own.mean_gradient.data(), 1, g);
+      } else {
+        functions_.contract(s, own.functions, own.gradient.data(), lanes, g);
+      }
+      double* self = own.forces.data() + 3 * lanes * q;
       for (const Bond& bond : own.functions.bonds) {
-        double* other = own.forces.data() + 3 * lanes * bond.atom;
+        double* other = own.forces.data() + 3 * lanes * list.rank()[bond.atom];
         for (Index k = 0; k < 3 * lanes; ++k) {
           other[k] -= g[k];
           self[k] += g[k];
         }
         if (virial) {
-          const double r[3] = {bond.x, bond.y, bond.z};
-          for (int a = 0; a < 3; ++a)
-            for (int b = 0; b < 3; ++b)
-              for (Index m = 0; m < (lanes == 1 ? 1 : m_count); ++m)
-                own.virial(a, b) += r[a] * g[b * lanes + m];
+          const Eigen::Vector3d r(bond.x, bond.y, bond.z);
+          Eigen::RowVector3d sum = Eigen::RowVector3d::Zero();
+          for (int b = 0; b < 3; ++b)
+            for (Index m = 0; m < (lanes == 1 ? 1 : m_count); ++m) sum[b] += g[b * lanes + m];
+          own.virial += r * sum;
         }
         g += 3 * lanes;
       }
@@ -111,14 +116,14 @@ Evaluation Potential::evaluate(const StructureView& structure, const NeighborLis
   result.mean_forces.resize(n, 3);
   result.deviation.setZero(n);
   if (lanes == 1) {
-    for (Index k = 0; k < 3 * n; ++k) result.mean_forces.data()[k] = total[k];
+    for (Index i = 0; i < n; ++i) result.mean_forces.row(i) = total.segment<3>(3 * list.rank()[i]);
     return result;
   }
   result.forces.resize(static_cast<std::size_t>(m_count) * n * 3);
   for (Index i = 0; i < n; ++i) {
     double square = 0.0;
     for (Index a = 0; a < 3; ++a) {
-      const double* f = total.data() + (3 * i + a) * lanes;
+      const double* f = total.data() + (3 * list.rank()[i] + a) * lanes;
       double mean = 0.0;
       for (Index m = 0; m < m_count; ++m) mean += f[m];
       mean /= static_cast<double>(m_count);

@@ -2,25 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <stdexcept>
 
+#include "damping_lanes.hpp"
 #include "neighbors.hpp"
-#include "polynomial.hpp"
 
 namespace nearsight {
 
 namespace {
-
-template <class Container, class Value>
-int index_of(Container& known, const Value& value, bool (*same)(const Value&, const Value&)) {
-  for (std::size_t i = 0; i < known.size(); ++i)
-    if (same(known[i], value)) return static_cast<int>(i);
-  known.push_back(value);
-  return static_cast<int>(known.size()) - 1;
-}
-
-// Up to this exponent exp(-eta x) on [0, 1] is a polynomial of low degree.
-constexpr double kSmoothEta = 4.0;
 
 void check(const SymmetryFunction& f, int n_species) {
   const auto known = [&](int s) { return s >= 0 && s < n_species; };
@@ -37,119 +27,138 @@ void check(const SymmetryFunction& f, int n_species) {
     throw std::invalid_argument("gamma of an angular symmetry function must lie in [-1, 1]");
 }
 
+std::vector<double> distinct_etas(const std::vector<SymmetryFunction>& functions) {
+  std::set<double> etas;
+  for (const SymmetryFunction& f : functions)
+    if (f.kind != FunctionKind::kG2) etas.insert(f.eta);
+  return {etas.begin(), etas.end()};
+}
+
 }  // namespace
 
 SymmetryFunctions::SymmetryFunctions(int n_species, const Cutoff& cutoff,
                                      const std::vector<SymmetryFunction>& functions)
-    : cutoff_(cutoff) {
+    : cutoff_(cutoff), etas_(distinct_etas(functions)), damping_(cutoff, etas_) {
   if (n_species < 1) throw std::invalid_argument("at least one species is needed");
+  const std::size_t pairs = static_cast<std::size_t>(n_species) * n_species;
   centers_.resize(n_species);
   for (Center& center : centers_) {
     center.radial.resize(n_species);
-    center.g4.resize(static_cast<std::size_t>(n_species) * n_species);
-    center.g5.resize(static_cast<std::size_t>(n_species) * n_species);
+    center.g4.resize(pairs);
+    center.g5.resize(pairs);
+    center.angular.resize(n_species);
   }
-  std::vector<std::vector<std::vector<SymmetryFunction>>> radial(
-      n_species, std::vector<std::vector<SymmetryFunction>>(n_species));
   for (const SymmetryFunction& f : functions) {
     check(f, n_species);
     Center& center = centers_[f.center];
     const Index column = center.size++;
+    max_size_ = std::max(max_size_, center.size);
     if (f.kind == FunctionKind::kG2) {
-      radial[f.center][f.first].push_back(f);
-      center.radial[f.first].columns.push_back(column);
+      Radial& radial = center.radial[f.first];
+      radial.eta.push_back(f.eta / (cutoff.radius * cutoff.radius));
+      radial.r_s.push_back(f.r_s);
+      radial.columns.push_back(column);
+      center.most_radial = std::max(center.most_radial, static_cast<Index>(radial.eta.size()));
       continue;
     }
-    center.angular = true;
-    const double whole = std::round(f.zeta);
-    const Power power{f.zeta, f.gamma,
-                      whole == f.zeta && whole < 1e6 ? static_cast<int>(whole) - 1 : -1};
-    const int eta = index_of<std::vector<double>, double>(
-        etas_, f.eta, [](const double& a, const double& b) { return a == b; });
+    const Term term{std::lower_bound(etas_.begin(), etas_.end(), f.eta) - etas_.begin(), column};
     auto& groups = f.kind == FunctionKind::kG4 ? center.g4 : center.g5;
-    const auto add = [&](int j, int k) {
-      Angular& group = groups[static_cast<std::size_t>(j) * n_species + k];
-      const int p = index_of<std::vector<Power>, Power>(
-          group.powers, power,
-          [](const Power& a, const Power& b) { return a.zeta == b.zeta && a.gamma == b.gamma; });
-      group.terms.push_back({eta, p, column});
-    };
-    add(f.first, f.second);
-    if (f.first != f.second) add(f.second, f.first);
+    add_term(groups[static_cast<std::size_t>(f.first) * n_species + f.second], f, term);
+    if (f.first != f.second)
+      add_term(groups[static_cast<std::size_t>(f.second) * n_species + f.first], f, term);
   }
-  const double square = cutoff.radius * cutoff.radius;
-  for (int c = 0; c < n_species; ++c) {
-    for (int s = 0; s < n_species; ++s) {
-      Radial& plan = centers_[c].radial[s];
-      const auto& given = radial[c][s];
-      plan.size = static_cast<Index>(given.size());
-      plan.eta.setZero(padded(plan.size));
-      plan.r_s.setZero(padded(plan.size));
-      for (Index f = 0; f < plan.size; ++f) {
-        plan.eta[f] = given[f].eta / square;
-        plan.r_s[f] = given[f].r_s;
+  for (Center& center : centers_) plan_angular(center);
+}
+
+// Puts a function to those with its power.
+void SymmetryFunctions::add_term(Angular& group, const SymmetryFunction& f, const Term& term) {
+  auto power = std::find_if(group.powers.begin(), group.powers.end(),
+                            [&](const Power& p) { return p.zeta == f.zeta && p.gamma == f.gamma; });
+  if (power == group.powers.end()) {
+    const double whole = std::round(f.zeta);
+    const int exponent = whole == f.zeta && whole < 1e6 ? static_cast<int>(whole) - 1 : -1;
+    group.powers.push_back({f.zeta, f.gamma, exponent, {}});
+    power = group.powers.end() - 1;
+  }
+  power->terms.push_back(term);
+}
+
+// Where the results of every group lie among those of a j.
+void SymmetryFunctions::plan_angular(Center& center) const {
+  const int ns = n_species();
+  for (int s = 0; s < ns; ++s) {
+    std::vector<Index>& columns = center.angular[s];
+    for (int t = 0; t < ns; ++t)
+      for (auto* groups : {&center.g4, &center.g5}) {
+        Angular& group = (*groups)[static_cast<std::size_t>(s) * ns + t];
+        group.first = static_cast<Index>(columns.size());
+        for (const Power& power : group.powers)
+          for (const Term& term : power.terms) columns.push_back(term.column);
+        group.size = static_cast<Index>(columns.size()) - group.first;
       }
-    }
-    for (auto* groups : {&centers_[c].g4, &centers_[c].g5})
-      for (Angular& group : *groups)
-        std::stable_sort(group.terms.begin(), group.terms.end(),
-                         [](const Term& a, const Term& b) { return a.eta < b.eta; });
-    max_size_ = std::max(max_size_, centers_[c].size);
+    center.most_angular = std::max(center.most_angular, static_cast<Index>(columns.size()));
   }
-  for (const double eta : etas_) {
-    squarings_.push_back(0);
-    while (std::ldexp(eta, -squarings_.back()) > kSmoothEta) ++squarings_.back();
-    const double part = std::ldexp(eta, -squarings_.back());
-    exponential_.push_back(fit_unit([part](long double x) { return std::exp(-part * x); }));
-  }
-  if (cutoff.kind == CutoffKind::kCosine) {
-    constexpr long double pi = 3.14159265358979323846264338327950288L;
-    fc_ = fit_unit([](long double x) { return 0.5L * (1.0L + std::cos(pi * std::sqrt(x))); });
-    dfc_ = fit_unit([](long double x) {
-      const long double u = std::sqrt(x);
-      return x > 0.0L ? -0.25L * pi * std::sin(pi * u) / u : -0.25L * pi * pi;
-    });
-  }
-  // `horner` takes them two at a time: pairs are brought to one degree.
-  const auto level = [](std::vector<double>& a, std::vector<double>& b) {
-    const std::size_t size = std::max(a.size(), b.size());
-    a.resize(size, 0.0);
-    b.resize(size, 0.0);
-  };
-  level(fc_, dfc_);
-  for (std::size_t e = 0; e + 1 < exponential_.size(); e += 2)
-    level(exponential_[e], exponential_[e + 1]);
 }
 
 SymmetryFunctions::Neighbors SymmetryFunctions::tabulate(Workspace& work) const {
-  const Index n = static_cast<Index>(work.bonds.size());
-  const Index stride = padded(n);
   const Index n_etas = static_cast<Index>(etas_.size());
-  const Neighbors near{n, stride, work.neighbors.require(stride * Neighbors::columns(n_etas))};
+  const int ns = n_species();
+  Index slots = 0;
+  for (int s = 0; s < ns; ++s) {
+    work.slot[s] = slots;
+    slots += padded(work.count[s], kPairLanes);
+  }
+  work.slot[ns] = slots;
+  const Neighbors near(slots, n_etas, work.neighbors);
   const double square = cutoff_.radius * cutoff_.radius;
-  for (Index k = 0; k < n; ++k) {
-    const Bond& bond = work.bonds[k];
-    const double r = bond.distance;
-    const double x = r * r / square;
-    near.r()[k] = r;
-    near.x()[k] = x;
-    near.ux()[k] = bond.x / r;
-    near.uy()[k] = bond.y / r;
-    near.uz()[k] = bond.z / r;
-    const Cutoff::Value fc = cutoff_(r);
-    near.fc()[k] = fc.f;
-    near.dfc()[k] = fc.df_dr;
-    const double dfc_dx = fc.df_dr * square / (2.0 * r);
-    for (Index e = 0; e < n_etas; ++e) {
-      const double exponential = std::exp(-etas_[e] * x);
-      near.a(e)[k] = exponential * fc.f;
-      near.b(e)[k] = exponential * (dfc_dx - etas_[e] * fc.f);
+  const Bond* bond = work.bonds.data();
+  for (int s = 0; s < ns; ++s) {
+    const Bond* const end = bond + work.count[s];
+    for (Index slot = work.slot[s]; slot < work.slot[s + 1]; slot += kPairLanes) {
+      Lanes x = all(cutoff_.radius), y{}, z{}, r = x, filled{};
+      for (Index l = 0; l < kPairLanes && bond != end; ++l, ++bond) {
+        x[l] = bond->x;
+        y[l] = bond->y;
+        z[l] = bond->z;
+        r[l] = bond->distance;
+        filled[l] = 1.0;
+      }
+      const auto put = [&](Index column, Lanes value) { store(near.row(slot, column), value); };
+      const Lanes ux = x / r, uy = y / r, uz = z / r, squared = r * r / square;
+      const Lanes sign = uz < 0.0 ? all(-1.0) : all(1.0), a = -1.0 / (sign + uz);
+      put(near.kU, ux);
+      put(near.kU + 1, uy);
+      put(near.kU + 2, uz);
+      put(near.kE1, 1.0 + sign * ux * ux * a);
+      put(near.kE1 + 1, sign * ux * uy * a);
+      put(near.kE1 + 2, -sign * ux);
+      put(near.kE2, ux * uy * a);
+      put(near.kE2 + 1, sign + uy * uy * a);
+      put(near.kE2 + 2, -uy);
+      put(near.kR, r);
+      put(near.kX, filled != 0.0 ? squared : all(kFarAway));
+      const Lanes t = 2.0 * squared - 1.0;
+      const ValueAndSlope base = damping_base(damping_, t);
+      const ValueAndSlope cut = damping_cutoff(damping_, t, base);
+      put(near.kCutoff, filled * cut.a);
+      put(near.kSlope, filled * cut.b * 2.0 * r / square);
+      for (Index e = 0; e < n_etas; ++e) {
+        const ValueAndSlope d = damping_factor(damping_.factors[e], t, base);
+        put(near.kDamping + 2 * e, d.a);
+        put(near.kDamping + 2 * e + 1, d.b);
+        for (Index l = 0; l < kPairLanes; ++l)
+          near.records[(slot + l) * near.width + near.kRecordA + e] = d.a[l];
+      }
+      for (Index l = 0; l < kPairLanes; ++l) {
+        double* record = near.records + (slot + l) * near.width;
+        record[0] = ux[l];
+        record[1] = uy[l];
+        record[2] = uz[l];
+        record[near.kRecordR] = r[l];
+      }
     }
   }
-  // The padding is far away, so that no list of pairs takes it up.
-  for (Index k = n; k < stride; ++k)
-    for (Index column = 0; column < Neighbors::columns(n_etas); ++column)
-      near.table[column * stride + k] = column == 1 ? 10.0 : 0.0;
+  std::fill_n(near.records + slots * near.width, near.width, 0.0);
   return near;
 }
 
@@ -157,36 +166,38 @@ template <bool Derivatives>
 void SymmetryFunctions::evaluate(int center, const int* species, Workspace& work) const {
   const Center& plan = centers_[center];
   const int ns = n_species();
-  const Index n = static_cast<Index>(work.bonds.size());
-  std::vector<Index>& group = work.species_begin;
-  group.assign(ns + 1, 0);
+  work.count.assign(ns, 0);
+  work.slot.resize(ns + 1);
   if (ns == 1) {
-    group[1] = n;
+    work.count[0] = static_cast<Index>(work.bonds.size());
   } else {
-    for (const Bond& bond : work.bonds) ++group[species[bond.atom] + 1];
-    for (int s = 0; s < ns; ++s) group[s + 1] += group[s];
-    work.fill.assign(group.begin(), group.end());
+    for (const Bond& bond : work.bonds) ++work.count[species[bond.atom]];
+    work.fill.assign(ns, 0);
+    for (int s = 1; s < ns; ++s) work.fill[s] = work.fill[s - 1] + work.count[s - 1];
     work.unsorted.swap(work.bonds);
-    work.bonds.resize(n);
+    work.bonds.resize(work.unsorted.size());
     for (const Bond& bond : work.unsorted) work.bonds[work.fill[species[bond.atom]]++] = bond;
   }
   work.features.setZero(plan.size);
-  if constexpr (Derivatives) work.derivatives.setZero(3 * n, plan.size);
-
   const Neighbors near = tabulate(work);
+  if (Derivatives) {
+    work.slopes.require(plan.most_radial * near.slots);
+    work.angular.require(near.slots * plan.most_angular * kAngularParts);
+  }
+  require_pairs(plan, work);
   for (int s = 0; s < ns; ++s)
-    add_radial(plan.radial[s], near, group[s], group[s + 1], Derivatives, work);
-  if (!plan.angular) return;
+    add_radial<Derivatives>(plan.radial[s], near, work.slot[s], work.slot[s + 1], work);
   for (int s = 0; s < ns; ++s)
     for (int t = 0; t < ns; ++t) {
       const std::size_t pair = static_cast<std::size_t>(s) * ns + t;
-      for (Index j = group[s]; j < group[s + 1]; ++j) {
-        if (!plan.g4[pair].terms.empty())
-          add_angular<Derivatives, FunctionKind::kG4>(plan.g4[pair], near, j, group[t],
-                                                      group[t + 1], work);
-        if (!plan.g5[pair].terms.empty())
-          add_angular<Derivatives, FunctionKind::kG5>(plan.g5[pair], near, j, group[t],
-                                                      group[t + 1], work);
+      const Index first = work.slot[t], last = work.slot[t + 1];
+      for (Index j = work.slot[s]; j < work.slot[s] + work.count[s]; ++j) {
+        if (plan.g4[pair].size > 0)
+          add_angular<Derivatives, FunctionKind::kG4>(plan, plan.g4[pair], near, j, first, last,
+                                                      work);
+        if (plan.g5[pair].size > 0)
+          add_angular<Derivatives, FunctionKind::kG5>(plan, plan.g5[pair], near, j, first, last,
+                                                      work);
       }
     }
 }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
@@ -15,6 +16,8 @@ from nearsight.ensemble import Ensemble, as_ensemble
 from nearsight.errors import InputError
 
 __all__ = ["NearsightCalculator"]
+
+Array = npt.NDArray[np.float64]
 
 
 class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # ASE is partly untyped
@@ -59,6 +62,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         threads: int = 0,
     ) -> None:
         super().__init__()
+        self.use_cache = False  # `calculate` keeps the structure; ASE would copy it once more
         if not (skin >= 0.0 and np.isfinite(skin)):
             raise InputError(f"skin must be a length in Å, not negative, got {skin!r}")
         self.ensemble = as_ensemble(ensemble)
@@ -66,7 +70,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         self._skin = skin
         self._threads = threads
         self._neighbors: _core.NeighborList | None = None
-        self._listed: Atoms | None = None  # the structure the list was made for
+        self._listed: Array | None = None  # the positions the list was made for
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last call, of that which results depend on.
@@ -82,7 +86,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
             "cell": (before.cell.array, now.cell.array),
             "pbc": (before.pbc, now.pbc),
         }
-        return [name for name, (old, new) in pairs.items() if not np.array_equal(old, new)]
+        return [name for name, (old, new) in pairs.items() if not _same(old, new)]
 
     def calculate(
         self,
@@ -91,14 +95,15 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         system_changes: list[str] = all_changes,
     ) -> None:
         """Evaluate the structure; ASE calls this when it wants a result."""
-        super().calculate(atoms, properties, system_changes)
-        if self._listed is None or self._list_is_old(self._listed):
+        if atoms is not None:
+            self.atoms = atoms.copy()
+        if self._list_is_old(system_changes):
+            self._listed = None  # should the next line fail
             self._neighbors = self.ensemble.neighbors(self.atoms, self._skin, self._threads)
-            self._listed = self.atoms  # ASE's own copy, a new one for every call
+            self._listed = self.atoms.positions  # of a copy that nobody moves
         found = self.ensemble.evaluate(
             self.atoms,
             members=self._uncertainty or any(p.startswith("uncertainty") for p in properties),
-            stress="stress" in properties or self.atoms.cell.rank == 3,
             threads=self._threads,
             neighbors=self._neighbors,
         )
@@ -116,15 +121,18 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
             self.results["uncertainty"] = found.uncertainty
             self.results["uncertainty_raw"] = found.uncertainty_raw
 
-    def _list_is_old(self, listed: Atoms) -> bool:
+    def _list_is_old(self, system_changes: list[str]) -> bool:
         """Whether the neighbour list no longer serves the present structure."""
-        now = self.atoms
-        if (
-            len(now) != len(listed)
-            or (now.pbc != listed.pbc).any()
-            or (now.cell.array != listed.cell.array).any()
-        ):
+        now, listed = self.atoms.positions, self._listed
+        if listed is None or len(now) != len(listed):
             return True
-        moved = now.positions - listed.positions
-        squares = np.einsum("ij,ij->i", moved, moved)
-        return not bool(squares.max() < (0.5 * self._skin) ** 2)  # not: NaN makes it old as well
+        if "cell" in system_changes or "pbc" in system_changes:
+            return True
+        moved = now - listed
+        # not: NaN makes it old as well
+        return not float((moved * moved).sum(axis=1).max()) < (0.5 * self._skin) ** 2
+
+
+def _same(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> bool:
+    """`np.array_equal` in a third of its time."""
+    return old.shape == new.shape and bool((old == new).all())

@@ -14,7 +14,7 @@ from ase.spacegroup import Spacegroup, crystal
 
 from nearsight.errors import InputError
 
-__all__ = ["compositions", "shortest_distance", "starting_crystal"]
+__all__ = ["compositions", "shortest_distance", "starting_crystal", "worth_rattling"]
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int_]
@@ -89,6 +89,23 @@ def compositions(atoms: Atoms, elements: Sequence[str]) -> Iterator[Atoms]:
         mixed = atoms.copy()
         mixed.symbols = [chosen[k] for k in site_class]
         yield mixed
+
+
+def worth_rattling(crystals: Sequence[Atoms]) -> list[Atoms]:
+    """All crystals of up to two elements; of more, those of each space group that mix the most.
+
+    Three elements have 21 compositions in the two default space groups, four have 45: most of
+    them tell less of an alloy of all elements than it costs to label them rattled. (On a random
+    particle of palladium, silver and gold the errors were nearly half as large.) ``info`` of each
+    crystal holds its ``space_group``.
+    """
+    if len({symbol for atoms in crystals for symbol in atoms.symbols}) <= 2:
+        return list(crystals)
+    most: dict[int, int] = {}
+    for atoms in crystals:
+        group = atoms.info["space_group"]
+        most[group] = max(most.get(group, 0), len(set(atoms.symbols)))
+    return [a for a in crystals if len(set(a.symbols)) == most[a.info["space_group"]]]
 
 
 def shortest_distance(atoms: Atoms) -> float:

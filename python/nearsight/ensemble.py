@@ -147,7 +147,7 @@ class Ensemble:
             positions that are not finite, two atoms at one place, an atom without neighbours ...
         """
         s = self.functions.arrays(atoms)
-        virial = stress and atoms.cell.rank == 3 and bool(atoms.pbc.any())
+        virial = stress and bool(atoms.pbc.any()) and atoms.cell.rank == 3
         try:
             found = self.core.evaluate(
                 s.positions,
@@ -161,12 +161,11 @@ class Ensemble:
             )
         except ValueError as error:
             raise InputError(str(error)) from error
-        energies = found["energies"].mean(axis=0)
         member_energies = found["energies"].sum(axis=1)
         raw = CONFIDENCE * found["deviation"] if members else None
         return Evaluation(
             energy=float(member_energies.mean()),
-            energies=energies,
+            energies=found["mean_energies"][0],
             forces=found["mean_forces"],
             stress=_stress(found["virial"], atoms.get_volume()) if virial else None,
             member_energies=member_energies,

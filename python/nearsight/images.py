@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import ase.io
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixCartesian
 from ase.data import atomic_numbers
 
 from nearsight import _core
@@ -21,6 +23,7 @@ from nearsight.storage import write_bytes
 __all__ = [
     "Image",
     "StructureArrays",
+    "check_constraints",
     "check_neighbours",
     "check_structure",
     "read_images",
@@ -202,14 +205,14 @@ def _check_arrays(atoms: Atoms, elements: Sequence[str] | None, name: str) -> No
     """`check_structure` without the search for atoms at one place."""
     if len(atoms) == 0:
         raise InputError(f"{name} has no atoms")
-    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-    if len(bad):
-        raise InputError(f"{name}: the position of atom {bad[0]} is not finite")
+    if not np.isfinite(atoms.positions).all():
+        bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0]
+        raise InputError(f"{name}: the position of atom {bad} is not finite")
     cell = np.asarray(atoms.cell)
     if not np.isfinite(cell).all():
         raise InputError(f"{name}: the cell is not finite")
-    periodic = cell[atoms.pbc]
-    if len(periodic):
+    if atoms.pbc.any():
+        periodic = cell[atoms.pbc]
         lengths = np.linalg.norm(periodic, axis=1)
         if lengths.min() == 0.0:
             missing = "".join("xyz"[i] for i in np.flatnonzero(atoms.pbc) if not cell[i].any())
@@ -223,14 +226,19 @@ def _check_arrays(atoms: Atoms, elements: Sequence[str] | None, name: str) -> No
 
 def _species(atoms: Atoms, elements: Sequence[str], name: str) -> npt.NDArray[np.int32]:
     """(N,) index into ``elements``."""
-    index = np.full(len(atomic_numbers), -1, dtype=np.int32)
-    index[[atomic_numbers[element] for element in elements]] = np.arange(len(elements))
-    species: npt.NDArray[np.int32] = index[atoms.numbers]
-    unknown = np.flatnonzero(species < 0)
-    if len(unknown):
-        symbol = atoms.symbols[unknown[0]]
+    species: npt.NDArray[np.int32] = _species_index(tuple(elements))[atoms.numbers]
+    if (species < 0).any():
+        symbol = atoms.symbols[np.flatnonzero(species < 0)[0]]
         raise InputError(f"{name} contains {symbol}, but only {', '.join(elements)} is known here")
     return species
+
+
+@cache
+def _species_index(elements: tuple[str, ...]) -> npt.NDArray[np.int32]:
+    """By atomic number: the index into ``elements``, or −1."""
+    index = np.full(len(atomic_numbers), -1, dtype=np.int32)
+    index[[atomic_numbers[element] for element in elements]] = np.arange(len(elements))
+    return index
 
 
 def structure_arrays(
@@ -305,6 +313,25 @@ def read_images(path: str | Path) -> list[Image]:
 def write_images(path: str | Path, images: Iterable[Image]) -> None:
     """Write labelled images as extended XYZ, whole or not at all."""
     write_structures(path, [image.to_atoms() for image in images])
+
+
+def check_constraints(atoms: Atoms, name: str = "structure") -> None:
+    """Refuse constraints that extended XYZ, and so the files of a run, would lose.
+
+    Raises
+    ------
+    InputError
+        If there is a constraint other than FixAtoms and FixCartesian.
+    """
+    kinds = {type(c).__name__ for c in atoms.constraints if not isinstance(c, _KEPT)}
+    if kinds:
+        raise InputError(
+            f"{name}: a run cannot keep constraints of the kind {', '.join(sorted(kinds))} in its "
+            "files; it can keep FixAtoms and FixCartesian"
+        )
+
+
+_KEPT = (FixAtoms, FixCartesian)
 
 
 def write_structures(path: str | Path, structures: Sequence[Atoms]) -> None:

@@ -6,6 +6,7 @@ import difflib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,18 @@ from ase.filters import StrainFilter
 from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 
-from nearsight.crystals import compositions, shortest_distance, starting_crystal
+from nearsight.crystals import (
+    compositions,
+    shortest_distance,
+    starting_crystal,
+    worth_rattling,
+)
 from nearsight.errors import InputError, ParentError
-from nearsight.images import Image
+from nearsight.images import Image, check_structure, read_structures
 from nearsight.parents import Failure, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
 
-__all__ = ["Initialization", "rattled_cells"]
+__all__ = ["Initialization", "label_structures", "rattled_cells"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,11 @@ class Initialization:
     `compositions`) whose cell is relaxed; every step close in energy to the last one is kept. If
     the shortest distance in all cells kept is below ``minsep``, ``minsep`` becomes 0.8 times it.
 
-    Step II: the relaxed cell, repeated 2 × 2 × 2, is rattled; a rattled cell is accepted if no two
-    atoms are closer than ``minsep``, until there are ``n_rattled`` of each crystal. Where too few
-    are found (many atoms, relaxed distances barely above ``minsep``), the crystal is tried again
-    with 0.8 times its shortest distance.
+    Step II: the relaxed cell, repeated 2 × 2 × 2, is rattled, and the elements of a mixture are
+    shuffled; a rattled cell is accepted if no two atoms are closer than ``minsep``, until there are
+    ``n_rattled`` of each crystal; of three elements or more, of each that mixes the most of them.
+    Where too few are found (many atoms, relaxed distances barely above ``minsep``), the crystal is
+    tried again with 0.8 times its shortest distance.
 
     Defaults are the paper's (SI 8.1), except where the paper gives none.
 
@@ -172,10 +179,9 @@ class Initialization:
         for image in kept:
             name = _composition(image.atoms)
             highest[name] = max(highest.get(name, -np.inf), _energy_per_atom(image))
-        for path in relaxations:
-            relaxed = path[-1].atoms
+        for relaxed in worth_rattling([path[-1].atoms for path in relaxations]):
             ceiling = highest[_composition(relaxed)] + self.rattled_window
-            kept += self._rattle(relaxed, minsep, ceiling, parent, report, progress)
+            kept += self._rattle(relaxed, minsep, ceiling, parent, progress)
         return kept
 
     def _relax(
@@ -219,7 +225,6 @@ class Initialization:
         minsep: float,
         ceiling: float,
         parent: Parent,
-        report: Callable[[str], None],
         progress: Progress,
     ) -> list[Image]:
         """Step II for one crystal."""
@@ -238,7 +243,9 @@ class Initialization:
                 f"{name}: only {len(found)} of {self.n_rattled} rattled cells had no distance "
                 f"below {minsep:.3f} Å in {self.max_seeds} tries; lower minsep or posamp"
             )
-        results = parent.calculate_many(found, report=lambda _: report(f"rattling {name}"))
+        results = parent.calculate_many(
+            found, report=lambda tally: progress.calculations(tally, f"rattled cells of {name}")
+        )
         images = []
         for atoms, result in zip(found, results, strict=True):
             if isinstance(result, Failure):
@@ -259,10 +266,58 @@ class Initialization:
         return list(itertools.islice(cells, self.n_rattled))
 
 
+def label_structures(
+    path: str | Path, parent: Parent, progress: Progress | None = None
+) -> list[Image]:
+    """The images of a structure file; the parent labels those that carry no labels.
+
+    Parameters
+    ----------
+    path : path
+        Any file ASE reads.
+    parent : Parent
+        Is not asked about a structure with labels. What it fails on is left out.
+    progress : Progress, optional
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used.
+    ParentError
+        If it failed on all structures.
+    """
+    progress = progress or Progress()
+    structures = read_structures(path)
+    bare = [atoms for atoms in structures if atoms.calc is None]
+    for number, atoms in enumerate(structures):
+        check_structure(atoms, name=f"{path}, structure {number}")
+    results = parent.calculate_many(
+        bare, report=lambda tally: progress.calculations(tally, "structures")
+    )
+    images = []
+    for number, atoms in enumerate(structures):
+        result = results.pop(0) if atoms.calc is None else None
+        if isinstance(result, Failure):
+            progress.note(f"structure {number} of {path} is given up: {result}")
+        elif result is not None:
+            images.append(Image(atoms, result.forces, result.energy))
+        else:
+            try:
+                images.append(Image.from_atoms(atoms))
+            except InputError as error:
+                raise InputError(f"{path}, structure {number}: {error}") from error
+    if not images:
+        raise ParentError(f"the parent failed on all {len(structures)} structures of {path}")
+    return images
+
+
 def rattled_cells(
     relaxed: Atoms, minsep: float, posamp: float, seeds: Iterable[int]
 ) -> Iterator[Atoms]:
     """The 2 × 2 × 2 repeated cell, rattled with each of the seeds, if its atoms keep apart.
+
+    The elements of a mixture are shuffled over its sites, differently for every seed: an alloy
+    has surroundings that no ordered crystal has.
 
     Parameters
     ----------
@@ -281,6 +336,7 @@ def rattled_cells(
     """
     whole = relaxed.repeat((2, 2, 2))
     whole.info.pop("relaxation_step", None)
+    mixed = len(set(whole.symbols)) > 1
     # Only pairs this close can come closer than minsep while no atom moves farther than reach;
     # that spares the neighbour search for nearly every seed (5 ms each, and often thousands).
     reach = 5 * posamp
@@ -295,8 +351,14 @@ def rattled_cells(
             distances = np.linalg.norm(vectors + moves[j] - moves[i], axis=1)
             apart = bool(np.all(distances >= minsep))
         if apart:
+            if mixed:
+                atoms.numbers = np.random.default_rng([seed, _SHUFFLE]).permutation(whole.numbers)
             atoms.info["rattle_seed"] = seed
             yield atoms
+
+
+_SHUFFLE = 1
+"""Keeps the random stream of the arrangements apart from that of the displacements."""
 
 
 def _is_whole(value: Any) -> bool:

@@ -5,6 +5,7 @@ It says which chunk radius is converged, and bounds what a nearsighted model can
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from nearsight.chunks import extract_chunks
-from nearsight.errors import InputError
-from nearsight.parents import Parent, as_parent
+from nearsight.errors import InputError, ParentError
+from nearsight.parents import Failure, Parent, as_parent
 from nearsight.progress import Progress
 from nearsight.storage import check_header
 
@@ -40,6 +41,8 @@ class ForceLocality:
     n_atoms : (R, K) int, atoms of each chunk, its centre counted
     forces : (R, K, 3) float64, eV/Å, on the centre of each chunk
     true_forces : (K, 3) float64, eV/Å, on the same atoms in the whole structure
+
+    What the parent failed on is NaN, in a file null; means and maxima are those of the rest.
     """
 
     radii: Array
@@ -56,12 +59,23 @@ class ForceLocality:
     @property
     def mean_errors(self) -> Array:
         """(R,), eV/Å: mean of `errors` over the atoms."""
-        return np.asarray(self.errors.mean(axis=1))
+        return np.asarray(np.ma.masked_invalid(self.errors).mean(axis=1).filled(np.nan))
 
     @property
     def max_errors(self) -> Array:
         """(R,), eV/Å: largest of `errors` over the atoms."""
-        return np.asarray(self.errors.max(axis=1))
+        return np.asarray(np.ma.masked_invalid(self.errors).max(axis=1).filled(np.nan))
+
+    @property
+    def summary(self) -> str:
+        """One sentence: the error at the largest radius."""
+        last = self.table()[int(np.argmax(self.radii))]
+        if np.isnan(last["mean_error"]):
+            return f"at {last['radius']:g} Å it is not known: the parent failed"
+        return (
+            f"at {last['radius']:g} Å the force of the chunk is that of the whole to "
+            f"{last['mean_error']:.2g} meV/Å on average, {last['max_error']:.2g} at most"
+        )
 
     def table(self) -> list[dict[str, float]]:
         """One row per radius, to be printed.
@@ -87,8 +101,8 @@ class ForceLocality:
             "radii": self.radii.tolist(),
             "indices": self.indices.tolist(),
             "n_atoms": self.n_atoms.tolist(),
-            "forces": self.forces.tolist(),
-            "true_forces": self.true_forces.tolist(),
+            "forces": _with_gaps(self.forces),
+            "true_forces": _with_gaps(self.true_forces),
         }
 
     @classmethod
@@ -149,7 +163,7 @@ def force_locality(
     InputError
         No radius, or an unusable one, or an atom that does not exist (see `extract_chunks`).
     ParentError
-        A calculation failed.
+        All calculations failed; what one of them fails on is left out.
     """
     parent = as_parent(parent)
     progress = progress or Progress()
@@ -158,20 +172,34 @@ def force_locality(
         raise InputError("a locality scan needs at least one chunk radius and one atom")
     # cut first: a radius or an index that cannot be is found before anything is calculated
     chunks = [extract_chunks(atoms, indices, radius, vacuum) for radius in radii]
-    total = 1 + len(radii) * len(indices)
-    progress.advance(0, total, "whole structure")
-    true_forces = parent.calculate(atoms).forces[indices]
-    forces = np.empty((len(radii), len(indices), 3))
-    for row, radius in enumerate(radii):
-        for column, chunk in enumerate(chunks[row]):
-            done = 1 + row * len(indices) + column
-            progress.advance(done, total, f"chunks of {radius:g} Å")
-            forces[row, column] = parent.calculate(chunk).forces[0]
-    progress.advance(total, total)
+    structures = [atoms, *itertools.chain.from_iterable(chunks)]
+    found = parent.calculate_many(
+        structures,
+        report=lambda tally: progress.calculations(tally, "whole structure and chunks"),
+    )
+    failures = [result for result in found if isinstance(result, Failure)]
+    if len(failures) == len(found):
+        raise ParentError(
+            f"parent {parent.settings['calculator']} failed on all {len(found)} structures of the "
+            f"locality scan, the first one {failures[0]}"
+        )
+    for failure in failures:
+        progress.note(f"left out of the locality scan: {failure}")
+    whole, *others = [
+        np.full((len(structure), 3), np.nan) if isinstance(result, Failure) else result.forces
+        for structure, result in zip(structures, found, strict=True)
+    ]
     return ForceLocality(
         radii=np.array(radii, dtype=np.float64),
         indices=np.array(indices, dtype=np.int_),
         n_atoms=np.array([[len(chunk) for chunk in row] for row in chunks], dtype=np.int_),
-        forces=forces,
-        true_forces=true_forces,
+        forces=np.array([forces[0] for forces in others]).reshape(len(radii), len(indices), 3),
+        true_forces=whole[indices],
     )
+
+
+def _with_gaps(array: Array) -> Any:
+    """Nested lists with None for what is not known: JSON has no NaN."""
+    known = array.astype(object)
+    known[np.isnan(array)] = None
+    return known.tolist()

@@ -4,14 +4,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LogProgress", "Progress", "SeveralProgress", "iteration_sentence"]
+from nearsight.errors import InputError
+
+__all__ = ["LogProgress", "Progress", "SeveralProgress", "Tally", "iteration_sentence"]
 
 SECONDS_BETWEEN_STEPS = 60.0
 """The log holds one line per stretch of this length for the steps of a stage."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How far the parent is with structures it was asked for together.
+
+    Attributes
+    ----------
+    waiting : int
+        Not begun, or to be tried again.
+    running : int
+        Under way, or in a queue of an engine.
+    done : int
+        With a result, also one that was known before.
+    failed : int
+        Given up.
+    seconds : float
+        Wall time of those done, all together.
+    """
+
+    waiting: int
+    running: int
+    done: int
+    failed: int
+    seconds: float = 0.0
+
+    @property
+    def finished(self) -> int:
+        """Those nothing more is to be done about."""
+        return self.done + self.failed
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.waiting + self.running + self.finished
 
 
 class Progress:
@@ -25,6 +63,13 @@ class Progress:
 
     def advance(self, done: int, total: int | None = None, what: str = "") -> None:
         """``done`` of ``total`` steps of the stage are finished; ``what`` names the next one."""
+
+    def calculations(self, tally: Tally, what: str) -> None:
+        """Parent calculations of the stage: how far they are; ``what`` names the structures.
+
+        Who does not care for more than the steps gets them as such.
+        """
+        self.advance(tally.finished, tally.total, what)
 
     def iteration(self, record: Mapping[str, Any]) -> None:
         """One NFT iteration has been evaluated.
@@ -56,6 +101,11 @@ class SeveralProgress(Progress):
         """Pass it on."""
         for other in self.others:
             other.advance(done, total, what)
+
+    def calculations(self, tally: Tally, what: str) -> None:
+        """Pass it on."""
+        for other in self.others:
+            other.calculations(tally, what)
 
     def iteration(self, record: Mapping[str, Any]) -> None:
         """Pass it on."""
@@ -107,9 +157,15 @@ class LogProgress(Progress):
         self._write(f"  {text}")
 
     def _write(self, text: str) -> None:
-        # opened anew each time: the file is whole whenever the run is killed
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')}  {text}\n")
+        line = f"{datetime.now().astimezone().isoformat(timespec='seconds')}  {text}\n"
+        try:
+            # opened anew each time: the file is whole whenever the run is killed
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(line)
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be written ({error.strerror or error})"
+            ) from error
 
 
 def iteration_sentence(record: Mapping[str, Any]) -> str:

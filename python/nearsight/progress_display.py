@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -16,10 +16,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from nearsight.progress import Progress
+from nearsight.progress import Progress, Tally
 from nearsight.report.text import duration as unbroken_duration
 
-__all__ = ["TerminalProgress"]
+__all__ = ["TerminalProgress", "duration", "iterations_table", "tally_text"]
 
 NARROWEST_FOR_BARS = 72
 
@@ -39,14 +39,14 @@ class TerminalProgress(Progress):
     def __init__(self, console: Console) -> None:
         self.console = console
         plain = console.options.ascii_only
-        self._tick, self._cross, self._star = ("+", "x", "*") if plain else ("✓", "✗", "★")
-        self._block = "#" if plain else "━"
+        self._tick, self._cross = ("+", "x") if plain else ("✓", "✗")
         self._spinner = Spinner("line" if plain else "dots", style="cyan")
         self._name = ""
         self._detail = ""
         self._notes: list[str] = []
         self._began = 0.0
         self._records: list[Mapping[str, Any]] = []
+        self._tally: Tally | None = None
         self._bar = self._new_bar()
         self._live = self._new_live()
 
@@ -55,6 +55,7 @@ class TerminalProgress(Progress):
         self._finish(self._tick, "green")
         self._name, self._detail = name, detail
         self._notes, self._records = [], []
+        self._tally = None
         self._bar = self._new_bar()
         self._began = time.monotonic()
         self._live = self._new_live()
@@ -62,6 +63,7 @@ class TerminalProgress(Progress):
 
     def advance(self, done: int, total: int | None = None, what: str = "") -> None:
         """Show the step and move the bar."""
+        self._tally = None
         text = f"{done}{f' of {total}' if total is not None else ''} {what}".rstrip()
         task = self._bar.tasks[0] if self._bar.tasks else None
         if task is None or done < task.completed or total != task.total:
@@ -70,6 +72,11 @@ class TerminalProgress(Progress):
             self._bar.add_task(text, total=total, completed=done)
         else:
             self._bar.update(task.id, completed=done, description=text)
+
+    def calculations(self, tally: Tally, what: str) -> None:
+        """Show the step, and what runs side by side."""
+        self.advance(tally.finished, tally.total, what)
+        self._tally = tally
 
     def iteration(self, record: Mapping[str, Any]) -> None:
         """Add a row to the table of iterations."""
@@ -127,48 +134,73 @@ class TerminalProgress(Progress):
             parts.append(self._iterations(max(self.console.height - 8, 3)))
         if self._bar.tasks:
             parts.append(self._bar)
+        if self._tally is not None and self._tally.finished < self._tally.total:
+            parts.append(Text(" " * 24).append_text(tally_text(self._tally)))
         return Group(*parts)
 
     def _heading(self, mark: RenderableType, text: str) -> Table:
         grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(width=1)
-        grid.add_column(width=22, style="bold")
+        grid.add_column(width=26, style="bold")
         grid.add_column(ratio=1)
         grid.add_column(justify="right", style="dim", no_wrap=True)
         grid.add_row(mark, self._name, text, f" {duration(time.monotonic() - self._began)}")
         return grid
 
     def _iterations(self, most: int) -> Table:
-        """The last ``most`` iterations, with a bar for the uncertainty on a logarithmic scale."""
-        table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-        table.add_column("  it.", justify="right")
-        table.add_column("chunks", justify="right")
-        table.add_column("uncertainty\nraw, eV/Å", justify="right")
-        table.add_column("\ncalibrated", justify="right")
-        table.add_column("time", justify="right", style="dim")
-        table.add_column("")
-        wide = self.console.width >= NARROWEST_FOR_BARS
+        return iterations_table(self._records, self.console, most)
+
+
+def iterations_table(
+    records: Sequence[Mapping[str, Any]], console: Console, most: int | None = None
+) -> Table:
+    """NFT iterations, with a bar for the uncertainty on a logarithmic scale.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        What `Progress.iteration` gets; the last one that is the best so far gets a star.
+    console : rich.console.Console
+        What it is for.
+    most : int, optional
+        How many of the last ones are shown; all when left out.
+    """
+    block, star = ("#", "*") if console.options.ascii_only else ("━", "★")
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column("  it.", justify="right")
+    table.add_column("chunks", justify="right")
+    table.add_column("uncertainty\nraw, eV/Å", justify="right")
+    table.add_column("\ncalibrated", justify="right")
+    table.add_column("time", justify="right", style="dim")
+    table.add_column("")
+    wide = console.width >= NARROWEST_FOR_BARS
+    if wide:
+        table.add_column("[dim]log scale", no_wrap=True)
+    values = [float(record["structure_uncertainty"]) for record in records]
+    best = max((i for i, record in enumerate(records) if record.get("best")), default=-1)
+    length = max(console.width - 58, 10)
+    for number, record in list(enumerate(records))[-(most or len(records)) :]:
+        calibrated = record.get("structure_uncertainty_calibrated")
+        row = [
+            str(record["iteration"]),
+            str(record["chunks"]),
+            f"{values[number]:.4f}",
+            "" if calibrated is None else f"{calibrated:.4f}",
+            duration(record["seconds"]),
+            f"[yellow]{star}" if number == best else "",
+        ]
         if wide:
-            table.add_column("[dim]log scale", no_wrap=True)
-        values = [float(record["structure_uncertainty"]) for record in self._records]
-        best = max((i for i, record in enumerate(self._records) if record.get("best")), default=-1)
-        length = max(self.console.width - 58, 10)
-        for number, record in list(enumerate(self._records))[-most:]:
-            calibrated = record.get("structure_uncertainty_calibrated")
-            row = [
-                str(record["iteration"]),
-                str(record["chunks"]),
-                f"{values[number]:.4f}",
-                "" if calibrated is None else f"{calibrated:.4f}",
-                duration(record["seconds"]),
-                f"[yellow]{self._star}" if number == best else "",
-            ]
-            if wide:
-                row.append(
-                    f"[cyan]{self._block * _length(values[number], values, min(length, 40))}"
-                )
-            table.add_row(*row, style="bold" if number == best else "")
-        return table
+            row.append(f"[cyan]{block * _length(values[number], values, min(length, 40))}")
+        table.add_row(*row, style="bold" if number == best else "")
+    return table
+
+
+def tally_text(tally: Tally) -> Text:
+    """What of parent calculations is running, waiting and given up."""
+    parts = [Text(f"{tally.running} running", style="cyan"), Text(f"{tally.waiting} waiting")]
+    if tally.failed:
+        parts.append(Text(f"{tally.failed} given up", style="red"))
+    return Text(", ").join(parts)
 
 
 def _length(value: float, values: list[float], longest: int) -> int:

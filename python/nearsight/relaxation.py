@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,17 +154,16 @@ def _relax(
         progress.advance(found.steps, None, f"steps, largest force {found.fmax[-1]:.3f} eV/Å")
 
     optimizer.attach(record)
-    writer = None if trajectory is None else Trajectory(str(trajectory), "w", moving)
-    if writer is not None:
-        optimizer.attach(writer)
     try:
         # BLAS threads and those of the force calls would get in each other's way.
-        with threadpool_limits(1, user_api="blas"):
+        with ExitStack() as files, threadpool_limits(1, user_api="blas"):
+            if trajectory is not None:
+                writer = files.enter_context(Trajectory(str(trajectory), "w", moving))
+                optimizer.attach(writer)
             found.converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.max_steps))
     except np.linalg.LinAlgError as error:
         raise InputError(f"the relaxation broke down ({error})") from error
-    finally:
-        if writer is not None:
-            writer.close()
+    except OSError as error:
+        raise InputError(f"{trajectory}: cannot be written ({error.strerror or error})") from error
     moving.calc = None
     return found

@@ -20,11 +20,11 @@ from ase import Atoms
 from ase.calculators.calculator import compare_atoms
 
 from nearsight.config import Config
-from nearsight.ensemble import Ensemble
-from nearsight.errors import InputError, ParentError
+from nearsight.errors import InputError
 from nearsight.executors import make_executor
 from nearsight.images import (
     Image,
+    check_constraints,
     check_neighbours,
     read_images,
     read_structure,
@@ -32,15 +32,17 @@ from nearsight.images import (
     write_images,
     write_structures,
 )
-from nearsight.initialization import Initialization
+from nearsight.initialization import Initialization, label_structures
+from nearsight.integrators import check_conditions
 from nearsight.locality import force_locality
 from nearsight.nft import NFT, State
 from nearsight.parents import Failure, Parent
 from nearsight.progress import Progress
-from nearsight.relaxation import relax, relax_with_parent
 from nearsight.report.page import write_report
+from nearsight.retrainer import Retrainer
 from nearsight.run_folder import RunFolder
 from nearsight.settings import InitialSettings
+from nearsight.simulations import Simulations, numbered
 from nearsight.stages import choose_features, choose_images
 from nearsight.storage import read_json, write_json, write_text
 from nearsight.symmetry_functions import SymmetryFunctions
@@ -132,8 +134,13 @@ class Run:
         if self.config.relaxation is not None:
             for number in range(len(self._targets.structures)):
                 name = "Relaxation" + (f" of target {number}" if number else "")
-                file = _numbered("relaxation.json", number)
-                self.folder.stage(name, file, partial(self._relax, number))
+                file = numbered("relaxation.json", number)
+                self.folder.stage(name, file, partial(self._simulations.relax, number))
+        if self.config.retraining is not None:
+            self.folder.stage("Retraining", "retraining.json", self._simulations.retrain)
+            self._simulations.keep_best()
+        if self.config.dynamics is not None:
+            self.folder.stage("Dynamics", "dynamics/dynamics.json", self._simulations.move)
         self.progress.stage("Report")
         self._write_record()
         write_report(self.folder.path)
@@ -148,7 +155,7 @@ class Run:
     def _initial_cells(self) -> str:
         settings = self.config.initial
         if settings.structures is not None:
-            images = read_images(settings.structures)
+            images = label_structures(settings.structures, self.parent, self.progress)
         else:
             images = Initialization(
                 elements=self._elements(settings),
@@ -175,7 +182,9 @@ class Run:
             functions = SymmetryFunctions.load(given)
             functions.save(path)
             return f"{len(functions)} symmetry functions from {given.name}"
-        choice = choose_features(self._selected, self.config.features)
+        settings = self.config.features
+        targets = self._targets.structures if settings.with_target else ()
+        choice = choose_features(self._selected, settings, targets)
         choice.symmetry_functions.save(
             path,
             method=choice.method,
@@ -198,17 +207,11 @@ class Run:
             progress=self.progress,
         )
         write_json(self.folder / "locality.json", scan.to_dict())
-        last = scan.table()[-1]
-        return (
-            f"at {last['radius']:g} Å the force of the chunk is that of the whole to "
-            f"{last['mean_error']:.2g} meV/Å on average, {last['max_error']:.2g} at most"
-        )
+        return scan.summary
 
     def _train(self) -> str:
-        config = self.config
-        nft = NFT(config.nft, config.network, config.training, config.ensemble, config.seed)
         functions = SymmetryFunctions.load(self.folder / "symmetry_functions.json")
-        self._state = nft.run(
+        self._state = self._nft.run(
             self._selected,
             functions,
             self._targets.structures,
@@ -236,47 +239,25 @@ class Run:
             return f"not known: the parent failed on {lost[0]}"
         return f"the parent's forces on all {len(self._targets)} atoms"
 
-    def _relax(self, number: int) -> str:
-        settings = self.config.relaxation
-        assert settings is not None  # else the stage is left out
-        target = self._targets.structures[number]
-        ensemble = Ensemble.load(self.folder / "best.json")
-        path = self.folder / _numbered("relaxation.traj", number)
-        ours = relax(ensemble, target, settings, self.progress, path)
-        write_structures(self.folder / _numbered("relaxed.extxyz", number), [ours.atoms])
-        parents = fmax = None
-        try:
-            if settings.with_parent or self.config.report.true_forces:
-                fmax = self._parent_fmax(ours.atoms)
-            if settings.with_parent:
-                path = self.folder / _numbered("relaxation-parent.traj", number)
-                parents = relax_with_parent(
-                    self.parent, target, settings, self.progress, path
-                ).to_dict()
-        except ParentError as error:
-            self.progress.note(f"nothing to compare with: {error}")
-        write_json(
-            self.folder / _numbered("relaxation.json", number),
-            {
-                "format": "nearsight-relaxation",
-                "version": 1,
-                "optimizer": ours.optimizer,
-                "fmax": settings.fmax,
-                "ensemble": ours.to_dict(),
-                "parent": parents,
-                "parent_fmax_at_minimum": fmax,
-            },
-        )
-        return ours.summary
-
-    def _parent_fmax(self, atoms: Atoms) -> float:
-        """The parent's largest force on an atom that is free to move, eV/Å."""
-        forces = self.parent.calculate(atoms).forces
-        for constraint in atoms.constraints:
-            constraint.adjust_forces(atoms, forces)
-        return float(np.linalg.norm(forces, axis=1).max())
-
     # what the stages share
+
+    @cached_property
+    def _nft(self) -> NFT:
+        config = self.config
+        return NFT(config.nft, config.network, config.training, config.ensemble, config.seed)
+
+    @cached_property
+    def _simulations(self) -> Simulations:
+        trained = Retrainer.after(
+            self._nft,
+            self._state,
+            self.folder.path,
+            self._targets,
+            self.parent,
+            self.config.retraining,
+            self._trainer,
+        )
+        return Simulations(self.config, self.folder.path, trained, self.progress)
 
     @cached_property
     def _targets(self) -> Targets:
@@ -303,6 +284,10 @@ class Run:
             functions = SymmetryFunctions.load(features.symmetry_functions)
             cutoff, elements = functions.cutoff.radius, functions.elements
         targets.check(elements, min(cutoff, self.config.nft.chunk_radius))
+        for atoms in targets.structures:
+            check_constraints(atoms, "target")
+        if self.config.dynamics is not None:
+            check_conditions(targets.structures[0], self.config.dynamics)
         scan, target = self.config.locality, targets.structures[0]
         if scan is not None:
             indices = range(len(target)) if scan.atoms == "all" else scan.atoms
@@ -344,6 +329,8 @@ class Run:
                 "counts": {str(n): k for n, k in _sizes(self._selected)},
             },
             "parent_calculations": self.parent.known,
+            "seconds_parent": self.parent.seconds,
+            "parent_cores": config.executor.cores * config.executor.threads,
             "failures": [vars(failure) for failure in self.parent.failures.given_up()],
             "versions": {
                 "python": platform.python_version(),
@@ -370,12 +357,6 @@ def _differ(given: list[Atoms], kept: list[Atoms]) -> bool:
         compare_atoms(a, b, tol=1e-7)  # the file keeps 8 decimals
         for a, b in zip(given, kept, strict=True)
     )
-
-
-def _numbered(name: str, number: int) -> str:
-    """The file of a target: the first one's has the name as it is, others -1, -2 ... in it."""
-    stem, dot, suffix = name.partition(".")
-    return f"{stem}-{number}{dot}{suffix}" if number else name
 
 
 def _sizes(images: list[Image]) -> list[tuple[int, int]]:

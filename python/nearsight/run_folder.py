@@ -55,7 +55,8 @@ class RunFolder:
             If another one is at work.
         """
         try:
-            with FileLock(self / "run.lock", blocking=False):
+            # nearsight status may have it for an instant
+            with FileLock(self / "run.lock", timeout=0.5):
                 remove_leftovers(self.path)
                 yield
         except Timeout:

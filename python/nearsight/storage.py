@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,15 @@ __all__ = [
 ]
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
+def write_bytes(path: str | Path, content: bytes, sync: bool = True) -> None:
     """Write ``content`` to ``path`` whole or not at all.
 
     A temporary file in the same folder is written, synced and renamed over ``path``.
+
+    Parameters
+    ----------
+    sync : bool
+        Whether it shall outlive a loss of power, which takes milliseconds or more.
 
     Raises
     ------
@@ -34,7 +39,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     try:
-        _write(path, content)
+        _write(path, content, sync)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -48,30 +53,29 @@ def remove_leftovers(folder: Path) -> None:
 _PART = ".part"
 
 
-def _write(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(_PART, f".{path.name}.", path.parent)
+def _write(path: Path, content: bytes, sync: bool) -> None:
+    # not tempfile's, which is for nobody else to read
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PART}")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp's 0600 would hide results from a group
-        Path(temporary).replace(path)
+            if sync:
+                stream.flush()
+                os.fsync(stream.fileno())
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def write_text(path: str | Path, content: str) -> None:
+def write_text(path: str | Path, content: str, sync: bool = True) -> None:
     """Write text (UTF-8) whole or not at all."""
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(), sync)
 
 
-def write_json(path: str | Path, content: Any) -> None:
+def write_json(path: str | Path, content: Any, sync: bool = True) -> None:
     """Write JSON whole or not at all; floats round-trip to the last bit."""
-    write_text(path, json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n", sync)
 
 
 def read_json(path: str | Path) -> Any:
@@ -90,7 +94,8 @@ def read_json(path: str | Path) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise DamagedFileError(f"{path}: no whole JSON file (truncated or damaged: {error})") from error
+        sentence = f"{path}: no whole JSON file (truncated or damaged: {error})"
+        raise DamagedFileError(sentence) from error
 
 
 def check_header(content: Any, path: str | Path, kind: str, version: int) -> dict[str, Any]:

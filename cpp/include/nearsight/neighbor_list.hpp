@@ -33,12 +33,18 @@ class NeighborList {
   // Throws std::invalid_argument if two atoms are at one place.
   void bonds(const StructureView& structure, Index i, std::vector<Bond>& found) const;
 
+  // The atoms in an order in which neighbours are near in memory, and the place of every atom in
+  // it. Small structures keep their order.
+  const std::vector<int>& order() const { return order_; }
+  const std::vector<int>& rank() const { return rank_; }
+
   // As many as `bonds` can find at most.
   Index candidates() const { return offsets_.back(); }
 
  private:
   double cutoff_;
-  std::vector<Index> offsets_;
+  std::vector<int> order_, rank_;
+  std::vector<Index> offsets_;        // by rank
   std::vector<std::uint64_t> pairs_;  // atom and shift packed, in ascending order for every atom
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "nearsight/cutoff.hpp"
+#include "nearsight/damping.hpp"
 #include "nearsight/neighbor_list.hpp"
 #include "nearsight/types.hpp"
 
@@ -43,63 +44,70 @@ class SymmetryFunctions {
   // What one thread needs; takes the bonds of an atom and holds the result of `evaluate`.
   struct Workspace {
     std::vector<Bond> bonds;  // (n) the neighbours, grouped by species by `evaluate`
-    Vector features;          // (size)
-    Matrix derivatives;       // (3 n, size): row 3 b + a is dG/dr_b,a; with Derivatives only
+    Vector features;          // (size), in the order given
 
-    std::vector<Index> species_begin, fill;  // where the neighbours of every species begin
+    std::vector<Index> count, slot;  // by species: bonds, and the slot of the first
     std::vector<Bond> unsorted;
-    std::vector<int> members;  // positions of the k of one pair list
-    Scratch neighbors, pairs, radial;
+    std::vector<Index> fill;
+    Scratch neighbors, pairs, slopes, angular;
   };
 
-  // Features of an atom of species `center` with the bonds in `work`, and with Derivatives their
-  // derivatives with respect to the bond vectors.
+  // Features of an atom of species `center` with the bonds in `work`; with Derivatives, `contract`
+  // may follow.
   template <bool Derivatives>
   void evaluate(int center, const int* species, Workspace& work) const;
 
+  // sum_G dE/dG dG/dr for every bond of the last `evaluate`, out (n, 3, lanes) in the order of
+  // work.bonds, from dE/dG (size, lanes): as many E side by side as there are lanes, 1 or a
+  // multiple of kPairLanes.
+  void contract(int center, Workspace& work, const double* gradient, Index lanes,
+                double* out) const;
+
  private:
-  struct Radial {  // all G2 of one central and one neighbour species
-    Index size = 0;
-    Eigen::ArrayXd eta, r_s;  // padded; eta divided by Rc^2
+  struct Radial {                  // all G2 of one central and one neighbour species
+    std::vector<double> eta, r_s;  // eta divided by Rc^2
     std::vector<Index> columns;
+  };
+  struct Term {
+    Index eta;     // index into the factors of damping_
+    Index column;  // of the feature
   };
   struct Power {
     double zeta, gamma;
-    int exponent;  // zeta - 1 where zeta is a whole number, else -1
-  };
-  struct Term {
-    int eta;    // index into etas_
-    int power;  // index into the powers of the group
-    Index column;
+    int exponent;             // zeta - 1 where zeta is a whole number, else -1
+    std::vector<Term> terms;  // the functions with this zeta and gamma
   };
   struct Angular {  // all G4, or all G5, of one central species and one ordered pair of species
     std::vector<Power> powers;
-    std::vector<Term> terms;  // sorted by eta
+    Index first = 0, size = 0;  // its functions among those of j's species
   };
   struct Center {
-    Index size = 0;
-    std::vector<Radial> radial;   // by species of the neighbour
-    std::vector<Angular> g4, g5;  // by species of j * n_species + species of k
-    bool angular = false;
+    Index size = 0, most_radial = 0, most_angular = 0;
+    std::vector<Radial> radial;               // by species of the neighbour
+    std::vector<Angular> g4, g5;              // by species of j * n_species + species of k
+    std::vector<std::vector<Index>> angular;  // by species of j: columns of all its functions
   };
-  struct Neighbors;  // the neighbours of one atom as columns
+  struct Neighbors;  // the neighbours of one atom, in blocks
 
-  void add_radial(const Radial& radial, const Neighbors& near, Index first, Index last,
-                  bool derivatives, Workspace& work) const;
-  template <bool Derivatives, FunctionKind Kind>
-  void add_angular(const Angular& group, const Neighbors& near, Index j, Index first, Index last,
-                   Workspace& work) const;
+  static void add_term(Angular& group, const SymmetryFunction& f, const Term& term);
+  void plan_angular(Center& center) const;
+  void require_pairs(const Center& center, Workspace& work) const;
   Neighbors tabulate(Workspace& work) const;
+  template <bool Derivatives>
+  void add_radial(const Radial& radial, const Neighbors& near, Index first, Index last,
+                  Workspace& work) const;
+  template <bool Derivatives, FunctionKind Kind>
+  void add_angular(const Center& center, const Angular& group, const Neighbors& near, Index j,
+                   Index first, Index last, Workspace& work) const;
+  template <class Value, int Width>
+  void contract_block(const Center& center, Workspace& work, const double* gradient, Index lanes,
+                      double* out) const;
 
   Cutoff cutoff_;
   std::vector<Center> centers_;
   Index max_size_ = 0;
-  // Tables in x = (r/Rc)^2, polynomials in t = 2 x - 1, lowest power first: all these functions
-  // are entire in x, so the triplet loop needs no exp, cos or sqrt.
-  std::vector<double> etas_;                      // distinct eta of the angular functions
-  std::vector<std::vector<double>> exponential_;  // exp(-eta x / 2^squarings)
-  std::vector<int> squarings_;
-  std::vector<double> fc_, dfc_;  // cosine cutoff and its derivative in x
+  std::vector<double> etas_;  // distinct eta of the angular functions
+  Damping damping_;
 };
 
 }  // namespace nearsight

@@ -34,6 +34,7 @@ class Scratch {
     if (data_.size() < n) data_.resize(padded(n + n / 2));
     return data_.data();
   }
+  double* data() { return data_.data(); }
 
  private:
   Eigen::ArrayXd data_;

@@ -6,10 +6,10 @@ import io
 import sys
 
 # each module adds its commands to the app; the help shows them in this order
-from nearsight.cli import runs, stages, training, using
+from nearsight.cli import runs, simulating, stages, training, using
 from nearsight.cli.app import app
 
-__all__ = ["app", "main", "runs", "stages", "training", "using"]
+__all__ = ["app", "main", "runs", "simulating", "stages", "training", "using"]
 
 
 def main() -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
@@ -40,6 +43,7 @@ __all__ = [
     "make_parent",
     "numbers",
     "output",
+    "printer",
     "setting",
     "show",
     "table_of",
@@ -55,10 +59,13 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was given."""
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            _complain("Interrupted; the same command continues from here.")
-            raise typer.Exit(130) from None
+            with _ends_when_told():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            terminated = isinstance(interrupt, _Terminated)
+            how = "Terminated" if terminated else "Interrupted"
+            _complain(f"{how}; the same command continues from here.")
+            raise typer.Exit(128 + (signal.SIGTERM if terminated else signal.SIGINT)) from None
         except InputError as error:
             _complain(str(error))
         except OSError as error:
@@ -69,6 +76,28 @@ class Commands(TyperGroup):
         except (ParentError, ValueError, ImportError) as error:  # ImportError: no core to be had
             _complain(" ".join(str(error).split()) or type(error).__name__)
         raise typer.Exit(2)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends the work like Ctrl-C does."""
+
+
+@contextmanager
+def _ends_when_told() -> Iterator[None]:
+    """Let SIGTERM, by which queues and service managers end a program, be an exception too."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(sentence: str) -> None:
@@ -180,10 +209,15 @@ def find_modules_in(folder: Path) -> None:
     sys.path.append(str(folder))
 
 
+def printer() -> Console:
+    """What prints results."""
+    # a pipe has no width, and a file should not be broken at 80 columns
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
 def show(*parts: Any) -> None:
     """Print results: tables, sentences."""
-    # a pipe has no width, and a file should not be broken at 80 columns
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    console = printer()
     for part in parts:
         console.print(part, markup=False)
 

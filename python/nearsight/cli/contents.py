@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,12 +87,17 @@ def locality_table(scan: ForceLocality) -> Table:
     more = ("fx\neV/Å", "fy\neV/Å", "fz\neV/Å") if single else ("largest error\nmeV/Å",)
     table = table_of("chunk radius\nÅ", "atoms\nin chunk", "mean error\nmeV/Å", *more)
     for row, forces in zip(scan.table(), scan.forces, strict=True):
-        cells = [f"{row['radius']:g}", f"{row['mean_atoms']:.0f}", f"{row['mean_error']:.3f}"]
-        cells += [f"{f:.4f}" for f in forces[0]] if single else [f"{row['max_error']:.3f}"]
+        cells = [f"{row['radius']:g}", f"{row['mean_atoms']:.0f}", _figure(row["mean_error"], 3)]
+        cells += [_figure(f, 4) for f in forces[0]] if single else [_figure(row["max_error"], 3)]
         table.add_row(*cells)
     if single:
-        table.add_row("whole", "", "", *(f"{f:.4f}" for f in scan.true_forces[0]))
+        table.add_row("whole", "", "", *(_figure(f, 4) for f in scan.true_forces[0]))
     return table
+
+
+def _figure(value: float, decimals: int) -> str:
+    """A number, unless the parent failed where it comes from."""
+    return "–" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def _neighbours(function: SymmetryFunction) -> str:

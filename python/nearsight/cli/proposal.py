@@ -12,8 +12,11 @@ from ase.data import atomic_numbers, covalent_radii, reference_states
 
 from nearsight.config import Config
 from nearsight.settings import (
+    FeatureSettings,
+    ImageSettings,
     InitialSettings,
     LocalitySettings,
+    NetworkSettings,
     NFTSettings,
     ParentSettings,
     RelaxationSettings,
@@ -26,9 +29,20 @@ __all__ = ["CHEAP_PARENTS", "nearest_neighbour_distance", "propose"]
 # The paper's figures for platinum, whose nearest neighbours are 3.92/√2 Å apart
 START_FACTOR = 4.0 / 3.92
 MINSEP_PER_A0 = 2.65 / 4.0
-# The chunks that sufficed for one element (docs: the EMT case), and how they were added
+# Cells of several elements have to show how these mix: rattled as far as a target may be (the
+# paper's by 0.1 Å), with room for it. docs/how-to/several-elements.md has what that brings.
+ALLOY_POSAMP = 0.1
+ALLOY_MINSEP_PER_DISTANCE = 0.78
+# Of every composition; four elements have the fewest compositions that mix all of them
+ALLOY_RATTLED = {2: 5, 3: 5}
+RATTLED = 10
+# Symmetry functions of each element, where there is one (the paper), and where there are more
+FUNCTIONS, ALLOY_FUNCTIONS = 21, 40
+# The chunks that sufficed for one element (docs: the EMT case), and how they were added; never
+# more than a third of the atoms unless that leaves too few to learn from
 CHUNKS_PER_ELEMENT = 75
 CHUNKS_PER_ITERATION = 15
+FEWEST_CHUNKS = 30
 CHEAP_PARENTS = ("emt",)
 
 
@@ -46,22 +60,23 @@ def propose(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Confi
     seed : int
     """
     elements = tuple(sorted(set(target.symbols), key=lambda symbol: atomic_numbers[symbol]))
-    # fcc lattice constants with these neighbour distances, slightly expanded as in the paper; the
-    # cells are relaxed from there
-    start = {
-        symbol: START_FACTOR * math.sqrt(2) * nearest_neighbour_distance(symbol)
-        for symbol in elements
-    }
-    a0 = round(sum(start[symbol] for symbol in target.symbols) / len(target), 1)
-    minsep = round(MINSEP_PER_A0 * min(start.values()), 2)
+    count = len(elements)
     cheap = parent in CHEAP_PARENTS
-    max_chunks = min(CHUNKS_PER_ELEMENT * len(elements), len(target))
+    fewest = min(FEWEST_CHUNKS, len(target))
+    max_chunks = max(fewest, min(CHUNKS_PER_ELEMENT * count, len(target) // 3))
     per_iteration = min(CHUNKS_PER_ITERATION, math.ceil(max_chunks / 5))
     return Config(
         seed=seed,
         target=TargetSettings(structure=structure),
         parent=ParentSettings(calculator=parent),
-        initial=InitialSettings(elements=elements, a0=a0, minsep=minsep),
+        initial=_initial(target, elements),
+        images=ImageSettings(count=10 + 10 * count),
+        features=FeatureSettings(
+            count=FUNCTIONS if count == 1 else ALLOY_FUNCTIONS,
+            with_target=True,
+        ),
+        # The paper's networks for DFT; wider ones learn no more from so few forces
+        network=NetworkSettings(hidden_layers=(5, 5)),
         nft=NFTSettings(
             chunks_per_iteration=per_iteration,
             max_chunks=max_chunks,
@@ -70,6 +85,25 @@ def propose(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Confi
         locality=LocalitySettings(atoms=_inner_and_outer(target)) if cheap else None,
         relaxation=RelaxationSettings(with_parent=cheap and len(target) <= 500),
         report=ReportSettings(true_forces=cheap),
+    )
+
+
+def _initial(target: Atoms, elements: tuple[str, ...]) -> InitialSettings:
+    """The initial cells: crystals with the neighbour distances of the elements."""
+    distances = {symbol: nearest_neighbour_distance(symbol) for symbol in elements}
+    # fcc lattice constants with these distances, slightly expanded as in the paper; the cells are
+    # relaxed from there
+    start = {symbol: START_FACTOR * math.sqrt(2) * d for symbol, d in distances.items()}
+    a0 = round(sum(start[symbol] for symbol in target.symbols) / len(target), 1)
+    if len(elements) == 1:
+        minsep = round(MINSEP_PER_A0 * min(start.values()), 2)
+        return InitialSettings(elements=elements, a0=a0, minsep=minsep)
+    return InitialSettings(
+        elements=elements,
+        a0=a0,
+        minsep=round(ALLOY_MINSEP_PER_DISTANCE * min(distances.values()), 2),
+        posamp=ALLOY_POSAMP,
+        n_rattled=ALLOY_RATTLED.get(len(elements), RATTLED),
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands for a whole run: new, run, report."""
+"""Commands for a whole run: new, run, status, report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from nearsight.cli.app import Calculator, Seed, command, display, find_modules_in, output, show
+from nearsight.cli.app import (
+    Calculator,
+    Seed,
+    command,
+    display,
+    find_modules_in,
+    output,
+    printer,
+    show,
+)
 from nearsight.config import Config
 from nearsight.errors import InputError
 
@@ -90,21 +99,45 @@ def run(
     settings = Config.load(config)
     from nearsight.progress import LogProgress, SeveralProgress
     from nearsight.run import Run
+    from nearsight.status import StatusProgress
 
     folder = workdir or config.with_suffix("")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: must be a folder (give another one with --workdir)")
     find_modules_in(config.absolute().parent)
     with display() as progress:
-        log = LogProgress(folder / "run.log")
-        Run(settings, folder, SeveralProgress(progress, log)).execute()
+        files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
+        Run(settings, folder, SeveralProgress(progress, *files)).execute()
     show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}")
+
+
+@command(
+    "status",
+    PANEL,
+    "Tell where a run stands.",
+    "FOLDER, the folder of a run: at work (here or on another machine), stopped or finished.",
+    "What it does at present, the uncertainty by iteration, what the parent has cost so far, what "
+    "it will cost at most (estimated from the chunks so far), and what it failed on.",
+    "nearsight status nft/",
+)
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a run.")],
+) -> None:
+    """Tell where a run stands."""
+    from nearsight.cli.standing import describe_status
+    from nearsight.status import RunStatus
+
+    found = RunStatus.of(folder)
+    console = printer()
+    console.width = min(console.width, 100)
+    for part in describe_status(found, console):
+        console.print(part)
 
 
 @command(
     "report",
     PANEL,
-    "Write the report of a run, finished or not.",
+    "Write the report of a finished run anew.",
     "FOLDER, the folder of a run.",
     "report.html (one file, with the figures in it), report.json and figures/ in that folder.",
     "nearsight report nft/",

@@ -201,7 +201,8 @@ def locality(
         write_json(output_file, scan.to_dict())
         show("", f"{output_file}: {len(scan.radii)} radii, {len(scan.indices)} atoms")
     if figure is not None:
-        from nearsight.report.figures import locality_figure, png
+        from nearsight.report.drawing import png
+        from nearsight.report.figures import locality_figure
         from nearsight.report.records import Locality
 
         drawn = Locality(scan.radii, scan.indices, scan.n_atoms, scan.forces, scan.true_forces)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import cast
 
 from nearsight.errors import InputError
 from nearsight.executors.work import WorkerLost
 from nearsight.settings import ExecutorSettings
 
-__all__ = ["WorkerLost", "make_executor"]
+__all__ = ["WorkerLost", "forget_finished", "make_executor", "without_timeout"]
 
 
 def make_executor(
@@ -59,3 +60,20 @@ def make_executor(
             ) from error
         return SlurmExecutor(settings, folder / "jobs")
     return None
+
+
+def forget_finished(executor: Executor | None) -> None:
+    """Have an engine remove what it keeps of finished calls, if it is one that does.
+
+    To be called when the results of all finished calls are kept elsewhere: until then, another
+    engine on the same folder gives them again.
+    """
+    forget = getattr(executor, "forget_finished", None)
+    if forget is not None:
+        forget()
+
+
+def without_timeout(executor: Executor) -> Executor:
+    """The same engine for calls to which the timeout of the others does not apply."""
+    own = getattr(executor, "without_timeout", None)
+    return executor if own is None else cast(Executor, own())

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as NoResultInTime
 from concurrent.futures.process import BrokenProcessPool
 from threading import Thread
 from types import FrameType, TracebackType
@@ -59,6 +60,15 @@ class LocalExecutor(Executor):
         RuntimeError
             After a shutdown, or if processes do not start here at all.
         """
+        return self._submit(self._timeout, fn, *args, **kwargs)
+
+    def without_timeout(self) -> Executor:
+        """The same processes, for calls that may take any time."""
+        return _WithoutTimeout(self._submit)
+
+    def _submit(
+        self, timeout: float | None, fn: Callable[..., Result], /, *args: Any, **kwargs: Any
+    ) -> Future[Result]:
         if self._closed:
             raise RuntimeError("calls were submitted after the shutdown")
         if self._unusable:
@@ -72,7 +82,7 @@ class LocalExecutor(Executor):
             self._pool = self._new_pool()
         outer: Future[Result] = Future()
         outer.set_running_or_notify_cancel()
-        inner = self._pool.schedule(fn, args=args, kwargs=kwargs, timeout=self._timeout)
+        inner = self._pool.schedule(fn, args=args, kwargs=kwargs, timeout=timeout)
         inner.add_done_callback(lambda done: self._pass_on(done, outer))
         return outer
 
@@ -114,12 +124,20 @@ class LocalExecutor(Executor):
             outer.set_result(inner.result())
         elif isinstance(error, ProcessExpired):
             outer.set_exception(WorkerLost(f"its process ended with {_end_of(error.exitcode)}"))
-        elif isinstance(error, TimeoutError) and error.args[:1] == ("Task timeout",):
+        elif isinstance(error, NoResultInTime) and error.args[:1] == ("Task timeout",):
             outer.set_exception(TimeoutError(f"no result after {self._timeout:g} s"))
         elif isinstance(error, Exception):
             outer.set_exception(error)
         else:  # SystemExit and its like are about that process, not this one
             outer.set_exception(WorkerLost(f"its process was ended by {error!r}"))
+
+
+class _WithoutTimeout(Executor):
+    def __init__(self, submit: Callable[..., Future[Any]]) -> None:
+        self._submit = submit
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        return self._submit(None, fn, *args, **kwargs)
 
 
 def _end_of(code: int) -> str:

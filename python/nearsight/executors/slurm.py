@@ -23,13 +23,12 @@ import math
 import queue
 import shlex
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -38,7 +37,8 @@ from executorlib.standalone.hdf import dump, get_output
 from executorlib.task_scheduler.file.shared import execute_tasks_h5
 
 from nearsight.errors import InputError
-from nearsight.executors.work import THREAD_VARIABLES, WorkerLost
+from nearsight.executors.slurm_commands import Refusal, job_script, last_words, slurm
+from nearsight.executors.work import WorkerLost
 from nearsight.settings import ExecutorSettings
 from nearsight.storage import write_text
 
@@ -48,14 +48,13 @@ log = logging.getLogger(__name__)
 
 FILES = 0.5  # s between two looks for results
 QUEUE = 10.0  # s between two looks at the queue, one look for all jobs
-ANSWER = 120.0  # s that a command of SLURM may take
 PAUSES = (5.0, 15.0, 60.0)  # s before the next try when SLURM takes no job; the last for ever on
 
 Result = TypeVar("Result")
 
 
 class SlurmExecutor(Executor):
-    """One SLURM job for each call.
+    """One SLURM job for each call, and never more than ``settings.workers`` in the queue.
 
     Arguments must be plain (text, numbers, bytes, arrays, lists and dicts of them) and functions be
     importable by name, since a call is known by these. Results may be anything that pickles.
@@ -78,6 +77,10 @@ class SlurmExecutor(Executor):
         self._check()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._calls: dict[str, Future[Any]] = {}
+        self._forgotten: set[str] = set()
+        self._held: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._admitted = 0
+        self._gate = Lock()
         self._queued: Mapping[int, str] = {}
         self._looks = 0
         self._looked = -math.inf
@@ -109,15 +112,26 @@ class SlurmExecutor(Executor):
         key = next(
             key
             for key in itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
-            if not self._failed(key)
+            if not self._is_over(key)
         )
         if key not in self._calls:
             call: Future[Any] = Future() if self._settings.cores == 1 else _OfRanks()
             call.set_running_or_notify_cancel()
             self._calls[key] = call
             task = {"fn": fn, "args": args, "kwargs": kwargs, "future": call}
-            self._tasks.put(task | {"resource_dict": {"cache_key": key}})
+            self._held.put(task | {"resource_dict": {"cache_key": key}})
+            call.add_done_callback(lambda _: self._admit(-1))
+            self._admit(0)
         return self._calls[key]
+
+    def forget_finished(self) -> None:
+        """Remove the files of calls that are done, whose results must be kept elsewhere by now."""
+        for key, call in list(self._calls.items()):
+            if call.done() and call.exception() is None:
+                self._forgotten.add(key)
+                del self._calls[key]
+                self._folder.joinpath(f"{key}_o.h5").unlink(missing_ok=True)
+                shutil.rmtree(self._folder / key, ignore_errors=True)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the calls, or without ``wait`` leave their jobs in the queue."""
@@ -125,7 +139,7 @@ class SlurmExecutor(Executor):
             wait_for(self._calls.values())
         self._closing.set()
         self._tasks.put({"shutdown": True, "wait": False})
-        self._thread.join(ANSWER if wait else PAUSES[0])
+        self._thread.join(PAUSES[0])
 
     def __exit__(
         self,
@@ -145,18 +159,28 @@ class SlurmExecutor(Executor):
                 f"cores = {self._settings.cores} needs mpi4py, built for the MPI of the cluster: "
                 "pip install mpi4py"
             )
-        script = self._script("nearsight-test", self._folder, "true")
+        script = job_script(self._settings, "nearsight-test", self._folder, "true")
         try:
-            with contextlib.suppress(_Refusal):
-                _slurm("sbatch", "--test-only", script=script)
+            with contextlib.suppress(Refusal):
+                slurm("sbatch", "--test-only", script=script)
                 return
             # that asks for nodes that are there now; one that is drained will come back
-            _slurm("scancel", _slurm("sbatch", "--parsable", script=script).strip())
-        except _Refusal as refusal:
+            slurm("scancel", slurm("sbatch", "--parsable", script=script).strip())
+        except Refusal as refusal:
             raise InputError(f"SLURM takes no jobs with these settings: {refusal}") from refusal
 
-    def _failed(self, key: str) -> bool:
-        """Whether a call is over without a result; it is then done again under another key."""
+    def _admit(self, change: int) -> None:
+        """Hand calls over, no more at a time than there may be jobs in the queue."""
+        with self._gate:
+            self._admitted += change
+            while self._admitted < self._settings.workers and not self._held.empty():
+                self._tasks.put(self._held.get())
+                self._admitted += 1
+
+    def _is_over(self, key: str) -> bool:
+        """Whether a call has no result to give any more; it is then done under another key."""
+        if key in self._forgotten:
+            return True
         call = self._calls.get(key)
         if call is not None and call.done():
             return call.exception() is not None
@@ -198,7 +222,7 @@ class SlurmExecutor(Executor):
             except OSError as error:
                 self._broken = f"{self._folder}: cannot be written ({error.strerror})"
                 raise
-            except _Refusal as refusal:
+            except Refusal as refusal:
                 if time.monotonic() - started > 3600.0 * self._settings.patience:
                     self._broken = f"SLURM has taken no job for a long time: {refusal}"
                     raise
@@ -207,7 +231,7 @@ class SlurmExecutor(Executor):
                 self._closing.wait(pause)
                 again = True
                 self._looked = -math.inf
-        raise _Refusal("the engine is shut down")
+        raise Refusal("the engine is shut down")
 
     def _job_of(self, call: Path, command: str, content: Any, again: bool) -> int:
         key = call.name.removesuffix("_i.h5")
@@ -220,7 +244,9 @@ class SlurmExecutor(Executor):
         found = self._find(key, number) if begun else None
         if found is None:
             _write(call, content)
-            submitted = _slurm("sbatch", "--parsable", script=self._script(key, place, command))
+            submitted = slurm(
+                "sbatch", "--parsable", script=job_script(self._settings, key, place, command)
+            )
             found = int(submitted.partition(";")[0])
         write_text(known, f"{found}\n")
         return found
@@ -237,7 +263,7 @@ class SlurmExecutor(Executor):
     def _look(self) -> None:
         """List our jobs in the queue."""
         self._looked = time.monotonic()
-        listed = _slurm("squeue", "--me", "--noheader", "--format=%A %j")
+        listed = slurm("squeue", "--me", "--noheader", "--format=%A %j")
         pairs = (line.split(maxsplit=1) for line in listed.splitlines())
         self._queued = {int(job): name.strip() for job, name in pairs}
         self._looks += 1
@@ -249,7 +275,7 @@ class SlurmExecutor(Executor):
         may take a moment to be seen.
         """
         if time.monotonic() - self._looked > QUEUE:
-            with contextlib.suppress(_Refusal):  # an answer will come some time
+            with contextlib.suppress(Refusal):  # an answer will come some time
                 self._look()
         if queue_id in self._queued:
             self._missed.pop(task_key, None)
@@ -258,32 +284,10 @@ class SlurmExecutor(Executor):
         if missed < 2 or Path(file_name) in self._folder.iterdir():  # not a remembered answer
             return False
         place = self._folder / task_key
-        reason = f"SLURM job {queue_id} ended without a result{_last_words(place / 'job.log')}"
+        reason = f"SLURM job {queue_id} ended without a result{last_words(place / 'job.log')}"
         write_text(place / "lost", f"{reason}\n")
         self._calls[task_key].set_exception(WorkerLost(reason))
         return False
-
-    def _script(self, name: str, place: Path, command: str) -> str:
-        settings = self._settings
-        limits = {
-            "job-name": name,
-            "chdir": shlex.quote(str(place)),
-            "output": "job.log",
-            # two jobs of one call, should that ever happen, do not run at the same time
-            "dependency": "singleton",
-            "partition": settings.partition,
-            "ntasks": settings.cores,
-            "cpus-per-task": settings.threads,
-            "time": math.ceil(settings.time_limit * 60.0),
-            "mem": f"{math.ceil(settings.memory * 1024.0)}M",
-        }
-        lines = [f"#SBATCH --{key}={value}" for key, value in limits.items() if value is not None]
-        # srun does not take the cores of a task over from sbatch
-        threads = (*THREAD_VARIABLES, "SRUN_CPUS_PER_TASK")
-        exports = [f"export {variable}={settings.threads}" for variable in threads]
-        return "\n".join(
-            ["#!/bin/bash", *lines, *settings.header, *exports, *settings.setup, command, ""]
-        )
 
 
 class _OfRanks(Future[Any]):
@@ -291,29 +295,6 @@ class _OfRanks(Future[Any]):
 
     def set_result(self, result: list[Any]) -> None:
         super().set_result(result[0])
-
-
-class _Refusal(Exception):
-    """A command of SLURM failed; the message is what it said."""
-
-
-def _slurm(*command: str, script: str = "") -> str:
-    """What a command of SLURM prints."""
-    try:
-        done = subprocess.run(
-            command,
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=ANSWER,
-            start_new_session=True,  # Ctrl-C is not for it: a job is submitted or it is not
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _Refusal(f"{command[0]}: {error}") from error
-    if done.returncode:
-        words = "; ".join(line for line in done.stderr.splitlines() if line.strip())
-        raise _Refusal(words or f"{command[0]} ended with exit code {done.returncode}")
-    return done.stdout
 
 
 def _name(fn: Callable[..., Any], args: Any, kwargs: Any) -> str:
@@ -327,11 +308,11 @@ def _name(fn: Callable[..., Any], args: Any, kwargs: Any) -> str:
 
 
 def _plain(value: object) -> object:
-    """Arrays and bytes in JSON."""
-    if isinstance(value, np.ndarray | np.generic):
-        return [value.dtype.str, value.shape, value.tobytes().hex()]
+    """Arrays and bytes, for JSON, by their digests."""
+    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
+        return [value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
     if isinstance(value, bytes):
-        return value.hex()
+        return hashlib.sha256(value).hexdigest()
     raise TypeError(f"an argument of a job must be plain, got {type(value).__name__}")
 
 
@@ -341,9 +322,3 @@ def _write(call: Path, content: Mapping[str, Any]) -> None:
     draft.unlink(missing_ok=True)
     dump(str(draft), dict(content))
     draft.replace(call)
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    words = [line.strip() for line in lines if line.strip()]
-    return f": {words[-1]}" if words else ""

@@ -51,9 +51,8 @@ def label_chunks(
         surroundings = targets.extract(numbers, reach, settings.vacuum)
     if not numbers:
         return {}
-    progress.advance(0, len(numbers), "chunks")
     results = parent.calculate_many(
-        cut, report=lambda done: progress.advance(done, len(numbers), "chunks")
+        cut, report=lambda tally: progress.calculations(tally, "chunks")
     )
     return {
         number: result if isinstance(result, Failure) else Image(around, result.forces[:1])

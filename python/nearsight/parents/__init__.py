@@ -1,7 +1,8 @@
 """The parent code that labels structures, and everything it has ever calculated."""
 
+from nearsight.parents.calculator import ParentCalculator
 from nearsight.parents.database import ParentResult
 from nearsight.parents.failures import Failure
-from nearsight.parents.parent import Parent, ParentCalculator, as_parent
+from nearsight.parents.parent import Parent, as_parent
 
 __all__ = ["Failure", "Parent", "ParentCalculator", "ParentResult", "as_parent"]

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import ase.db
 import numpy as np
@@ -95,8 +96,15 @@ class ParentDatabase:
     def __init__(self, place: Path | str) -> None:
         self._is_file = "://" not in str(place)
         self.name = str(place) if self._is_file else _without_password(str(place))
+        if not self._is_file and urlsplit(str(place)).scheme not in ("postgresql", "postgres"):
+            raise InputError(
+                "a database of parent calculations must be a file or the URL of a PostgreSQL "
+                f"database, got {self.name!r}"
+            )
+        self._secrets = [] if self._is_file else _passwords(str(place))
         with self._explained():
             if self._is_file:
+                _make_file(Path(place), {"format": self.FORMAT, "version": self.VERSION})
                 _check_file(Path(place))
             kind = "db" if self._is_file else "postgresql"
             self._table = ase.db.connect(str(place), type=kind, use_lock_file=False)
@@ -115,6 +123,13 @@ class ParentDatabase:
     def __len__(self) -> int:
         with self._explained():
             return len(self._table)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all calculations together."""
+        with self._explained():
+            rows = self._table.select(columns=["id", "key_value_pairs"], include_data=False)
+            return float(sum(row.seconds for row in rows))
 
     def read(self, key: str, count: int) -> ParentResult | None:
         """The result of the structure of that fingerprint with ``count`` atoms, or None.
@@ -136,6 +151,12 @@ class ParentDatabase:
                 cached=True,
                 stress=None if stress is None else stress.reshape(6).copy(),
             )
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Commit what is written inside as one: all of it or nothing."""
+        with self._explained(), self._table:
+            yield
 
     def write(self, key: str, atoms: Atoms, result: ParentResult, settings: dict[str, Any]) -> None:
         """Commit a result; it takes the place of an earlier one of the same fingerprint.
@@ -170,8 +191,14 @@ class ParentDatabase:
             yield
         except InputError:
             raise
+        except ImportError as error:
+            raise InputError(
+                f'{self.name}: needs pip install "nearsight[postgres]" ({error})'
+            ) from error
         except Exception as error:  # what ASE meets in a damaged row can be any error
             text = " ".join(str(error).split())
+            for secret in self._secrets:
+                text = text.replace(secret, "...")
             # read-only, full, locked; a server that is not there
             if isinstance(error, sqlite3.OperationalError) or not self._is_file:
                 raise InputError(f"{self.name}: the database cannot be used ({text})") from error
@@ -181,12 +208,30 @@ class ParentDatabase:
             ) from error
 
 
-def _check_file(path: Path) -> None:
-    """Find damage, foreign files and missing write permission before any calculation."""
+def _make_file(path: Path, header: dict[str, Any]) -> None:
+    """Make a database where there is none, whole or not at all.
+
+    ASE would commit every table on its own, and not take up again what was killed in between.
+    """
     if not path.parent.is_dir():
         raise InputError(f"{path}: cannot be made, there is no folder {path.parent}")
-    if not path.exists():
+    if path.exists() and path.stat().st_size > 0:
         return
+    with TemporaryDirectory() as folder:
+        draft = Path(folder, "empty.db")
+        ase.db.connect(draft, use_lock_file=False).metadata = header
+        with closing(sqlite3.connect(draft)) as connection:
+            _, *statements, _ = connection.iterdump()  # the first begins, the last commits
+    with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
+        # another run may have made it by now
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in statements:
+                connection.execute(statement)
+
+
+def _check_file(path: Path) -> None:
+    """Find damage, foreign files and missing write permission before any calculation."""
     with closing(sqlite3.connect(path, timeout=20)) as connection:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
         if tables and not {"systems", "information"} <= tables:
@@ -198,8 +243,12 @@ def _check_file(path: Path) -> None:
         connection.rollback()
 
 
+def _passwords(url: str) -> list[str]:
+    """The password in a URL, as it is written there and as it is meant."""
+    found = urlsplit(url).password
+    return [] if not found else sorted({found, unquote(found)}, key=len, reverse=True)
+
+
 def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", "@")).geturl()
+    password = urlsplit(url).password
+    return url if not password else url.replace(f":{password}@", "@", 1)

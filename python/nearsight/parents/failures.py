@@ -9,7 +9,7 @@ from typing import Any
 
 from ase import Atoms
 
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError
 from nearsight.storage import check_header, read_json, write_json
 
 __all__ = ["Failure", "FailureRecord"]
@@ -50,15 +50,15 @@ class FailureRecord:
     Raises
     ------
     InputError
-        If the file is damaged or of another kind.
+        If the file is of another kind, or damaged: what it held cannot be made again.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._events: dict[str, dict[str, Any]] = {}
         if path is not None and path.exists():
-            content = check_header(read_json(path), path, FORMAT, VERSION)
             try:
+                content = check_header(read_json(path), path, FORMAT, VERSION)
                 self._events = {
                     key: {
                         "structure": str(each["structure"]),
@@ -68,8 +68,10 @@ class FailureRecord:
                     }
                     for key, each in content["structures"].items()
                 }
-            except (KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"{path}: no whole record of failures ({error!r})") from error
+            except (DamagedFileError, KeyError, TypeError, AttributeError) as error:
+                raise DamagedFileError(
+                    f"{path}: no whole record of failures; delete it to try again what failed"
+                ) from error
 
     def failed(self, key: str) -> list[str]:
         """Why each failed attempt on a structure failed."""
@@ -80,8 +82,9 @@ class FailureRecord:
         return list(self._events.get(key, {}).get("lost", []))
 
     def given_up(self) -> list[Failure]:
-        """All structures that were given up, in the order in which they first failed."""
-        return [self._failure(event) for event in self._events.values() if event["given_up"]]
+        """All structures that were given up, in an order that does not depend on the engine."""
+        events = [event for _, event in sorted(self._events.items()) if event["given_up"]]
+        return [self._failure(event) for event in events]
 
     def find(self, key: str) -> Failure | None:
         """The structure of that key, if it was given up."""

@@ -154,23 +154,26 @@ class Method:
                 if (kind, arguments) in tried or ("chunks", arguments) in tried:
                     continue
                 tried.append((kind, arguments))
-                if self.name in CODES:
-                    CODES[self.name].check(arguments)
-                probe = Atoms("H", cell=[10.0, 10.0, 10.0], pbc=kind == "bulk")
                 try:
-                    made = self._make(probe, arguments)[1]
+                    self._try(arguments, kind)
                 except InputError:
                     raise
-                except Exception as error:  # whatever the constructor of a parent code raises
+                except Exception as error:  # whatever a parent code raises at its arguments
                     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+                    text = " ".join(str(error).partition("\n\n")[0].split())
+                    reason = f"{type(error).__name__}: {text}".removesuffix(": ")
                     raise InputError(
                         f"parent calculator {self.name} cannot be made with arguments ({given}): "
-                        f"{type(error).__name__}: {error}"
+                        f"{reason}"
                     ) from error
-                if not _is_calculator(made):
-                    raise InputError(
-                        f"parent calculator {self.name} does not make an ASE calculator"
-                    )
+
+    def _try(self, arguments: Arguments, kind: str) -> None:
+        if self.name in CODES:
+            CODES[self.name].check(arguments)
+            return
+        probe = Atoms("H", cell=[10.0, 10.0, 10.0], pbc=kind == "bulk")
+        if not _is_calculator(self._make(probe, arguments)[1]):
+            raise InputError(f"parent calculator {self.name} does not make an ASE calculator")
 
 
 def factory_named(name: str, folder: str | None = None) -> Make:

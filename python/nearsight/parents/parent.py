@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import concurrent.futures as futures
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator
 
 from nearsight.errors import InputError, ParentError
+from nearsight.executors import forget_finished
 from nearsight.images import check_structure
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 from nearsight.parents.failures import Failure, FailureRecord
 from nearsight.parents.method import Method
 from nearsight.parents.work import Outcome, attempt, perform, reason_of
+from nearsight.progress import Tally
 from nearsight.settings import ExecutorSettings, ParentSettings
 
-__all__ = ["Parent", "ParentCalculator", "as_parent"]
+__all__ = ["Parent", "as_parent"]
 
 
 class Parent:
@@ -94,6 +98,7 @@ class Parent:
         self._method = Method(calculator, arguments, preset, chunks, bulk, retries)
         self.settings = self._method.settings
         self.calculations = 0
+        self._seconds = 0.0
         self._max_force = max_force
         self._retries = [dict(each) for each in retries]
         self.executor = executor
@@ -140,6 +145,11 @@ class Parent:
         """Calculations in the database, or those performed where there is none."""
         return self.calculations if self._database is None else len(self._database)
 
+    @property
+    def seconds(self) -> float:
+        """Wall time of those calculations, all together."""
+        return self._seconds if self._database is None else self._database.seconds
+
     def calculate(self, atoms: Atoms, stress: bool = False) -> ParentResult:
         """Energy and forces of a structure; its constraints are disregarded.
 
@@ -168,7 +178,7 @@ class Parent:
         self,
         structures: Sequence[Atoms],
         stress: bool = False,
-        report: Callable[[int], None] = lambda _: None,
+        report: Callable[[Tally], None] = lambda _: None,
     ) -> list[ParentResult | Failure]:
         """Energies and forces of structures, as many side by side as the executor can.
 
@@ -181,7 +191,7 @@ class Parent:
         stress : bool
             Whether the stress is wanted as well.
         report : callable
-            Called with the number of structures finished.
+            Called at first, when a calculation begins, and when some have ended.
 
         Returns
         -------
@@ -200,16 +210,18 @@ class Parent:
         plain = [_plain(atoms) for atoms in structures]
         keys = [fingerprint(atoms, self._method.identity(atoms)) for atoms in plain]
         found: dict[str, ParentResult | Failure] = {}
-        waiting: deque[_Job] = deque()
-        for key, atoms in dict(zip(keys, plain, strict=True)).items():
+        jobs: dict[str, _Job] = {}
+        for key, atoms in zip(keys, plain, strict=True):
             known = self._look_up(key, atoms, stress)
             if known is None:
-                waiting.append(_Job(key, atoms, stress))
+                jobs[key] = _Job(key, atoms, stress)
             else:
                 found[key] = known
-        for key, result in self._carry_out(waiting):
-            found[key] = result
-            report(sum(each in found for each in keys))
+        self._carry_out(
+            self._calls(list(dict.fromkeys(keys)), jobs),
+            found,
+            lambda running: report(_tally([found.get(k) for k in keys], running)),
+        )
         return [found[key] for key in keys]
 
     def _look_up(self, key: str, atoms: Atoms, stress: bool) -> ParentResult | Failure | None:
@@ -219,20 +231,35 @@ class Parent:
                 return known
         return self.failures.find(key)
 
-    def _carry_out(self, waiting: deque[_Job]) -> Iterator[tuple[str, ParentResult | Failure]]:
+    def _calls(self, keys: Sequence[str], jobs: Mapping[str, _Job]) -> deque[list[_Job]]:
+        """The structures to calculate, in the groups that make one call each.
+
+        A group does not depend on what else is known already, so that a run that was stopped asks
+        its engine for the calls it made before. One that failed or vanished goes alone: it may be
+        what took the others with it.
+        """
+        per_job = 1 if self.executor is None else self._engine.per_job
+        groups: dict[str | int, list[_Job]] = {}
+        for position, key in enumerate(keys):
+            if key in jobs:
+                alone = self.failures.failed(key) or self.failures.lost(key)
+                groups.setdefault(key if alone else position // per_job, []).append(jobs[key])
+        return deque(groups.values())
+
+    def _carry_out(
+        self,
+        waiting: deque[list[_Job]],
+        found: MutableMapping[str, ParentResult | Failure],
+        tell: Callable[[int], None],
+    ) -> None:
         """Submit, wait, put on record and try again, until every structure has a result."""
         running: dict[Future[list[Outcome]], list[_Job]] = {}
+        tell(0)
         most = 1 if self.executor is None else self._engine.workers
         while waiting or running:
             while waiting and len(running) < most:
-                jobs = [waiting.popleft()]
-                # one that vanished goes alone: it may be what took the others with it
-                while (
-                    waiting
-                    and len(jobs) < self._engine.per_job
-                    and not any(self.failures.lost(job.key) for job in (jobs[-1], waiting[0]))
-                ):
-                    jobs.append(waiting.popleft())
+                jobs = waiting.popleft()
+                tell(len(jobs) + sum(map(len, running.values())))
                 running[self._submit(jobs)] = jobs
             done = wait(running, self._engine.patience * 3600.0, FIRST_COMPLETED).done
             if not done:
@@ -242,12 +269,13 @@ class Parent:
                 )
             for future in done:
                 jobs = running.pop(future)
-                for job, outcome in zip(jobs, _outcomes(future, len(jobs)), strict=True):
-                    result = self._settle(job, outcome)
+                for job, result in self._settle_all(jobs, _outcomes(future, len(jobs))):
                     if result is None:
-                        waiting.append(job)
+                        waiting.append([job])
                     else:
-                        yield job.key, result
+                        found[job.key] = result
+            tell(sum(map(len, running.values())))
+        forget_finished(self.executor)
 
     def _submit(self, jobs: Sequence[_Job]) -> Future[list[Outcome]]:
         if self.executor is None:
@@ -280,24 +308,42 @@ class Parent:
 
     def _changes(self, job: _Job) -> Mapping[str, Any]:
         """The arguments to change in this attempt."""
-        return [{}, *self._retries][len(self.failures.failed(job.key))]
+        attempts = [{}, *self._retries]
+        # there may be more failures on record than there are retries now
+        return attempts[min(len(self.failures.failed(job.key)), len(self._retries))]
+
+    def _settle_all(
+        self, jobs: Sequence[_Job], outcomes: Sequence[Outcome]
+    ) -> list[tuple[_Job, ParentResult | Failure | None]]:
+        """Put the outcomes of one call where they are kept, all of them or none."""
+        together = nullcontext() if self._database is None else self._database.together()
+        with together:
+            return [
+                (job, self._settle(job, outcome))
+                for job, outcome in zip(jobs, outcomes, strict=True)
+            ]
 
     def _settle(self, job: _Job, outcome: Outcome) -> ParentResult | Failure | None:
         """Put an outcome where it is kept; None if there is another attempt."""
+        reason = outcome.get("failure", "")
         if "lost" in outcome:
-            lost = len(self.failures.lost(job.key)) + 1
-            over = lost > self._engine.resubmissions
-            self.failures.add(job.key, job.atoms, "lost", outcome["lost"], given_up=over)
-            return self.failures.find(job.key)
-        reason = outcome.get("failure") or self._unbelievable(job, outcome)
+            self.failures.add(job.key, job.atoms, "lost", outcome["lost"])
+            times = len(self.failures.lost(job.key))
+            if times <= self._engine.resubmissions or not outcome["alone"]:
+                return None
+            reason = outcome["lost"] + (f" (so it ended {times} times)" if times > 1 else "")
+        reason = reason or self._unbelievable(job, outcome)
         if reason:
-            over = len(self.failures.failed(job.key)) == len(self._retries)
+            over = len(self.failures.failed(job.key)) >= len(self._retries)
             self.failures.add(job.key, job.atoms, "failed", reason, given_up=over)
             return self.failures.find(job.key)
         self.calculations += 1
         result = ParentResult(**outcome)
+        self._seconds += result.seconds
         if self._database is not None:
-            self._database.write(job.key, job.atoms, result, self.settings)
+            changes = self._changes(job)
+            settings = self.settings | ({"changed": dict(changes)} if changes else {})
+            self._database.write(job.key, job.atoms, result, settings)
         return result
 
     def _unbelievable(self, job: _Job, outcome: Outcome) -> str:
@@ -332,55 +378,23 @@ def _plain(atoms: Atoms) -> Atoms:
     return plain
 
 
+def _tally(results: Sequence[ParentResult | Failure | None], running: int) -> Tally:
+    done = [each for each in results if isinstance(each, ParentResult)]
+    failed = sum(isinstance(each, Failure) for each in results)
+    waiting = len(results) - running - len(done) - failed
+    return Tally(waiting, running, len(done), failed, sum(each.seconds for each in done))
+
+
 def _outcomes(future: Future[list[Outcome]], count: int) -> list[Outcome]:
     """What came of the structures of one call."""
+    alone = count == 1  # of several in one call, nobody knows which one it was
     try:
         return future.result()
-    except TimeoutError as error:
-        return [{"failure": str(error) or "no result in time"}] * count
+    except (TimeoutError, futures.TimeoutError) as error:  # the same from Python 3.11 on
+        kind = "failure" if alone else "lost"
+        return [{kind: str(error) or "no result in time", "alone": alone}] * count
     except Exception as error:  # engines say in ways of their own that a worker vanished
-        return [{"lost": reason_of(error)}] * count
-
-
-class ParentCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # ASE is partly untyped
-    """A parent as an ASE calculator, for relaxations whose every step goes through `Parent`.
-
-    Parameters
-    ----------
-    parent : Parent
-    stress : bool
-        Whether every calculation shall give the stress too (relaxation of a cell).
-    """
-
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
-
-    def __init__(self, parent: Parent, stress: bool = False) -> None:
-        super().__init__()
-        self._parent = parent
-        self._stress = stress
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Iterable[str] = ("energy",),
-        system_changes: list[str] = all_changes,
-    ) -> None:
-        """Ask the parent; ASE calls this when it wants a result.
-
-        Raises
-        ------
-        InputError, ParentError
-            See `Parent.calculate`.
-        """
-        super().calculate(atoms, properties, system_changes)
-        result = self._parent.calculate(self.atoms, self._stress or "stress" in properties)
-        self.results = {
-            "energy": result.energy,
-            "free_energy": result.energy,
-            "forces": result.forces,
-        }
-        if result.stress is not None:
-            self.results["stress"] = result.stress
+        return [{"lost": reason_of(error), "alone": alone}] * count
 
 
 def as_parent(parent: Parent | str | Callable[..., Any] | Calculator) -> Parent:

@@ -57,7 +57,7 @@ def attempt(make: Callable[[Atoms], tuple[Atoms, Any]], atoms: Atoms, stress: bo
     """
     try:
         return vars(_evaluate(make, atoms, stress))
-    except Exception as error:  # a parent code raises whatever it likes
+    except (Exception, SystemExit) as error:  # a parent code raises whatever it likes
         return {"failure": reason_of(error)}
 
 

@@ -1,23 +1,36 @@
-"""The figures of a report, drawn without pyplot: arrays in, a matplotlib ``Figure`` out.
+"""The figures of a report: arrays in, a matplotlib ``Figure`` out.
 
-Forces are in eV/Å, their errors and uncertainties are drawn in meV/Å. Colours are those of Okabe
-and Ito, distinguishable with any colour vision; legends stand outside the axes.
+Forces are in eV/Å, their errors and uncertainties are drawn in meV/Å.
 """
 
 from __future__ import annotations
 
-import functools
-import io
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
+from nearsight.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LIGHT,
+    ORANGE,
+    PURPLE,
+    TALL,
+    legend,
+    log_scale,
+    new_figure,
+    small_multiples,
+    spaced,
+    step_axis,
+    styled,
+    two_panels,
+)
 from nearsight.report.records import Locality
 
 __all__ = [
@@ -25,63 +38,17 @@ __all__ = [
     "learning_figure",
     "locality_figure",
     "parity_figure",
-    "png",
+    "relaxation_energies_figure",
     "relaxation_energy_figure",
+    "relaxation_uncertainties_figure",
     "relaxation_uncertainty_figure",
     "uncertainty_figure",
 ]
 
 Array = npt.NDArray[np.float64]
-P = ParamSpec("P")
-R = TypeVar("R")
-
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
-INK, GREY, LIGHT = "#24292f", "#7d858e", "#d5dae0"
-TALL = 4.8
-
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": GREY,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.dpi": 200,
-    "font.size": 9.0,
-    "grid.color": "#eaecef",
-    "grid.linewidth": 0.7,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "lines.linewidth": 1.5,
-    "lines.markersize": 4.5,
-    "text.color": INK,
-    "xtick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.color": GREY,
-    "ytick.labelcolor": INK,
-}
 
 
-def _styled(function: Callable[P, R]) -> Callable[P, R]:
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with style.context(["default", STYLE]):  # a user's matplotlibrc changes nothing here
-            return function(*args, **kwargs)
-
-    return wrapped
-
-
-@_styled
-def png(figure: Figure) -> bytes:
-    """The figure as PNG; the same data give the same bytes with the same matplotlib."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-@_styled
+@styled
 def locality_figure(locality: Locality, chunk_radius: float | None = None) -> Figure:
     """Force on the centre of a chunk by chunk radius.
 
@@ -93,38 +60,40 @@ def locality_figure(locality: Locality, chunk_radius: float | None = None) -> Fi
     chunk_radius : float, optional
         The radius the run used, Å: marked.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     order = np.argsort(locality.radii)
     radii = locality.radii[order]
     if len(locality.indices) == 1:
         for k, color in enumerate((BLUE, ORANGE, GREEN)):
             true = locality.true_forces[0, k]
-            axes.axhline(true, color=color, linestyle="--", linewidth=1.0)
+            if np.isfinite(true):
+                axes.axhline(true, color=color, linestyle="--", linewidth=1.0)
             axes.plot(radii, locality.forces[order, 0, k], "o-", color=color, label="xyz"[k])
         axes.plot([], [], "--", color=GREY, linewidth=1.0, label="whole structure")
         axes.set_ylabel(f"force on atom {locality.indices[0]} (eV/Å)")
     else:
         errors = 1000 * locality.errors[order]
-        axes.plot(radii, errors.max(axis=1), "o-", color=ORANGE, label="largest error")
-        axes.plot(radii, errors.mean(axis=1), "s-", color=BLUE, label="mean error")
+        most, mean = 1000 * locality.max_errors[order], 1000 * locality.mean_errors[order]
+        axes.plot(radii, most, "o-", color=ORANGE, label="largest error")
+        axes.plot(radii, mean, "s-", color=BLUE, label="mean error")
         axes.set_ylabel("error of the chunk's force (meV/Å)")
         # below a thousandth of a meV/Å the error is rounding of the parent code, not physics
-        _log_scale(axes, np.maximum(errors[errors.max(axis=1) > 0], 1e-3))
+        log_scale(axes, np.maximum(errors[most > 0], 1e-3))
     if chunk_radius is not None:
         axes.axvline(chunk_radius, color=GREY, linestyle=":", label="radius used")
     axes.set_xlabel("chunk radius (Å)")
     top = axes.secondary_xaxis("top")
-    shown = _spaced(radii)
+    shown = spaced(radii)
     counts = locality.n_atoms[order].mean(axis=1)
     top.set_xticks(radii[shown], labels=[f"{count:.0f}" for count in counts[shown]])
     top.tick_params(length=0, labelsize=8, labelcolor=GREY)
     top.set_xlabel("atoms in the chunk", fontsize=8, color=GREY)
     top.spines["top"].set_visible(False)
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
-@_styled
+@styled
 def iterations_figure(
     uncertainty: Array, chunks: npt.NDArray[np.int64], best: int, calibrated: Array | None = None
 ) -> Figure:
@@ -138,7 +107,7 @@ def iterations_figure(
     best : int
         The iteration whose ensemble was kept: marked with a star.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     steps = np.arange(len(uncertainty))
     count = axes.twinx()
     count.bar(steps, chunks, width=0.62, color=LIGHT, label="chunks in the training")
@@ -177,12 +146,12 @@ def iterations_figure(
     axes.set_xlim(-0.6, len(steps) - 0.4)
     axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=[1, 2, 5, 10]))
     axes.set_ylabel("structure uncertainty (meV/Å)")
-    _log_scale(axes, 1000 * np.concatenate(curves))
-    _legend(figure, axes, count, columns=2)
+    log_scale(axes, 1000 * np.concatenate(curves))
+    legend(figure, axes, count, columns=2)
     return figure
 
 
-@_styled
+@styled
 def parity_figure(forces: Array, true_forces: Array, trained: npt.NDArray[np.bool_]) -> Figure:
     """Magnitudes of the ensemble's forces against the parent's, and the errors (SI, Fig. S7c).
 
@@ -192,7 +161,7 @@ def parity_figure(forces: Array, true_forces: Array, trained: npt.NDArray[np.boo
     trained : (N,) bool
         The atoms whose forces the training has seen.
     """
-    figure, upper, lower = _two_panels()
+    figure, upper, lower = two_panels()
     predicted = np.linalg.norm(forces, axis=1)
     true = np.linalg.norm(true_forces, axis=1)
     errors = 1000 * np.linalg.norm(forces - true_forces, axis=1)
@@ -215,11 +184,11 @@ def parity_figure(forces: Array, true_forces: Array, trained: npt.NDArray[np.boo
     lower.set_ylabel("error (meV/Å)")
     lower.set_xlabel("|F|, parent (eV/Å)")
     figure.align_ylabels([upper, lower])
-    _legend(figure, upper, columns=1)
+    legend(figure, upper, columns=1)
     return figure
 
 
-@_styled
+@styled
 def uncertainty_figure(residuals: Array, raw: Array, calibrated: Array) -> Figure:
     """Error of every atom's force against its uncertainty, raw and calibrated (SI, Fig. S7d).
 
@@ -227,7 +196,7 @@ def uncertainty_figure(residuals: Array, raw: Array, calibrated: Array) -> Figur
     ----------
     residuals, raw, calibrated : (N,) float, eV/Å
     """
-    figure, axes = _figure(TALL)
+    figure, axes = new_figure(TALL)
     errors = 1000 * residuals
     open_dots: dict[str, Any] = {"color": GREY, "markerfacecolor": "none", "markeredgewidth": 0.7}
     full_dots: dict[str, Any] = {"color": BLUE, "alpha": 0.75}
@@ -246,11 +215,11 @@ def uncertainty_figure(residuals: Array, raw: Array, calibrated: Array) -> Figur
     axes.set_ylim(0, 1.08 * max(errors.max(), 1e-6))
     axes.set_xlabel("uncertainty (meV/Å)")
     axes.set_ylabel("error of the force (meV/Å)")
-    _legend(figure, axes, columns=1)
+    legend(figure, axes, columns=1)
     return figure
 
 
-@_styled
+@styled
 def relaxation_energy_figure(ensemble: Array, parent: Array | None = None) -> Figure:
     """Energy relative to the start by step, for the ensemble and the parent (SI, Fig. S8a).
 
@@ -260,10 +229,10 @@ def relaxation_energy_figure(ensemble: Array, parent: Array | None = None) -> Fi
     """
     relative = ensemble - ensemble[0]
     if parent is None:
-        figure, axes = _figure(TALL)
+        figure, axes = new_figure(TALL)
         bottom = axes
     else:
-        figure, axes, bottom = _two_panels()
+        figure, axes, bottom = two_panels()
         own = parent - parent[0]
         axes.plot(
             own,
@@ -281,12 +250,12 @@ def relaxation_energy_figure(ensemble: Array, parent: Array | None = None) -> Fi
         figure.align_ylabels([axes, bottom])
     axes.plot(relative, ".-", color=BLUE, label="ensemble")
     axes.set_ylabel("energy relative to the start (eV)")
-    _step_axis(bottom)
-    _legend(figure, axes)
+    step_axis(bottom)
+    legend(figure, axes)
     return figure
 
 
-@_styled
+@styled
 def relaxation_uncertainty_figure(maximum: Array, mean: Array, fmax: float | None = None) -> Figure:
     """Largest and mean raw uncertainty of the atoms by relaxation step (SI, Fig. S8b).
 
@@ -296,7 +265,7 @@ def relaxation_uncertainty_figure(maximum: Array, mean: Array, fmax: float | Non
     fmax : float, optional
         The criterion of the relaxation, eV/Å: drawn as a line.
     """
-    figure, axes = _figure(TALL)
+    figure, axes = new_figure(TALL)
     axes.plot(1000 * maximum, "o-", color=BLUE, label="largest")
     axes.plot(1000 * mean, "s-", color=GREEN, markersize=3.5, label="mean over the atoms")
     if fmax is not None:
@@ -305,12 +274,58 @@ def relaxation_uncertainty_figure(maximum: Array, mean: Array, fmax: float | Non
         )
     axes.set_ylim(bottom=0)
     axes.set_ylabel("uncertainty, raw (meV/Å)")
-    _step_axis(axes)
-    _legend(figure, axes)
+    step_axis(axes)
+    legend(figure, axes)
     return figure
 
 
-@_styled
+@styled
+def relaxation_energies_figure(
+    names: Sequence[str], ensemble: Sequence[Array], parent: Sequence[Array | None]
+) -> Figure:
+    """Energy relative to the start by step, a panel for each of several targets.
+
+    Parameters
+    ----------
+    names : sequence of str
+    ensemble, parent : sequences of (S + 1,) float, eV
+        None for a target that was not relaxed with the parent.
+    """
+    figure, panels = small_multiples(names, "energy relative to the start (eV)")
+    for axes, ours, theirs in zip(panels, ensemble, parent, strict=True):
+        if theirs is not None:
+            dots: dict[str, Any] = {"markerfacecolor": "none", "markersize": 4.5, "linewidth": 0.8}
+            axes.plot(theirs - theirs[0], "o-", color=ORANGE, label="parent", **dots)
+        axes.plot(ours - ours[0], ".-", color=BLUE, label="ensemble")
+    both = [axes for axes, theirs in zip(panels, parent, strict=True) if theirs is not None]
+    legend(figure, (both or panels)[0])
+    return figure
+
+
+@styled
+def relaxation_uncertainties_figure(
+    names: Sequence[str], maximum: Sequence[Array], mean: Sequence[Array], fmax: float
+) -> Figure:
+    """Largest and mean raw uncertainty by step, a panel for each of several targets.
+
+    Parameters
+    ----------
+    names : sequence of str
+    maximum, mean : sequences of (S + 1,) float, eV/Å
+    fmax : float
+        The criterion of the relaxations, eV/Å: drawn as a line.
+    """
+    figure, panels = small_multiples(names, "uncertainty, raw (meV/Å)")
+    for axes, largest, average in zip(panels, maximum, mean, strict=True):
+        axes.plot(1000 * largest, ".-", color=BLUE, label="largest")
+        axes.plot(1000 * average, ".-", color=GREEN, label="mean over the atoms")
+        axes.axhline(1000 * fmax, color=GREY, linestyle="--", linewidth=1.0, label="criterion")
+        axes.set_ylim(bottom=0)
+    legend(figure, panels[0])
+    return figure
+
+
+@styled
 def learning_figure(
     chunks: npt.NDArray[np.int64],
     uncertainty: Array,
@@ -328,7 +343,7 @@ def learning_figure(
     max_residual : (n,) float, eV/Å
     mae_train, mae_test : n floats, eV/Å, None where there is no such atom
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     curves = [
         (uncertainty, "o-", BLUE, "structure uncertainty, raw"),
         (max_residual, "d-", PURPLE, "largest error"),
@@ -340,53 +355,6 @@ def learning_figure(
     axes.set_xlabel("chunks in the training")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_ylabel("error or uncertainty (meV/Å)")
-    _log_scale(axes, 1000 * np.concatenate([values for values, *_ in curves]))
-    _legend(figure, axes, columns=2)
+    log_scale(axes, 1000 * np.concatenate([values for values, *_ in curves]))
+    legend(figure, axes, columns=2)
     return figure
-
-
-def _figure(height: float = 3.7) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.0, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _two_panels() -> tuple[Figure, Axes, Axes]:
-    """A large panel over a small one with the same x axis."""
-    figure = Figure(figsize=(5.0, TALL), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1.0))
-    return figure, upper, lower
-
-
-def _legend(figure: Figure, *axes: Axes, columns: int | None = None) -> None:
-    pairs = [ax.get_legend_handles_labels() for ax in axes]
-    handles = [handle for found, _ in pairs for handle in found]
-    labels = [label for _, found in pairs for label in found]
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels))
-
-
-def _step_axis(axes: Axes) -> None:
-    axes.set_xlabel("step")
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
-
-
-def _log_scale(axes: Axes, values: Array) -> None:
-    """A logarithmic y axis over ``values`` with plain numbers at few, round places."""
-    positive = values[np.isfinite(values) & (values > 0)]
-    low, high = (positive.min() / 1.6, positive.max() * 1.6) if len(positive) else (0.1, 10.0)
-    axes.set_ylim(low, high)  # first: a logarithmic axis warns of data it would have to scale to
-    axes.set_yscale("log")
-    decades = np.log10(high / low)
-    subs = (1.0,) if decades > 4.5 else (1.0, 3.0) if decades > 1.8 else (1.0, 2.0, 5.0)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
-def _spaced(places: Array) -> list[int]:
-    """Indices of sorted ``places`` whose labels do not run into each other."""
-    gap = 0.06 * (places[-1] - places[0])
-    shown = [0]
-    for index in range(1, len(places)):
-        if places[index] - places[shown[-1]] >= gap:
-            shown.append(index)
-    return shown

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 
 from nearsight.report import text
 from nearsight.report.data import RunData, report_json
-from nearsight.report.figures import png
+from nearsight.report.drawing import png
 from nearsight.report.plates import plates
 from nearsight.report.verdict import checks, verdict
 from nearsight.storage import write_bytes, write_json, write_text
@@ -26,6 +26,8 @@ FIGURES = (
     "uncertainty",
     "relaxation-energy",
     "relaxation-uncertainty",
+    "retraining",
+    "dynamics",
     "locality",
 )
 
@@ -76,6 +78,7 @@ def write_report(folder: str | Path) -> Path:
             verdict=verdict(data),
             checks=checks(data),
             settings=_settings(data),
+            failed_chunks=len(data.iterations[-1].failed_indices),
         )
     )
     write_text(page, content)
@@ -86,7 +89,15 @@ def _environment() -> Environment:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    for function in (text.duration, text.ev, text.formula, text.mev, text.number, text.percent):
+    for function in (
+        text.core_time,
+        text.duration,
+        text.ev,
+        text.formula,
+        text.mev,
+        text.number,
+        text.percent,
+    ):
         environment.filters[function.__name__] = function
     return environment
 
@@ -107,7 +118,11 @@ def _settings(data: RunData) -> list[tuple[str, str]]:
     ]
     rows += [
         ("Parent calculations", str(run.parent_calculations)),
-        ("Target", f"{run.target.formula}, {run.target.n_atoms} atoms"),
+        ("Time of the parent", text.core_time(data.parent_core_seconds)),
+        (
+            "Target" if len(run.targets) == 1 else "Targets",
+            f"{data.title}, {run.target.n_atoms} atoms",
+        ),
         ("Seed", str(run.seed)),
         ("Chunk radius", f"{run.chunk_radius:g} Å"),
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from nearsight.report import figures
+from nearsight.report import figures, simulation_figures
 from nearsight.report.data import RunData
 from nearsight.report.text import mev, number
 
@@ -27,7 +27,13 @@ class Plate:
 
 def plates(data: RunData) -> dict[str, Plate]:
     """The figures that the data of a run allow, by name."""
-    parts = (_training(data), _forces(data), _relaxation(data), _locality(data))
+    parts = (
+        _training(data),
+        _forces(data),
+        _relaxation(data),
+        _simulations(data),
+        _locality(data),
+    )
     return {plate.name: plate for part in parts for plate in part}
 
 
@@ -38,9 +44,9 @@ def _training(data: RunData) -> Iterator[Plate]:
     yield Plate(
         "iterations",
         "Uncertainty by iteration",
-        "The largest uncertainty of an atom of the target should fall and level off. The kept "
-        "iteration is the one with the lowest raw value; a minimum over noisy values is a little "
-        "too good, so its neighbours tell as much.",
+        f"The largest uncertainty of an atom of {data.the_target} should fall and level off. The "
+        "kept iteration is the one with the lowest raw value; a minimum over noisy values is a "
+        "little too good, so its neighbours tell as much.",
         figures.iterations_figure(raw, chunks, data.best.iteration, calibrated),
     )
     if data.has_reference:
@@ -89,6 +95,9 @@ def _forces(data: RunData) -> Iterator[Plate]:
 
 
 def _relaxation(data: RunData) -> Iterator[Plate]:
+    if len(data.targets) > 1:
+        yield from _relaxations(data)
+        return
     if data.relaxation is None:
         return
     ensemble, parent = data.relaxation.ensemble, data.relaxation.parent
@@ -117,6 +126,70 @@ def _relaxation(data: RunData) -> Iterator[Plate]:
     )
 
 
+def _relaxations(data: RunData) -> Iterator[Plate]:
+    """The same for several targets."""
+    found = [
+        (f"{number}: {target.formula}", target.relaxation)
+        for number, target in enumerate(data.targets)
+        if target.relaxation is not None
+    ]
+    if not found:
+        return
+    names = [name for name, _ in found]
+    yield Plate(
+        "relaxation-energy",
+        "Energy during the relaxations",
+        "A panel for each target. Where it was relaxed with the parent too, the two should fall on "
+        "each other.",
+        figures.relaxation_energies_figure(
+            names,
+            [relaxation.ensemble.energies for _, relaxation in found],
+            [None if r.parent is None else r.parent.energies for _, r in found],
+        ),
+    )
+    yield Plate(
+        "relaxation-uncertainty",
+        "Uncertainty during the relaxations",
+        "Where it rises, the relaxation passes through structures unlike those of the training. "
+        "At the end it should lie below the criterion of the relaxation, fmax.",
+        figures.relaxation_uncertainties_figure(
+            names,
+            [relaxation.ensemble.max_uncertainty for _, relaxation in found],
+            [relaxation.ensemble.mean_uncertainty for _, relaxation in found],
+            found[0][1].fmax,
+        ),
+    )
+
+
+def _simulations(data: RunData) -> Iterator[Plate]:
+    if data.retraining is not None:
+        parent = None if data.relaxation is None else data.relaxation.parent
+        several = " of the first target" if len(data.targets) > 1 else ""
+        yield Plate(
+            "retraining",
+            "Relaxation before and after retraining",
+            f"Each relaxation{several} is made with the ensemble of that round, on a path of its "
+            "own. After the kept round its largest uncertainty should be no larger than that of "
+            "the structure the training was for.",
+            simulation_figures.retraining_figure(
+                data.retraining, None if parent is None else parent.energies
+            ),
+        )
+    if data.dynamics is not None:
+        caption = (
+            "The frames of the trajectory. At a retraining the dynamics went back to the last "
+            "trusted frame and on with an ensemble that had learned the uncertain atoms met since."
+            if data.dynamics.rounds
+            else "The frames of the trajectory. There was no retraining on the way."
+        )
+        yield Plate(
+            "dynamics",
+            "Molecular dynamics",
+            caption,
+            simulation_figures.dynamics_figure(data.dynamics),
+        )
+
+
 def _locality(data: RunData) -> Iterator[Plate]:
     locality = data.locality
     if locality is None:
@@ -134,12 +207,12 @@ def _locality(data: RunData) -> Iterator[Plate]:
             "below 0.001 meV/Å are not drawn."
         )
     index = locality.at(radius)
-    if index is not None:
-        errors = locality.errors[index]
+    if index is not None and np.isfinite(locality.mean_errors[index]):
+        mean, most = locality.mean_errors[index], locality.max_errors[index]
         caption += (
-            f" At {locality.radii[index]:g} Å the error is {mev(float(errors.mean()))} meV/Å"
-            + (f" on average, {mev(float(errors.max()))} at most" if len(errors) > 1 else "")
-            + ": no potential trained on such chunks can be expected to do better."
+            f" At {locality.radii[index]:g} Å the error is {mev(float(mean))} meV/Å"
+            + (f" on average, {mev(float(most))} at most" if len(locality.indices) > 1 else "")
+            + ": the scale of the error that a potential trained on such chunks can reach."
         )
     yield Plate(
         "locality", "Locality of the parent", caption, figures.locality_figure(locality, radius)

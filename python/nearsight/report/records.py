@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -13,11 +13,13 @@ from scipy.stats import spearmanr
 
 __all__ = [
     "EnsembleTrajectory",
+    "GivenUp",
     "Iteration",
     "Locality",
     "Reference",
     "Relaxation",
     "RunRecord",
+    "Target",
     "Trajectory",
 ]
 
@@ -25,8 +27,11 @@ Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
-def _numbers(dtype: type, *shape: int | None) -> PlainValidator:
-    """A validator that turns nested lists into a finite array of the given shape."""
+def _numbers(dtype: type, *shape: int | None, gaps: bool = False) -> PlainValidator:
+    """A validator that turns nested lists into a finite array of the given shape.
+
+    With ``gaps`` there may be None in the place of a number, which becomes NaN.
+    """
     text = "(" + ", ".join("n" if size is None else str(size) for size in shape) + ")"
 
     def convert(value: object) -> npt.NDArray[Any]:
@@ -40,7 +45,7 @@ def _numbers(dtype: type, *shape: int | None) -> PlainValidator:
             size not in (None, found) for size, found in zip(shape, array.shape, strict=True)
         ):
             raise ValueError(f"expected shape {text}, found {array.shape}")
-        if not np.isfinite(array).all():
+        if np.isinf(array).any() or (np.isnan(array).any() and not gaps):
             raise ValueError("expected finite numbers only")
         if dtype is int and (array != np.rint(array)).any():
             raise ValueError("expected whole numbers")
@@ -53,7 +58,8 @@ Vector = Annotated[Array, _numbers(float, None)]
 Vectors = Annotated[Array, _numbers(float, None, 3)]
 Indices = Annotated[IntArray, _numbers(int, None)]
 Counts = Annotated[IntArray, _numbers(int, None, None)]
-ForcesByRadius = Annotated[Array, _numbers(float, None, None, 3)]
+KnownVectors = Annotated[Array, _numbers(float, None, 3, gaps=True)]
+ForcesByRadius = Annotated[Array, _numbers(float, None, None, 3, gaps=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +70,8 @@ class Iteration:
     ----------
     chunk_indices, new_indices : (n,) int
         Atoms of the target in the training, and those chosen for the next one.
+    failed_indices : (n,) int
+        Atoms whose chunks the parent failed on.
     uncertainty_raw, uncertainty : (N,) float, eV/Å
         δ = 2.58 σ of every atom's force, as the members scatter and calibrated.
     forces : (N, 3) float, eV/Å
@@ -81,6 +89,7 @@ class Iteration:
     iteration: NonNegativeInt
     chunk_indices: Indices
     new_indices: Indices
+    failed_indices: Indices
     uncertainty_raw: Vector
     uncertainty: Vector
     forces: Vectors
@@ -90,6 +99,24 @@ class Iteration:
     max_force_residual: FiniteFloat
     seconds: FiniteFloat
     true_forces: Vectors | None = None
+
+    def part(self, first: int, end: int) -> Iteration:
+        """What it says of the atoms from ``first`` to before ``end``, numbered from 0 on."""
+
+        def within(indices: IntArray) -> IntArray:
+            return indices[(indices >= first) & (indices < end)] - first
+
+        here = slice(first, end)
+        return replace(
+            self,
+            chunk_indices=within(self.chunk_indices),
+            new_indices=within(self.new_indices),
+            failed_indices=within(self.failed_indices),
+            uncertainty_raw=self.uncertainty_raw[here],
+            uncertainty=self.uncertainty[here],
+            forces=self.forces[here],
+            true_forces=None if self.true_forces is None else self.true_forces[here],
+        )
 
     @property
     def chunks(self) -> int:
@@ -161,9 +188,9 @@ class Iteration:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The parent's true forces on the whole target, (N, 3) eV/Å."""
+    """The parent's true forces on the whole target, (N, 3) eV/Å; None if it failed."""
 
-    forces: Vectors
+    forces: Vectors | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,19 +204,31 @@ class Locality:
     n_atoms : (R, K) int, atoms in each chunk, centre counted
     forces : (R, K, 3) float, eV/Å
     true_forces : (K, 3) float, eV/Å, in the whole target
+
+    What the parent failed on is NaN.
     """
 
     radii: Vector
     indices: Indices
     n_atoms: Counts
     forces: ForcesByRadius
-    true_forces: Vectors
+    true_forces: KnownVectors
 
     @cached_property
     def errors(self) -> Array:
         """Norm of the difference to the force in the whole target, (R, K) eV/Å."""
         errors: Array = np.linalg.norm(self.forces - self.true_forces, axis=2)
         return errors
+
+    @property
+    def mean_errors(self) -> Array:
+        """Mean of `errors` over the atoms, (R,) eV/Å."""
+        return np.asarray(np.ma.masked_invalid(self.errors).mean(axis=1).filled(np.nan))
+
+    @property
+    def max_errors(self) -> Array:
+        """Largest of `errors` over the atoms, (R,) eV/Å."""
+        return np.asarray(np.ma.masked_invalid(self.errors).max(axis=1).filled(np.nan))
 
     def at(self, chunk_radius: float) -> int | None:
         """Index of the largest radius scanned that does not exceed ``chunk_radius``, Å."""
@@ -257,10 +296,18 @@ class Relaxation:
 
 @dataclass(frozen=True)
 class Target:
-    """The structure the training is for."""
+    """A structure the training is for."""
 
     n_atoms: int
     formula: str
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A structure the parent failed on, and what each attempt ended with."""
+
+    structure: str
+    reasons: list[str]
 
 
 @dataclass(frozen=True)
@@ -305,6 +352,10 @@ class RunRecord:
     chunk_radius: FiniteFloat
     parent_calculations: int
     versions: dict[str, Any]
+    seconds_parent: FiniteFloat
+    parent_cores: int
+    targets: list[Target]
+    failures: list[GivenUp]
     initial: InitialCells | None = None
     features: FeatureChoice | None = None
 

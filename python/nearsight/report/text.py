@@ -7,15 +7,15 @@ import re
 
 from markupsafe import Markup, escape
 
-__all__ = ["duration", "ev", "formula", "mev", "number", "percent"]
+__all__ = ["core_time", "duration", "ev", "formula", "mev", "number", "percent"]
 
 SPACE = "\N{NO-BREAK SPACE}"
 NONE = "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """``value`` to that many digits, never in scientific notation; a dash for None."""
-    if value is None:
+    """``value`` to that many digits, never in scientific notation; a dash if it is not known."""
+    if value is None or not math.isfinite(value):
         return NONE
     if value == 0:
         return "0"
@@ -52,6 +52,13 @@ def duration(seconds: float) -> str:
     return f"{hours:,}{SPACE}h {left}{SPACE}min".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def core_time(seconds: float) -> str:
+    """Time of a core: in hours, or in seconds where it is little."""
+    if seconds < 360:
+        return f"{number(seconds, 2)}{SPACE}core-seconds"
+    return f"{number(seconds / 3600)}{SPACE}core-hours"
+
+
 def formula(text: str) -> Markup:
     """A chemical formula with its numbers as subscripts."""
-    return Markup(re.sub(r"(\d+)", r"<sub>\1</sub>", str(escape(text))))
+    return Markup(re.sub(r"(?<=[A-Za-z)])(\d+)", r"<sub>\1</sub>", str(escape(text))))

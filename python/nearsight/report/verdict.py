@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
-from nearsight.report.data import RunData
-from nearsight.report.records import Relaxation
+import numpy as np
+
+from nearsight.report.data import RunData, TargetData
+from nearsight.report.records import Trajectory
 from nearsight.report.text import SPACE, ev, mev, number, percent
 
 __all__ = ["COVERAGE", "Check", "checks", "verdict"]
@@ -21,6 +24,8 @@ LABELS = 0.5
 """How much of the mean error the chunks' own labels may account for."""
 PATH = 2.0
 """How far the uncertainty may rise above its start during a relaxation."""
+FEW = 2
+"""Up to so many targets are spoken of one by one."""
 
 MEV = f"{SPACE}meV/\N{WORD JOINER}Å"
 EV = f"{SPACE}eV/\N{WORD JOINER}Å"
@@ -41,24 +46,16 @@ def checks(data: RunData) -> list[Check]:
     if data.has_reference:
         found += [_coverage(data), _unseen(data)]
     else:
-        found.append(
-            Check(
-                "open",
-                "Errors on the target",
-                "The parent’s true forces on the target were not asked for, so the errors are not "
-                "known; the uncertainty is the ensemble’s own estimate of them.",
-            )
+        text = (
+            f"{_upper(data.why_no_errors)}, so the errors are not known; the uncertainty is the "
+            "ensemble’s own estimate of them."
         )
+        found.append(Check("open", f"Errors on {data.the_target}", text))
     found.append(_chunk_radius(data))
-    if data.relaxation is None:
+    if not data.relaxed:
         text = "No relaxation was asked for."
         return [*found, Check("open", "Relaxation", text)]
-    return [
-        *found,
-        _converged(data.relaxation),
-        _minimum(data.relaxation),
-        _certainty(data.relaxation),
-    ]
+    return [*found, _converged(data), _minimum(data), _certainty(data)]
 
 
 def verdict(data: RunData) -> list[str]:
@@ -66,16 +63,36 @@ def verdict(data: RunData) -> list[str]:
     best = data.best
     kept = f"The potential kept is that of iteration {best.iteration}, trained with "
     sentences = [kept + f"{_count(best.chunks, 'chunk')}."]
+    if data.retraining is not None and data.retraining.best:
+        text = (
+            f"Training ended with the potential of iteration {best.iteration}, which knew "
+            f"{_count(best.chunks, 'chunk')}; the one kept was then retrained in "
+            f"{_count(data.retraining.best, 'round')} on what the relaxation ran into. What "
+            "follows is about the former."
+        )
+        sentences = [text]
     if best.mae is None:
         sentences.append(
-            "How far its forces are from the parent’s is not known: the parent’s true forces on "
-            "the target were not asked for. The largest uncertainty it gives for an atom of the "
-            f"target is {mev(best.structure_uncertainty_calibrated)}{MEV} (calibrated)."
+            f"How far its forces are from the parent’s is not known: {data.why_no_errors}. The "
+            f"largest uncertainty it gives for an atom of {data.the_target} is "
+            f"{mev(best.structure_uncertainty_calibrated)}{MEV} (calibrated)."
         )
     else:
         sentences.append(
-            f"On the target its forces differ from the parent’s by {mev(best.mae)}{MEV} on "
+            f"On {data.the_target} its forces differ from the parent’s by {mev(best.mae)}{MEV} on "
             f"average and by {mev(best.max_residual)}{MEV} at most."
+        )
+    labels = _error_of_labels(data)
+    if labels is not None and _limits(data, labels):
+        sentences.append(
+            "What bounds the accuracy is the size of the chunks: the locality scan finds the "
+            f"parent’s own force on their centres off by {mev(labels)}{MEV}."
+        )
+    failures = data.run.failures
+    if failures:
+        sentences.append(
+            f"The parent failed on {_count(len(failures), 'structure')}, "
+            f"{'which was' if len(failures) == 1 else 'which were'} left out."
         )
     results = checks(data)
     attention = [check.title.lower() for check in results if check.status == "attention"]
@@ -88,7 +105,8 @@ def verdict(data: RunData) -> list[str]:
     else:
         result += "none asks for attention"
     if unmade:
-        result += f"; {unmade} could not be made, for want of numbers that were not asked for"
+        result += f"; {unmade} could not be made, for want of numbers"
+        result += "" if data.reference_failed else " that were not asked for"
     return [*sentences, f"{result}."]
 
 
@@ -128,6 +146,9 @@ def _coverage(data: RunData) -> Check:
     ).replace("95%", f"95{SPACE}%")
     if coverage < COVERAGE:
         text += " The uncertainty is too small: do not take it for a bound."
+        labels = _error_of_labels(data)
+        if labels is not None and _limits(data, labels):
+            text += " It knows nothing of the error of the chunks’ labels, which is large here."
     return Check("met" if coverage >= COVERAGE else "attention", "Errors within uncertainty", text)
 
 
@@ -148,95 +169,162 @@ def _unseen(data: RunData) -> Check:
     return Check("met", title, text)
 
 
+def _error_of_labels(data: RunData) -> float | None:
+    """Mean error of the force on a chunk's centre at the radius used, eV/Å; None if not known."""
+    index = None if data.locality is None else data.locality.at(data.run.chunk_radius)
+    if data.locality is None or index is None:
+        return None
+    error = float(data.locality.mean_errors[index])
+    return error if isfinite(error) else None
+
+
+def _limits(data: RunData, labels: float) -> bool:
+    """Whether the error of the labels is what bounds the accuracy."""
+    return labels > LABELS * _scale(data)[0]
+
+
+def _scale(data: RunData) -> tuple[float, str]:
+    """What the error of the labels is compared with."""
+    if data.best.mae is not None:
+        return data.best.mae, "the mean error of the potential"
+    return float(data.best.uncertainty.mean()), "the mean uncertainty"
+
+
 def _chunk_radius(data: RunData) -> Check:
     title = "Chunk radius"
-    radius = data.run.chunk_radius
-    if data.locality is None:
+    radius, locality, labels = data.run.chunk_radius, data.locality, _error_of_labels(data)
+    if locality is None:
         text = (
             f"The locality of the parent was not scanned, so the error of the labels of "
             f"{radius:g}{SPACE}Å chunks is not known."
         )
         return Check("open", title, text)
-    index = data.locality.at(radius)
+    index = locality.at(radius)
     if index is None:
         text = f"The locality scan has no radius up to the {radius:g}{SPACE}Å used."
         return Check("open", title, text)
-    errors = data.locality.errors[index]
-    scale, name = data.best.mae, "the mean error of the potential"
-    if scale is None:
-        scale, name = float(data.best.uncertainty.mean()), "the mean uncertainty"
-    scanned = data.locality.radii[index]
+    scanned = locality.radii[index]
+    if labels is None:
+        text = (
+            f"The parent failed in the locality scan, so the error of the labels at "
+            f"{scanned:g}{SPACE}Å is not known."
+        )
+        return Check("open", title, text)
+    scale, name = _scale(data)
     text = f"At {scanned:g}{SPACE}Å, "
     text += "the radius used" if scanned == radius else f"the nearest scanned below {radius:g}"
     text += (
-        ", the force on a chunk’s centre differs from that in the whole target by "
-        f"{mev(float(errors.mean()))}{MEV}"
+        f", the force on a chunk’s centre differs from that in the whole target by "
+        f"{mev(labels)}{MEV}"
     )
-    if len(errors) == 1:
-        text += f" (atom {data.locality.indices[0]})"
+    if len(locality.indices) == 1:
+        text += f" (atom {locality.indices[0]})"
     else:
-        text += f" on average over {len(errors)} atoms and by {mev(float(errors.max()))} at most"
+        most = mev(float(locality.max_errors[index]))
+        text += f" on average over {len(locality.indices)} atoms and by {most} at most"
     text += f"; {name} is {mev(scale)}{MEV}."
-    if errors.mean() > LABELS * scale:
-        text += " The labels themselves limit the accuracy: a larger radius would help."
-        return Check("attention", title, text)
-    return Check("met", title, text)
+    if not _limits(data, labels):
+        return Check("met", title, text)
+    text += f" The labels themselves limit the accuracy. {_larger(data, labels)}"
+    return Check("attention", title, text)
 
 
-def _converged(relaxation: Relaxation) -> Check:
-    ensemble, parent = relaxation.ensemble, relaxation.parent
-    pairs = (
-        [("ensemble", ensemble)] if parent is None else [("ensemble", ensemble), ("parent", parent)]
+def _larger(data: RunData, labels: float) -> str:
+    """Whether chunks with a larger radius would have better labels."""
+    locality = data.locality
+    assert locality is not None  # else there is no error of the labels
+    known = locality.mean_errors < np.inf  # not those of failed calculations
+    beyond = known & (locality.radii > data.run.chunk_radius)
+    if not beyond.any():
+        return "The scan holds no larger radius to say whether one would help."
+    better = np.flatnonzero(beyond & (locality.mean_errors < LABELS * labels))
+    if len(better):
+        index = better[np.argmin(locality.radii[better])]
+        text = "A larger radius would help: with"
+    else:
+        index = np.flatnonzero(beyond)[np.argmax(locality.radii[beyond])]
+        text = "No radius of the scan halves that: with"
+    error = mev(float(locality.mean_errors[index]))
+    return f"{text} {locality.radii[index]:g}{SPACE}Å it is {error}{MEV}."
+
+
+def _converged(data: RunData) -> Check:
+    targets = [(t, t.relaxation) for t in data.targets if t.relaxation is not None]
+    first = targets[0][1]
+    paths: list[tuple[str, TargetData, Trajectory]]
+    paths = [("ensemble", t, relaxation.ensemble) for t, relaxation in targets]
+    paths += [("parent", t, r.parent) for t, r in targets if r.parent is not None]
+    text = f"With {first.optimizer} to {first.fmax:g}{EV}, "
+    text += "; ".join(
+        f"the {name} {'converged' if path.converged else 'did not converge'}"
+        f"{_of(data, target)} ({_count(path.steps, 'step')}, {ev(path.energy_change)}{SPACE}eV)"
+        for name, target, path in paths
+        if len(targets) <= FEW or not path.converged
     )
-    text = (
-        "; ".join(
-            f"the {name} {'converged' if path.converged else 'did not converge'} "
-            f"({_count(path.steps, 'step')}, {ev(path.energy_change)}{SPACE}eV)"
-            for name, path in pairs
-        )
-        + "."
-    )
-    text = f"With {relaxation.optimizer} to {relaxation.fmax:g}{EV}, {text}"
-    if parent is None:
-        text += " No relaxation with the parent was asked for."
-    met = all(path.converged for _, path in pairs)
-    return Check("met" if met else "attention", "Relaxation", text)
+    lost = sum(not path.converged for *_, path in paths)
+    if len(targets) > FEW:
+        converged = f"{len(paths) - lost} of {len(paths)} relaxations converged"
+        text += f"; {converged}" if lost else converged
+    text += "."
+    if len(paths) == len(targets):
+        text += " There is none with the parent to compare with."
+    return Check("attention" if lost else "met", "Relaxation", text)
 
 
-def _minimum(relaxation: Relaxation) -> Check:
+def _minimum(data: RunData) -> Check:
     title = "The parent at the minimum"
-    force = relaxation.parent_fmax_at_minimum
-    if force is None:
-        text = "The parent’s forces at the ensemble’s minimum were not asked for."
+    forces = [
+        (relaxation.parent_fmax_at_minimum, relaxation.fmax, target)
+        for target in data.targets
+        if (relaxation := target.relaxation) is not None
+        and relaxation.parent_fmax_at_minimum is not None
+    ]
+    if not forces:
+        text = "The parent’s forces at the ensemble’s minimum are not known."
         return Check("open", title, text)
+    force, fmax, target = max(forces, key=lambda found: found[0])
     text = (
         f"At the structure the ensemble relaxed to, the parent’s largest force is "
-        f"{number(force, 2)}{EV}; the criterion was {relaxation.fmax:g}{EV}."
+        f"{number(force, 2)}{EV}{_of(data, target)}; the criterion was {fmax:g}{EV}."
     )
-    if force > relaxation.fmax:
+    if force > fmax:
         text += " The parent would go on from there."
         return Check("attention", title, text)
     return Check("met", title, text)
 
 
-def _certainty(relaxation: Relaxation) -> Check:
-    path = relaxation.ensemble.max_uncertainty
+def _certainty(data: RunData) -> Check:
+    found = [
+        (relaxation.ensemble.max_uncertainty, relaxation.fmax, target)
+        for target in data.targets
+        if (relaxation := target.relaxation) is not None
+    ]
+    path, fmax, target = max(found, key=lambda each: each[0].max())
     step = int(path.argmax())
     text = (
-        f"The raw uncertainty starts at {mev(path[0])}{MEV}, is largest at step {step} with "
-        f"{mev(path[step])}, and ends at {mev(path[-1])}."
+        f"The raw uncertainty{_of(data, target)} starts at {mev(path[0])}{MEV}, is largest at "
+        f"step {step} with {mev(path[step])}, and ends at {mev(path[-1])}."
     )
     attention = False
-    if path[-1] > relaxation.fmax:
+    if any(path[-1] > fmax for path, *_ in found):
         text += (
             f" The forces at the minimum are less certain than the criterion of "
-            f"{mev(relaxation.fmax)}{MEV} asks for."
+            f"{mev(fmax)}{MEV} asks for."
         )
         attention = True
-    if path[step] > PATH * path[0]:
+    if any(path.max() > PATH * path[0] for path, *_ in found):
         text += " The way leads through structures the training does not know well: retrain."
         attention = True
     return Check("attention" if attention else "met", "Certainty on the way", text)
+
+
+def _of(data: RunData, target: TargetData) -> str:
+    """Which target, where there are several."""
+    return "" if len(data.targets) == 1 else f" on target {data.targets.index(target)}"
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _count(value: int, noun: str) -> str:

@@ -15,8 +15,8 @@ class RetrainingSettings(Settings):
     """Retraining on what a relaxation (or dynamics) runs into (SI 3)."""
 
     threshold: Positive | None = Field(default=None, examples=[0.1])
-    """Raw uncertainty from which on a frame, and an atom in it, is uncertain, in eV/Å; that of the
-    initial structure when left out."""
+    """Raw uncertainty from which on a frame, and an atom in it, is uncertain, in eV/Å; when left
+    out, that of the target before retraining."""
     window: Annotated[float, Field(gt=1)] = 1.5
     """Frames are used up to this many times the threshold; what lies beyond is not believed."""
     chunks: Count = 10

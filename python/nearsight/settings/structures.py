@@ -43,9 +43,11 @@ class InitialSettings(Settings):
     posamp: Positive = 0.03
     """Standard deviation of the random displacements of the rattled cells, in Å."""
     n_rattled: Annotated[int, Field(ge=0)] = 10
-    """Rattled cells per space group."""
+    """Rattled cells of every crystal (space group and composition); in those of a mixture the
+    elements are shuffled."""
     structures: InputFile | None = Field(default=None, examples=["images.extxyz"])
-    """Labelled structures of your own to start from (energies and forces), instead of the above."""
+    """Structures of your own to start from, instead of the above; the parent labels those that
+    come without energies and forces."""
 
     replaces_all: ClassVar[str | None] = "structures"
 
@@ -64,6 +66,9 @@ class FeatureSettings(Settings):
     """Symmetry functions kept per element: one number, or a table with one for each element."""
     method: Literal["cur", "force-correlation"] = "cur"
     """What ranks the candidates: CUR decomposition, or correlation with the forces."""
+    with_target: bool = False
+    """Whether the atoms of the target count too when the candidates are ranked, which needs no
+    labels; with method = "cur". (The paper ranks them on the cells alone.)"""
     cutoff: Positive = 6.5
     """Cutoff radius of the symmetry functions, in Å."""
     cutoff_function: Literal["cosine", "polynomial"] = "cosine"
@@ -91,6 +96,8 @@ class FeatureSettings(Settings):
             raise ValueError('cutoff_function = "polynomial" needs gamma, e.g. gamma = 4.0')
         if self.cutoff_function == "cosine" and self.gamma is not None:
             raise ValueError('gamma belongs to cutoff_function = "polynomial" only')
+        if self.with_target and self.method != "cur":
+            raise ValueError('with_target needs method = "cur": forces on the target are not known')
         beyond = [r_s for r_s in self.g2_r_s if r_s >= self.cutoff]
         if beyond:
             raise ValueError(f"g2_r_s must stay below the cutoff {self.cutoff:g} Å, got {beyond}")

@@ -1,0 +1,75 @@
+"""The commands of SLURM and the scripts of its jobs."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import subprocess
+from pathlib import Path
+
+from nearsight.executors.work import THREAD_VARIABLES
+from nearsight.settings import ExecutorSettings
+
+__all__ = ["Refusal", "job_script", "last_words", "slurm"]
+
+ANSWER = 120.0
+"""Seconds that a command may take."""
+
+
+class Refusal(Exception):
+    """A command of SLURM failed; the message is what it said."""
+
+
+def slurm(*command: str, script: str = "") -> str:
+    """What a command of SLURM prints.
+
+    Raises
+    ------
+    Refusal
+        It failed, or gave no answer.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER,
+            start_new_session=True,  # Ctrl-C is not for it: a job is submitted or it is not
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Refusal(f"{command[0]}: {error}") from error
+    if done.returncode:
+        words = "; ".join(line for line in done.stderr.splitlines() if line.strip())
+        raise Refusal(words or f"{command[0]} ended with exit code {done.returncode}")
+    return done.stdout
+
+
+def job_script(settings: ExecutorSettings, name: str, place: Path, command: str) -> str:
+    """The script of a job that gives a command in a folder."""
+    options = {
+        "job-name": name,
+        "chdir": shlex.quote(str(place)),
+        "output": "job.log",
+        # two jobs of one call, should that ever happen, do not run at the same time
+        "dependency": "singleton",
+        "partition": settings.partition,
+        "ntasks": settings.cores,
+        "cpus-per-task": settings.threads,
+        "time": math.ceil(settings.time_limit * 60.0),
+        "mem": f"{math.ceil(settings.memory * 1024.0)}M",
+    }
+    lines = [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None]
+    # srun does not take the cores of a process over from sbatch
+    variables = (*THREAD_VARIABLES, "SRUN_CPUS_PER_TASK")
+    exports = [f"export {variable}={settings.threads}" for variable in variables]
+    return "\n".join(
+        ["#!/bin/bash", *lines, *settings.header, *exports, *settings.setup, command, ""]
+    )
+
+
+def last_words(log: Path) -> str:
+    """The end of a sentence: the last line of a log, where SLURM says why it ended a job."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    words = [line.strip() for line in lines if line.strip()]
+    return f": {words[-1]}" if words else ""

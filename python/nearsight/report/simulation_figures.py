@@ -1,0 +1,132 @@
+"""The figures of retraining and dynamics."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from nearsight.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT,
+    ORANGE,
+    PURPLE,
+    legend,
+    log_scale,
+    step_axis,
+    styled,
+)
+from nearsight.report.simulation_records import Dynamics, Retraining
+
+__all__ = ["dynamics_figure", "retraining_figure"]
+
+Array = npt.NDArray[np.float64]
+
+
+@styled
+def retraining_figure(retraining: Retraining, parent: Array | None = None) -> Figure:
+    """Energy and largest uncertainty along the relaxation, before and after every round.
+
+    Parameters
+    ----------
+    retraining : Retraining
+        Of several targets the first is shown.
+    parent : (S + 1,) float, eV, optional
+        Energy along the relaxation with the parent.
+    """
+    rounds = retraining.rounds
+    if parent is None:
+        figure = Figure(figsize=(5.0, 5.6), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        panels = [upper, lower]
+    else:
+        figure = Figure(figsize=(5.0, 6.8), layout="constrained")
+        upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(1.2, 1, 1.3))
+        panels = [upper, middle, lower]
+        upper.plot(
+            parent - parent[0],
+            "o",
+            color=ORANGE,
+            markerfacecolor="none",
+            markersize=5.5,
+            label="parent",
+        )
+        middle.axhline(0, color=GREY, linewidth=0.8)
+        middle.set_ylabel("ensemble −\nparent (eV)")
+    if len(rounds) > 1 and rounds[1].harvest is not None and rounds[1].harvest.high is not None:
+        window = (1000 * rounds[1].harvest.low, 1000 * rounds[1].harvest.high)
+        lower.axhspan(*window, color=LIGHT, alpha=0.6, linewidth=0, label="window of round 1")
+    shades = colormaps["viridis_r"](np.linspace(0.25, 0.95, max(len(rounds) - 1, 1)))
+    everything = []
+    for number, each in enumerate(rounds):
+        path = each.paths[0]
+        before = number == 0
+        label = "before" if before else f"after round {number}"
+        if number == retraining.best and len(rounds) > 1:
+            label += " (kept)"
+        color = PURPLE if before else shades[number - 1]
+        form = "s--" if before else ".-"
+        energies = path.energies - path.energies[0]
+        upper.plot(energies, form, color=color, markersize=3.5)
+        if parent is not None:
+            common = min(len(parent), len(energies))
+            difference = energies[:common] - (parent - parent[0])[:common]
+            middle.plot(difference, form, color=color, markersize=3.5)
+        lower.plot(1000 * path.max_uncertainty, form, color=color, markersize=3.5, label=label)
+        everything.append(1000 * path.max_uncertainty)
+    upper.set_ylabel("energy relative to\nthe start (eV)")
+    lower.set_ylabel("largest uncertainty,\nraw (meV/Å)")
+    log_scale(lower, np.concatenate(everything))
+    step_axis(lower)
+    figure.align_ylabels(panels)
+    legend(figure, upper, lower, columns=3)
+    return figure
+
+
+@styled
+def dynamics_figure(dynamics: Dynamics) -> Figure:
+    """Temperature, potential energy and uncertainty over time, with every retraining."""
+    figure = Figure(figsize=(5.0, 6.4), layout="constrained")
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1, 1.3))
+    hot, energy, doubt = panels
+    frames, bath = dynamics.frames, dynamics.bath
+    for time in dynamics.round_times:
+        for axes in panels:
+            axes.axvline(time, color=ORANGE, linewidth=0.7, alpha=0.6)
+    hot.plot(frames.time, frames.temperature, color=BLUE, linewidth=0.8)
+    if bath is not None:
+        hot.plot(frames.time, bath, "--", color=GREY, linewidth=1.2, label="heat bath")
+    hot.set_ylabel("temperature (K)")
+    per_atom = (frames.potential_energy - frames.potential_energy[0]) / dynamics.n_atoms
+    energy.plot(frames.time, per_atom, color=BLUE, linewidth=0.8)
+    energy.set_ylabel("potential energy,\nrelative (eV/atom)")
+    doubt.plot(
+        frames.time,
+        1000 * frames.max_uncertainty,
+        color=BLUE,
+        linewidth=0.7,
+        label="largest of the atoms",
+    )
+    doubt.plot(
+        frames.time,
+        1000 * frames.mean_uncertainty,
+        color=GREEN,
+        linewidth=0.9,
+        label="mean over the atoms",
+    )
+    threshold = 1000 * dynamics.threshold
+    doubt.axhline(threshold, color=GREY, linestyle="--", linewidth=1.0, label="trusted below")
+    bound = dynamics.window * threshold
+    doubt.axhline(bound, color=GREY, linestyle=":", linewidth=1.0, label="stopped above")
+    if dynamics.rounds:
+        doubt.plot([], [], color=ORANGE, linewidth=0.9, label="retraining")
+    doubt.set_ylabel("uncertainty, raw (meV/Å)")
+    drawn = (1000 * frames.max_uncertainty, 1000 * frames.mean_uncertainty, [threshold, bound])
+    log_scale(doubt, np.concatenate(drawn))
+    doubt.set_xlabel("time (ps)")
+    figure.align_ylabels(list(panels))
+    legend(figure, hot, doubt, columns=3)
+    return figure

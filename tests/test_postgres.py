@@ -1,0 +1,100 @@
+"""Parent calculations in a PostgreSQL database, which several machines can share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+
+import postgres
+from nearsight.errors import InputError
+from nearsight.parents import Parent
+from test_parents import bits
+
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.skipif(postgres.program("initdb") is None, reason="needs Debian's postgresql"),
+]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    pytest.importorskip("ase_db_backends")
+    pytest.importorskip("psycopg2")
+    with postgres.server() as url:
+        yield url
+
+
+def rattled(seed: int) -> Atoms:
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+def test_what_one_has_calculated_another_finds_bit_for_bit(url: str) -> None:
+    first, second = Parent("emt", database=url), Parent("emt", database=url)
+    for atoms, stress in ((rattled(1), True), (rattled(2), False), (molecule("H2O"), False)):
+        made = first.calculate(atoms, stress)
+        found = second.calculate(atoms, stress)
+        assert (made.cached, found.cached) == (False, True)
+        assert bits(found) == bits(made) == bits(Parent("emt").calculate(atoms, stress))
+        assert found.seconds == made.seconds
+    assert (first.known, second.calculations) == (3, 0)
+    assert not second.calculate(rattled(2), stress=True).cached  # the stress was missing
+    assert first.calculate(rattled(2), stress=True).cached
+    assert first.known == 3
+
+
+def test_two_at_once(url: str) -> None:
+    structures = [rattled(seed) for seed in range(10, 18)]
+    before = Parent("emt", database=url).known
+    parents = [Parent("emt", database=url) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(lambda parent: parent.calculate_many(structures), parents)
+    assert [bits(result) for result in one] == [bits(result) for result in two]  # type: ignore[arg-type]
+    known = Parent("emt", database=url)
+    assert all(result.cached for result in known.calculate_many(structures))  # type: ignore[union-attr]
+    assert known.known - before <= sum(parent.calculations for parent in parents)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("postgres?", "nowhere?"), "does not exist"),
+        (("nearsight:", "nobody:"), "authentication failed"),
+        (("%3A", "%3B"), "authentication failed"),
+        (("host=", "host=/nowhere"), "No such file or directory"),
+        (("?host=", "?hosts="), "hosts"),
+        (("@/", "@:port/"), "port"),
+    ],
+)
+def test_no_message_shows_the_password(url: str, change: tuple[str, str], reason: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Parent("emt", database=url.replace(*change))
+    sentence = str(caught.value)
+    assert reason in sentence
+    assert "\n" not in sentence
+    assert sentence.startswith("postgresql://")
+    assert "s3cret" not in sentence
+    assert "word@" not in sentence
+
+
+def test_another_kind_of_database_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        Parent("emt", database="mysql://user:s3cret@host/parents")
+    assert str(caught.value) == (
+        "a database of parent calculations must be a file or the URL of a PostgreSQL database, "
+        "got 'mysql://user@host/parents'"
+    )
+
+
+def test_without_the_extra_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ase_db_backends.postgresql", None)
+    with pytest.raises(InputError, match=r'pip install "nearsight\[postgres\]"'):
+        Parent("emt", database="postgresql://user@host/parents")

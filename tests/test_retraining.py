@@ -1,0 +1,468 @@
+"""Retraining on what a relaxation runs into: the rounds, their labels, taking them up, the run.
+
+The small case is that of ``copper.py``, its training ended so early that there is something to
+learn; the reference for labels is ASE's EMT itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.constraints import FixAtoms, FixCartesian, FixedPlane
+from ase.io import read
+from typer.testing import CliRunner
+
+import copper
+import nearsight.retraining
+from nearsight.cli import app
+from nearsight.config import Config
+from nearsight.ensemble import Ensemble
+from nearsight.errors import InputError, ParentError
+from nearsight.parents import Parent
+from nearsight.progress import Progress
+from nearsight.retrainer import Retrainer
+from nearsight.retraining import Retrained, Retraining
+from nearsight.run import Run
+from nearsight.settings import RelaxationSettings, RetrainingSettings
+from nearsight.targets import Targets
+from reduced import reduced
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+PLAN = RetrainingSettings(threshold=0.05, window=3.0, chunks=4, target_chunks=4, max_rounds=2)
+RELAXATION = RelaxationSettings(optimizer="BFGS", max_steps=8)
+NFT = copper.nft(max_chunks=16)
+
+
+def trained(folder: Path, settings: RetrainingSettings = PLAN, **changed: Any) -> Retrainer:
+    """The small case after its training, which is made or read back."""
+    folder.mkdir(exist_ok=True)
+    parent = changed.pop("parent", None) or Parent("emt", database=folder / "parent.db")
+    target = changed.pop("target", copper.particle())
+    state = NFT.run(copper.cells(), copper.functions(), target, parent, folder)
+    return Retrainer.after(NFT, state, folder, Targets.of(target), parent, settings)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Retrained]:
+    """A folder with a whole retraining in it. Not to be changed."""
+    folder = tmp_path_factory.mktemp("done")
+    return folder, Retraining(RELAXATION).run(trained(folder / "nft"), folder)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "retraining.json").read_text())
+    return found
+
+
+def raw(ensemble: Ensemble, atoms: Atoms) -> float:
+    found = ensemble.evaluate(atoms).uncertainty_raw
+    assert found is not None
+    return float(found.max())
+
+
+# -- the rounds
+
+
+def test_every_round_learns_from_the_window_of_the_last_path(done: tuple[Path, Retrained]) -> None:
+    folder, _ = done
+    rounds = record(folder)["rounds"]
+    assert len(rounds) > 1
+    for number, each in enumerate(rounds):
+        place = folder / f"retraining-{number:02d}"
+        path = read(place / "path.traj", index=":")
+        values = each["paths"][0]["max_uncertainty"]
+        if number == 0:
+            model = Ensemble.load(folder / "nft" / "best.json")
+        else:
+            model = Ensemble.load(place / "best.json")
+            before = rounds[number - 1]["paths"][0]["max_uncertainty"]
+            inside = [value for value in before[1:] if 0.05 <= value <= 0.15]
+            assert each["harvest"]["kept"] == len(inside)
+            assert each["harvest"]["beyond"] == sum(value > 0.15 for value in before[1:])
+            assert 0 < each["harvest"]["chosen"] <= 4
+        assert [raw(model, atoms) for atoms in path] == pytest.approx(values, rel=1e-9)
+        assert each["largest_uncertainty"] == max(values)
+        assert (path[0].positions == copper.particle().positions).all()
+
+
+def test_the_best_round_is_kept(done: tuple[Path, Retrained]) -> None:
+    folder, retrained = done
+    largest = [each["largest_uncertainty"] for each in record(folder)["rounds"]]
+    assert retrained.best == int(np.argmin(largest))
+    assert largest[retrained.best] < largest[0]
+    kept = Ensemble.load(folder / f"retraining-{retrained.best:02d}" / "best.json")
+    atoms = copper.particle()
+    assert raw(retrained.retrainer.ensemble, atoms) == raw(kept, atoms)
+    path = read(folder / f"retraining-{retrained.best:02d}" / "path.traj")
+    (relaxed,) = retrained.relaxed
+    assert (relaxed.positions == path.positions).all()
+    assert f"after round {retrained.best}" in retrained.summary
+
+
+def test_nft_goes_on_with_all_images(done: tuple[Path, Retrained]) -> None:
+    folder, retrained = done
+    rounds = len(record(folder)["rounds"]) - 1
+    last = Ensemble.load(folder / f"retraining-{rounds:02d}" / "best.json")
+    assert last.multiplicities is not None
+    known = len(retrained.retrainer.chunk_images)
+    assert 16 < known <= 16 + 4 * rounds
+    chosen = sum(each["harvest"]["chosen"] for each in record(folder)["rounds"][1:])
+    assert len(retrained.retrainer.images) == len(copper.cells()) + known + chosen
+    # draws of the first training are kept
+    first = Ensemble.load(folder / "nft" / "best.json").multiplicities
+    assert first is not None
+    assert (last.multiplicities[:, : len(copper.cells())] == first[:, : len(copper.cells())]).all()
+
+
+def test_labels_are_those_of_chunks_in_the_frames(done: tuple[Path, Retrained]) -> None:
+    folder = done[0] / "retraining-01"
+    harvested = json.loads((folder / "harvest.json").read_text())
+    kept = read(folder / "frames.traj", index=":")
+    labels = read(folder / "chunks.extxyz", index=":")
+    assert len(labels) == len(harvested["chosen"])
+    for (frame, atom), label in zip(harvested["chosen"], labels, strict=True):
+        near = kept[frame].get_distances(atom, range(55)) <= 6.5
+        others = [i for i in np.flatnonzero(near) if i != atom]
+        expected = copper.emt(kept[frame][[atom, *others]])[1][0]
+        np.testing.assert_allclose(label.get_forces()[0], expected, atol=1e-7)
+
+
+def test_nothing_to_learn(done: tuple[Path, Retrained], tmp_path: Path) -> None:
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    calm = PLAN.model_copy(update={"threshold": 1e3})
+    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", calm), tmp_path)
+    assert found.best == 0
+    assert record(tmp_path)["stop_reason"].startswith("no frame is as uncertain as 1000")
+
+
+def test_the_window_begins_at_the_least_uncertain_frame_beyond(
+    done: tuple[Path, Retrained], tmp_path: Path
+) -> None:
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    strict = PLAN.model_copy(update={"threshold": 1e-6, "max_rounds": 1})
+    Retraining(RELAXATION).run(trained(tmp_path / "nft", strict), tmp_path)
+    before, after = record(tmp_path)["rounds"]
+    least = min(before["paths"][0]["max_uncertainty"][1:])
+    assert after["harvest"]["low"] == least
+    assert after["harvest"]["high"] == pytest.approx(3.0 * least)
+    assert record(tmp_path)["stop_reason"] == "max_rounds = 1 is reached"
+
+
+def test_ends_when_it_does_not_improve(
+    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With uncertainties that are made up: 0.9, then 0.5, then worse twice."""
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    values = iter([0.9, 0.5, 0.6, None, 0.1])
+    follow = Retraining._follow
+
+    def made_up(*given: Any) -> dict[str, Any]:
+        return follow(*given) | {"largest_uncertainty": next(values)}
+
+    monkeypatch.setattr(Retraining, "_follow", made_up)
+    plan = PLAN.model_copy(update={"max_rounds": 9, "threshold": 1e-6, "target_chunks": 0})
+    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan), tmp_path)
+    assert found.best == 1
+    assert record(tmp_path)["stop_reason"] == "the uncertainty did not improve in 2 rounds"
+    assert len(record(tmp_path)["rounds"]) == 4
+
+
+def test_several_targets(tmp_path: Path) -> None:
+    pair = (copper.particle(), copper.particle(2))
+    plan = PLAN.model_copy(update={"max_rounds": 1, "threshold": 1e-6, "chunks": 8})
+    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan, target=pair), tmp_path)
+    assert len(found.relaxed) == 2
+    before, after = record(tmp_path)["rounds"]
+    assert len(before["paths"]) == 2
+    assert after["harvest"]["frames"] == sum(len(path["energies"]) - 1 for path in before["paths"])
+
+
+def test_a_relaxation_that_breaks_off(
+    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames it got to are used, and it is worse than any that does not."""
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    relax = nearsight.retraining.relax
+    calls: list[int] = []
+
+    def broken(*given: Any) -> Any:
+        found = relax(*given)
+        calls.append(1)
+        if len(calls) == 1:
+            raise InputError("atom 3 (Cu) has no neighbour")
+        return found
+
+    monkeypatch.setattr(nearsight.retraining, "relax", broken)
+    plan = PLAN.model_copy(update={"max_rounds": 1, "threshold": 1e-6})
+    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan), tmp_path)
+    before, after = record(tmp_path)["rounds"]
+    assert before["paths"][0]["broken"] == "atom 3 (Cu) has no neighbour"
+    assert before["largest_uncertainty"] is None
+    assert after["harvest"]["chosen"] == 4
+    assert found.best == 1
+    assert "it breaks off" in found.summary
+
+
+# -- failures of the parent
+
+
+class Fails:
+    """EMT, but for chunks with an odd number of atoms, or for all of them."""
+
+    every = False
+
+    def __call__(self) -> Any:
+        from ase.calculators.emt import EMT
+
+        class Moody(EMT):  # type: ignore[misc, unused-ignore]
+            def calculate(self, atoms: Any = None, *rest: Any) -> None:
+                if not atoms.pbc.any() and (Fails.every or len(atoms) % 2):
+                    raise RuntimeError("no convergence")
+                super().calculate(atoms, *rest)
+
+        return Moody()
+
+
+def test_chunks_that_the_parent_fails_on_are_left_out(
+    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+
+    class Notes(Progress):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    plan = PLAN.model_copy(
+        update={"max_rounds": 1, "threshold": 1e-6, "chunks": 10, "target_chunks": 0}
+    )
+    given = trained(tmp_path / "nft", plan)
+    given = Retrainer(**{**vars(given), "parent": Parent(Fails())})
+    Retraining(RELAXATION).run(given, tmp_path, Notes())
+    labels = read(tmp_path / "retraining-01" / "chunks.extxyz", index=":")
+    chosen = json.loads((tmp_path / "retraining-01" / "harvest.json").read_text())["chosen"]
+    lost = [text for text in notes if "is left out" in text and "no convergence" in text]
+    assert 0 < len(lost) == len(chosen) - len(labels)
+    monkeypatch.setattr(Fails, "every", True)
+    given = Retrainer(**{**vars(given), "parent": Parent(Fails())})
+    with pytest.raises(ParentError, match=r"failed on all 10 chunks of the frames, the last one"):
+        Retraining(RELAXATION).run(given, tmp_path / "nft")
+
+
+# -- taken up again
+
+
+class Killed(Exception):
+    """Stands for whatever ends a program."""
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "nearsight.retraining.save_harvest",
+        "nearsight.retrainer.write_images",
+        "nearsight.retrainer.NFT.run",
+        "nearsight.retraining._sum_up",
+    ],
+)
+def test_taken_up_to_the_last_bit(
+    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    given = trained(tmp_path / "nft")
+    with monkeypatch.context() as patch:
+        patch.setattr(where, dies)
+        with pytest.raises(Killed):
+            Retraining(RELAXATION).run(given, tmp_path)
+    Retraining(RELAXATION).run(given, tmp_path)
+    assert record(tmp_path) == record(done[0])
+    for name in ("retraining-01/best.json", "retraining-01/harvest.json"):
+        assert (tmp_path / name).read_bytes() == (done[0] / name).read_bytes()
+
+
+def test_nothing_is_asked_twice(
+    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(done[0], tmp_path / "copy")
+    given = trained(tmp_path / "copy" / "nft")
+    again = Retraining(RELAXATION).run(given, tmp_path / "copy")
+    assert given.parent.calculations == 0
+    assert again.record == done[1].record
+
+
+def test_a_folder_of_others(done: tuple[Path, Retrained], tmp_path: Path) -> None:
+    shutil.copytree(done[0], tmp_path / "copy")
+    other = trained(tmp_path / "copy" / "nft", PLAN.model_copy(update={"chunks": 3}))
+    with pytest.raises(InputError, match="belongs to a retraining of another ensemble or with"):
+        Retraining(RELAXATION).run(other, tmp_path / "copy")
+
+
+# -- constraints
+
+
+def test_fixed_atoms_stay(done: tuple[Path, Retrained], tmp_path: Path) -> None:
+    target = copper.particle()
+    target.set_constraint(FixAtoms([0, 7]))
+    plan = PLAN.model_copy(update={"max_rounds": 1})
+    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan, target=target), tmp_path)
+    (relaxed,) = found.relaxed
+    assert (relaxed.positions[[0, 7]] == target.positions[[0, 7]]).all()
+    (constraint,) = relaxed.constraints
+    assert sorted(constraint.index) == [0, 7]
+
+
+# -- within a run
+
+CONFIG = """\
+[target]
+structure = "particle.extxyz"
+[initial]
+a0 = 3.7
+minsep = 2.2
+space_groups = [225]
+n_rattled = 3
+[images]
+count = 5
+[features]
+count = 8
+cutoff = 4.5
+[network]
+hidden_layers = [4]
+[training]
+initial_iterations = 10
+iterations = 5
+[ensemble]
+members = 3
+[nft]
+chunk_radius = 6.5
+chunks_per_iteration = 6
+max_chunks = 6
+[relaxation]
+max_steps = 5
+[retraining]
+threshold = 1e-4
+chunks = 3
+target_chunks = 3
+max_rounds = 1
+[dynamics]
+steps = 6
+write_every = 3
+timestep = 1.0
+threshold = 1e-3
+max_rounds = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with retraining and dynamics. Not to be changed."""
+    folder = tmp_path_factory.mktemp("whole")
+    particle = copper.particle()
+    particle.set_constraint([FixAtoms([3]), FixCartesian([5], mask=(False, True, False))])
+    particle.write(folder / "particle.extxyz")
+    (folder / "nft.toml").write_text(CONFIG)
+    Run(Config.load(folder / "nft.toml"), folder / "nft").execute()
+    return folder
+
+
+def test_a_run_retrains_and_moves(whole: Path) -> None:
+    folder = whole / "nft"
+    stages = json.loads((folder / "stages.json").read_text())["stages"]
+    assert list(stages)[-3:] == ["Relaxation", "Retraining", "Dynamics"]
+    best = json.loads((folder / "retraining.json").read_text())["best"]
+    assert best == 1
+    assert (folder / "best.json").read_bytes() == (
+        folder / "retraining-01" / "best.json"
+    ).read_bytes()
+    first = read(folder / "dynamics" / "md.traj", index=0)
+    relaxed = read(folder / "retrained.extxyz")
+    assert (first.positions == relaxed.positions).all()
+
+
+def test_constraints_survive_in_a_run(whole: Path) -> None:
+    given = read(whole / "particle.extxyz")
+    paths = ["retraining-00/path.traj", "retraining-01/path.traj", "dynamics/md.traj"]
+    for name in ["target.extxyz", "relaxation.traj", "retrained.extxyz", *paths]:
+        frames = read(whole / "nft" / name, index=":")
+        for atoms in frames:
+            np.testing.assert_allclose(atoms.positions[3], given.positions[3], atol=1e-8)
+            assert atoms.positions[5, 1] == pytest.approx(given.positions[5, 1], abs=1e-8)
+    moved = np.abs(frames[-1].positions - given.positions)
+    assert moved[5, [0, 2]].min() > 1e-4
+    assert np.delete(moved, 3, axis=0).max(axis=1).min() > 1e-4
+
+
+def test_constraints_that_would_be_lost_are_refused(tmp_path: Path) -> None:
+    particle = copper.particle()
+    particle.set_constraint(FixedPlane([0], (0, 0, 1)))
+    particle.write(tmp_path / "particle.traj")
+    (tmp_path / "nft.toml").write_text(CONFIG.replace("extxyz", "traj"))
+    with pytest.raises(InputError, match="cannot keep constraints of the kind FixedPlane"):
+        Run(Config.load(tmp_path / "nft.toml"), tmp_path / "nft")
+    assert not (tmp_path / "nft").exists()
+
+
+def test_a_run_taken_up_keeps_the_retrained_ensemble(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "copy")
+    folder = tmp_path / "copy" / "nft"
+    (folder / "dynamics" / "dynamics.json").unlink()
+    Run(Config.load(tmp_path / "copy" / "nft.toml"), folder).execute()
+    for name in ("best.json", "retraining.json", "dynamics/dynamics.json"):
+        assert (folder / name).read_bytes() == (whole / "nft" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["pt260_heating", "pt260_retraining"])
+def test_examples(name: str, tmp_path: Path) -> None:
+    config = Config.load(EXAMPLES / f"{name}.toml")
+    assert config.retraining is not None
+    small: dict[str, Any] = {
+        "retraining": config.retraining.model_copy(update={"max_rounds": 1, "target_chunks": 0})
+    }
+    if config.dynamics is not None:
+        short = {"steps": 4, "write_every": 2, "max_rounds": 1}
+        small["dynamics"] = config.dynamics.model_copy(update=short)
+    Run(reduced(config).model_copy(update=small), tmp_path / "run").execute()
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert len(report["retraining"]["largest_uncertainty"]) <= 2
+    assert (report["dynamics"] is None) == (config.dynamics is None)
+    figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+    assert "retraining" in figures
+    assert ("dynamics" in figures) == (config.dynamics is not None)
+
+
+def test_commands(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(whole, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    runner = CliRunner()
+    options = ["--threshold", "1e-4", "--max-rounds", "1", "--target-chunks", "0"]
+    result = runner.invoke(app, ["retrain", "nft", "--max-steps", "3", *options])
+    assert result.exit_code == 0, result.output
+    assert "after round" in result.output
+    assert Ensemble.load(Path("nft/retrained/best.json")).elements == ("Cu",)
+    options = ["--steps", "3", "--threshold", "1e-3", "--max-rounds", "1"]
+    result = runner.invoke(app, ["md", "nft", "nft/retrained/retrained.extxyz", *options])
+    assert result.exit_code == 0, result.output
+    assert "retraining" in result.output
+    assert Path("md/md.traj").exists()
+    result = runner.invoke(app, ["md", "nft.toml"])
+    assert result.exit_code == 0, result.output
+    for arguments, sentence in (
+        (["md", "nft.toml", "particle.extxyz"], "STRUCTURE cannot go with a configuration"),
+        (["md", "nft/best.json"], "STRUCTURE is missing"),
+        (["md", "nft/best.json", "particle.extxyz", "--steps", "0"], "--steps must be"),
+        (["retrain", "."], "must be the folder of a finished run"),
+    ):
+        result = runner.invoke(app, arguments)
+        assert result.exit_code == 2
+        assert sentence in result.output
