@@ -19,7 +19,7 @@ import pytest
 import threadpoolctl
 
 from nearsight.errors import InputError
-from nearsight.executors import WorkerLost, forget_finished, make_executor, without_timeout
+from nearsight.executors import WorkerLost, for_trainings, forget_finished, make_executor
 from nearsight.executors.local import LocalExecutor
 from nearsight.settings import ExecutorSettings
 
@@ -223,6 +223,9 @@ def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
 # what settings ask for
 
 
+TRAININGS = ExecutorSettings(engine="local", trainings=True)
+
+
 def test_inline_is_no_engine(tmp_path: Path) -> None:
     assert make_executor(ExecutorSettings(), tmp_path) is None
 
@@ -234,13 +237,15 @@ def test_local_is_what_the_settings_say(tmp_path: Path) -> None:
     with executor:
         with pytest.raises(TimeoutError, match=r"no result after 0\.5 s"):
             executor.submit(time.sleep, 100).result(20)
-        assert without_timeout(executor).submit(time.sleep, 1.0).result(20) is None
+        assert for_trainings(executor, TRAININGS).submit(time.sleep, 1.0).result(20) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_any_executor_will_do() -> None:
     with ThreadPoolExecutor(1) as threads:
-        assert without_timeout(threads) is threads
+        assert for_trainings(threads, TRAININGS) is threads
+        assert for_trainings(threads, ExecutorSettings()) is None
+        assert for_trainings(None, TRAININGS) is None
         forget_finished(threads)  # keeps nothing
         assert threads.submit(operator.add, 1, 2).result(20) == 3
     forget_finished(None)

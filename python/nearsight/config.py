@@ -71,6 +71,15 @@ class Config(Settings):
         """The TOML text."""
         return self._source or to_toml(self)
 
+    def same_results(self, other: Config) -> bool:
+        """Whether two configurations ask for the same; how it is carried out may differ."""
+        mine, others = self.model_dump(), other.model_dump()
+        for content in (mine, others):
+            del content["executor"]
+            for key in ("timeout", "retries", "max_force"):
+                del content["parent"][key]
+        return mine == others
+
     @classmethod
     def load(cls, path: str | Path) -> Config:
         """Read and check a configuration file; file names in it are relative to its folder.

@@ -74,7 +74,7 @@ class ForceLocality:
             return f"at {last['radius']:g} Å it is not known: the parent failed"
         return (
             f"at {last['radius']:g} Å the force of the chunk is that of the whole to "
-            f"{last['mean_error']:.2g} meV/Å on average, {last['max_error']:.2g} at most"
+            f"{last['mean_error']:.3g} meV/Å on average, {last['max_error']:.3g} at most"
         )
 
     def table(self) -> list[dict[str, float]]:

@@ -21,7 +21,7 @@ from ase.calculators.calculator import compare_atoms
 
 from nearsight.config import Config
 from nearsight.errors import InputError
-from nearsight.executors import make_executor
+from nearsight.executors import for_trainings, make_executor
 from nearsight.images import (
     Image,
     check_constraints,
@@ -83,13 +83,12 @@ class Run:
         Parent.of(config.parent)
         path.mkdir(parents=True, exist_ok=True)
         given = path / "config.toml"
-        if not given.exists():
-            write_text(given, config.source)
-        elif given.read_text(encoding="utf-8") != config.source:
+        if given.exists() and not _same(given.read_text(encoding="utf-8"), config.source):
             raise InputError(
                 f"{path}: belongs to another configuration (its config.toml differs); "
                 "give another folder with --workdir"
             )
+        write_text(given, config.source)
         known = path / "target.extxyz"
         if not known.exists():
             write_structures(known, [_plain(atoms) for atoms in targets])
@@ -116,7 +115,7 @@ class Run:
         """
         with self.folder.alone(), self._engine() as executor:
             self.parent.executor = executor
-            self._trainer = executor if self.config.executor.trainings else None
+            self._trainer = for_trainings(executor, self.config.executor)
             try:
                 self._do_stages()
             finally:
@@ -344,6 +343,16 @@ class Run:
 
     _state: State
     _trainer: Executor | None
+
+
+def _same(kept: str, given: str) -> bool:
+    """Whether a folder's configuration and the one given ask for the same."""
+    if kept == given:
+        return True
+    try:
+        return Config.parse(given).same_results(Config.parse(kept))
+    except InputError:  # torn, or of another version
+        return False
 
 
 def _plain(atoms: Atoms) -> Atoms:

@@ -15,7 +15,7 @@ from nearsight.config import Config
 from nearsight.dynamics import Dynamics
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError, ParentError
-from nearsight.executors import make_executor
+from nearsight.executors import for_trainings, make_executor
 from nearsight.images import read_images, read_structures, write_structures
 from nearsight.nft import NFT
 from nearsight.parents import Parent
@@ -158,7 +158,7 @@ def take_up(folder: Path, progress: Progress) -> Iterator[Simulations]:
     engine = make_executor(config.executor, folder, config.parent.timeout)
     with run_folder.alone(), nullcontext() if engine is None else engine as executor:
         parent.executor = executor
-        trainer = executor if config.executor.trainings else None
+        trainer = for_trainings(executor, config.executor)
         nft = NFT(config.nft, config.network, config.training, config.ensemble, config.seed)
         targets = Targets(tuple(read_structures(folder / "target.extxyz")))
         state = nft.run(

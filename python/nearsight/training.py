@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from nearsight import _core
 from nearsight.bootstrap import draw_initial
 from nearsight.ensemble import Ensemble, mean_and_raw_uncertainty
-from nearsight.errors import InputError
+from nearsight.errors import InputError, ParentError
 from nearsight.fingerprints import Fingerprints
 from nearsight.images import Image, check_neighbours, check_structure
 from nearsight.loss import TrainingData
@@ -148,6 +148,7 @@ def train_members(
     iterations: int | None = None,
     progress: Progress | None = None,
     executor: Executor | None = None,
+    patience: float = 72.0,
 ) -> list[Fit]:
     """Train every member on its sample, members side by side.
 
@@ -157,9 +158,13 @@ def train_members(
     ----------
     executor : concurrent.futures.Executor, optional
         What trains them, one call each; threads on all cores when left out.
+    patience : float, h
+        How long to wait for a member to come back.
 
     Raises
     ------
+    ParentError
+        If none comes back for so long.
     Exception
         Whatever goes wrong in a member; with an engine only what does so again and again.
     """
@@ -172,14 +177,13 @@ def train_members(
     ]
     if executor is not None:
         arrays = data.arrays()
-        return _collect(
-            executor, _train, [(arrays, *each) for each in members], progress, _MOST_TRIES
-        )
+        calls: list[tuple[Any, ...]] = [(arrays, *each) for each in members]
+        return _collect(executor, _train, calls, progress, _MOST_TRIES, patience)
     # One BLAS thread per member: the members are what runs in parallel.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as threads:
         try:
             calls = [(data.core, *each) for each in members]
-            return _collect(threads, _train_here, calls, progress, 1)
+            return _collect(threads, _train_here, calls, progress, 1, patience)
         except BaseException:
             threads.shutdown(wait=True, cancel_futures=True)
             raise
@@ -194,22 +198,26 @@ def _collect(
     calls: Sequence[tuple[Any, ...]],
     progress: Progress,
     tries: int,
+    patience: float,
 ) -> list[Fit]:
     """What calls return, each made so often at most until it comes back."""
     found: dict[int, Fit] = {}
-    waiting = {
-        executor.submit(function, *call, 0): (number, 0) for number, call in enumerate(calls)
-    }
+    waiting = {executor.submit(function, *call): (n, 0) for n, call in enumerate(calls)}
     while waiting:
-        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        done = wait(waiting, patience * 3600.0, FIRST_COMPLETED).done
+        if not done:
+            raise ParentError(
+                f"waited {patience:g} h for the training of {len(waiting)} members and none came "
+                "back; start again to go on waiting"
+            )
+        for future in done:
             number, lost = waiting.pop(future)
             try:
                 weights, loss = future.result()
             except Exception:  # engines say in ways of their own that a worker vanished
                 if lost + 1 == tries:
                     raise
-                again = executor.submit(function, *calls[number], lost + 1)
-                waiting[again] = (number, lost + 1)
+                waiting[executor.submit(function, *calls[number])] = (number, lost + 1)
             else:
                 found[number] = Fit(weights, loss)
                 progress.advance(len(found), len(calls), "members trained")
@@ -217,8 +225,8 @@ def _collect(
 
 
 def _train_here(core: _core.TrainingSet, *arguments: Any) -> tuple[Array, float]:
-    """Train a member; the last argument says how often the call was lost before."""
-    fit = _minimise(core, *arguments[:-1])
+    """Train a member; see `_minimise`."""
+    fit = _minimise(core, *arguments)
     return fit.weights, fit.loss
 
 

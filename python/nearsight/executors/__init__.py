@@ -13,7 +13,7 @@ from nearsight.errors import InputError
 from nearsight.executors.work import WorkerLost
 from nearsight.settings import ExecutorSettings
 
-__all__ = ["WorkerLost", "forget_finished", "make_executor", "without_timeout"]
+__all__ = ["WorkerLost", "for_trainings", "forget_finished", "make_executor"]
 
 
 def make_executor(
@@ -50,7 +50,8 @@ def make_executor(
     if settings.engine == "local":
         from nearsight.executors.local import LocalExecutor
 
-        return LocalExecutor(settings.workers, settings.threads, timeout)
+        longest = None if timeout is None else timeout * settings.per_job
+        return LocalExecutor(settings.workers, settings.threads, longest)
     if settings.engine == "slurm":
         try:
             from nearsight.executors.slurm import SlurmExecutor
@@ -73,7 +74,12 @@ def forget_finished(executor: Executor | None) -> None:
         forget()
 
 
-def without_timeout(executor: Executor) -> Executor:
-    """The same engine for calls to which the timeout of the others does not apply."""
-    own = getattr(executor, "without_timeout", None)
+def for_trainings(executor: Executor | None, settings: ExecutorSettings) -> Executor | None:
+    """The same engine for the training of members; None where they are trained in this process.
+
+    The timeout of a parent calculation does not apply to them.
+    """
+    if executor is None or not settings.trainings:
+        return None
+    own = getattr(executor, "for_trainings", None)
     return executor if own is None else cast(Executor, own())

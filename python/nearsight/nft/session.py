@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nearsight.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.ensemble import Ensemble
 from nearsight.errors import DamagedFileError, InputError, ParentError
+from nearsight.executors import forget_finished
 from nearsight.fingerprints import Fingerprints
 from nearsight.images import Image, write_images
 from nearsight.loss import TrainingData
@@ -282,6 +283,7 @@ class Session:
         ensemble.save(folder / "ensemble.json")
         # The evaluation comes last: it says that the iteration is whole.
         iteration.save(folder / "evaluation.json")
+        forget_finished(self.executor)
         return State(images, data, known, counts, weights, ensemble, (*history, iteration), started)
 
 
