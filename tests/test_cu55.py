@@ -52,4 +52,4 @@ def test_a_run_of_it(config: Config, tmp_path: Path) -> None:
     report = json.loads((folder / "report.json").read_text())
     assert [entry["chunks"] for entry in report["iterations"]] == [0, 8, 16, 24, 32, 40]
     errors = [entry["mae"] for entry in report["iterations"]]
-    assert errors[-1] < errors[0] / 5
+    assert errors[-1] < errors[0] / 2  # the weights are held small, for labels with noise

@@ -342,7 +342,7 @@ def test_ends_where_it_is_uncertain_for_too_long(
     wide = RetrainingSettings(window=1e6)
     chosen = settings(threshold=1e-3 * float(first.max()))
     sentence = Dynamics(chosen, wide).run(ensemble, atoms, tmp_path)
-    assert sentence.startswith("up to step 7 7 frames in a row were uncertain")
+    assert sentence.startswith("the last 7 frames up to step 7 were all uncertain")
 
 
 def test_ends_in_time(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:

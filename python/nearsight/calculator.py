@@ -129,8 +129,11 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         if "cell" in system_changes or "pbc" in system_changes:
             return True
         moved = now - listed
+        far = 0.5 * self._skin
+        if 3.0 * float(np.abs(moved).max()) ** 2 < far**2:  # a quicker look that mostly suffices
+            return False
         # not: NaN makes it old as well
-        return not float((moved * moved).sum(axis=1).max()) < (0.5 * self._skin) ** 2
+        return not float((moved * moved).sum(axis=1).max()) < far**2
 
 
 def _same(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> bool:

@@ -336,7 +336,7 @@ def _note(doubt: _Doubt, moving: Atoms, raw: Array, low: float, high: float, ste
             f"at step {step} the uncertainty is {largest:.4f} eV/Å, above the bound of {high:.4f}"
         )
     elif doubt.in_a_row >= LONGEST_DOUBT:
-        doubt.reason = f"up to step {step} {LONGEST_DOUBT} frames in a row were uncertain"
+        doubt.reason = f"the last {LONGEST_DOUBT} frames up to step {step} were all uncertain"
 
 
 def _write(writer: Any, integrator: Integrator, path: Path, raw: Array) -> None:

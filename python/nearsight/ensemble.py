@@ -164,7 +164,7 @@ class Ensemble:
         member_energies = found["energies"].sum(axis=1)
         raw = CONFIDENCE * found["deviation"] if members else None
         return Evaluation(
-            energy=float(member_energies.mean()),
+            energy=float(member_energies.sum() / len(member_energies)),
             energies=found["mean_energies"][0],
             forces=found["mean_forces"],
             stress=_stress(found["virial"], atoms.get_volume()) if virial else None,
