@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/python/force_calls.py [--large]
 
 Where dscribe (PyPI) is installed, its ACSF of the same 20 functions are timed beside ours: values
-only, which is what both can do in one call. Every figure is a median of CPU time; ratios are taken within one round, so that they mean
+only, which is what both can do in one call. Every figure is a median of CPU time; ratios are taken
+within one round, so that they mean
 something on a busy machine.
 """
 

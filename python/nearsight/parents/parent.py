@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
@@ -21,7 +20,7 @@ from nearsight.images import check_structure
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 from nearsight.parents.failures import Failure, FailureRecord
 from nearsight.parents.method import Method
-from nearsight.parents.work import Outcome, attempt, perform, reason_of
+from nearsight.parents.work import Outcome, attempt, doubt, perform, reason_of
 from nearsight.progress import Tally
 from nearsight.settings import ExecutorSettings, ParentSettings
 
@@ -332,7 +331,7 @@ class Parent:
             if times <= self._engine.resubmissions or not outcome["alone"]:
                 return None
             reason = outcome["lost"] + (f" (so it ended {times} times)" if times > 1 else "")
-        reason = reason or self._unbelievable(job, outcome)
+        reason = reason or doubt(outcome, len(job.atoms), self._max_force)
         if reason:
             over = len(self.failures.failed(job.key)) >= len(self._retries)
             self.failures.add(job.key, job.atoms, "failed", reason, given_up=over)
@@ -345,21 +344,6 @@ class Parent:
             settings = self.settings | ({"changed": dict(changes)} if changes else {})
             self._database.write(job.key, job.atoms, result, settings)
         return result
-
-    def _unbelievable(self, job: _Job, outcome: Outcome) -> str:
-        """What is wrong with a result; empty if it can be believed."""
-        for name, shape in (("energy", ()), ("forces", (len(job.atoms), 3)), ("stress", (6,))):
-            value = outcome[name]
-            if value is None:
-                continue
-            if np.shape(value) != shape:
-                return f"{name} of shape {np.shape(value)}, not {shape}"
-            if not np.isfinite(value).all():
-                return f"{name} not finite"
-        largest = float(np.linalg.norm(outcome["forces"], axis=1).max())
-        if largest > self._max_force:
-            return f"a force of {largest:.4g} eV/Å, beyond max_force = {self._max_force:g} eV/Å"
-        return ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ase import Atoms
 from nearsight.parents.database import ParentResult
 from nearsight.parents.method import factory_named
 
-__all__ = ["Outcome", "attempt", "perform", "reason_of"]
+__all__ = ["Outcome", "attempt", "doubt", "perform", "reason_of"]
 
 Outcome = dict[str, Any]
 """Fields of a `ParentResult`; or ``failure``, the reason why there is none."""
@@ -74,6 +74,25 @@ def _evaluate(
     forces = np.array(prepared.get_forces(), dtype=np.float64)
     tensor = np.array(_stress(prepared), dtype=np.float64) if stress else None
     return ParentResult(energy, forces, time.perf_counter() - start, cached=False, stress=tensor)
+
+
+def doubt(outcome: Outcome, count: int, max_force: float) -> str:
+    """What is wrong with the result of a structure of ``count`` atoms; empty if nothing is.
+
+    A force above ``max_force`` (eV/Å) is not believed.
+    """
+    for name, shape in (("energy", ()), ("forces", (count, 3)), ("stress", (6,))):
+        value = outcome[name]
+        if value is None:
+            continue
+        if np.shape(value) != shape:
+            return f"{name} of shape {np.shape(value)}, not {shape}"
+        if not np.isfinite(value).all():
+            return f"{name} not finite"
+    largest = float(np.linalg.norm(outcome["forces"], axis=1).max())
+    if largest > max_force:
+        return f"a force of {largest:.4g} eV/Å, beyond max_force = {max_force:g} eV/Å"
+    return ""
 
 
 def reason_of(error: BaseException) -> str:
