@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.constraints import FixAtoms
 
@@ -134,6 +135,30 @@ def test_results_do_not_depend_on_the_skin(ensemble, name, skin):
         fresh = ensemble.evaluate(atoms, threads=1)
         np.testing.assert_array_equal(atoms.get_forces(), fresh.forces)
         np.testing.assert_array_equal(atoms.calc.results["uncertainty"], fresh.uncertainty)
+
+
+def test_many_atoms_are_worked_on_in_another_order(ensemble):
+    """Above 2000 atoms along a curve through space: what a user sees stays in the user's order."""
+    atoms = bulk("Pt", a=4.0, cubic=True).repeat((9, 8, 8))
+    atoms.numbers[::3] = 79
+    atoms.pbc = [True, False, True]
+    atoms.rattle(0.1, seed=0)
+    shuffled = np.random.default_rng(0).permutation(len(atoms))
+    other = atoms[shuffled]
+    for each in (atoms, other):
+        each.calc = nearsight.NearsightCalculator(ensemble, threads=1, skin=0.4)
+    forces = atoms.get_forces()
+    np.testing.assert_allclose(other.get_forces(), forces[shuffled], rtol=0, atol=1e-12)
+    for name in ("energies", "uncertainty"):
+        expected = atoms.calc.results[name][shuffled]
+        np.testing.assert_allclose(other.calc.results[name], expected, rtol=0, atol=1e-12)
+    # The force is the slope of the energy.
+    energy = atoms.get_potential_energy()
+    step = 1e-4
+    atoms.positions[1234, 1] += step
+    assert atoms.get_potential_energy() - energy == pytest.approx(
+        -step * 0.5 * (forces[1234, 1] + atoms.get_forces()[1234, 1]), abs=1e-10
+    )
 
 
 def test_a_list_is_kept_until_it_no_longer_serves(ensemble, monkeypatch):

@@ -103,7 +103,7 @@ def test_fingerprints(cutoff, level):
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("n", [*range(2, 21), 63, 64, 65, 66, 127, 128, 129, 130, 200])
 def test_kernels_at_every_length_of_their_loops(n, level):
-    """One atom that sees n others: vectors and parts of its lists that are full and that are not."""
+    """One atom that sees n others: vectors and parts of lists that are full and that are not."""
     atoms = Atoms("Au" + "Pt" * n, scattered(n + 1, [8, 8, 8], 0, apart=1.0))
     angular = [
         kind(("Pt", "Pt"), eta, zeta, gamma)

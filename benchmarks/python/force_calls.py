@@ -4,8 +4,7 @@
 
 Where dscribe (PyPI) is installed, its ACSF of the same 20 functions are timed beside ours: values
 only, which is what both can do in one call. Every figure is a median of CPU time; ratios are taken
-within one round, so that they mean
-something on a busy machine.
+within one round, so that they mean something on a busy machine.
 """
 
 from __future__ import annotations

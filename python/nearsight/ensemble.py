@@ -109,7 +109,8 @@ class Ensemble:
         """A neighbour list for `evaluate`.
 
         It serves as long as no atom has moved by more than half the skin (Å) and the cell is the
-        same; results do not depend on it, to the last bit.
+        same. Results do not depend on it, up to 2000 atoms to the last bit; above, the list fixes
+        the order in which atoms are worked on, and forces differ by rounding.
         """
         s = self.functions.arrays(atoms)
         try:
