@@ -189,7 +189,11 @@ def test_a_factory_in_a_file_of_ones_own(
             ),
         ),
         ("", None, "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got ''"),
-        (":f", None, "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got ':f'"),
+        (
+            ":f",
+            None,
+            "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got ':f'",
+        ),
         (
             "no_such_package.module:factory",
             None,
