@@ -117,7 +117,7 @@ class Fault:
         return re.sub(r"(\.part|-journal)$", "", name)
 
 
-@pytest.fixture(scope="module", params=[("ENOSPC", 4), ("EIO", 2)], ids=lambda pair: pair[0])
+@pytest.fixture(scope="module", params=[("ENOSPC", 3), ("EIO", 2)], ids=lambda pair: pair[0])
 def disturbed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[Fault], str]:

@@ -95,8 +95,8 @@ def test_an_adatom_at_the_edge_of_a_slab() -> None:
         (cluster(3, "Pt"), 30, 21, 20),
         (cluster(5, "Pt"), 75, 21, 20),
         (cluster(5, "Cu", "Au"), 103, 40, 30),
-        (cluster(5, "Pd", "Ag", "Au"), 103, 40, 40),
-        (cluster(6, "Pd", "Ag", "Au", "Cu"), 187, 40, 50),
+        (cluster(5, "Pd", "Ag", "Au"), 103, 60, 60),
+        (cluster(6, "Pd", "Ag", "Au", "Cu"), 187, 60, 60),
     ],
     ids=lambda value: value.symbols.get_chemical_formula() if isinstance(value, Atoms) else "",
 )

@@ -58,6 +58,7 @@ class RunFolder:
             # nearsight status may have it for an instant
             with FileLock(self / "run.lock", timeout=0.5):
                 remove_leftovers(self.path)
+                self.stages = self._earlier()  # another run may have ended just now
                 yield
         except Timeout:
             raise InputError(

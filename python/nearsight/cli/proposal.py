@@ -33,11 +33,14 @@ MINSEP_PER_A0 = 2.65 / 4.0
 # paper's by 0.1 Å), with room for it. docs/how-to/several-elements.md has what that brings.
 ALLOY_POSAMP = 0.1
 ALLOY_MINSEP_PER_DISTANCE = 0.78
-# Of every composition; four elements have the fewest compositions that mix all of them
-ALLOY_RATTLED = {2: 5, 3: 5}
+# Of every composition: two elements have more of them than are rattled of three or more
+ALLOY_RATTLED = {2: 5}
 RATTLED = 10
-# Symmetry functions of each element, where there is one (the paper), and where there are more
-FUNCTIONS, ALLOY_FUNCTIONS = 21, 40
+# Cells and symmetry functions of each element for one element (the paper), two, and more
+IMAGES = {1: 20, 2: 30}
+MOST_IMAGES = 60
+FUNCTIONS = {1: 21, 2: 40}
+MOST_FUNCTIONS = 60
 # The chunks that sufficed for one element (docs: the EMT case), and how they were added; never
 # more than a third of the atoms unless that leaves too few to learn from
 CHUNKS_PER_ELEMENT = 75
@@ -70,9 +73,9 @@ def propose(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Confi
         target=TargetSettings(structure=structure),
         parent=ParentSettings(calculator=parent),
         initial=_initial(target, elements),
-        images=ImageSettings(count=10 + 10 * count),
+        images=ImageSettings(count=IMAGES.get(count, MOST_IMAGES)),
         features=FeatureSettings(
-            count=FUNCTIONS if count == 1 else ALLOY_FUNCTIONS,
+            count=FUNCTIONS.get(count, MOST_FUNCTIONS),
             with_target=True,
         ),
         # The paper's networks for DFT; wider ones learn no more from so few forces
