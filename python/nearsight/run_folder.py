@@ -33,14 +33,14 @@ class RunFolder:
     Attributes
     ----------
     stages : dict of str to dict
-        What is done: ``name``, ``seconds``, ``summary`` and, for a stage with a file, ``file`` and
+        What is done, known while `alone`: ``name``, ``seconds``, ``summary`` and, for a stage with a file, ``file`` and
         ``sha256``.
     """
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self.path = path
         self._progress = progress
-        self.stages = self._earlier()
+        self.stages: dict[str, dict[str, Any]] = {}
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
