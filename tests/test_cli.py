@@ -54,7 +54,7 @@ def test_all_commands_are_there() -> None:
     assert set(COMMANDS) == {
         "new", "run", "status", "report",
         "init", "select-images", "select-features", "train", "nft",
-        "evaluate", "relax", "locality", "info",
+        "evaluate", "relax", "retrain", "md", "locality", "info",
     }  # fmt: skip
 
 

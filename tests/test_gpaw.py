@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -341,3 +343,14 @@ def test_a_whole_run(tmp_path: Path) -> None:
         Ensemble.load(folder / "best.json").evaluate(target).forces - true_forces, axis=1
     )
     assert report["targets"][0]["mae"] == pytest.approx(errors.mean(), rel=1e-6)
+
+
+def test_a_new_configuration_is_one_that_gpaw_takes(tmp_path: Path) -> None:
+    particle = Octahedron("Cu", 3, 1, latticeconstant=3.61)
+    ase.io.write(tmp_path / "cu13.xyz", Atoms(particle.symbols, particle.positions))
+    command = [sys.executable, "-m", "nearsight", "new", "cu13.xyz", "--parent", "gpaw"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    config = Config.load(tmp_path / "nft.toml")
+    assert config.parent.preset == "si"
+    assert config.executor.engine == "local"
+    Parent.of(config.parent)

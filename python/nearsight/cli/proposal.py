@@ -11,7 +11,9 @@ from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii, reference_states
 
 from nearsight.config import Config
+from nearsight.parents.codes import CODES
 from nearsight.settings import (
+    ExecutorSettings,
     FeatureSettings,
     ImageSettings,
     InitialSettings,
@@ -22,9 +24,10 @@ from nearsight.settings import (
     RelaxationSettings,
     ReportSettings,
     TargetSettings,
+    TrainingSettings,
 )
 
-__all__ = ["CHEAP_PARENTS", "nearest_neighbour_distance", "propose"]
+__all__ = ["CHEAP_PARENTS", "nearest_neighbour_distance", "preset_of", "propose"]
 
 # The paper's figures for platinum, whose nearest neighbours are 3.92/√2 Å apart
 START_FACTOR = 4.0 / 3.92
@@ -47,6 +50,9 @@ CHUNKS_PER_ELEMENT = 75
 CHUNKS_PER_ITERATION = 15
 FEWEST_CHUNKS = 30
 CHEAP_PARENTS = ("emt",)
+# The force on a chunk's centre by DFT is off by some 0.1 eV/Å; with the default the networks follow
+# that (docs/how-to/gpaw.md)
+NOISY_L2 = 1e-3
 
 
 def propose(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Config:
@@ -71,7 +77,8 @@ def propose(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Confi
     return Config(
         seed=seed,
         target=TargetSettings(structure=structure),
-        parent=ParentSettings(calculator=parent),
+        parent=ParentSettings(calculator=parent, preset=preset_of(parent)),
+        executor=ExecutorSettings(engine="inline" if cheap else "local"),
         initial=_initial(target, elements),
         images=ImageSettings(count=IMAGES.get(count, MOST_IMAGES)),
         features=FeatureSettings(
@@ -80,6 +87,7 @@ def propose(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Confi
         ),
         # The paper's networks for DFT; wider ones learn no more from so few forces
         network=NetworkSettings(hidden_layers=(5, 5)),
+        training=TrainingSettings() if cheap else TrainingSettings(l2=NOISY_L2),
         nft=NFTSettings(
             chunks_per_iteration=per_iteration,
             max_chunks=max_chunks,
@@ -89,6 +97,11 @@ def propose(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Confi
         relaxation=RelaxationSettings(with_parent=cheap and len(target) <= 500),
         report=ReportSettings(true_forces=cheap),
     )
+
+
+def preset_of(parent: str) -> str | None:
+    """The preset a known parent code begins with, if it needs one."""
+    return CODES[parent].proposed if parent in CODES else None
 
 
 def _initial(target: Atoms, elements: tuple[str, ...]) -> InitialSettings:

@@ -47,7 +47,7 @@ def new(
     """Write a configuration for a target."""
     from ase import Atoms
 
-    from nearsight.cli.proposal import CHEAP_PARENTS, propose
+    from nearsight.cli.proposal import CHEAP_PARENTS, preset_of, propose
     from nearsight.config_template import to_toml
     from nearsight.images import check_neighbours, read_structure
     from nearsight.parents import Parent
@@ -57,7 +57,7 @@ def new(
     folder = output_file.absolute().parent
     atoms = read_structure(target)
     find_modules_in(folder)
-    labels = Parent(parent)
+    labels = Parent(parent, preset=preset_of(parent))
     if parent in CHEAP_PARENTS:
         for symbol in sorted(set(atoms.symbols)):
             labels.calculate(Atoms(symbol))  # not every parent knows every element

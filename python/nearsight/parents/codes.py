@@ -44,6 +44,8 @@ class Code(Protocol):
     """A parent code: how its calculators are made, and what it wants of a structure."""
 
     presets: ClassVar[Mapping[str, Preset]] = MappingProxyType({})
+    proposed: ClassVar[str | None] = None
+    """The preset that a new configuration begins with."""
 
     def check(self, arguments: Arguments | None = None) -> None:
         """Find out before any work whether the code is there, and whether it takes arguments.
@@ -119,6 +121,7 @@ class GPAWCode(Code):
         "convergence": {"energy": 1e-4},  # eV per valence electron
     }
     _GAMMA: ClassVar[dict[str, Any]] = {"kpts": [1, 1, 1], "symmetry": {"point_group": False}}
+    proposed = "si"
     presets = MappingProxyType(
         {
             "si": Preset(
