@@ -33,8 +33,8 @@ class RunFolder:
     Attributes
     ----------
     stages : dict of str to dict
-        What is done, known while `alone`: ``name``, ``seconds``, ``summary`` and, for a stage with a
-        file, ``file`` and ``sha256``.
+        What is done, known while `alone`: ``name``, ``seconds``, ``summary`` and, for a stage with
+        a file, ``file`` and ``sha256``.
     """
 
     def __init__(self, path: Path, progress: Progress) -> None:
