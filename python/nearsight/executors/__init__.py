@@ -81,5 +81,5 @@ def for_trainings(executor: Executor | None, settings: ExecutorSettings) -> Exec
     """
     if executor is None or not settings.trainings:
         return None
-    own = getattr(executor, "for_trainings", None)
+    own = getattr(executor, "without_timeout", None)
     return executor if own is None else cast(Executor, own())
