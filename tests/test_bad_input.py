@@ -27,7 +27,8 @@ from nearsight.training import train_ensemble
 Refused = Callable[..., str]
 
 OF_A_BEGUN_RUN = [
-    "nft", "nft/config.toml", "nft/parent.db", "nft/run.log", "nft/target.extxyz",
+    "nft", "nft/config.toml", "nft/parent.db", "nft/run.lock", "nft/run.log", "nft/status.json",
+    "nft/target.extxyz",
 ]  # fmt: skip
 
 CONFIG = """\
@@ -279,7 +280,7 @@ def test_images(refused: Refused, command: str, case: str) -> None:
     assert refused(*TAKE_IMAGES[command]).startswith(f"bad.extxyz, {sentence}")
 
 
-@pytest.mark.parametrize("case", BAD_LABELS)
+@pytest.mark.parametrize("case", BAD_LABELS[1:])  # the parent labels what has no labels
 def test_images_of_a_run(refused: Refused, case: str) -> None:
     sentence = bad_images(case)
     Path("nft.toml").write_text(CONFIG.replace("images.extxyz", "bad.extxyz"))
@@ -371,8 +372,8 @@ def test_parents_that_fail(refused: Refused, command: str, name: str, words: str
     made = ["ensemble.json", "evaluation.json"]
     folder = ["nft", "nft/parent.db", "nft/run.log"]
     folder += ["nft/iteration-000", *(f"nft/iteration-000/{name}" for name in made)]
-    files = ["config.toml", "initial.extxyz", "selected.extxyz", "stages.json",
-             "symmetry_functions.json", "target.extxyz"]  # fmt: skip
+    files = ["config.toml", "failures.json", "initial.extxyz", "run.lock", "selected.extxyz",
+             "stages.json", "status.json", "symmetry_functions.json", "target.extxyz"]  # fmt: skip
     arguments, leaves = {
         "run": (("run", "nft.toml"), [*folder, *(f"nft/{name}" for name in files)]),
         "locality": (("locality", "particle.extxyz", "--parent", parent), []),
@@ -384,8 +385,14 @@ def test_parents_that_fail(refused: Refused, command: str, name: str, words: str
         ),
     }[command]  # fmt: skip
     said = refused(*arguments, leaves=leaves)
-    assert said.startswith(f"parent {parent} failed on Cu")
+    what = {
+        "run": "all 4 chunks asked for, the last one ",
+        "nft": "all 30 chunks asked for, the last one ",
+        "locality": "all 7 structures of the locality scan, the first one ",
+    }.get(command, "")
+    assert said.startswith(f"parent {parent} failed on {what}Cu")
     assert words in said
+    assert ("delete nft/failures.json to try again" in said) == (command == "run")
 
 
 @pytest.mark.parametrize(
@@ -423,6 +430,7 @@ def test_the_parent_is_mended_and_the_run_goes_on(
     first = Path("nft/iteration-000/ensemble.json").stat().st_mtime_ns
     assert "SCF did not converge" in capsys.readouterr().err
     del sys.modules["mended"]
+    Path("nft/failures.json").unlink()
     Path("mended.py").write_text(good + "# the file has another size, so it is compiled again\n")
     with pytest.raises(SystemExit) as caught:
         app(["run", "nft.toml"], prog_name="nearsight")

@@ -201,9 +201,11 @@ class Session:
                 reason = chunk
             asked, spare = spare[:missing], spare[missing:]
         if not labelled:
+            record = self.parent.failures.path
             raise ParentError(
                 f"parent {self.parent.settings['calculator']} failed on all {len(failed)} chunks "
                 f"asked for, the last one {reason}"
+                + (f"; when the cause is gone, delete {record} to try again" if record else "")
             )
         return labelled, failed
 
