@@ -269,7 +269,7 @@ class Killed(Exception):
         "nearsight.retraining.save_harvest",
         "nearsight.retrainer.write_images",
         "nearsight.retrainer.NFT.run",
-        "nearsight.retraining._sum_up",
+        "nearsight.retraining.write_json",
     ],
 )
 def test_taken_up_to_the_last_bit(

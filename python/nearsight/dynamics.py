@@ -18,7 +18,7 @@ from nearsight.calculator import NearsightCalculator
 from nearsight.dynamics_files import DynamicsFiles, DynamicsState
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
-from nearsight.harvest import Harvest, harvest, load_harvest, save_harvest
+from nearsight.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
 from nearsight.images import check_neighbours, check_structure
 from nearsight.integrators import Integrator, check_conditions, give_momenta
 from nearsight.parents.database import fingerprint
@@ -280,10 +280,8 @@ class _Session:
         since = max(state.learned_at, state.frames - LONGEST_DOUBT)
         for atoms in read_frames(self.files.trajectory, since, state.frames):
             if low <= atoms.info["max_uncertainty"] <= high:
-                uncertain = ensemble.evaluate(atoms, stress=False).uncertainty_raw
-                assert uncertain is not None  # members were asked for
                 frames.append(atoms)
-                raw.append(uncertain)
+                raw.append(raw_uncertainty(ensemble, atoms))
         frames, raw = frames + doubt.frames, raw + doubt.raw
         top: float | None = high
         if not frames and doubt.beyond is not None:

@@ -16,7 +16,7 @@ from nearsight.selection import cur, relative_norm_deviation
 from nearsight.storage import check_header, read_json, write_json
 from nearsight.trajectories import read_frames, write_frames
 
-__all__ = ["Harvest", "harvest", "load_harvest", "save_harvest"]
+__all__ = ["Harvest", "harvest", "load_harvest", "raw_uncertainty", "save_harvest"]
 
 Array = npt.NDArray[np.float64]
 
@@ -72,6 +72,13 @@ class Harvest:
             f"{text}; {len(self.chosen)} of {self.candidates} uncertain atoms chosen, relative "
             f"norm deviation {100 * self.deviation:.2g} %"
         )
+
+
+def raw_uncertainty(ensemble: Ensemble, atoms: Atoms) -> Array:
+    """(N,) raw uncertainty of the atoms of a frame, eV/Å."""
+    raw = ensemble.evaluate(atoms, stress=False).uncertainty_raw
+    assert raw is not None  # members were asked for
+    return raw
 
 
 def harvest(

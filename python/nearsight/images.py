@@ -26,6 +26,7 @@ __all__ = [
     "check_constraints",
     "check_neighbours",
     "check_structure",
+    "labelled_image",
     "read_images",
     "read_structure",
     "read_structures",
@@ -302,12 +303,18 @@ def read_images(path: str | Path) -> list[Image]:
     """The labelled images of a structure file; chunks are marked ``nearsight_chunk``."""
     images = []
     for number, atoms in enumerate(read_structures(path)):
-        check_structure(atoms, name=f"{path}, structure {number}")
-        try:
-            images.append(Image.from_atoms(atoms))
-        except InputError as error:
-            raise InputError(f"{path}, structure {number}: {error}") from error
+        name = f"{path}, structure {number}"
+        check_structure(atoms, name=name)
+        images.append(labelled_image(atoms, name))
     return images
+
+
+def labelled_image(atoms: Atoms, name: str) -> Image:
+    """The image in ``atoms``; ``name`` is what messages call it. See `Image.from_atoms`."""
+    try:
+        return Image.from_atoms(atoms)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def write_images(path: str | Path, images: Iterable[Image]) -> None:

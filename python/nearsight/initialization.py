@@ -24,7 +24,7 @@ from nearsight.crystals import (
     worth_rattling,
 )
 from nearsight.errors import InputError, ParentError
-from nearsight.images import Image, check_structure, read_structures
+from nearsight.images import Image, check_structure, labelled_image, read_structures
 from nearsight.parents import Failure, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
 
@@ -302,10 +302,7 @@ def label_structures(
         elif result is not None:
             images.append(Image(atoms, result.forces, result.energy))
         else:
-            try:
-                images.append(Image.from_atoms(atoms))
-            except InputError as error:
-                raise InputError(f"{path}, structure {number}: {error}") from error
+            images.append(labelled_image(atoms, f"{path}, structure {number}"))
     if not images:
         raise ParentError(f"the parent failed on all {len(structures)} structures of {path}")
     return images

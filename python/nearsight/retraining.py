@@ -14,7 +14,7 @@ from ase import Atoms
 
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
-from nearsight.harvest import Harvest, harvest, load_harvest, save_harvest
+from nearsight.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
 from nearsight.potential import weights_from_networks
 from nearsight.progress import Progress
 from nearsight.relaxation import relax
@@ -156,17 +156,14 @@ class Retraining:
         folder.mkdir(parents=True, exist_ok=True)
         paths: list[dict[str, Any]] = []
         for number, atoms in enumerate(retrainer.targets.structures):
-            broken, converged = "", False
+            trajectory = _trajectory(folder, number)
             try:
-                trajectory = _trajectory(folder, number)
                 found = relax(retrainer.ensemble, atoms, self.relaxation, progress, trajectory)
-                converged = found.converged
+                paths.append({**found.to_dict(), "broken": ""})
             except InputError as error:
-                broken = str(error)
                 progress.note(f"the relaxation breaks off: {error}")
-            paths.append({"converged": converged, "broken": broken})
-        for each, frames in zip(paths, _paths(retrainer, folder), strict=True):
-            each |= _sum_up(retrainer.ensemble, frames)
+                met = _sum_up(retrainer.ensemble, list(read_frames(trajectory)))
+                paths.append({**met, "converged": False, "broken": str(error)})
         worst = max(max(each["max_uncertainty"]) for each in paths)
         broken_off = any(each["broken"] for each in paths)
         content = {"paths": paths, "largest_uncertainty": None if broken_off else worst}
@@ -189,7 +186,7 @@ class Retraining:
             return known[0]
         settings, ensemble, low = retrainer.settings, retrainer.ensemble, threshold
         frames = [atoms for path in _paths(retrainer, came_from) for atoms in path[1:]]
-        raw = [_raw(ensemble, atoms) for atoms in frames]
+        raw = [raw_uncertainty(ensemble, atoms) for atoms in frames]
         uncertain = [largest for each in raw if (largest := float(each.max())) >= low]
         if min(uncertain, default=0.0) > settings.window * low:
             low = min(uncertain)
@@ -223,19 +220,13 @@ def _paths(retrainer: Retrainer, folder: Path) -> Iterator[list[Atoms]]:
 
 def _sum_up(ensemble: Ensemble, frames: list[Atoms]) -> dict[str, list[float]]:
     """Energies (eV), largest forces and raw uncertainties (eV/Å) of the frames."""
-    raw = [_raw(ensemble, atoms) for atoms in frames]
+    raw = [raw_uncertainty(ensemble, atoms) for atoms in frames]
     return {
         "energies": [float(atoms.get_potential_energy()) for atoms in frames],
         "fmax": [float(np.linalg.norm(atoms.get_forces(), axis=1).max()) for atoms in frames],
         "max_uncertainty": [float(each.max()) for each in raw],
         "mean_uncertainty": [float(each.mean()) for each in raw],
     }
-
-
-def _raw(ensemble: Ensemble, atoms: Atoms) -> Array:
-    raw = ensemble.evaluate(atoms, stress=False).uncertainty_raw
-    assert raw is not None  # members were asked for
-    return raw
 
 
 def _or_infinite(largest: float | None) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +20,6 @@ from ase.calculators.calculator import compare_atoms
 
 from nearsight.config import Config
 from nearsight.errors import InputError
-from nearsight.executors import for_trainings, make_executor
 from nearsight.images import (
     Image,
     check_constraints,
@@ -80,15 +78,17 @@ class Run:
         targets = [read_structure(config.target.structure)]
         targets += [atoms for file in config.target.others for atoms in read_structures(file)]
         self._check(Targets(tuple(targets)))
-        Parent.of(config.parent)
+        self.parent = Parent.of(config.parent, config.executor)
         path.mkdir(parents=True, exist_ok=True)
         given = path / "config.toml"
-        if given.exists() and not _same(given.read_text(encoding="utf-8"), config.source):
+        kept = given.read_text(encoding="utf-8") if given.exists() else None
+        if kept is not None and not _same(kept, config.source):
             raise InputError(
                 f"{path}: belongs to another configuration (its config.toml differs); "
                 "give another folder with --workdir"
             )
-        write_text(given, config.source)
+        if kept != config.source:
+            write_text(given, config.source)
         known = path / "target.extxyz"
         if not known.exists():
             write_structures(known, [_plain(atoms) for atoms in targets])
@@ -97,12 +97,6 @@ class Run:
                 f"{path}: belongs to another target (its target.extxyz differs); "
                 "give another folder with --workdir"
             )
-        self.parent = Parent.of(
-            config.parent,
-            database=config.parent.database or path / "parent.db",
-            failures=path / "failures.json",
-            engine=config.executor,
-        )
         self.folder = RunFolder(path, self.progress)
 
     def execute(self) -> None:
@@ -113,9 +107,7 @@ class Run:
         InputError, ParentError
             With one sentence; everything finished before stays in the folder.
         """
-        with self.folder.alone(), self._engine() as executor:
-            self.parent.executor = executor
-            self._trainer = for_trainings(executor, self.config.executor)
+        with self.folder.at_work(self.config, self.parent) as self._trainer:
             try:
                 self._do_stages()
             finally:
@@ -144,10 +136,6 @@ class Run:
         self._write_record()
         write_report(self.folder.path)
         self.progress.note(f"written to {self.folder / 'report.html'}")
-
-    def _engine(self) -> AbstractContextManager[Executor | None]:
-        engine = make_executor(self.config.executor, self.folder.path, self.config.parent.timeout)
-        return nullcontext() if engine is None else engine
 
     # the stages; each writes its file last and returns one sentence
 
@@ -242,8 +230,7 @@ class Run:
 
     @cached_property
     def _nft(self) -> NFT:
-        config = self.config
-        return NFT(config.nft, config.network, config.training, config.ensemble, config.seed)
+        return NFT.of(self.config)
 
     @cached_property
     def _simulations(self) -> Simulations:

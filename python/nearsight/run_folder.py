@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from nearsight.config import Config
 from nearsight.errors import DamagedFileError, InputError
+from nearsight.executors import for_trainings, make_executor
+from nearsight.parents import Parent
 from nearsight.progress import Progress
 from nearsight.storage import check_header, read_json, remove_leftovers, write_json
 
@@ -64,6 +68,26 @@ class RunFolder:
             raise InputError(
                 f"{self.path}: another nearsight is at work here; wait for it, or stop it first"
             ) from None
+
+    @contextmanager
+    def at_work(self, config: Config, parent: Parent) -> Iterator[Executor | None]:
+        """Be alone here, with a parent that keeps its results here and an engine at its service.
+
+        Yields
+        ------
+        concurrent.futures.Executor or None
+            What members are trained in; None for this process.
+
+        Raises
+        ------
+        InputError
+            If another one is at work, or the database or the engine cannot be used.
+        """
+        with self.alone(), ExitStack() as stack:
+            parent.keep(config.parent.database or self / "parent.db", self / "failures.json")
+            engine = make_executor(config.executor, self.path, config.parent.timeout)
+            parent.executor = None if engine is None else stack.enter_context(engine)
+            yield for_trainings(parent.executor, config.executor)
 
     def stage(self, name: str, file: str | None, work: Callable[[], str]) -> None:
         """Do a stage whose file is not there, and keep its time and its sentence.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,6 @@ from nearsight.config import Config
 from nearsight.dynamics import Dynamics
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError, ParentError
-from nearsight.executors import for_trainings, make_executor
 from nearsight.images import read_images, read_structures, write_structures
 from nearsight.nft import NFT
 from nearsight.parents import Parent
@@ -148,18 +147,9 @@ def take_up(folder: Path, progress: Progress) -> Iterator[Simulations]:
         raise InputError(f"{folder}: must be the folder of a finished run (with its best.json)")
     text = (folder / "config.toml").read_text(encoding="utf-8")
     config = Config.parse(text, str(folder / "config.toml"))
-    parent = Parent.of(
-        config.parent,
-        database=config.parent.database or folder / "parent.db",
-        failures=folder / "failures.json",
-        engine=config.executor,
-    )
-    run_folder = RunFolder(folder, progress)
-    engine = make_executor(config.executor, folder, config.parent.timeout)
-    with run_folder.alone(), nullcontext() if engine is None else engine as executor:
-        parent.executor = executor
-        trainer = for_trainings(executor, config.executor)
-        nft = NFT(config.nft, config.network, config.training, config.ensemble, config.seed)
+    parent = Parent.of(config.parent, config.executor)
+    with RunFolder(folder, progress).at_work(config, parent) as trainer:
+        nft = NFT.of(config)
         targets = Targets(tuple(read_structures(folder / "target.extxyz")))
         state = nft.run(
             read_images(folder / "selected.extxyz"),

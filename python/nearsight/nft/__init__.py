@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ase import Atoms
 
+from nearsight.config import Config
 from nearsight.ensemble import Ensemble
 from nearsight.images import Image
 from nearsight.nft.iteration import Iteration
@@ -26,6 +27,11 @@ __all__ = ["NFT", "Iteration", "Start", "State"]
 @dataclass(frozen=True)
 class NFT(Plan):
     """Nearsighted force training of one target or several; its settings are those of `Plan`."""
+
+    @classmethod
+    def of(cls, config: Config) -> NFT:
+        """The training that a configuration describes."""
+        return cls(config.nft, config.network, config.training, config.ensemble, config.seed)
 
     def run(
         self,

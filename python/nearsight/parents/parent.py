@@ -102,42 +102,43 @@ class Parent:
         self._retries = [dict(each) for each in retries]
         self.executor = executor
         self._engine = engine or ExecutorSettings()
-        if not self._method.portable:
-            for what, given in (
-                ("a database of parent calculations", database),
-                ("an executor of parent calculations", executor),
-            ):
-                if given is not None:
-                    raise InputError(
-                        f"{what} needs a parent given by name ('emt' or 'package.module:factory') "
-                        f"or a function found by its name, got {self._method.name}"
-                    )
-        self.failures = FailureRecord(None if failures is None else Path(failures))
-        self._database = None if database is None else ParentDatabase(database)
+        if executor is not None:
+            self._refuse_without_name("an executor of parent calculations")
+        self.keep(database, failures)
 
     @classmethod
-    def of(
-        cls,
-        settings: ParentSettings,
-        database: str | Path | None = None,
-        failures: str | Path | None = None,
-        executor: Executor | None = None,
-        engine: ExecutorSettings | None = None,
-    ) -> Parent:
-        """The parent that settings describe; see `Parent`."""
+    def of(cls, settings: ParentSettings, engine: ExecutorSettings | None = None) -> Parent:
+        """The parent that settings describe, as yet without a database; see `Parent`."""
         return cls(
             settings.calculator,
             settings.arguments,
-            database,
             preset=settings.preset,
             chunks=settings.chunks,
             bulk=settings.bulk,
             max_force=settings.max_force,
             retries=settings.retries,
-            failures=failures,
-            executor=executor,
             engine=engine,
         )
+
+    def keep(self, database: str | Path | None, failures: str | Path | None = None) -> None:
+        """Keep calculations and failures in these places from now on; see `Parent`.
+
+        Raises
+        ------
+        InputError
+            If a place cannot be used, or the parent has no name that a database could go by.
+        """
+        if database is not None:
+            self._refuse_without_name("a database of parent calculations")
+        self.failures = FailureRecord(None if failures is None else Path(failures))
+        self._database = None if database is None else ParentDatabase(database)
+
+    def _refuse_without_name(self, what: str) -> None:
+        if not self._method.portable:
+            raise InputError(
+                f"{what} needs a parent given by name ('emt' or 'package.module:factory') or a "
+                f"function found by its name, got {self._method.name}"
+            )
 
     @property
     def known(self) -> int:
