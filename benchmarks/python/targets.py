@@ -28,6 +28,7 @@ from scipy.stats import spearmanr
 
 from nearsight.cli.proposal import propose
 from nearsight.config import Config
+from nearsight.ensemble import COVERAGE
 from nearsight.images import read_structure, write_structures
 from nearsight.progress import LogProgress
 from nearsight.report.data import RunData
@@ -40,7 +41,6 @@ EXPANSION = 3.99 / 3.92
 
 MAE_BARS = (6.0, 12.0)
 """Force MAE to stay below, meV/Å: one element; several."""
-COVERAGE_BAR = 0.95
 FMAX_BAR = 0.06
 
 
@@ -199,7 +199,7 @@ class Row:
         bars = {
             "MAE": self.mae < MAE_BARS[self.elements > 1],
             "chunks": self.elements == 1 or self.chunks <= self.atoms / 3,
-            "coverage": self.coverage >= COVERAGE_BAR,
+            "coverage": self.coverage >= COVERAGE,
             "fmax": self.fmax <= FMAX_BAR,
         }
         return ", ".join(name for name, met in bars.items() if not met)
@@ -260,7 +260,7 @@ def main() -> None:
     Console(width=150).print(table)
     print(
         f"bars: MAE < {MAE_BARS[0]:g} meV/Å, of several elements < {MAE_BARS[1]:g} with at most a "
-        f"third of the atoms as chunks; coverage ≥ {100 * COVERAGE_BAR:g} %; EMT fmax at the "
+        f"third of the atoms as chunks; coverage ≥ {100 * COVERAGE:g} %; EMT fmax at the "
         f"ensemble's minimum ≤ {FMAX_BAR:g} eV/Å"
     )
 

@@ -19,12 +19,15 @@ from nearsight.potential import Network, core_potential
 from nearsight.storage import check_header, read_json, write_json
 from nearsight.symmetry_functions import Scaling, SymmetryFunctions
 
-__all__ = ["CONFIDENCE", "Ensemble", "Evaluation"]
+__all__ = ["CONFIDENCE", "COVERAGE", "Ensemble", "Evaluation"]
 
 Array = npt.NDArray[np.float64]
 
 CONFIDENCE = 2.58
 """Half width of the central 99 % of a normal distribution, in standard deviations."""
+
+COVERAGE = 0.95
+"""Fraction of the atoms whose error the calibrated uncertainty is to cover."""
 
 FORMAT = "nearsight-ensemble"
 VERSION = 1

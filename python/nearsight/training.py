@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from nearsight import _core
 from nearsight.bootstrap import draw_initial
-from nearsight.ensemble import Ensemble, mean_and_raw_uncertainty
+from nearsight.ensemble import COVERAGE, Ensemble, mean_and_raw_uncertainty
 from nearsight.errors import InputError, ParentError
 from nearsight.fingerprints import Fingerprints
 from nearsight.images import Image, check_neighbours, check_structure
@@ -256,9 +256,10 @@ def fit_intercepts(images: Sequence[Image], elements: Sequence[str]) -> dict[str
 def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Counts) -> float:
     """Out-of-bag factor from raw to calibrated uncertainty.
 
-    Members whose sample lacks an image predict its labelled forces; the factor is the 90 %
-    quantile of residual over their uncertainty δ = 2.58 σ. No extra label is needed. Chunks alone
-    are used as soon as there are `_ENOUGH` of them, since they are what the ensemble is for.
+    Members whose sample lacks an image predict its labelled forces; the factor is the
+    `COVERAGE` quantile of residual over their uncertainty δ = 2.58 σ. No extra label is needed.
+    Chunks alone are used as soon as there are `_ENOUGH` of them, since they are what the ensemble
+    is for.
     """
     forces = np.array([data.core.predict(w)[1] for w in weights])
     ratio = np.full(len(data.forces), np.nan)
@@ -271,7 +272,7 @@ def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Coun
     known = ~np.isnan(ratio)
     chunks = known & data.is_chunk[data.row_image]
     use = chunks if chunks.sum() >= _ENOUGH else known
-    return float(np.quantile(ratio[use], 0.9)) if use.any() else 1.0
+    return float(np.quantile(ratio[use], COVERAGE)) if use.any() else 1.0
 
 
 _ENOUGH = 10

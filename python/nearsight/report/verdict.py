@@ -8,14 +8,13 @@ from typing import Literal
 
 import numpy as np
 
+from nearsight.ensemble import COVERAGE
 from nearsight.report.data import RunData, TargetData
 from nearsight.report.records import Trajectory
 from nearsight.report.text import SPACE, ev, mev, number, percent
 
-__all__ = ["COVERAGE", "Check", "checks", "verdict"]
+__all__ = ["Check", "checks", "verdict"]
 
-COVERAGE = 0.95
-"""Fraction of the atoms whose error the calibrated uncertainty must cover."""
 UNSEEN = 2.0
 """How much larger the mean error may be on atoms the training has not seen."""
 RISE = 1.5
