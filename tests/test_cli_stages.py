@@ -88,6 +88,21 @@ def test_every_stage_leaves_its_file(files: Path) -> None:
     assert [layer.bias.size for layer in ensemble.members[0]["Cu"].layers] == [4, 1]
 
 
+def test_the_target_has_a_say_in_the_choice_of_functions(files: Path, run: Run) -> None:
+    choose = ["select-features", "selected.extxyz", "--count", "6", "--cutoff", "5", "-o"]
+    code, _, err = run(*choose, "with.json", "--with-target", "particle.xyz")
+    assert (code, err) == (0, "")
+    chosen = SymmetryFunctions.load("with.json")
+    assert len(chosen) == 6
+    # that of the surface is another one than that of the bulk cells alone
+    assert chosen.to_dict() != SymmetryFunctions.load("symmetry_functions.json").to_dict()
+    code, _, err = run(
+        *choose, "x.json", "--with-target", "particle.xyz", "--method", "force-correlation"
+    )
+    assert code == 2
+    assert 'with_target needs method = "cur"' in err
+
+
 def test_evaluate_prints_and_writes(run: Run) -> None:
     code, out, err = run("evaluate", "ensemble.json", "particle.xyz", "-o", "out.extxyz")
     assert (code, err) == (0, "")

@@ -184,6 +184,49 @@ def test_rattled_mixtures_are_shuffled() -> None:
         np.testing.assert_array_equal(atoms.positions, plain.positions)
 
 
+def test_three_elements_are_shuffled_in_equal_parts() -> None:
+    """Other arrangements for every seed and crystal; which element has an atom less varies."""
+    crystals = [
+        atoms
+        for atoms in compositions(bulk("Ag", a=4.0, cubic=True), ["Pd", "Ag", "Au"])
+        if len(set(atoms.symbols)) == 3
+    ]
+    cells = [list(rattled_cells(atoms, 2.0, 0.05, range(4))) for atoms in crystals]
+    found = [cell for several in cells for cell in several]
+    assert len({tuple(cell.symbols) for cell in found}) == len(found) == 12
+    for cell in found:
+        assert sorted(cell.symbols.formula.count().values()) == [10, 11, 11]
+    assert len({cell.symbols.formula.format("hill") for cell in found}) > 1
+
+
+def test_energies_are_compared_above_those_of_the_atoms() -> None:
+    """A code whose energies count from somewhere far away keeps the same rattled cells."""
+
+    class Shifted(EMT):
+        """EMT with -1000 eV for every palladium atom and +500 for every gold atom."""
+
+        def calculate(self, *arguments: Any, **more: Any) -> None:
+            super().calculate(*arguments, **more)
+            shift = 500.0 * self.atoms.symbols.count("Au") - 1000.0 * self.atoms.symbols.count("Pd")
+            for name in ("energy", "free_energy"):
+                self.results[name] += shift
+
+    # within what these displacements cost: some cells are left out, some are not
+    settings = Initialization(
+        ["Pd", "Ag", "Au"], space_groups=[225], a0=4.1, minsep=2.1, posamp=0.1, n_rattled=4,
+        rattled_window=0.03,
+    )  # fmt: skip
+    plain, shifted = (settings.run(parent) for parent in ("emt", Shifted()))
+    rattled = [i for i in plain if "rattle_seed" in i.atoms.info]
+    assert 0 < len(rattled) < 12
+    assert len(plain) == len(shifted)
+    for one, other in zip(plain, shifted, strict=True):
+        assert (
+            one.atoms.symbols.get_chemical_formula() == other.atoms.symbols.get_chemical_formula()
+        )
+        np.testing.assert_array_equal(one.atoms.positions, other.atoms.positions)
+
+
 def test_compositions_of_three_elements() -> None:
     fcc = bulk("Pt", cubic=True)
     formulas = [str(atoms.symbols) for atoms in compositions(fcc, ["Pt", "Cu", "Au"])]

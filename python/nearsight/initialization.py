@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
@@ -40,8 +41,9 @@ class Initialization:
     the shortest distance in all cells kept is below ``minsep``, ``minsep`` becomes 0.8 times it.
 
     Step II: the relaxed cell, repeated 2 × 2 × 2, is rattled, and the elements of a mixture are
-    shuffled; a rattled cell is accepted if no two atoms are closer than ``minsep``, until there are
-    ``n_rattled`` of each crystal; of three elements or more, of each that mixes the most of them.
+    shuffled (`rattled_cells`); a rattled cell is accepted if no two atoms are closer than
+    ``minsep``, until there are ``n_rattled`` of each crystal; of three elements or more, of each
+    that mixes the most of them.
     Where too few are found (many atoms, relaxed distances barely above ``minsep``), the crystal is
     tried again with 0.8 times its shortest distance.
 
@@ -70,7 +72,8 @@ class Initialization:
         A step of a relaxation is kept if its total energy is at most this above the last one's.
     rattled_window : float, eV/atom
         A rattled cell is kept if its energy is at most this above the highest one kept in step I
-        for the same composition.
+        for the crystal's composition; both above that of their atoms (`_energies_of_atoms`), since
+        a shuffled cell may have another composition.
     max_steps : int
         Steps after which a relaxation ends in any case.
     max_seeds : int
@@ -175,13 +178,21 @@ class Initialization:
         kept = [image for path in relaxations for image in path]
         minsep = self._lowered_minsep(kept, progress)
 
+        atomic = _energies_of_atoms(kept)
         highest: dict[str, float] = {}
         for image in kept:
             name = _composition(image.atoms)
-            highest[name] = max(highest.get(name, -np.inf), _energy_per_atom(image))
+            highest[name] = max(highest.get(name, -np.inf), _excess(image, atomic))
         for relaxed in worth_rattling([path[-1].atoms for path in relaxations]):
             ceiling = highest[_composition(relaxed)] + self.rattled_window
-            kept += self._rattle(relaxed, minsep, ceiling, parent, progress)
+            images = self._rattle(relaxed, minsep, parent, progress)
+            low = [image for image in images if _excess(image, atomic) <= ceiling]
+            if len(low) < len(images):
+                progress.note(
+                    f"{_name(relaxed)}: {len(images) - len(low)} of {len(images)} rattled cells "
+                    f"left out, more than {self.rattled_window:g} eV/atom above the relaxation"
+                )
+            kept += low
         return kept
 
     def _relax(
@@ -223,7 +234,6 @@ class Initialization:
         self,
         relaxed: Atoms,
         minsep: float,
-        ceiling: float,
         parent: Parent,
         progress: Progress,
     ) -> list[Image]:
@@ -252,13 +262,7 @@ class Initialization:
                 progress.note(f"{name}: a rattled cell is given up: {result}")
             else:
                 images.append(Image(atoms, result.forces, result.energy))
-        kept = [image for image in images if _energy_per_atom(image) <= ceiling]
-        if len(kept) < len(images):
-            progress.note(
-                f"{name}: {len(images) - len(kept)} of {len(images)} rattled cells left out, more "
-                f"than {self.rattled_window:g} eV/atom above the relaxation"
-            )
-        return kept
+        return images
 
     def _accepted(self, relaxed: Atoms, minsep: float) -> list[Atoms]:
         seeds = range(self.seed, self.seed + self.max_seeds)
@@ -314,7 +318,9 @@ def rattled_cells(
     """The 2 × 2 × 2 repeated cell, rattled with each of the seeds, if its atoms keep apart.
 
     The elements of a mixture are shuffled over its sites, differently for every seed: an alloy
-    has surroundings that no ordered crystal has.
+    has surroundings that no ordered crystal has. Three elements or more come in equal parts,
+    whatever the crystal's, and in other arrangements in every crystal: their few mixtures on four
+    classes of sites are too far apart.
 
     Parameters
     ----------
@@ -333,7 +339,6 @@ def rattled_cells(
     """
     whole = relaxed.repeat((2, 2, 2))
     whole.info.pop("relaxation_step", None)
-    mixed = len(set(whole.symbols)) > 1
     # Only pairs this close can come closer than minsep while no atom moves farther than reach;
     # that spares the neighbour search for nearly every seed (5 ms each, and often thousands).
     reach = 5 * posamp
@@ -348,14 +353,21 @@ def rattled_cells(
             distances = np.linalg.norm(vectors + moves[j] - moves[i], axis=1)
             apart = bool(np.all(distances >= minsep))
         if apart:
-            if mixed:
-                atoms.numbers = np.random.default_rng([seed, _SHUFFLE]).permutation(whole.numbers)
+            atoms.numbers = _shuffled(whole.numbers, seed)
             atoms.info["rattle_seed"] = seed
             yield atoms
 
 
 _SHUFFLE = 1
 """Keeps the random stream of the arrangements apart from that of the displacements."""
+
+
+def _shuffled(numbers: npt.NDArray[np.int_], seed: int) -> npt.NDArray[np.int_]:
+    kinds, counts = np.unique(numbers, return_counts=True)
+    if len(kinds) <= 2:
+        return np.random.default_rng([seed, _SHUFFLE]).permutation(numbers)
+    random = np.random.default_rng([seed, _SHUFFLE, *counts])
+    return random.permutation(np.resize(random.permutation(kinds), len(numbers)))
 
 
 def _is_whole(value: Any) -> bool:
@@ -376,5 +388,18 @@ def _energy(image: Image) -> float:
     return image.energy
 
 
-def _energy_per_atom(image: Image) -> float:
-    return _energy(image) / len(image.atoms)
+def _energies_of_atoms(images: Sequence[Image]) -> dict[str, float]:
+    """One energy per element, eV, that together come nearest to those of the images.
+
+    Above them energies of different compositions can be compared.
+    """
+    elements = sorted({symbol for image in images for symbol in image.atoms.symbols})
+    counts = [[image.atoms.symbols.count(symbol) for symbol in elements] for image in images]
+    energies, *_ = np.linalg.lstsq(np.array(counts), [_energy(image) for image in images])
+    return dict(zip(elements, energies.tolist(), strict=True))
+
+
+def _excess(image: Image, atomic: Mapping[str, float]) -> float:
+    """Energy above that of the atoms, eV/atom."""
+    reference = sum(atomic[symbol] for symbol in image.atoms.symbols)
+    return (_energy(image) - reference) / len(image.atoms)

@@ -141,6 +141,14 @@ def select_features(
         str, setting(FeatureSettings, "cutoff_function")
     ] = FEATURES.cutoff_function,
     gamma: Annotated[float | None, setting(FeatureSettings, "gamma", metavar="X")] = None,
+    with_target: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A structure, without labels, whose atoms count too when the candidates are "
+            "ranked; with method = cur.",
+        ),
+    ] = None,
 ) -> None:
     """Choose symmetry functions."""
     settings = checked(
@@ -150,14 +158,16 @@ def select_features(
         cutoff=cutoff,
         cutoff_function=cutoff_function,
         gamma=gamma,
+        with_target=with_target is not None,
     )
     output(output_file)
-    from nearsight.images import read_images
+    from nearsight.images import read_images, read_structure
     from nearsight.stages import choose_features
 
     with display() as progress:
         progress.stage("Symmetry functions", str(images))
-        choice = choose_features(read_images(images), settings)
+        targets = () if with_target is None else (read_structure(with_target),)
+        choice = choose_features(read_images(images), settings, targets)
     choice.symmetry_functions.save(output_file)
     show(f"{output_file}: {choice.summary}")
 
