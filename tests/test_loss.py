@@ -201,7 +201,9 @@ def test_images_of_few_elements_among_others():
     weights = random_weights(mixed)
     residual, jacobian = mixed.core.jacobian(weights, *loss_weights)
     lines = 1 + 3 * len(images[0].atoms)
-    ends = np.cumsum([(n[0] + 1) * n[1] + (n[1] + 1) * n[2] + n[2] + 1 for n in mixed.sizes.values()])
+    ends = np.cumsum(
+        [(n[0] + 1) * n[1] + (n[1] + 1) * n[2] + n[2] + 1 for n in mixed.sizes.values()]
+    )
     columns = dict(zip(mixed.sizes, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
     found = set()
     for first in range(0, len(residual), lines):

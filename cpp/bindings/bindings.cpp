@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "nearsight/fingerprints.hpp"
+#include "nearsight/levenberg_marquardt.hpp"
 #include "nearsight/parallel.hpp"
 #include "nearsight/potential.hpp"
-#include "nearsight/levenberg_marquardt.hpp"
 #include "nearsight/residuals.hpp"
 
 namespace py = pybind11;

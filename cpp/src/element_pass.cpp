@@ -1,4 +1,4 @@
-#include "element_pass.hpp"
+#include "nearsight/element_pass.hpp"
 
 #include <algorithm>
 #include <utility>

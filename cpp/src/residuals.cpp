@@ -4,17 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "element_pass.hpp"
-
 namespace nearsight {
-
-// The centres of all images in `lines_`, element by element.
-struct Residuals::Networks {
-  std::vector<ElementPass> passes;
-  std::vector<std::vector<Index>> begin;  // by image, then element: its first centre
-  std::vector<std::vector<Index>> count;
-  std::vector<Index> block_place;  // row of a block's centre in the pass of its element
-};
 
 namespace {
 
@@ -34,125 +24,121 @@ std::vector<std::pair<Index, Index>> columns_of(const NetworkShape& shape,
 
 }  // namespace
 
-Residuals::~Residuals() = default;
-
 Residuals::Residuals(const NetworkShape& shape, const TrainingSet& set,
                      const ResidualWeights& weights)
-    : shape_(shape),
-      set_(set),
-      energy_roots_(set.n_images),
-      force_roots_(set.n_rows),
-      networks_(std::make_unique<Networks>()) {
-  const std::size_t n_elements = shape.elements.size();
-  for (Index r = 0; r < set.n_rows; ++r) force_roots_[r] = std::sqrt(weights.forces[r]);
+    : shape_(shape), set_(set) {
+  for (Index r = 0; r < set.n_rows; ++r) force_roots_.push_back(std::sqrt(weights.forces[r]));
   for (Index g = 0; g < set.n_images; ++g) {
-    energy_roots_[g] = std::sqrt(weights.energies[g]);
+    energy_roots_.push_back(std::sqrt(weights.energies[g]));
     const Index r0 = set.image_rows[g], r1 = set.image_rows[g + 1];
-    const bool forces = std::any_of(weights.forces + r0, weights.forces + r1,
-                                    [](double weight) { return weight != 0.0; });
-    Lines lines{g, 0, 0, weights.energies[g] != 0.0, std::vector<bool>(n_elements, false)};
-    lines.count = (lines.has_energy ? 1 : 0) + (forces ? 3 * (r1 - r0) : 0);
+    const bool has_energy = weights.energies[g] != 0.0;
+    const bool has_forces = std::any_of(weights.forces + r0, weights.forces + r1,
+                                        [](double weight) { return weight != 0.0; });
+    if (!has_energy && !has_forces) continue;
+    const Index count = (has_energy ? 1 : 0) + (has_forces ? 3 * (r1 - r0) : 0);
+    std::vector<bool> elements(shape.elements.size(), false);
     for (Index c = set.image_centers[g]; c < set.image_centers[g + 1]; ++c)
-      lines.elements[set.center_element[c]] = true;
-    if (lines.count > 0) lines_.push_back(lines);
+      elements[set.center_element[c]] = true;
+    lines_.push_back({g, 0, count, has_energy, has_forces, std::move(elements), {}, {}});
   }
   std::stable_sort(lines_.begin(), lines_.end(),
                    [](const Lines& a, const Lines& b) { return a.elements < b.elements; });
-
   Index n = 0;
-  std::vector<std::vector<Index>> members(n_elements);  // centres of every element
-  std::vector<Index> place(set.n_centers);
   for (Lines& lines : lines_) {
     lines.first = n;
     n += lines.count;
-    std::vector<Index> begin, count;
-    for (const auto& each : members) begin.push_back(static_cast<Index>(each.size()));
-    for (Index c = set.image_centers[lines.image]; c < set.image_centers[lines.image + 1]; ++c) {
-      auto& each = members[set.center_element[c]];
+  }
+  residual_.resize(n);
+  place_centers();
+}
+
+void Residuals::place_centers() {
+  const std::size_t n_elements = shape_.elements.size();
+  std::vector<std::vector<Index>> centers(n_elements);
+  std::vector<Index> place(set_.n_centers);
+  for (Lines& lines : lines_) {
+    for (const auto& each : centers) lines.begin.push_back(static_cast<Index>(each.size()));
+    for (Index c = set_.image_centers[lines.image]; c < set_.image_centers[lines.image + 1]; ++c) {
+      auto& each = centers[set_.center_element[c]];
       place[c] = static_cast<Index>(each.size());
       each.push_back(c);
     }
     for (std::size_t e = 0; e < n_elements; ++e)
-      count.push_back(static_cast<Index>(members[e].size()) - begin[e]);
-    networks_->begin.push_back(std::move(begin));
-    networks_->count.push_back(std::move(count));
+      lines.n_centers.push_back(static_cast<Index>(centers[e].size()) - lines.begin[e]);
   }
-  residual_.resize(n);
   for (std::size_t e = 0; e < n_elements; ++e) {
-    const Index width = shape.elements[e].front().inputs;
-    Matrix features = Matrix::Zero(members[e].size(), padded(width, kPairLanes));
+    const Index width = shape_.elements[e].front().inputs;
+    Matrix features = Matrix::Zero(centers[e].size(), padded(width, kPairLanes));
     for (Index k = 0; k < features.rows(); ++k)
-      features.row(k).head(width) = Eigen::Map<const Eigen::RowVectorXd>(
-          set.features + members[e][k] * set.n_features, width);
-    networks_->passes.emplace_back(shape.elements[e], std::move(features));
+      std::copy_n(set_.features + centers[e][k] * set_.n_features, width, features.row(k).data());
+    passes_.emplace_back(shape_.elements[e], std::move(features));
   }
-  for (Index b = 0; b < set.n_blocks; ++b)
-    networks_->block_place.push_back(place[set.block_center[b]]);
+  for (Index b = 0; b < set_.n_blocks; ++b) block_place_.push_back(place[set_.block_center[b]]);
+}
+
+double Residuals::energy(const Lines& lines) const {
+  double sum = 0.0;
+  for (std::size_t e = 0; e < passes_.size(); ++e)
+    sum += passes_[e].energy(lines.begin[e], lines.n_centers[e]);
+  return sum / static_cast<double>(n_atoms(lines.image));
+}
+
+Eigen::Vector3d Residuals::force(Index row) const {
+  using Line = Eigen::Map<const Eigen::RowVectorXd>;
+  Eigen::Vector3d found = Eigen::Vector3d::Zero();
+  const double* v = set_.derivatives + 3 * set_.row_offsets[row] * set_.n_features;
+  const Index last = set_.row_offsets[row + 1];
+  for (Index b = set_.row_offsets[row], end; b < last; b = end) {
+    end = set_.group_end(b, last);
+    const int e = set_.center_element[set_.block_center[b]];
+    const Index width = shape_.elements[e].front().inputs;
+    for (int a = 0; a < 3; ++a)
+      for (Index k = b; k < end; ++k, v += set_.n_features)
+        found[a] -= Line(v, width).dot(Line(passes_[e].gradient(block_place_[k]), width));
+  }
+  return found;
 }
 
 const Vector& Residuals::evaluate(const Vector& weights) {
-  weights_ = weights;
-  for (ElementPass& pass : networks_->passes) pass.run(weights_.data());
-  for (std::size_t k = 0; k < lines_.size(); ++k) {
-    const Lines& lines = lines_[k];
+  for (ElementPass& pass : passes_) pass.run(weights.data());
+  for (const Lines& lines : lines_) {
     const Index g = lines.image;
     double* out = residual_.data() + lines.first;
-    if (lines.has_energy) {
-      double energy = 0.0;
-      for (std::size_t e = 0; e < networks_->passes.size(); ++e)
-        energy += networks_->passes[e].energy(networks_->begin[k][e], networks_->count[k][e]);
-      energy /= static_cast<double>(set_.image_centers[g + 1] - set_.image_centers[g]);
-      *out++ = energy_roots_[g] * (energy - set_.energies[g]);
-    }
-    if (lines.count < 3) continue;
+    if (lines.has_energy) *out++ = energy_roots_[g] * (energy(lines) - set_.energies[g]);
+    if (!lines.has_forces) continue;
     for (Index r = set_.image_rows[g]; r < set_.image_rows[g + 1]; ++r) {
-      const Index last = set_.row_offsets[r + 1];
-      double force[3] = {0.0, 0.0, 0.0};
-      for (Index b = set_.row_offsets[r], end; b < last; b = end) {
-        end = set_.group_end(b, last);
-        const int e = set_.center_element[set_.block_center[b]];
-        const Index width = shape_.elements[e].front().inputs;
-        for (int a = 0; a < 3; ++a)
-          for (Index k = b; k < end; ++k) {
-            using Row = Eigen::Map<const Eigen::RowVectorXd>;
-            const Row v(set_.derivatives + (3 * b + a * (end - b) + k - b) * set_.n_features,
-                        width);
-            force[a] -= v.dot(Row(networks_->passes[e].gradient(networks_->block_place[k]), width));
-          }
-      }
-      for (int a = 0; a < 3; ++a) *out++ = force_roots_[r] * (force[a] - set_.forces[3 * r + a]);
+      const Eigen::Vector3d found = force(r);
+      for (int a = 0; a < 3; ++a) *out++ = force_roots_[r] * (found[a] - set_.forces[3 * r + a]);
     }
   }
   return residual_;
 }
 
 const Matrix& Residuals::differentiate() {
-  if (jacobian_.size() == 0) jacobian_.setZero(size(), shape_.n_weights);
-  for (std::size_t k = 0; k < lines_.size(); ++k) {
-    const Lines& lines = lines_[k];
+  const Index stride = shape_.n_weights;
+  // What is zero once is so at all weights, and is never written to.
+  if (jacobian_.size() == 0) jacobian_.setZero(size(), stride);
+  for (const Lines& lines : lines_) {
     const Index g = lines.image;
-    double* line = jacobian_.data() + lines.first * shape_.n_weights;
+    double* line = jacobian_.data() + lines.first * stride;
     if (lines.has_energy) {
-      const double factor =
-          energy_roots_[g] / static_cast<double>(set_.image_centers[g + 1] - set_.image_centers[g]);
-      for (std::size_t e = 0; e < networks_->passes.size(); ++e)
-        if (networks_->count[k][e] > 0)
-          networks_->passes[e].energy_line(networks_->begin[k][e], networks_->count[k][e], factor,
-                                           line);
-      line += shape_.n_weights;
+      const double factor = energy_roots_[g] / static_cast<double>(n_atoms(g));
+      for (std::size_t e = 0; e < passes_.size(); ++e)
+        if (lines.elements[e])
+          passes_[e].energy_line(lines.begin[e], lines.n_centers[e], factor, line);
+      line += stride;
     }
-    if (lines.count < 3) continue;
-    for (Index r = set_.image_rows[g]; r < set_.image_rows[g + 1]; ++r) {
+    if (!lines.has_forces) continue;
+    for (Index r = set_.image_rows[g]; r < set_.image_rows[g + 1]; ++r, line += 3 * stride) {
       const Index last = set_.row_offsets[r + 1];
       for (Index b = set_.row_offsets[r], end; b < last; b = end) {
         end = set_.group_end(b, last);
-        const ElementPass::Blocks blocks{networks_->block_place.data() + b, end - b,
+        const ElementPass::Blocks blocks{block_place_.data() + b, end - b,
                                          set_.derivatives + 3 * b * set_.n_features,
                                          set_.n_features};
-        networks_->passes[set_.center_element[set_.block_center[b]]].force_lines(
-            blocks, -force_roots_[r], line, shape_.n_weights);
+        passes_[set_.center_element[set_.block_center[b]]].force_lines(blocks, -force_roots_[r],
+                                                                       line, stride);
       }
-      line += 3 * shape_.n_weights;
     }
   }
   return jacobian_;
@@ -161,21 +147,20 @@ const Matrix& Residuals::differentiate() {
 void Residuals::curvature(Eigen::MatrixXd& product) const {
   product.setZero(shape_.n_weights, shape_.n_weights);
   for (std::size_t k = 0, next; k < lines_.size(); k = next) {
-    next = k;
-    while (next < lines_.size() && lines_[next].elements == lines_[k].elements) ++next;
-    const Index first = lines_[k].first;
-    const Index count = lines_[next - 1].first + lines_[next - 1].count - first;
-    const auto lines = jacobian_.middleRows(first, count);
+    Index count = 0;
+    for (next = k; next < lines_.size() && lines_[next].elements == lines_[k].elements; ++next)
+      count += lines_[next].count;
+    const auto lines = jacobian_.middleRows(lines_[k].first, count);
     const auto columns = columns_of(shape_, lines_[k].elements);
-    for (auto below = columns.begin(); below != columns.end(); ++below) {
-      const Index n = below->second - below->first;
-      const auto left = lines.middleCols(below->first, n).transpose();
-      for (auto left_of = columns.begin(); left_of != below; ++left_of) {
-        const Index m = left_of->second - left_of->first;
-        product.block(below->first, left_of->first, n, m).noalias() +=
-            left * lines.middleCols(left_of->first, m);
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const auto [first, end] = columns[i];
+      const auto left = lines.middleCols(first, end - first).transpose();
+      for (std::size_t j = 0; j < i; ++j) {
+        const auto [other, other_end] = columns[j];
+        product.block(first, other, end - first, other_end - other).noalias() +=
+            left * lines.middleCols(other, other_end - other);
       }
-      product.block(below->first, below->first, n, n)
+      product.block(first, first, end - first, end - first)
           .selfadjointView<Eigen::Lower>()
           .rankUpdate(left);
     }

@@ -1,9 +1,9 @@
 // Residuals of the loss and their derivatives with respect to the weights of one member.
 #pragma once
 
-#include <memory>
 #include <vector>
 
+#include "nearsight/element_pass.hpp"
 #include "nearsight/training_set.hpp"
 #include "nearsight/types.hpp"
 
@@ -15,12 +15,13 @@ namespace nearsight {
 class Residuals {
  public:
   Residuals(const NetworkShape& shape, const TrainingSet& set, const ResidualWeights& weights);
-  ~Residuals();
 
+  // Where the residuals of an image are.
   struct Lines {
     Index image, first, count;
-    bool has_energy;
-    std::vector<bool> elements;  // those of its atoms
+    bool has_energy, has_forces;
+    std::vector<bool> elements;           // which of them the image has
+    std::vector<Index> begin, n_centers;  // by element, its centres among all in use
   };
   const std::vector<Lines>& lines() const { return lines_; }
   Index size() const { return residual_.size(); }
@@ -33,14 +34,19 @@ class Residuals {
   void curvature(Eigen::MatrixXd& product) const;
 
  private:
-  struct Networks;
+  void place_centers();
+  double energy(const Lines& lines) const;
+  Eigen::Vector3d force(Index row) const;
+  Index n_atoms(Index g) const { return set_.image_centers[g + 1] - set_.image_centers[g]; }
+
   const NetworkShape& shape_;
   const TrainingSet& set_;
   std::vector<Lines> lines_;
   std::vector<double> energy_roots_, force_roots_;  // by image, by row
-  Vector weights_, residual_;
+  std::vector<ElementPass> passes_;                 // by element, all centres in use
+  std::vector<Index> block_place_;                  // row of a block's centre in its pass
+  Vector residual_;
   Matrix jacobian_;
-  std::unique_ptr<Networks> networks_;
 };
 
 struct Predictions {
