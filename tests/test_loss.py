@@ -1,4 +1,4 @@
-"""The loss: its definition, its derivatives, its normal equations."""
+"""The loss: its definition, its derivatives, the product of its Jacobian."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from differences import error_of
 from nearsight import _core
 from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
+from nearsight.fingerprints import Fingerprints
+from nearsight.images import Image
 from nearsight.potential import networks_from_weights
-from structures import training_data
+from structures import structure, training_data
 
 HIDDEN = [(6,), (5, 4), (4, 3, 3)]
 MULTIPLICITIES = np.array([2, 1, 0, 1, 3, 1, 0])
@@ -170,38 +173,54 @@ def test_jacobian_with_a_weight_for_every_force():
 
 
 @pytest.mark.parametrize("repeat", [1, 9])
-def test_normal_equations_are_the_product_of_the_jacobian(data, repeat):
-    """Nine times the images are more residuals than the core collects at once."""
+def test_curvature_is_the_product_of_the_jacobian(data, repeat):
+    """Whatever elements an image lacks; the core leaves their zeros out."""
     many = replace(data, fingerprints=list(data.fingerprints) * repeat)
     rng = np.random.default_rng(5)
     loss_weights = many.weights(rng.integers(0, 4, 7 * repeat), ALPHA)
     weights = random_weights(many)
-    residual, jacobian = many.core.jacobian(weights, *loss_weights)
-    loss, gradient, curvature = many.core.normal_equations(weights, *loss_weights)
-    assert loss == pytest.approx(0.5 * residual @ residual, rel=1e-13)
+    _, jacobian = many.core.jacobian(weights, *loss_weights)
+    curvature = many.core.curvature(weights, *loss_weights)
     expected = jacobian.T @ jacobian
     np.testing.assert_allclose(curvature, expected, atol=1e-13 * np.abs(expected).max())
     np.testing.assert_array_equal(curvature, curvature.T)
-    expected = jacobian.T @ residual
-    np.testing.assert_allclose(gradient, expected, atol=1e-13 * np.abs(expected).max())
 
 
-def test_gradient_is_the_adjoint_of_the_differences(data):
-    """⟨J v, r⟩ = ⟨v, Jᵀ r⟩, J v by differences and Jᵀ r from the normal equations."""
-    loss_weights = data.weights(MULTIPLICITIES, ALPHA)
-    weights = random_weights(data)
-    rng = np.random.default_rng(6)
-    residual = data.core.residuals(weights, *loss_weights)
-    gradient = data.core.normal_equations(weights, *loss_weights)[1]
-    size = np.linalg.norm(gradient) / np.sqrt(len(weights))
-    for _ in range(3):
-        v = rng.normal(size=weights.shape) / np.sqrt(len(weights))
-        error = error_of(
-            v @ gradient,
-            lambda t, v=v: data.core.residuals(weights + t * v, *loss_weights) @ residual,
-            enough=1e-9 * size,
-        )
-        assert error < 1e-8 * size
+def test_images_of_few_elements_among_others():
+    """Every mixture of three elements, in no order: zeros are where an element is missing."""
+    data = training_data(3)
+    symbols = ["PtAuCu", "Pt", "AuCu", "PtCu", "Au", "PtAuCu", "Pt", "PtAu", "Cu"]
+    rng = np.random.default_rng(7)
+    images = []
+    for each in symbols:
+        atoms = structure("bulk")
+        atoms.symbols = [Atoms(each).symbols[i % len(Atoms(each))] for i in range(len(atoms))]
+        images.append(Image(atoms, rng.normal(size=(len(atoms), 3)), -3.0 * len(atoms)))
+    mixed = replace(data, fingerprints=[Fingerprints.of(i, data.functions) for i in images])
+    loss_weights = mixed.weights(np.ones(len(images), int), ALPHA)
+    weights = random_weights(mixed)
+    residual, jacobian = mixed.core.jacobian(weights, *loss_weights)
+    lines = 1 + 3 * len(images[0].atoms)
+    ends = np.cumsum(
+        [(n[0] + 1) * n[1] + (n[1] + 1) * n[2] + n[2] + 1 for n in mixed.sizes.values()]
+    )
+    columns = dict(zip(mixed.sizes, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+    found = set()
+    for first in range(0, len(residual), lines):
+        part = jacobian[first : first + lines]
+        found.add("".join(e for e in columns if part[:, columns[e]].any()))
+    assert found == {"".join(e for e in columns if e in each) for each in symbols}
+    expected = jacobian.T @ jacobian
+    curvature = mixed.core.curvature(weights, *loss_weights)
+    np.testing.assert_allclose(curvature, expected, atol=1e-13 * np.abs(expected).max())
+    direction = rng.normal(size=weights.shape) / np.sqrt(len(weights))
+    along = jacobian @ direction
+    error = error_of(
+        along,
+        lambda t: mixed.core.residuals(weights + t * direction, *loss_weights),
+        enough=1e-9 * np.abs(along).max(),
+    )
+    assert error.max() < 1e-8 * np.abs(along).max()
 
 
 # --- sets that do not fit ----------------------------------------------------------------------
@@ -227,10 +246,10 @@ GOOD = {
     "image_centers": np.array([0, 2]),
     "image_rows": np.array([0, 1]),
     "center_element": np.zeros(2, np.int32),
-    "features": np.zeros((2, 2)),
+    "features": np.zeros((2, 4)),
     "row_offsets": np.array([0, 1]),
     "block_center": np.zeros(1, np.int32),
-    "derivatives": np.zeros((1, 3, 2)),
+    "derivatives": np.zeros((3, 4)),
     "energies": np.zeros(1),
     "forces": np.zeros((1, 3)),
 }
@@ -251,6 +270,20 @@ MISFITS = {
             "energies": np.zeros(2),
         },
         "an image of the training set has no atoms",
+    ),
+    "padding": (
+        {"features": np.zeros((2, 2)), "derivatives": np.zeros((3, 2))},
+        "features of the training set are not padded",
+    ),
+    "mixed": (
+        {
+            "sizes": [[2, 3, 1], [2, 3, 1]],
+            "center_element": np.array([0, 1], np.int32),
+            "row_offsets": np.array([0, 2]),
+            "block_center": np.array([1, 0], np.int32),
+            "derivatives": np.zeros((6, 4)),
+        },
+        "blocks of the training set are not ordered by element",
     ),
     "shape": ({"forces": np.zeros(3)}, r"forces must have shape \(n, 3\), got \(3\)"),
 }

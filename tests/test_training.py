@@ -35,8 +35,9 @@ def total_loss(data, weights, chosen, counts=COUNTS):
 def possible_gain(data, weights, chosen, counts=COUNTS):
     """What a Gauss–Newton step promises to take off the loss, ½ gᵀ (JᵀJ + λ)⁻¹ g."""
     loss_weights = data.weights(counts, chosen.force_coefficient)
-    _, gradient, curvature = data.core.normal_equations(weights, *loss_weights)
-    gradient += chosen.l2 * weights
+    residual, jacobian = data.core.jacobian(weights, *loss_weights)
+    gradient = jacobian.T @ residual + chosen.l2 * weights
+    curvature = data.core.curvature(weights, *loss_weights)
     return 0.5 * gradient @ np.linalg.solve(curvature + chosen.l2 * np.eye(len(weights)), gradient)
 
 

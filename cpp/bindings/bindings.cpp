@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nearsight/fingerprints.hpp"
+#include "nearsight/levenberg_marquardt.hpp"
 #include "nearsight/parallel.hpp"
 #include "nearsight/potential.hpp"
 #include "nearsight/residuals.hpp"
@@ -230,9 +231,9 @@ struct PythonTrainingSet {
     expect(this->image_rows, "image_rows", {images + 1});
     expect(this->center_element, "center_element", {centers});
     expect(this->row_offsets, "row_offsets", {rows + 1});
-    expect(this->derivatives, "derivatives", {-1, 3, width});
-    const py::ssize_t blocks = this->derivatives.shape(0);
-    expect(this->block_center, "block_center", {blocks});
+    expect(this->block_center, "block_center", {-1});
+    const py::ssize_t blocks = this->block_center.shape(0);
+    expect(this->derivatives, "derivatives", {3 * blocks, width});
     set = {images,
            centers,
            rows,
@@ -255,7 +256,10 @@ struct PythonTrainingSet {
     for (const std::string& name : given) result.push_back(activation_from_name(name));
     return result;
   }
-  void check(const Array<double>& weights) const { expect(weights, "weights", {shape.n_weights}); }
+  Vector vector(const Array<double>& weights) const {
+    expect(weights, "weights", {shape.n_weights});
+    return Eigen::Map<const Vector>(weights.data(), shape.n_weights);
+  }
   ResidualWeights residual_weights(const Array<double>& e, const Array<double>& f) const {
     expect(e, "energy_weights", {set.n_images});
     expect(f, "force_weights", {set.n_rows});
@@ -336,10 +340,10 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m) {
       .def(
           "predict",
           [](const PythonTrainingSet& self, const Array<double>& weights) {
-            self.check(weights);
+            const Vector at = self.vector(weights);
             const Predictions found = [&] {
               py::gil_scoped_release release;
-              return predict(self.shape, weights.data(), self.set);
+              return predict(self.shape, at, self.set);
             }();
             return py::make_tuple(Array<double>(found.energies.size(), found.energies.data()),
                                   matrix_array(found.forces));
@@ -349,49 +353,49 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m) {
           "residuals",
           [](const PythonTrainingSet& self, const Array<double>& weights, const Array<double>& e,
              const Array<double>& f) {
-            self.check(weights);
-            const ResidualWeights w = self.residual_weights(e, f);
-            Vector residual;
-            {
-              py::gil_scoped_release release;
-              residuals(self.shape, weights.data(), self.set, w, residual, nullptr);
-            }
-            return Array<double>(residual.size(), residual.data());
+            Residuals residuals(self.shape, self.set, self.residual_weights(e, f));
+            const Vector& found = residuals.evaluate(self.vector(weights));
+            return Array<double>(found.size(), found.data());
           },
           py::arg("weights"), py::arg("energy_weights"), py::arg("force_weights"))
       .def(
           "jacobian",
           [](const PythonTrainingSet& self, const Array<double>& weights, const Array<double>& e,
              const Array<double>& f) {
-            self.check(weights);
-            const ResidualWeights w = self.residual_weights(e, f);
-            Vector residual;
-            Matrix jacobian;
-            {
-              py::gil_scoped_release release;
-              residuals(self.shape, weights.data(), self.set, w, residual, &jacobian);
-            }
-            return py::make_tuple(Array<double>(residual.size(), residual.data()),
+            Residuals residuals(self.shape, self.set, self.residual_weights(e, f));
+            const Vector& found = residuals.evaluate(self.vector(weights));
+            const Matrix& jacobian = residuals.differentiate();
+            return py::make_tuple(Array<double>(found.size(), found.data()),
                                   matrix_array(jacobian));
           },
           py::arg("weights"), py::arg("energy_weights"), py::arg("force_weights"))
       .def(
-          "normal_equations",
+          "curvature",
           [](const PythonTrainingSet& self, const Array<double>& weights, const Array<double>& e,
              const Array<double>& f) {
-            self.check(weights);
-            const ResidualWeights w = self.residual_weights(e, f);
-            Vector gradient;
-            Matrix curvature;
-            double loss = 0.0;
-            {
-              py::gil_scoped_release release;
-              loss = normal_equations(self.shape, weights.data(), self.set, w, gradient, curvature);
-            }
-            return py::make_tuple(loss, Array<double>(gradient.size(), gradient.data()),
-                                  matrix_array(curvature));
+            Residuals residuals(self.shape, self.set, self.residual_weights(e, f));
+            residuals.evaluate(self.vector(weights));
+            residuals.differentiate();
+            Eigen::MatrixXd product;
+            residuals.curvature(product);
+            return matrix_array(product.selfadjointView<Eigen::Lower>());
           },
-          py::arg("weights"), py::arg("energy_weights"), py::arg("force_weights"));
+          py::arg("weights"), py::arg("energy_weights"), py::arg("force_weights"))
+      .def(
+          "levenberg_marquardt",
+          [](const PythonTrainingSet& self, const Array<double>& start, const Array<double>& e,
+             const Array<double>& f, double l2, Index iterations) {
+            const ResidualWeights w = self.residual_weights(e, f);
+            const Vector from = self.vector(start);
+            const Fit fit = [&] {
+              py::gil_scoped_release release;
+              return levenberg_marquardt(self.shape, self.set, w, from, l2, iterations);
+            }();
+            return py::make_tuple(Array<double>(fit.weights.size(), fit.weights.data()), fit.loss,
+                                  fit.iterations, fit.trials);
+          },
+          py::arg("start"), py::arg("energy_weights"), py::arg("force_weights"), py::arg("l2"),
+          py::arg("iterations"));
 
   m.def("neighbor_list", &neighbor_list, py::arg("positions"), py::arg("cell"), py::arg("pbc"),
         py::arg("cutoff"), py::arg("threads") = 0);

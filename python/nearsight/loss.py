@@ -90,7 +90,8 @@ class TrainingData:
         if not prints:
             raise InputError("there is no image to train on")
         species = np.concatenate([p.species for p in prints])
-        scale = np.zeros((len(self.functions.elements), prints[0].features.shape[1]))
+        width = prints[0].features.shape[1]
+        scale = np.zeros((len(self.functions.elements), width))
         offset = np.zeros_like(scale)
         for i, element in enumerate(self.functions.elements):
             n = self.functions.size(element)
@@ -102,23 +103,23 @@ class TrainingData:
         block_center = np.concatenate(
             [p.block_center + start for p, start in zip(prints, centers, strict=False)]
         )
+        row_offsets = np.concatenate(
+            [[0], *(p.row_offsets[1:] + start for p, start in zip(prints, blocks, strict=False))]
+        )
         derivatives = np.concatenate([p.derivatives for p in prints])
         derivatives *= scale[species[block_center]][:, None, :]
+        order, lines = _by_element(row_offsets, species[block_center])
+        padding = ((0, 0), (0, -width % 4))  # the core computes four by four
         return {
             "sizes": list(self.sizes.values()),
             "activations": self.activations,
             "image_centers": centers,
             "image_rows": rows,
             "center_element": species,
-            "features": features,
-            "row_offsets": np.concatenate(
-                [
-                    [0],
-                    *(p.row_offsets[1:] + start for p, start in zip(prints, blocks, strict=False)),
-                ]
-            ),
-            "block_center": block_center.astype(np.int32),
-            "derivatives": derivatives,
+            "features": np.pad(features, padding),
+            "row_offsets": row_offsets,
+            "block_center": block_center[order].astype(np.int32),
+            "derivatives": np.pad(derivatives.reshape(-1, width)[lines], padding),
             "energies": self.energies,
             "forces": self.forces,
         }
@@ -179,3 +180,18 @@ class TrainingData:
 
 def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+def _by_element(
+    row_offsets: npt.NDArray[np.int64], elements: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The order the core wants: of the blocks, and of the lines of their derivatives.
+
+    The blocks of a row go by element; those of one row and element give all their lines along x,
+    then along y and z, so that the core works on them as matrices.
+    """
+    row = np.repeat(np.arange(len(row_offsets) - 1), np.diff(row_offsets))
+    order = np.lexsort((elements, row))
+    group = np.column_stack([row, elements])[order].repeat(3, axis=0)
+    lines = (3 * order[:, None] + np.arange(3)).ravel()
+    return order, lines[np.lexsort((lines % 3, group[:, 1], group[:, 0]))]

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg
 from ase import Atoms
-from threadpoolctl import threadpool_limits
 
 from nearsight import _core
 from nearsight.bootstrap import draw_initial
@@ -65,10 +63,10 @@ def levenberg_marquardt(
 ) -> Fit:
     """Minimise the loss of one member.
 
-    Every iteration solves (JᵀJ + λ + μ) step = −(Jᵀr + λ w); identity damping did better here than
-    Marquardt's diagonal. A step that lowers the loss divides μ by ten, any other multiplies it by
-    three: a trial costs a twentieth of a Jacobian, and the loss reached in 100 iterations was lower
-    by a factor of 1.5 to 4 than with the gain-ratio rule.
+    Every iteration solves (JᵀJ + λ + μ) v = −(Jᵀr + λ w), identity damping having done better here
+    than Marquardt's diagonal, and adds the geodesic acceleration of the step (Transtrum and Sethna,
+    arXiv:1201.5885), which takes a third of the iterations for the same loss. A step that lowers
+    the loss divides μ by five; one that does not, or that bends too much, multiplies it by three.
 
     Parameters
     ----------
@@ -82,48 +80,9 @@ def levenberg_marquardt(
         Instead of that of the settings.
     """
     weights = data.weights(multiplicities, settings.force_coefficient)
-    return _minimise(data.core, start, *weights, settings.l2, iterations or settings.iterations)
-
-
-def _minimise(
-    core: _core.TrainingSet,
-    start: Array,
-    energy_weights: Array,
-    force_weights: Array,
-    l2: float,
-    iterations: int,
-) -> Fit:
-    weights = np.array(start, dtype=float)
-    damping = 1e-2
-    loss = np.inf
-    for _ in range(iterations):
-        fit, gradient, curvature = core.normal_equations(weights, energy_weights, force_weights)
-        loss = fit + 0.5 * l2 * (weights @ weights)
-        gradient += l2 * weights
-        while damping < _MOST_DAMPING:
-            trial = weights + _solve(curvature, l2 + damping, -gradient)
-            residual = core.residuals(trial, energy_weights, force_weights)
-            trial_loss = float(0.5 * (residual @ residual) + 0.5 * l2 * (trial @ trial))
-            if trial_loss < loss:
-                weights, loss = trial, trial_loss
-                damping = max(damping / 10.0, _LEAST_DAMPING)
-                break
-            damping *= 3.0
-        else:  # no step lowers the loss: at the minimum to the last bit
-            break
-    return Fit(weights, float(loss))
-
-
-_LEAST_DAMPING, _MOST_DAMPING = 1e-12, 1e8
-
-
-def _solve(curvature: Array, damping: float, right: Array) -> Array:
-    """Solve (curvature + damping) x = right."""
-    matrix = curvature.copy()
-    np.einsum("ii->i", matrix)[...] += damping
-    factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-    solution: Array = scipy.linalg.cho_solve(factor, right, check_finite=False)
-    return solution
+    return Fit(
+        *_train_here(data.core, start, *weights, settings.l2, iterations or settings.iterations)
+    )
 
 
 def initial_weights(data: TrainingData, seed: int, member: int) -> Array:
@@ -179,8 +138,7 @@ def train_members(
         arrays = data.arrays()
         calls: list[tuple[Any, ...]] = [(arrays, *each) for each in members]
         return _collect(executor, _train, calls, progress, _MOST_TRIES, patience)
-    # One BLAS thread per member: the members are what runs in parallel.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_cores()) as threads:
+    with ThreadPoolExecutor(_cores()) as threads:
         try:
             calls = [(data.core, *each) for each in members]
             return _collect(threads, _train_here, calls, progress, 1, patience)
@@ -225,15 +183,13 @@ def _collect(
 
 
 def _train_here(core: _core.TrainingSet, *arguments: Any) -> tuple[Array, float]:
-    """Train a member; see `_minimise`."""
-    fit = _minimise(core, *arguments)
-    return fit.weights, fit.loss
+    """Train a member: its weights and their loss."""
+    return core.levenberg_marquardt(*arguments)[:2]
 
 
 def _train(arrays: Mapping[str, Any], *arguments: Any) -> tuple[Array, float]:
     """Train a member in another process: plain content in, plain content out."""
-    with threadpool_limits(1, user_api="blas"):
-        return _train_here(_core.TrainingSet(**arrays), *arguments)
+    return _train_here(_core.TrainingSet(**arrays), *arguments)
 
 
 def _cores() -> int:

@@ -3,48 +3,50 @@
 
 #include <vector>
 
-#include "nearsight/network.hpp"
+#include "nearsight/element_pass.hpp"
+#include "nearsight/training_set.hpp"
 #include "nearsight/types.hpp"
 
 namespace nearsight {
 
-// Shape of the networks of all elements. The weights of a member are one vector: for every
-// element, for every layer, W (out, in) row-major, then b (out).
-struct NetworkShape {
-  struct Layer {
-    Index inputs, outputs;
-    Activation activation;
-    Index weights, bias;  // where they begin in the vector of weights
+// Residuals sqrt(w) (prediction - target) of the images of non-zero weight: per image its energy,
+// if that has a weight, then its rows' x, y, z, if one of them has. Images of the same elements
+// come one after the other, so that the zeros of the Jacobian are rectangles.
+class Residuals {
+ public:
+  Residuals(const NetworkShape& shape, const TrainingSet& set, const ResidualWeights& weights);
+
+  // Where the residuals of an image are.
+  struct Lines {
+    Index image, first, count;
+    bool has_energy, has_forces;
+    std::vector<bool> elements;           // which of them the image has
+    std::vector<Index> begin, n_centers;  // by element, its centres among all in use
   };
-  // sizes[e]: layer sizes of element e, inputs first, 1 last; one activation per layer.
-  NetworkShape(const std::vector<std::vector<Index>>& sizes,
-               const std::vector<Activation>& activations);
+  const std::vector<Lines>& lines() const { return lines_; }
+  Index size() const { return residual_.size(); }
 
-  std::vector<std::vector<Layer>> elements;
-  Index n_weights = 0;
-};
+  // The residuals at these weights.
+  const Vector& evaluate(const Vector& weights);
+  // d residual / d weights where `evaluate` was last.
+  const Matrix& differentiate();
+  // The lower triangle of J^T J after `differentiate`.
+  void curvature(Eigen::MatrixXd& product) const;
 
-// Scaled fingerprints of all images of a training set, one after the other, and the targets.
-// A view: the arrays belong to the caller.
-struct TrainingSet {
-  Index n_images, n_centers, n_rows, n_blocks, n_features;
-  const Index* image_centers;  // (images + 1) centres of every image
-  const Index* image_rows;     // (images + 1) atoms whose force counts, of every image
-  const int* center_element;   // (C)
-  const double* features;      // (C, features)
-  const Index* row_offsets;    // (R + 1) blocks of every row
-  const int* block_center;     // (B) index of the centre
-  const double* derivatives;   // (B, 3, features)
-  const double* energies;      // (images) eV per atom, against the mean of the centres' energies
-  const double* forces;        // (R, 3) eV/Å
-  // Throws std::invalid_argument if an index is out of range.
-  void check(const NetworkShape& shape) const;
-};
+ private:
+  void place_centers();
+  double energy(const Lines& lines) const;
+  Eigen::Vector3d force(Index row) const;
+  Index n_atoms(Index g) const { return set_.image_centers[g + 1] - set_.image_centers[g]; }
 
-// Weight (not its root) of every energy and force residual; zero leaves it out.
-struct ResidualWeights {
-  const double* energies;  // (images)
-  const double* forces;    // (R)
+  const NetworkShape& shape_;
+  const TrainingSet& set_;
+  std::vector<Lines> lines_;
+  std::vector<double> energy_roots_, force_roots_;  // by image, by row
+  std::vector<ElementPass> passes_;                 // by element, all centres in use
+  std::vector<Index> block_place_;                  // row of a block's centre in its pass
+  Vector residual_;
+  Matrix jacobian_;
 };
 
 struct Predictions {
@@ -52,17 +54,7 @@ struct Predictions {
   Matrix forces;    // (R, 3) eV/Å
 };
 
-// Predictions of one member; images and rows of weight zero are left at zero if weights are given.
-Predictions predict(const NetworkShape& shape, const double* weights, const TrainingSet& set,
-                    const ResidualWeights* only = nullptr);
-
-// Residual vector sqrt(w) (prediction - target): energies of all images of non-zero weight, then
-// per image its rows' x, y, z. With `jacobian` also d residual / d weights.
-void residuals(const NetworkShape& shape, const double* weights, const TrainingSet& set,
-               const ResidualWeights& w, Vector& residual, Matrix* jacobian);
-
-// loss = 1/2 |r|^2, gradient = J^T r, curvature = J^T J (both triangles), without keeping J.
-double normal_equations(const NetworkShape& shape, const double* weights, const TrainingSet& set,
-                        const ResidualWeights& w, Vector& gradient, Matrix& curvature);
+// Predictions of one member for all images.
+Predictions predict(const NetworkShape& shape, const Vector& weights, const TrainingSet& set);
 
 }  // namespace nearsight

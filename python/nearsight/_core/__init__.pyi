@@ -106,6 +106,14 @@ class TrainingSet:
     def jacobian(
         self, weights: _Floats, energy_weights: _Floats, force_weights: _Floats
     ) -> tuple[_Floats, _Floats]: ...
-    def normal_equations(
+    def curvature(
         self, weights: _Floats, energy_weights: _Floats, force_weights: _Floats
-    ) -> tuple[float, _Floats, _Floats]: ...
+    ) -> _Floats: ...
+    def levenberg_marquardt(
+        self,
+        start: _Floats,
+        energy_weights: _Floats,
+        force_weights: _Floats,
+        l2: float,
+        iterations: int,
+    ) -> tuple[_Floats, float, int, int]: ...

@@ -28,9 +28,9 @@ class TrainingSettings(Settings):
     l2: NotNegative = 1e-6
     """λ, weight of the squared network weights in the loss (the paper: 0.001, with which the
     errors of the forces here were seven times larger)."""
-    initial_iterations: Count = 60
+    initial_iterations: Count = 30
     """Levenberg–Marquardt iterations of every member from its random start."""
-    iterations: Count = 25
+    iterations: Count = 12
     """Levenberg–Marquardt iterations of every member in every later NFT iteration."""
 
 

@@ -1,0 +1,20 @@
+// Minimisation of the loss of one member.
+#pragma once
+
+#include "nearsight/training_set.hpp"
+#include "nearsight/types.hpp"
+
+namespace nearsight {
+
+struct Fit {
+  Vector weights;
+  double loss;
+  Index iterations, trials;  // Jacobians and steps that were tried
+};
+
+// Minimises 1/2 |r|^2 + l2/2 |w|^2 from `start`, in that many iterations at most.
+Fit levenberg_marquardt(const NetworkShape& shape, const TrainingSet& set,
+                        const ResidualWeights& weights, const Vector& start, double l2,
+                        Index iterations);
+
+}  // namespace nearsight

@@ -1,0 +1,95 @@
+// Every iteration solves (J^T J + l2 + mu) v = -(J^T r + l2 w) for the velocity v of a step and
+// adds its geodesic acceleration (Transtrum and Sethna, arXiv:1201.5885): r'' being the second
+// derivative of the residuals along v, by a difference, (J^T J + l2 + mu) a = -J^T r'', and the
+// step is v + a/2. A step that bends too much is not tried: the damping mu is raised at once.
+#include "nearsight/levenberg_marquardt.hpp"
+
+#include <algorithm>
+
+#include "nearsight/residuals.hpp"
+
+namespace nearsight {
+
+namespace {
+
+constexpr double kFirstDamping = 1e-2, kLeastDamping = 1e-12, kMostDamping = 1e8;
+constexpr double kRaise = 3.0, kLower = 5.0;  // the damping, when a step failed or was taken
+constexpr double kMostAcceleration = 0.75;    // |a| / |v|
+constexpr double kDifference = 0.1;           // of v, for r''
+constexpr double kStraight = 1e-6;            // |v| / |w| below which r'' would be rounding errors
+
+class Minimizer {
+ public:
+  Minimizer(const NetworkShape& shape, const TrainingSet& set, const ResidualWeights& weights,
+            const Vector& start, double l2)
+      : residuals_(shape, set, weights), l2_(l2), weights_(start) {
+    residual_ = residuals_.evaluate(start);
+    loss_ = loss(residual_, start);
+  }
+
+  Fit run(Index iterations) {
+    Index done = 0;
+    bool lower = true;  // else no step lowers the loss: at the minimum to the last bit
+    for (; lower && done < iterations; ++done) lower = iterate();
+    return {weights_, loss_, done, trials_};
+  }
+
+ private:
+  double loss(const Vector& residual, const Vector& weights) const {
+    return 0.5 * residual.squaredNorm() + 0.5 * l2_ * weights.squaredNorm();
+  }
+
+  bool iterate() {
+    const Matrix& jacobian = residuals_.differentiate();
+    residuals_.curvature(curvature_);
+    gradient_ = l2_ * weights_;
+    gradient_.noalias() += jacobian.transpose() * residual_;
+    for (; damping_ < kMostDamping; damping_ *= kRaise) {
+      ++trials_;
+      if (!find_step(jacobian)) continue;
+      const Vector trial = weights_ + step_;
+      const Vector& residual = residuals_.evaluate(trial);
+      const double trial_loss = loss(residual, trial);
+      if (!(trial_loss < loss_)) continue;
+      weights_ = trial;
+      residual_ = residual;
+      loss_ = trial_loss;
+      damping_ = std::max(damping_ / kLower, kLeastDamping);
+      return true;
+    }
+    return false;
+  }
+
+  bool find_step(const Matrix& jacobian) {
+    factor_ = curvature_;
+    factor_.diagonal().array() += l2_ + damping_;
+    const Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>> cholesky(factor_);
+    if (cholesky.info() != Eigen::Success) return false;
+    step_ = -cholesky.solve(gradient_);
+    if (step_.norm() < kStraight * weights_.norm()) return true;
+    Vector bend = (residuals_.evaluate(weights_ + kDifference * step_) - residual_) / kDifference;
+    bend.noalias() -= jacobian * step_;
+    bend *= 2.0 / kDifference;
+    const Vector acceleration = -cholesky.solve(jacobian.transpose() * bend);
+    if (!(acceleration.norm() <= kMostAcceleration * step_.norm())) return false;
+    step_ += 0.5 * acceleration;
+    return true;
+  }
+
+  Residuals residuals_;
+  const double l2_;
+  double damping_ = kFirstDamping, loss_;
+  Index trials_ = 0;
+  Vector weights_, residual_, gradient_, step_;
+  Eigen::MatrixXd curvature_, factor_;
+};
+
+}  // namespace
+
+Fit levenberg_marquardt(const NetworkShape& shape, const TrainingSet& set,
+                        const ResidualWeights& weights, const Vector& start, double l2,
+                        Index iterations) {
+  return Minimizer(shape, set, weights, start, l2).run(iterations);
+}
+
+}  // namespace nearsight

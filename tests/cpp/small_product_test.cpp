@@ -1,0 +1,34 @@
+#include "small_product.hpp"
+
+#include <gtest/gtest.h>
+
+#include "nearsight/types.hpp"
+
+namespace nearsight {
+namespace {
+
+// All numbers of rows that the tiles are made for, and more; odd and even vectors; either order of
+// the first factor.
+TEST(SmallProduct, EqualsPlainSums) {
+  for (const Index rows : {1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 29})
+    for (const Index columns : {kPairLanes, 2 * kPairLanes, 3 * kPairLanes, 8 * kPairLanes})
+      for (const Index depth : {0, 1, 2, 21}) {
+        const Matrix a = Matrix::Random(rows, depth), b = Matrix::Random(depth, columns + 3);
+        const Matrix given = Matrix::Random(rows, columns + 1);
+        const Matrix expected = a * b.leftCols(columns);
+        const Matrix turned = a.transpose();
+        for (const Factor left : {Factor{a.data(), 1, depth}, Factor{turned.data(), rows, 1}}) {
+          Matrix set = given, added = given;
+          product<false>(rows, columns, depth, left, b.data(), b.cols(), set.data(), set.cols());
+          product<true>(rows, columns, depth, left, b.data(), b.cols(), added.data(), added.cols());
+          EXPECT_LE((set.leftCols(columns) - expected).cwiseAbs().maxCoeff(), 1e-13);
+          added -= given;
+          EXPECT_LE((added.leftCols(columns) - expected).cwiseAbs().maxCoeff(), 1e-13);
+          EXPECT_EQ(set.col(columns), given.col(columns));  // nothing beyond is touched
+          EXPECT_EQ(added.col(columns).cwiseAbs().maxCoeff(), 0.0);
+        }
+      }
+}
+
+}  // namespace
+}  // namespace nearsight
