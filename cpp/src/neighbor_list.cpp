@@ -243,7 +243,11 @@ std::vector<int> order_of(const Bins& bins) {
 }  // namespace
 
 NeighborList::NeighborList(const StructureView& structure, double cutoff, double skin, int threads)
-    : cutoff_(cutoff) {
+    : cutoff_(cutoff),
+      skin_(skin),
+      positions_(structure.positions),
+      cell_(structure.cell),
+      periodic_(structure.periodic) {
   if (!(cutoff > 0.0 && skin >= 0.0))
     throw std::invalid_argument("the cutoff must be positive and the skin not negative");
   const Index n = structure.size();
@@ -273,6 +277,15 @@ NeighborList::NeighborList(const StructureView& structure, double cutoff, double
     std::copy_n(block.begin() + place_of[rank], size_of[rank], pairs_.begin() + offsets_[rank]);
     if (p + 1 == n || (p + 1) % kGrain == 0) std::vector<std::uint64_t>().swap(block);
   }
+}
+
+bool NeighborList::serves(const Eigen::Ref<const Positions>& positions, const Eigen::Matrix3d& cell,
+                          const std::array<bool, 3>& periodic) const {
+  if (positions.rows() != atoms() || cell != cell_ || periodic != periodic_) return false;
+  const double squared = 0.25 * skin_ * skin_;
+  for (Index i = 0; i < atoms(); ++i)
+    if (!((positions.row(i) - positions_.row(i)).squaredNorm() < squared)) return false;  // or NaN
+  return true;
 }
 
 void NeighborList::bonds(const StructureView& structure, Index i, std::vector<Bond>& found) const {

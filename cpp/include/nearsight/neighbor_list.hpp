@@ -29,6 +29,10 @@ class NeighborList {
   Index atoms() const { return static_cast<Index>(offsets_.size()) - 1; }
   double cutoff() const { return cutoff_; }
 
+  // Whether it still holds all neighbours of the same atoms at these positions.
+  bool serves(const Eigen::Ref<const Positions>& positions, const Eigen::Matrix3d& cell,
+              const std::array<bool, 3>& periodic) const;
+
   // The bonds of atom i in a structure, distance < cutoff, sorted by (atom, shift).
   // Throws std::invalid_argument if two atoms are at one place.
   void bonds(const StructureView& structure, Index i, std::vector<Bond>& found) const;
@@ -42,7 +46,10 @@ class NeighborList {
   Index candidates() const { return offsets_.back(); }
 
  private:
-  double cutoff_;
+  double cutoff_, skin_;
+  Positions positions_;  // cell_ and periodic_ too: those it was made for
+  Eigen::Matrix3d cell_;
+  std::array<bool, 3> periodic_;
   std::vector<int> order_, rank_;
   std::vector<Index> offsets_;        // by rank
   std::vector<std::uint64_t> pairs_;  // atom and shift packed, in ascending order for every atom
