@@ -23,18 +23,6 @@ constexpr Index kRoom = 128;
 // c, u_k . e1, u_k . e2, 2 x_jk - 1, r_k, then by eta W, X, Z (before, A_k in the place of W)
 enum Column { kCosine, kN1, kN2, kT, kR, kWeights };
 
-// The numbers of the bits of a byte that are set, lowest first.
-using Numbers = std::uint16_t __attribute__((vector_size(16)));
-struct NumbersOfBits {
-  Numbers of[256];
-  constexpr NumbersOfBits() : of() {
-    for (unsigned byte = 0; byte < 256; ++byte)
-      for (int bit = 0, n = 0; bit < 8; ++bit)
-        if (byte >> bit & 1) of[byte][n++] = static_cast<std::uint16_t>(bit);
-  }
-};
-const NumbersOfBits kNumbers;
-
 // q^N, unrolled by the compiler.
 template <int N>
 struct WholePower {
@@ -173,7 +161,7 @@ void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
     Index m = 0;
     for (Index k = part; k < end; k += 8) {
       const unsigned byte = keep[(k - part) / 8];
-      const Numbers numbers = kNumbers.of[byte] + static_cast<std::uint16_t>(k);
+      const Numbers numbers = numbers_of_bits(byte) + static_cast<std::uint16_t>(k);
       std::memcpy(list + m, &numbers, sizeof numbers);
       m += __builtin_popcount(byte);
     }

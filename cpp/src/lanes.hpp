@@ -1,5 +1,5 @@
 // The few vector operations of the hot loops, on the compiler's own vector types (GCC, Clang);
-// only `bits` and `Compress` know the instruction set.
+// only `bits`, `sums` and `load_columns` know the instruction set.
 #pragma once
 
 #include <cstdint>
@@ -92,6 +92,24 @@ inline unsigned bits(LaneMask mask) {
   for (Index l = 0; l < kPairLanes; ++l) result |= static_cast<unsigned>(mask[l] & 1) << l;
   return result;
 #endif
+}
+
+// The numbers of the bits of a byte that are set, lowest first.
+using Numbers = std::uint16_t __attribute__((vector_size(16)));
+struct NumbersOfBits {
+  std::uint16_t of[256][8]{};
+  constexpr NumbersOfBits() {
+    for (unsigned byte = 0; byte < 256; ++byte)
+      for (int bit = 0, n = 0; bit < 8; ++bit)
+        if (byte >> bit & 1) of[byte][n++] = static_cast<std::uint16_t>(bit);
+  }
+};
+alignas(16) inline constexpr NumbersOfBits kNumbersOfBits;
+
+inline Numbers numbers_of_bits(unsigned byte) {
+  Numbers numbers;
+  std::memcpy(&numbers, kNumbersOfBits.of[byte], sizeof numbers);
+  return numbers;
 }
 
 // Two neighbouring columns of as many records as there are lanes, each starting at a pointer.
