@@ -181,6 +181,32 @@ struct Found {
   }
 };
 
+// The atoms at places first to last, at most kPart, that are near a point and not at place `self`:
+// how many, and their numbers from `first` on.
+Index within(const Bins& bins, Index first, Index last, const std::array<double, 3>& point,
+             double squared_range, Index self, std::uint16_t* list) {
+  std::uint8_t keep[kPart / 8];
+  for (Index k = first; k < last; k += 8) {
+    unsigned byte = 0;
+    for (Index l = 0; l < 8; l += kPairLanes) {
+      const Lanes x = load(&bins.x[k + l]) - point[0], y = load(&bins.y[k + l]) - point[1],
+                  z = load(&bins.z[k + l]) - point[2];
+      byte |= bits(x * x + y * y + z * z < squared_range) << l;
+    }
+    keep[(k - first) / 8] = static_cast<std::uint8_t>(byte);
+  }
+  if (const Index over = (last - first) % 8) keep[(last - first) / 8] &= (1U << over) - 1;
+  if (first <= self && self < last) keep[(self - first) / 8] &= ~(1U << (self - first) % 8);
+  Index m = 0;
+  for (Index k = 0; k < last - first; k += 8) {
+    const unsigned byte = keep[k / 8];
+    const Numbers numbers = numbers_of_bits(byte) + static_cast<std::uint16_t>(k);
+    std::memcpy(list + m, &numbers, sizeof numbers);
+    m += __builtin_popcount(byte);
+  }
+  return m;
+}
+
 // The neighbours of the atom at place p of the bins, those of one atom in the order of their
 // shifts.
 void find_pairs(const StructureView& structure, const Bins& bins, double range, Index p,
@@ -214,29 +240,11 @@ void find_pairs(const StructureView& structure, const Bins& bins, double range, 
             z0 -= image[a] * bins.cell(a, 2);
           }
         const std::uint32_t change = pack({ix + wrapped[0], iy + wrapped[1], iz + wrapped[2]});
+        const Index self = ix == 0 && iy == 0 && iz == 0 ? p : -1;
+        std::uint16_t list[kPart + 8];
         for (Index part = start; part < stop; part += kPart) {
           const Index end = std::min(part + kPart, stop);
-          std::uint8_t keep[kPart / 8];
-          for (Index k = part; k < end; k += 8) {
-            unsigned byte = 0;
-            for (Index l = 0; l < 8; l += kPairLanes) {
-              const Lanes x = load(&bins.x[k + l]) - x0, y = load(&bins.y[k + l]) - y0,
-                          z = load(&bins.z[k + l]) - z0;
-              byte |= bits(x * x + y * y + z * z < limit) << l;
-            }
-            keep[(k - part) / 8] = static_cast<std::uint8_t>(byte);
-          }
-          if (const Index over = (end - part) % 8) keep[(end - part) / 8] &= (1U << over) - 1;
-          if (iz == 0 && iy == 0 && ix == 0 && part <= p && p < end)  // the atom itself
-            keep[(p - part) / 8] &= ~(1U << (p - part) % 8);
-          std::uint16_t list[kPart + 8];
-          Index m = 0;
-          for (Index k = part; k < end; k += 8) {
-            const unsigned byte = keep[(k - part) / 8];
-            const Numbers numbers = numbers_of_bits(byte) + static_cast<std::uint16_t>(k - part);
-            std::memcpy(list + m, &numbers, sizeof numbers);
-            m += __builtin_popcount(byte);
-          }
+          const Index m = within(bins, part, end, {x0, y0, z0}, limit, self, list);
           found.require(m);
           for (Index h = 0; h < m; ++h) found.atom[found.size + h] = bins.atom[part + list[h]];
           for (Index h = 0; shifted && h < m; ++h)
