@@ -96,6 +96,21 @@ def test_what_did_not_change_is_not_computed_again(ensemble, calls):
         assert len(calls) == n
 
 
+def test_the_structure_is_a_copy(ensemble):
+    """What the user does to the atoms afterwards, once the first and once a later call is done."""
+    atoms = with_calculator("slab", ensemble)
+    for _ in range(3):
+        atoms.get_forces()
+        kept = atoms.positions.copy()
+        atoms.positions += 0.01
+        np.testing.assert_array_equal(atoms.calc.atoms.positions, kept)
+        np.testing.assert_array_equal(
+            atoms.calc.get_property("forces"), atoms.calc.results["forces"]
+        )
+    with pytest.raises(InputError, match="the calculator has not seen a structure yet"):
+        nearsight.NearsightCalculator(ensemble).calculate()
+
+
 @pytest.mark.parametrize("name", ["uncertainty", "uncertainty_raw"])
 def test_uncertainty_only_when_it_is_asked_for(ensemble, calls, name):
     atoms = with_calculator("cluster", ensemble, uncertainty=False)

@@ -302,7 +302,21 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m) {
       .def("fingerprints", &fingerprints, py::arg("positions"), py::arg("species"), py::arg("cell"),
            py::arg("pbc"), py::arg("rows"), py::arg("all_centers"), py::arg("threads") = 0);
 
-  py::class_<NeighborList>(m, "NeighborList", py::module_local());
+  py::class_<NeighborList>(m, "NeighborList", py::module_local())
+      .def(
+          "serves",
+          [](const NeighborList& self, const Array<double>& positions, const Array<double>& cell,
+             const Array<bool>& pbc) {
+            expect(positions, "positions", {-1, 3});
+            expect(cell, "cell", {3, 3});
+            expect(pbc, "pbc", {3});
+            const bool* periodic = pbc.data();
+            return self.serves(
+                Eigen::Map<const Positions>(positions.data(), positions.shape(0), 3),
+                Eigen::Map<const Eigen::Matrix<double, 3, 3, Eigen::RowMajor>>(cell.data()),
+                {periodic[0], periodic[1], periodic[2]});
+          },
+          py::arg("positions"), py::arg("cell"), py::arg("pbc"));
 
   py::class_<Potential>(m, "Potential", py::module_local())
       .def(py::init([](const SymmetryFunctions& functions, const std::vector<BatchTuple>& given) {

@@ -23,18 +23,6 @@ constexpr Index kRoom = 128;
 // c, u_k . e1, u_k . e2, 2 x_jk - 1, r_k, then by eta W, X, Z (before, A_k in the place of W)
 enum Column { kCosine, kN1, kN2, kT, kR, kWeights };
 
-// The numbers of the bits of a byte that are set, lowest first.
-using Numbers = std::uint16_t __attribute__((vector_size(16)));
-struct NumbersOfBits {
-  Numbers of[256];
-  constexpr NumbersOfBits() : of() {
-    for (unsigned byte = 0; byte < 256; ++byte)
-      for (int bit = 0, n = 0; bit < 8; ++bit)
-        if (byte >> bit & 1) of[byte][n++] = static_cast<std::uint16_t>(bit);
-  }
-};
-const NumbersOfBits kNumbers;
-
 // q^N, unrolled by the compiler.
 template <int N>
 struct WholePower {
@@ -70,11 +58,11 @@ struct RealPower {
   }
 };
 
-// Adds the four sums over the pairs of one P / 2 = q^zeta, q = (1 + gamma c) / 2, for one or two
-// eta. `lower` gives q^(zeta-1).
+// Adds the four sums over the pairs of q^zeta, q = (1 + gamma c) / 2, for one or two eta. `lower`
+// gives q^(zeta-1).
 template <bool Derivatives, bool Full, int Etas, class Lower>
-void sum_pairs(const double* pairs, Index size, double zeta, double gamma, const Lower& lower,
-               const double* const* weights, double (*out)[4]) {
+void sum_powers(const double* pairs, Index size, double zeta, double gamma, const Lower& lower,
+                const double* const* weights, double* const* out) {
   const Lanes half = all(0.5 * gamma), factor = all(0.5 * gamma * zeta);
   Lanes total[Etas][4] = {};
   for (Index p = 0; p < size; p += kPairLanes) {
@@ -95,19 +83,41 @@ void sum_pairs(const double* pairs, Index size, double zeta, double gamma, const
       }
     }
   }
-  for (int e = 0; e < Etas; ++e) {
-    double found[4];
-    sums(total[e][0], total[e][1], total[e][2], total[e][3], found);
-    for (int s = 0; s < 4; ++s) out[e][s] += found[s];
+  for (int e = 0; e < Etas; ++e)
+    add_sums(total[e][0], total[e][1], total[e][2], total[e][3], out[e]);
+}
+
+// The same of 1 and of c, for one eta.
+template <bool Derivatives, bool Full>
+void sum_linear(const double* pairs, Index size, const double* weights, double* const* out) {
+  Lanes one[4] = {}, cosine[4] = {};
+  for (Index p = 0; p < size; p += kPairLanes) {
+    const Lanes c = load(pairs + kCosine * kRoom + p), w = load(weights + p);
+    one[0] += w;
+    cosine[0] += c * w;
+    if constexpr (Derivatives) {
+      const Lanes n1 = load(pairs + kN1 * kRoom + p), n2 = load(pairs + kN2 * kRoom + p);
+      Lanes side = w;
+      if constexpr (Full) {
+        const Lanes x = load(weights + kRoom + p), z = load(weights + 2 * kRoom + p);
+        one[1] += x;
+        cosine[1] += c * x;
+        one[2] -= z * n1;
+        one[3] -= z * n2;
+        side -= c * z;
+      }
+      cosine[2] += side * n1;
+      cosine[3] += side * n2;
+    }
   }
+  add_sums(one[0], one[1], one[2], one[3], out[0]);
+  add_sums(cosine[0], cosine[1], cosine[2], cosine[3], out[1]);
 }
 
 // The power of any zeta; those that are in use everywhere are unrolled.
 template <class Use>
 void with_power(double zeta, int exponent, const Use& use) {
   switch (exponent) {
-    case 0:
-      return use(WholePower<0>());
     case 1:
       return use(WholePower<1>());
     case 3:
@@ -125,9 +135,69 @@ void with_power(double zeta, int exponent, const Use& use) {
 
 }  // namespace
 
-void SymmetryFunctions::require_pairs(const Center& center, Workspace& work) const {
+void SymmetryFunctions::require_pairs(Workspace& work) const {
   const Index columns = kWeights + 3 * static_cast<Index>(damping_.factors.size());
-  work.pairs.require(columns * kRoom + 4 * center.most_angular);
+  work.pairs.require(columns * kRoom);
+}
+
+// The columns of the pairs of j with the k in `list`. Etas: how many there are, or 0.
+template <bool Derivatives, bool Full, int Etas>
+void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std::uint16_t* list,
+                                       Index size, double* pairs) const {
+  const Damping::Factor* const factors = damping_.factors.data();
+  const Index n_etas = Etas > 0 ? Etas : static_cast<Index>(damping_.factors.size());
+  const double squared_radius = cutoff_.radius * cutoff_.radius;
+  const double* const own = near.of(j);
+  const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
+  const double rj = of_j(near.kR), xj = of_j(near.kX), shrink = -2.0 * rj / squared_radius;
+  const double ux = of_j(near.kU), uy = of_j(near.kU + 1), uz = of_j(near.kU + 2);
+  // u_k in the frame of u_j (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017)), then the weights.
+  const double sign = std::copysign(1.0, uz), a = -1.0 / (sign + uz);
+  for (Index p = 0; p < size; p += kPairLanes) {
+    const double* records[kPairLanes];
+    for (Index l = 0; l < kPairLanes; ++l) records[l] = near.records + list[p + l] * near.width;
+    Lanes xy[2], zr[2], ak[2];
+    load_columns(records, near.kRecordU, xy);
+    load_columns(records, near.kRecordU + 2, zr);
+    const auto [x, y] = xy;
+    const auto [z, r] = zr;
+    const Lanes h = ux * x + uy * y;
+    const Lanes c = h + uz * z, w = a * h - z;
+    double* const pair = pairs + p;
+    store(pair, c);
+    if (Derivatives) {
+      store(pair + kN1 * kRoom, x + sign * ux * w);
+      store(pair + kN2 * kRoom, sign * y + uy * w);
+    }
+    if (Full) {
+      const Lanes t = 2.0 * xj - 1.0 + r * ((2.0 / squared_radius) * r + 2.0 * shrink * c);
+      store(pair + kT * kRoom, t < 1.0 ? t : all(1.0));
+      store(pair + kR * kRoom, r);
+    }
+    double* weight = pair + kWeights * kRoom;
+    for (Index e = 0; e < n_etas; e += 2, weight += 6 * kRoom) {
+      load_columns(records, near.kRecordA + e, ak);
+      store(weight, ak[0]);
+      if (e + 1 < n_etas) store(weight + 3 * kRoom, ak[1]);
+    }
+  }
+  // A loop of its own: the processor sees further ahead in two short chains than in a long one.
+  for (Index p = 0; Full && p < size; p += kPairLanes) {
+    double* const pair = pairs + p;
+    const Lanes t = load(pair + kT * kRoom), r = load(pair + kR * kRoom);
+    const ValueAndSlope base = damping_base(damping_, t);
+    const Lanes along = rj - r * load(pair + kCosine * kRoom), across = -shrink * r;
+    double* weight = pair + kWeights * kRoom;
+    for (Index e = 0; e < n_etas; ++e, weight += 3 * kRoom) {
+      const ValueAndSlope d = damping_factor(factors[e], t, base);
+      const Lanes a_k = load(weight), q = a_k * d.b;
+      store(weight, a_k * d.a);
+      if (Derivatives) {
+        store(weight + kRoom, q * along);
+        store(weight + 2 * kRoom, q * across);
+      }
+    }
+  }
 }
 
 template <bool Derivatives, FunctionKind Kind>
@@ -137,19 +207,20 @@ void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
   constexpr bool kFull = Kind == FunctionKind::kG4;
   const Index n_etas = static_cast<Index>(damping_.factors.size());
   const double squared_radius = cutoff_.radius * cutoff_.radius;
-  const double rj = near.at(j, near.kR), xj = near.at(j, near.kX);
-  const double ux = near.at(j, near.kU), uy = near.at(j, near.kU + 1), uz = near.at(j, near.kU + 2);
+  const double* const own = near.of(j);
+  const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
   double* const pairs = work.pairs.data();
-  double* const raw = pairs + (kWeights + 3 * n_etas) * kRoom;  // (functions, 4)
-  double(*const totals)[4] = reinterpret_cast<double(*)[4]>(raw);
-  for (Index f = 0; f < group.size; ++f)
-    for (int s = 0; s < 4; ++s) totals[f][s] = 0.0;
+  double* const sums = work.angular.data() + j * center.most_sums * kAngularParts;
 
-  // j itself and what fills blocks are made to lie out of range.
-  double& own_x = near.row(j - j % kPairLanes, near.kX)[j % kPairLanes];
-  own_x = kFarAway;
-  const double shrink = -2.0 * rj / squared_radius;
-  const double limit = kFull ? 1.0 - xj : 0.5 * kFarAway;
+  for (const Pass& pass : group.passes)
+    for (int e = 0; e < pass.sums; ++e)
+      std::fill_n(sums + pass.sum[e] * kAngularParts, kAngularParts, 0.0);
+
+  // Near k are told from far ones in single precision; those in between are looked at again below.
+  const float* const place = near.place;
+  const float from[3] = {kFull ? place[j] : 0.0F, kFull ? place[near.places + j] : 0.0F,
+                         kFull ? place[2 * near.places + j] : 0.0F};
+  const float limit = static_cast<float>(squared_radius * (1.0 + 1e-5));
   for (Index part = first; part < last; part += kRoom) {
     // A byte of bits for every eight k, then the numbers of those that count: stores whose place
     // depends on the geometry would hold up the loads that follow.
@@ -157,23 +228,21 @@ void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
     const Index end = std::min(part + kRoom, last);
     for (Index k = part; k < end; k += 8) {
       unsigned byte = 0;
-      for (Index l = 0; l < 8; l += kPairLanes) {
-        if (k + l >= end) break;
-        const double* block = near.block(k + l);
-        const auto at = [&](Index column) { return load(block + column * kPairLanes); };
-        Lanes beyond = at(near.kX);
-        if constexpr (kFull)  // x_jk - x_j
-          beyond += shrink * at(near.kR) *
-                    (ux * at(near.kU) + uy * at(near.kU + 1) + uz * at(near.kU + 2));
-        byte |= bits(beyond < limit) << l;
+      for (Index l = 0; l < 8; l += kFloats) {
+        const Floats x = load(place + k + l) - from[0],
+                     y = load(place + near.places + k + l) - from[1],
+                     z = load(place + 2 * near.places + k + l) - from[2];
+        byte |= bits(x * x + y * y + z * z < limit) << l;
       }
       keep[(k - part) / 8] = static_cast<std::uint8_t>(byte);
     }
+    if (const Index over = (end - part) % 8) keep[(end - part) / 8] &= (1U << over) - 1;
+    if (part <= j && j < end) keep[(j - part) / 8] &= ~(1U << (j - part) % 8);
     std::uint16_t list[kRoom + 8];
     Index m = 0;
     for (Index k = part; k < end; k += 8) {
       const unsigned byte = keep[(k - part) / 8];
-      const Numbers numbers = kNumbers.of[byte] + static_cast<std::uint16_t>(k);
+      const Numbers numbers = numbers_of_bits(byte) + static_cast<std::uint16_t>(k);
       std::memcpy(list + m, &numbers, sizeof numbers);
       m += __builtin_popcount(byte);
     }
@@ -181,94 +250,53 @@ void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
     const Index size = padded(m, kPairLanes);
     while (m < size) list[m++] = static_cast<std::uint16_t>(near.slots);  // the record of zeros
 
-    // u_k in the frame of u_j (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017)), then the weights.
-    const double sign = std::copysign(1.0, uz), a = -1.0 / (sign + uz);
-    for (Index p = 0; p < size; p += kPairLanes) {
-      const double* records[kPairLanes];
-      for (Index l = 0; l < kPairLanes; ++l) records[l] = near.records + list[p + l] * near.width;
-      Lanes xy[2], zr[2], ak[2];
-      load_columns(records, near.kRecordU, xy);
-      load_columns(records, near.kRecordU + 2, zr);
-      const auto [x, y] = xy;
-      const auto [z, r] = zr;
-      const Lanes h = ux * x + uy * y;
-      const Lanes c = h + uz * z, w = a * h - z;
-      double* const pair = pairs + p;
-      store(pair, c);
-      if (Derivatives) {
-        store(pair + kN1 * kRoom, x + sign * ux * w);
-        store(pair + kN2 * kRoom, sign * y + uy * w);
-      }
-      if (kFull) {
-        store(pair + kT * kRoom,
-              2.0 * xj - 1.0 + r * ((2.0 / squared_radius) * r + 2.0 * shrink * c));
-        store(pair + kR * kRoom, r);
-      }
-      double* weight = pair + kWeights * kRoom;
-      for (Index e = 0; e < n_etas; e += 2, weight += 6 * kRoom) {
-        load_columns(records, near.kRecordA + e, ak);
-        store(weight, ak[0]);
-        if (e + 1 < n_etas) store(weight + 3 * kRoom, ak[1]);
-      }
-    }
-    // A loop of its own: the processor sees further ahead in two short chains than in a long one.
-    for (Index p = 0; kFull && p < size; p += kPairLanes) {
-      double* const pair = pairs + p;
-      const Lanes t = load(pair + kT * kRoom), r = load(pair + kR * kRoom);
-      const ValueAndSlope base = damping_base(damping_, t);
-      const Lanes along = rj - r * load(pair + kCosine * kRoom), across = -shrink * r;
-      double* weight = pair + kWeights * kRoom;
-      for (const Damping::Factor& factor : damping_.factors) {
-        const ValueAndSlope d = damping_factor(factor, t, base);
-        const Lanes a = load(weight), q = a * d.b;
-        store(weight, a * d.a);
-        if (Derivatives) {
-          store(weight + kRoom, q * along);
-          store(weight + 2 * kRoom, q * across);
-        }
-        weight += 3 * kRoom;
-      }
-    }
-
-    double(*out)[4] = totals;
-    for (const Power& power : group.powers) {
-      const Term* term = power.terms.data();
-      for (Index left = static_cast<Index>(power.terms.size()); left > 0;) {
-        const double* const weights[2] = {
-            pairs + (kWeights + 3 * term[0].eta) * kRoom,
-            pairs + (kWeights + 3 * term[left > 1 ? 1 : 0].eta) * kRoom};
-        with_power(power.zeta, power.exponent, [&](const auto& lower) {
-          if (left > 1)
-            sum_pairs<Derivatives, kFull, 2>(pairs, size, power.zeta, power.gamma, lower, weights,
-                                             out);
+    if (n_etas == 2)  // what most sets have, with loops unrolled
+      tabulate_pairs<Derivatives, kFull, 2>(near, j, list, size, pairs);
+    else
+      tabulate_pairs<Derivatives, kFull, 0>(near, j, list, size, pairs);
+    for (const Pass& pass : group.passes) {
+      const double* const weights[2] = {pairs + (kWeights + 3 * pass.eta[0]) * kRoom,
+                                        pairs + (kWeights + 3 * pass.eta[1]) * kRoom};
+      double* const out[2] = {sums + pass.sum[0] * kAngularParts,
+                              sums + pass.sum[1] * kAngularParts};
+      if (pass.zeta == 1.0)
+        sum_linear<Derivatives, kFull>(pairs, size, weights[0], out);
+      else
+        with_power(pass.zeta, pass.exponent, [&](const auto& lower) {
+          if (pass.sums == 2)
+            sum_powers<Derivatives, kFull, 2>(pairs, size, pass.zeta, pass.gamma, lower, weights,
+                                              out);
           else
-            sum_pairs<Derivatives, kFull, 1>(pairs, size, power.zeta, power.gamma, lower, weights,
-                                             out);
+            sum_powers<Derivatives, kFull, 1>(pairs, size, pass.zeta, pass.gamma, lower, weights,
+                                              out);
         });
-        const int done = left > 1 ? 2 : 1;
-        left -= done;
-        term += done;
-        out += done;
-      }
     }
   }
-  own_x = xj;
 
-  double* to = work.angular.data() + (j * center.most_angular + group.first) * kAngularParts;
-  const double(*found)[4] = totals;
-  for (const Power& power : group.powers)
-    for (const Term& term : power.terms) {
-      const double aj = near.at(j, near.kDamping + 2 * term.eta);
-      const double bj = near.at(j, near.kDamping + 2 * term.eta + 1);
-      const double* s = *found++;
-      work.features[term.column] += aj * s[0];
-      if (Derivatives) {
-        to[0] = 4.0 / squared_radius * (bj * rj * s[0] + aj * s[1]);
-        to[1] = 2.0 * aj / rj * s[2];
-        to[2] = 2.0 * aj / rj * s[3];
-        to += kAngularParts;
-      }
+  // Times what belongs to j: its share in the sums over j, and their derivatives.
+  const double along = 4.0 / squared_radius, across = 2.0 / of_j(near.kR);
+  const double units[kAngularParts] = {1.0, along, across, across};
+  double* const totals = work.shares.data() + group.first;
+  for (const Pass& pass : group.passes)
+    for (int e = 0; e < pass.sums; ++e) {
+      double* const out = sums + pass.sum[e] * kAngularParts;
+      const double a = of_j(near.kDamping + 2 * pass.eta[e]), t = out[0];
+      totals[pass.sum[e]] += a * t;
+      if (!Derivatives) continue;
+      for (Index s = 0; s < kAngularParts; s += kPairLanes)
+        store(out + s, a * load(units + s) * load(out + s));
+      out[1] += along * of_j(near.kR) * of_j(near.kDamping + 2 * pass.eta[e] + 1) * t;
     }
+}
+
+// The features from the sums over j.
+void SymmetryFunctions::add_features(const Center& center, Workspace& work) const {
+  for (const auto* groups : {&center.g4, &center.g5})
+    for (const Angular& group : *groups)
+      for (const Term& term : group.terms)
+        for (int e = 0; e < 2; ++e)
+          work.features[term.column] +=
+              term.share[e] * work.shares.data()[group.first + term.sum[e]];
 }
 
 #define NEARSIGHT_ANGULAR(derivatives, kind)                       \

@@ -1,5 +1,5 @@
 // The few vector operations of the hot loops, on the compiler's own vector types (GCC, Clang);
-// only `bits` and `Compress` know the instruction set.
+// only `bits`, `add_sums` and `load_columns` know the instruction set.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,19 @@ namespace nearsight {
 
 using Lanes = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
 using LaneBits = std::uint64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
+using Floats = float __attribute__((vector_size(sizeof(Lanes))));
+inline constexpr Index kFloats = sizeof(Floats) / sizeof(float);
+using FloatMask = std::int32_t __attribute__((vector_size(sizeof(Lanes))));
 using LaneMask = std::int64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
 
 inline Lanes load(const double* p) {
   Lanes v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+inline Floats load(const float* p) {
+  Floats v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
@@ -33,18 +42,19 @@ inline double sum(Lanes v) {
   return total;
 }
 
-// The sums over the lanes of four vectors.
-inline void sums(Lanes a, Lanes b, Lanes c, Lanes d, double out[4]) {
+// Adds the sums over the lanes of four vectors.
+inline void add_sums(Lanes a, Lanes b, Lanes c, Lanes d, double out[4]) {
 #if defined(__AVX2__)
   const auto pairs = [](Lanes low, Lanes high) {  // low 0+1, high 0+1, low 2+3, high 2+3
     return _mm256_hadd_pd(reinterpret_cast<__m256d>(low), reinterpret_cast<__m256d>(high));
   };
   const __m256d ab = pairs(a, b), cd = pairs(c, d);
-  _mm256_storeu_pd(out, _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20),
-                                      _mm256_permute2f128_pd(ab, cd, 0x31)));
+  const __m256d total =
+      _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31));
+  _mm256_storeu_pd(out, _mm256_add_pd(_mm256_loadu_pd(out), total));
 #else
   const Lanes each[4] = {a, b, c, d};
-  for (int s = 0; s < 4; ++s) out[s] = sum(each[s]);
+  for (int s = 0; s < 4; ++s) out[s] += sum(each[s]);
 #endif
 }
 
@@ -90,6 +100,34 @@ inline unsigned bits(LaneMask mask) {
 #else
   unsigned result = 0;
   for (Index l = 0; l < kPairLanes; ++l) result |= static_cast<unsigned>(mask[l] & 1) << l;
+  return result;
+#endif
+}
+
+// The numbers of the bits of a byte that are set, lowest first.
+using Numbers = std::uint16_t __attribute__((vector_size(16)));
+struct NumbersOfBits {
+  std::uint16_t of[256][8]{};
+  constexpr NumbersOfBits() {
+    for (unsigned byte = 0; byte < 256; ++byte)
+      for (int bit = 0, n = 0; bit < 8; ++bit)
+        if (byte >> bit & 1) of[byte][n++] = static_cast<std::uint16_t>(bit);
+  }
+};
+alignas(16) inline constexpr NumbersOfBits kNumbersOfBits;
+
+inline Numbers numbers_of_bits(unsigned byte) {
+  Numbers numbers;
+  std::memcpy(&numbers, kNumbersOfBits.of[byte], sizeof numbers);
+  return numbers;
+}
+
+inline unsigned bits(FloatMask mask) {
+#if defined(__AVX2__)
+  return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+#else
+  unsigned result = 0;
+  for (Index l = 0; l < kFloats; ++l) result |= static_cast<unsigned>(mask[l] & 1) << l;
   return result;
 #endif
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -18,7 +19,7 @@ namespace {
 constexpr double kSamePlace = 1e-3;
 
 // Cells within the cutoff in one direction; more are no crystal but another unit of length.
-constexpr double kMostReach = 40;
+constexpr int kMostReach = 40;
 
 // The cell with the vectors of directions that are not periodic replaced by unit vectors
 // orthogonal to all others, so that it is never singular.
@@ -41,31 +42,27 @@ Eigen::Matrix3d complete_cell(const StructureView& structure) {
   return cell;
 }
 
-// A pair packed so that integers sort by (atom, shift): 31 bits, then three times 11.
-constexpr int kShiftBits = 11;
+// A shift packed into three times 10 bits. Packed numbers may be added and subtracted as long as
+// the sum is one of kNoShift and a shift within kMostShift.
+constexpr int kShiftBits = 10;
 constexpr int kMostShift = (1 << (kShiftBits - 1)) - 1;
 
-std::uint64_t pack(int atom, const std::array<int, 3>& shift) {
-  std::uint64_t key = static_cast<std::uint64_t>(atom);
-  for (const int s : shift) key = key << kShiftBits | static_cast<std::uint64_t>(s + kMostShift);
-  return key;
+std::uint32_t pack(const std::array<int, 3>& shift) {
+  const int packed = (shift[0] * (1 << kShiftBits) + shift[1]) * (1 << kShiftBits) + shift[2];
+  return static_cast<std::uint32_t>(packed);
 }
 
-// What is added to a packed pair to change its shift.
-std::int64_t pack_change(const std::array<int, 3>& shift) {
-  std::int64_t change = 0;
-  for (const int s : shift) change = change * (std::int64_t{1} << kShiftBits) + s;
-  return change;
-}
+const std::uint32_t kNoShift = pack({kMostShift, kMostShift, kMostShift});
 
-int unpack_atom(std::uint64_t key) { return static_cast<int>(key >> (3 * kShiftBits)); }
-
-std::array<int, 3> unpack_shift(std::uint64_t key) {
+std::array<int, 3> unpack(std::uint32_t packed) {
   std::array<int, 3> shift;
-  for (int a = 2; a >= 0; --a, key >>= kShiftBits)
-    shift[a] = static_cast<int>(key & ((1U << kShiftBits) - 1)) - kMostShift;
+  for (int a = 2; a >= 0; --a, packed >>= kShiftBits)
+    shift[a] = static_cast<int>(packed & ((1U << kShiftBits) - 1)) - kMostShift;
   return shift;
 }
+
+// Cells a position may lie away from the first.
+constexpr int kMostWrapped = (kMostShift - kMostReach) / 2 - 1;
 
 // Bins per range in the last direction.
 constexpr int kThin = 4;
@@ -87,7 +84,7 @@ struct Bins {
         height = 1.0 / inverse.col(a).norm();
         for (Index i = 0; i < n; ++i) {
           const double whole = std::floor(fractional(i, a));
-          if (!(std::abs(whole) <= kMostShift / 4))
+          if (!(std::abs(whole) <= kMostWrapped))
             throw std::invalid_argument("atom " + std::to_string(i) +
                                         " lies hundreds of cells away; wrap the positions");
           wrapped[i][a] = static_cast<int>(whole);
@@ -121,18 +118,20 @@ struct Bins {
     for (std::size_t b = 1; b < begin.size(); ++b) begin[b] += begin[b - 1];
     std::vector<Index> fill(begin.begin(), begin.end() - 1);
     atom.resize(n);
-    key.resize(n);
+    shift.resize(n);
     bin.resize(n);
-    for (auto* column : {&x, &y, &z}) column->resize(n + kPairLanes);
-    const Positions place = fractional * cell;
+    place.resize(n);
+    for (auto* column : {&x, &y, &z}) column->resize(n + 8);
+    const Positions inside = fractional * cell;
     for (Index i = 0; i < n; ++i) {
       const Index p = fill[index(bin_of[i])]++;
       atom[p] = static_cast<int>(i);
-      key[p] = pack(atom[p], {0, 0, 0}) - pack_change(wrapped[i]);
+      shift[p] = kNoShift - pack(wrapped[i]);
       bin[p] = bin_of[i];
-      x[p] = place(i, 0);
-      y[p] = place(i, 1);
-      z[p] = place(i, 2);
+      place[i] = p;
+      x[p] = inside(i, 0);
+      y[p] = inside(i, 1);
+      z[p] = inside(i, 2);
     }
   }
 
@@ -150,24 +149,73 @@ struct Bins {
   std::array<int, 3> count, reach;
   std::array<double, 3> scale, origin;
   std::vector<std::array<int, 3>> wrapped;  // by atom: whole cells taken off
-  std::vector<Index> begin;                 // by bin
+  std::vector<Index> place;                 // by atom: where it is among the following
+  std::vector<Index> begin;                 // by bin: where its atoms begin
   // In the order of the bins:
   std::vector<int> atom;
-  std::vector<std::uint64_t> key;  // packed with the cells taken off
+  std::vector<std::uint32_t> shift;  // that of the cells taken off, packed
   std::vector<std::array<int, 3>> bin;
-  std::vector<double> x, y, z;  // inside the cell; room for a whole last vector
+  std::vector<double> x, y, z;  // inside the cell; room for eight at a time
 };
 
-// Appends the packed pairs of the atom at place p of the bins.
+using Ints = int __attribute__((vector_size(sizeof(Lanes))));
+constexpr Index kInts = sizeof(Ints) / sizeof(int);
+
+// More neighbours than most atoms have.
+constexpr Index kMany = 96;
+
+// Atoms looked at in one go.
+constexpr Index kPart = 256;
+
+// The neighbours of one atom as they are found.
+struct Found {
+  std::vector<int> atom, rank;
+  std::vector<std::uint32_t> shift;
+  Index size = 0;
+
+  void require(Index more) {
+    const std::size_t room = padded(size + more, 16) + 16;
+    if (atom.size() >= room) return;
+    for (auto* column : {&atom, &rank}) column->resize(2 * room);
+    shift.resize(2 * room);
+  }
+};
+
+// The atoms at places first to last, at most kPart, that are near a point and not at place `self`:
+// how many, and their numbers from `first` on.
+Index within(const Bins& bins, Index first, Index last, const std::array<double, 3>& point,
+             double squared_range, Index self, std::uint16_t* list) {
+  std::uint8_t keep[kPart / 8];
+  for (Index k = first; k < last; k += 8) {
+    unsigned byte = 0;
+    for (Index l = 0; l < 8; l += kPairLanes) {
+      const Lanes x = load(&bins.x[k + l]) - point[0], y = load(&bins.y[k + l]) - point[1],
+                  z = load(&bins.z[k + l]) - point[2];
+      byte |= bits(x * x + y * y + z * z < squared_range) << l;
+    }
+    keep[(k - first) / 8] = static_cast<std::uint8_t>(byte);
+  }
+  if (const Index over = (last - first) % 8) keep[(last - first) / 8] &= (1U << over) - 1;
+  if (first <= self && self < last) keep[(self - first) / 8] &= ~(1U << (self - first) % 8);
+  Index m = 0;
+  for (Index k = 0; k < last - first; k += 8) {
+    const unsigned byte = keep[k / 8];
+    const Numbers numbers = numbers_of_bits(byte) + static_cast<std::uint16_t>(k);
+    std::memcpy(list + m, &numbers, sizeof numbers);
+    m += __builtin_popcount(byte);
+  }
+  return m;
+}
+
+// The neighbours of the atom at place p of the bins, those of one atom in the order of their
+// shifts.
 void find_pairs(const StructureView& structure, const Bins& bins, double range, Index p,
-                std::vector<std::uint64_t>& found) {
+                bool shifted, Found& found) {
   // Positions inside the cell differ from the given ones by rounding: `bonds` looks again.
   const double limit = range * range * (1.0 + 1e-10);
-  const std::size_t first = found.size();
-  const int i = bins.atom[p];
-  const std::uint64_t self = pack(i, {0, 0, 0});
   const std::array<int, 3>& own = bins.bin[p];
-  std::array<int, 3> image;
+  const std::array<int, 3>& wrapped = bins.wrapped[bins.atom[p]];
+  found.size = 0;
   for (int dx = -bins.reach[0]; dx <= bins.reach[0]; ++dx) {
     const auto [bx, ix] = bins.fold(own[0] + dx, 0);
     if (ix != 0 && !structure.periodic[0]) continue;
@@ -180,9 +228,10 @@ void find_pairs(const StructureView& structure, const Bins& bins, double range, 
         const int bins_left = std::min(bins.count[2] - bz, own[2] + bins.reach[2] - low + 1);
         low += bins_left;
         if (iz != 0 && !structure.periodic[2]) continue;
-        image = {ix, iy, iz};
         const Index start = bins.begin[bins.index({bx, by, bz})];
         const Index stop = bins.begin[bins.index({bx, by, bz}) + bins_left];
+        if (start == stop) continue;
+        const std::array<int, 3> image{ix, iy, iz};
         double x0 = bins.x[p], y0 = bins.y[p], z0 = bins.z[p];
         for (int a = 0; a < 3; ++a)
           if (image[a] != 0) {
@@ -190,26 +239,48 @@ void find_pairs(const StructureView& structure, const Bins& bins, double range, 
             y0 -= image[a] * bins.cell(a, 1);
             z0 -= image[a] * bins.cell(a, 2);
           }
-        for (int a = 0; a < 3; ++a) image[a] += bins.wrapped[i][a];
-        const std::int64_t change = pack_change(image);
-        for (Index k = start; k < stop; k += 64) {
-          const Index end = std::min(k + 64, stop);
-          std::uint64_t keep = 0;  // a bit for each
-          for (Index l = k; l < end; l += kPairLanes) {
-            const Lanes x = load(&bins.x[l]) - x0, y = load(&bins.y[l]) - y0,
-                        z = load(&bins.z[l]) - z0;
-            keep |= std::uint64_t{bits(x * x + y * y + z * z < limit)} << (l - k);
-          }
-          if (end - k < 64) keep &= (std::uint64_t{1} << (end - k)) - 1;
-          for (; keep != 0; keep &= keep - 1) {
-            const std::uint64_t key = bins.key[k + __builtin_ctzll(keep)] + change;
-            if (key != self) found.push_back(key);
-          }
+        const std::uint32_t change = pack({ix + wrapped[0], iy + wrapped[1], iz + wrapped[2]});
+        const Index self = ix == 0 && iy == 0 && iz == 0 ? p : -1;
+        std::uint16_t list[kPart + 8];
+        for (Index part = start; part < stop; part += kPart) {
+          const Index end = std::min(part + kPart, stop);
+          const Index m = within(bins, part, end, {x0, y0, z0}, limit, self, list);
+          found.require(m);
+          for (Index h = 0; h < m; ++h) found.atom[found.size + h] = bins.atom[part + list[h]];
+          for (Index h = 0; shifted && h < m; ++h)
+            found.shift[found.size + h] = bins.shift[part + list[h]] + change;
+          found.size += m;
         }
       }
     }
   }
-  std::sort(found.begin() + first, found.end());
+}
+
+// Appends what was found in the order of the atoms. The place of each is the number of those before
+// it, counted for each: quicker than sorting by comparisons up to a thousand neighbours, and of
+// the order of the angular functions in any case.
+void append_sorted(Found& found, bool shifted, std::vector<int>& atoms,
+                   std::vector<std::uint32_t>& shifts) {
+  const Index n = found.size;
+  const std::size_t first = atoms.size();
+  atoms.resize(first + n);
+  if (shifted) {
+    shifts.resize(first + n);
+    std::fill_n(found.rank.begin(), n, 0);
+  }
+  for (Index k = 0; k < n; k += kInts) {
+    Ints some, places{};
+    std::memcpy(&some, &found.atom[k], sizeof some);
+    for (Index l = 0; l < n; ++l) places -= found.atom[l] < some;
+    for (Index l = 0; l < kInts && k + l < n; ++l) {
+      int place = places[l];
+      if (shifted) {
+        place += found.rank[place]++;  // images of one atom
+        shifts[first + place] = found.shift[k + l];
+      }
+      atoms[first + place] = some[l];
+    }
+  }
 }
 
 // The bits of a number spread out to every third place.
@@ -230,20 +301,34 @@ std::vector<int> order_of(const Bins& bins) {
     std::iota(order.begin(), order.end(), 0);
     return order;
   }
-  std::vector<std::pair<std::uint64_t, int>> code(n);
-  for (Index p = 0; p < n; ++p) {
-    const std::array<int, 3>& b = bins.bin[p];
-    code[p] = {spread(b[0]) << 2 | spread(b[1]) << 1 | spread(b[2] / kThin), bins.atom[p]};
-  }
-  std::sort(code.begin(), code.end());
-  for (Index p = 0; p < n; ++p) order[p] = code[p].second;
+  struct Cube {
+    std::uint64_t code;
+    Index first, last;
+  };
+  std::vector<Cube> cubes;
+  for (int x = 0; x < bins.count[0]; ++x)
+    for (int y = 0; y < bins.count[1]; ++y)
+      for (int z = 0; z < bins.count[2]; z += kThin) {
+        const Index bin = bins.index({x, y, z});
+        cubes.push_back({spread(x) << 2 | spread(y) << 1 | spread(z / kThin), bins.begin[bin],
+                         bins.begin[bin + std::min(kThin, bins.count[2] - z)]});
+      }
+  std::sort(cubes.begin(), cubes.end(),
+            [](const Cube& a, const Cube& b) { return a.code < b.code; });
+  auto next = order.begin();
+  for (const Cube& cube : cubes)
+    next = std::copy(bins.atom.begin() + cube.first, bins.atom.begin() + cube.last, next);
   return order;
 }
 
 }  // namespace
 
 NeighborList::NeighborList(const StructureView& structure, double cutoff, double skin, int threads)
-    : cutoff_(cutoff) {
+    : cutoff_(cutoff),
+      skin_(skin),
+      positions_(structure.positions),
+      cell_(structure.cell),
+      periodic_(structure.periodic) {
   if (!(cutoff > 0.0 && skin >= 0.0))
     throw std::invalid_argument("the cutoff must be positive and the skin not negative");
   const Index n = structure.size();
@@ -251,45 +336,54 @@ NeighborList::NeighborList(const StructureView& structure, double cutoff, double
   order_ = order_of(bins);
   rank_.resize(n);
   for (Index q = 0; q < n; ++q) rank_[order_[q]] = static_cast<int>(q);
-  constexpr Index kGrain = 256;
-  std::vector<std::vector<std::uint64_t>> blocks((n + kGrain - 1) / kGrain);
-  std::vector<Index> place_of(n), size_of(n);  // by rank
-  parallel_blocks(n, kGrain, thread_count(threads), [&](Index first, Index last, int) {
-    std::vector<std::uint64_t>& found = blocks[first / kGrain];
-    for (Index p = first; p < last; ++p) {
-      const Index before = static_cast<Index>(found.size());
-      find_pairs(structure, bins, cutoff + skin, p, found);
-      const int rank = rank_[bins.atom[p]];
-      place_of[rank] = before;
-      size_of[rank] = static_cast<Index>(found.size()) - before;
+  const bool shifted = periodic_[0] || periodic_[1] || periodic_[2];
+  const int team = thread_count(threads);
+  blocks_.resize((n + kBlock - 1) / kBlock);
+  std::vector<Found> found(team);
+  parallel_blocks(n, kBlock, team, [&](Index first, Index last, int thread) {
+    Block& block = blocks_[first / kBlock];
+    block.atoms.reserve(kMany * kBlock);
+    if (shifted) block.shifts.reserve(kMany * kBlock);
+    for (Index q = first; q < last; ++q) {
+      find_pairs(structure, bins, cutoff + skin, bins.place[order_[q]], shifted, found[thread]);
+      append_sorted(found[thread], shifted, block.atoms, block.shifts);
+      block.end[q - first] = static_cast<int>(block.atoms.size());
     }
+    block.atoms.shrink_to_fit();
+    block.shifts.shrink_to_fit();
   });
-  offsets_.assign(n + 1, 0);
-  for (Index q = 0; q < n; ++q) offsets_[q + 1] = offsets_[q] + size_of[q];
-  pairs_.resize(offsets_[n]);
-  for (Index p = 0; p < n; ++p) {
-    const int rank = rank_[bins.atom[p]];
-    std::vector<std::uint64_t>& block = blocks[p / kGrain];
-    std::copy_n(block.begin() + place_of[rank], size_of[rank], pairs_.begin() + offsets_[rank]);
-    if (p + 1 == n || (p + 1) % kGrain == 0) std::vector<std::uint64_t>().swap(block);
-  }
+}
+
+Index NeighborList::candidates() const {
+  Index total = 0;
+  for (const Block& block : blocks_) total += static_cast<Index>(block.atoms.size());
+  return total;
+}
+
+bool NeighborList::serves(const Eigen::Ref<const Positions>& positions, const Eigen::Matrix3d& cell,
+                          const std::array<bool, 3>& periodic) const {
+  if (positions.rows() != atoms() || cell != cell_ || periodic != periodic_) return false;
+  const double squared = 0.25 * skin_ * skin_;
+  for (Index i = 0; i < atoms(); ++i)
+    if (!((positions.row(i) - positions_.row(i)).squaredNorm() < squared)) return false;  // or NaN
+  return true;
 }
 
 void NeighborList::bonds(const StructureView& structure, Index i, std::vector<Bond>& found) const {
   const double limit = cutoff_ * cutoff_;
   const double* own = structure.positions.data() + 3 * i;
-  const std::uint64_t none = pack(0, {0, 0, 0});  // the shift bits of no shift
-  const Index first = offsets_[rank_[i]], last = offsets_[rank_[i] + 1];
+  const Index rank = rank_[i], in_block = rank % kBlock;
+  const Block& block = blocks_[rank / kBlock];
+  const Index first = in_block == 0 ? 0 : block.end[in_block - 1], last = block.end[in_block];
   found.resize(last - first);
   Bond* bond = found.data();
   for (Index p = first; p < last; ++p) {
-    const std::uint64_t key = pairs_[p];
-    const int j = unpack_atom(key);
+    const int j = block.atoms[p];
     const double* other = structure.positions.data() + 3 * static_cast<Index>(j);
     double x = other[0] - own[0], y = other[1] - own[1], z = other[2] - own[2];
     std::array<int, 3> shift{0, 0, 0};
-    if ((key ^ none) << 31 != 0) {
-      shift = unpack_shift(key);
+    if (!block.shifts.empty() && block.shifts[p] != kNoShift) {
+      shift = unpack(block.shifts[p]);
       for (int a = 0; a < 3; ++a) {
         if (shift[a] == 0) continue;
         x += shift[a] * structure.cell(a, 0);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "lanes.hpp"
+
 namespace nearsight {
 
 namespace {
@@ -90,59 +92,75 @@ NetworkBatch::NetworkBatch(Index members, const std::vector<LayerView>& layers, 
   }
 }
 
-void NetworkBatch::evaluate(const double* features, double* energy, double* gradient,
-                            Workspace& work) const {
-  Index total = 0, widest = 0;
+// Members `first` to first + Width vectors of them, side by side in registers.
+template <int Width>
+void NetworkBatch::evaluate_block(const double* features, Index first, double* energy,
+                                  double* gradient, Workspace& work) const {
+  constexpr Index n = Width * kPairLanes;
+  struct Members {
+    Lanes of[Width];
+    explicit Members(const double* p) {
+      for (int w = 0; w < Width; ++w) of[w] = load(p + w * kPairLanes);
+    }
+    void put(double* p) const {
+      for (int w = 0; w < Width; ++w) store(p + w * kPairLanes, of[w]);
+    }
+  };
+  Index outputs = 0, widest = 0;
   for (const Layer& layer : layers_) {
-    total += layer.outputs * lanes_;
-    widest = std::max({widest, layer.outputs * lanes_, layer.inputs * lanes_});
+    outputs += layer.outputs;
+    widest = std::max({widest, layer.outputs, layer.inputs});
   }
-  double* activations = work.activations.require(total);
-  double* slopes = work.slopes.require(total);
-  double* z = work.next.require(widest);
-  const Index lanes = lanes_;
+  double* value = work.activations.require(outputs * n);
+  double* slope = work.slopes.require(outputs * n);
+  double* z = work.next.require(widest * n);
 
   const double* input = nullptr;
-  double *value = activations, *slope = slopes;
   for (const Layer& layer : layers_) {
     for (Index o = 0; o < layer.outputs; ++o) {
-      double* sum = z + o * lanes;
-      const double* bias = layer.bias.data() + o * lanes;
-      for (Index m = 0; m < lanes; ++m) sum[m] = bias[m];
-      const double* w = layer.weights.data() + o * layer.inputs * lanes;
-      for (Index i = 0; i < layer.inputs; ++i, w += lanes) {
-        if (input == nullptr) {
-          const double x = features[i];
-          for (Index m = 0; m < lanes; ++m) sum[m] += w[m] * x;
-        } else {
-          const double* x = input + i * lanes;
-          for (Index m = 0; m < lanes; ++m) sum[m] += w[m] * x[m];
-        }
-      }
+      Members sum(layer.bias.data() + o * lanes_ + first);
+      const double* w = layer.weights.data() + o * layer.inputs * lanes_ + first;
+      for (Index i = 0; i < layer.inputs; ++i, w += lanes_)
+        for (int v = 0; v < Width; ++v)
+          sum.of[v] += load(w + v * kPairLanes) *
+                       (input == nullptr ? all(features[i]) : load(input + i * n + v * kPairLanes));
+      sum.put(z + o * n);
     }
-    activate(layer.activation, z, layer.outputs * lanes, value, slope);
+    activate(layer.activation, z, layer.outputs * n, value, slope);
     input = value;
-    value += layer.outputs * lanes;
-    slope += layer.outputs * lanes;
+    value += layer.outputs * n;
+    slope += layer.outputs * n;
   }
-  for (Index m = 0; m < lanes; ++m) energy[m] = intercept_[m] + slope_[m] * input[m];
+  for (Index m = 0; m < n; ++m)
+    energy[first + m] = intercept_[first + m] + slope_[first + m] * input[m];
 
-  double* adjoint = work.adjoint.require(widest);
-  for (Index m = 0; m < lanes; ++m) adjoint[m] = slope_[m];
+  double* adjoint = work.adjoint.require(widest * n);
+  Members(slope_.data() + first).put(adjoint);
   for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
-    const Index outputs = layer->outputs, inputs = layer->inputs;
-    slope -= outputs * lanes;
-    for (Index k = 0; k < outputs * lanes; ++k) adjoint[k] *= slope[k];
-    double* out = layer + 1 == layers_.rend() ? gradient : z;
-    for (Index k = 0; k < inputs * lanes; ++k) out[k] = 0.0;
-    for (Index o = 0; o < outputs; ++o) {
-      const double* a = adjoint + o * lanes;
-      const double* w = layer->weights.data() + o * inputs * lanes;
-      for (Index i = 0; i < inputs; ++i)
-        for (Index m = 0; m < lanes; ++m) out[i * lanes + m] += w[i * lanes + m] * a[m];
+    const Index inputs = layer->inputs;
+    slope -= layer->outputs * n;
+    for (Index k = 0; k < layer->outputs * n; ++k) adjoint[k] *= slope[k];
+    const bool last = layer + 1 == layers_.rend();
+    for (Index i = 0; i < inputs; ++i) {
+      const double* w = layer->weights.data() + i * lanes_ + first;
+      Lanes sum[Width] = {};
+      for (Index o = 0; o < layer->outputs; ++o, w += inputs * lanes_)
+        for (int v = 0; v < Width; ++v)
+          sum[v] += load(w + v * kPairLanes) * load(adjoint + o * n + v * kPairLanes);
+      double* const out = last ? gradient + i * lanes_ + first : z + i * n;
+      for (int v = 0; v < Width; ++v) store(out + v * kPairLanes, sum[v]);
     }
-    if (out == z) std::swap(adjoint, z);
+    std::swap(adjoint, z);
   }
+}
+
+void NetworkBatch::evaluate(const double* features, double* energy, double* gradient,
+                            Workspace& work) const {
+  Index first = 0;
+  for (; first + 3 * kPairLanes <= lanes_; first += 3 * kPairLanes)
+    evaluate_block<3>(features, first, energy, gradient, work);
+  for (; first < lanes_; first += kPairLanes)
+    evaluate_block<1>(features, first, energy, gradient, work);
 }
 
 }  // namespace nearsight

@@ -1,5 +1,6 @@
 #include "nearsight/potential.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -10,7 +11,8 @@ namespace nearsight {
 
 namespace {
 
-constexpr Index kGrain = 16;
+constexpr Index kGrain = 8;  // few, so that threads have the same work in small structures
+constexpr Index kGrainOfSums = 128;
 
 // What one thread adds up; forces as (N, 3, lanes), atoms in the order of the list.
 struct Partial {
@@ -106,35 +108,39 @@ Evaluation Potential::evaluate(const StructureView& structure, const NeighborLis
   result.virial.setZero();
   if (!gradients) return result;
 
-  Vector& total = partial[0].forces;
-  if (total.size() == 0) total.setZero(n * 3 * lanes);
-  for (int t = 1; t < team; ++t)
-    if (partial[t].forces.size() > 0) total += partial[t].forces;
-  for (const Partial& part : partial) result.virial += part.virial;
+  std::vector<const double*> parts;  // of the threads that had work
+  for (const Partial& part : partial) {
+    result.virial += part.virial;
+    if (part.forces.size() > 0) parts.push_back(part.forces.data());
+  }
   if (lanes > 1) result.virial /= static_cast<double>(m_count);
 
   result.mean_forces.resize(n, 3);
-  result.deviation.setZero(n);
-  if (lanes == 1) {
-    for (Index i = 0; i < n; ++i) result.mean_forces.row(i) = total.segment<3>(3 * list.rank()[i]);
-    return result;
-  }
-  result.forces.resize(static_cast<std::size_t>(m_count) * n * 3);
-  for (Index i = 0; i < n; ++i) {
-    double square = 0.0;
-    for (Index a = 0; a < 3; ++a) {
-      const double* f = total.data() + (3 * list.rank()[i] + a) * lanes;
-      double mean = 0.0;
-      for (Index m = 0; m < m_count; ++m) mean += f[m];
-      mean /= static_cast<double>(m_count);
-      result.mean_forces(i, a) = mean;
-      for (Index m = 0; m < m_count; ++m) {
-        square += (f[m] - mean) * (f[m] - mean);
-        result.forces[(m * n + i) * 3 + a] = f[m];
+  result.deviation.resize(n);
+  if (lanes > 1) result.forces.resize(m_count * n * 3);
+  parallel_blocks(n, kGrainOfSums, team, [&](Index first, Index last, int) {
+    Vector sum(3 * lanes);
+    for (Index i = first; i < last; ++i) {
+      sum.setZero();
+      for (const double* part : parts)
+        sum += Eigen::Map<const Vector>(part + 3 * lanes * list.rank()[i], 3 * lanes);
+      if (lanes == 1) {
+        result.mean_forces.row(i) = sum;
+        result.deviation[i] = 0.0;
+        continue;
       }
+      double square = 0.0;
+      for (Index a = 0; a < 3; ++a) {
+        const auto f = sum.segment(a * lanes, m_count);
+        const double mean = f.mean();
+        result.mean_forces(i, a) = mean;
+        square += (f.array() - mean).square().sum();
+        for (Index m = 0; m < m_count; ++m) result.forces[(m * n + i) * 3 + a] = f[m];
+      }
+      result.deviation[i] =
+          std::sqrt(square / static_cast<double>(std::max<Index>(m_count - 1, 1)));
     }
-    if (m_count > 1) result.deviation[i] = std::sqrt(square / static_cast<double>(m_count - 1));
-  }
+  });
   return result;
 }
 

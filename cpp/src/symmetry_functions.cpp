@@ -46,7 +46,6 @@ SymmetryFunctions::SymmetryFunctions(int n_species, const Cutoff& cutoff,
     center.radial.resize(n_species);
     center.g4.resize(pairs);
     center.g5.resize(pairs);
-    center.angular.resize(n_species);
   }
   for (const SymmetryFunction& f : functions) {
     check(f, n_species);
@@ -61,42 +60,56 @@ SymmetryFunctions::SymmetryFunctions(int n_species, const Cutoff& cutoff,
       center.most_radial = std::max(center.most_radial, static_cast<Index>(radial.eta.size()));
       continue;
     }
-    const Term term{std::lower_bound(etas_.begin(), etas_.end(), f.eta) - etas_.begin(), column};
+    const Index eta = std::lower_bound(etas_.begin(), etas_.end(), f.eta) - etas_.begin();
+    const Term term{f.zeta, f.gamma, eta, column, {}, {}};
     auto& groups = f.kind == FunctionKind::kG4 ? center.g4 : center.g5;
-    add_term(groups[static_cast<std::size_t>(f.first) * n_species + f.second], f, term);
+    groups[static_cast<std::size_t>(f.first) * n_species + f.second].terms.push_back(term);
     if (f.first != f.second)
-      add_term(groups[static_cast<std::size_t>(f.second) * n_species + f.first], f, term);
+      groups[static_cast<std::size_t>(f.second) * n_species + f.first].terms.push_back(term);
   }
   for (Center& center : centers_) plan_angular(center);
 }
 
-// Puts a function to those with its power.
-void SymmetryFunctions::add_term(Angular& group, const SymmetryFunction& f, const Term& term) {
-  auto power = std::find_if(group.powers.begin(), group.powers.end(),
-                            [&](const Power& p) { return p.zeta == f.zeta && p.gamma == f.gamma; });
-  if (power == group.powers.end()) {
-    const double whole = std::round(f.zeta);
-    const int exponent = whole == f.zeta && whole < 1e6 ? static_cast<int>(whole) - 1 : -1;
-    group.powers.push_back({f.zeta, f.gamma, exponent, {}});
-    power = group.powers.end() - 1;
+// The sums that a group needs. Half of P = 2^(1-zeta) (1 + gamma c)^zeta is q^zeta with
+// q = (1 + gamma c) / 2, one sum for each function, or, with zeta = 1, 1/2 + gamma/2 c: all
+// functions with one eta share two sums.
+void SymmetryFunctions::plan_passes(Angular& group, Index& sums) {
+  for (Term& term : group.terms) {
+    const bool linear = term.zeta == 1.0;
+    auto pass = std::find_if(group.passes.begin(), group.passes.end(), [&](const Pass& p) {
+      if (p.zeta != term.zeta) return false;
+      return linear ? p.eta[0] == term.eta : p.gamma == term.gamma && p.sums == 1;
+    });
+    if (pass == group.passes.end()) {
+      const double whole = std::round(term.zeta);
+      const int exponent = whole == term.zeta && whole < 1e6 ? static_cast<int>(whole) - 1 : -1;
+      group.passes.push_back({term.zeta, term.gamma, exponent, 1, {term.eta, term.eta}, {}});
+      pass = group.passes.end() - 1;
+      pass->sum[0] = pass->sum[1] = sums++;
+      if (linear) pass->sum[pass->sums++] = sums++;
+    } else if (!linear) {
+      pass->eta[1] = term.eta;
+      pass->sum[pass->sums++] = sums++;
+    }
+    term.sum[1] = pass->sum[pass->sums - 1];
+    term.sum[0] = linear ? pass->sum[0] : term.sum[1];
+    term.share[0] = linear ? 0.5 : 1.0;
+    term.share[1] = linear ? 0.5 * term.gamma : 0.0;
   }
-  power->terms.push_back(term);
 }
 
-// Where the results of every group lie among those of a j.
 void SymmetryFunctions::plan_angular(Center& center) const {
-  const int ns = n_species();
-  for (int s = 0; s < ns; ++s) {
-    std::vector<Index>& columns = center.angular[s];
-    for (int t = 0; t < ns; ++t)
+  const std::size_t ns = centers_.size();
+  center.sums.assign(ns, 0);
+  for (std::size_t s = 0; s < ns; ++s) {
+    for (std::size_t t = 0; t < ns; ++t)
       for (auto* groups : {&center.g4, &center.g5}) {
-        Angular& group = (*groups)[static_cast<std::size_t>(s) * ns + t];
-        group.first = static_cast<Index>(columns.size());
-        for (const Power& power : group.powers)
-          for (const Term& term : power.terms) columns.push_back(term.column);
-        group.size = static_cast<Index>(columns.size()) - group.first;
+        Angular& group = (*groups)[s * ns + t];
+        group.first = center.all_sums;
+        plan_passes(group, center.sums[s]);
       }
-    center.most_angular = std::max(center.most_angular, static_cast<Index>(columns.size()));
+    center.most_sums = std::max(center.most_sums, center.sums[s]);
+    center.all_sums += center.sums[s];
   }
 }
 
@@ -110,6 +123,7 @@ SymmetryFunctions::Neighbors SymmetryFunctions::tabulate(Workspace& work) const 
   }
   work.slot[ns] = slots;
   const Neighbors near(slots, n_etas, work.neighbors);
+  std::fill_n(near.place, 3 * near.places, kFarAway);
   const double square = cutoff_.radius * cutoff_.radius;
   const Bond* bond = work.bonds.data();
   for (int s = 0; s < ns; ++s) {
@@ -122,6 +136,9 @@ SymmetryFunctions::Neighbors SymmetryFunctions::tabulate(Workspace& work) const 
         z[l] = bond->z;
         r[l] = bond->distance;
         filled[l] = 1.0;
+        near.place[slot + l] = static_cast<float>(bond->x);
+        near.place[near.places + slot + l] = static_cast<float>(bond->y);
+        near.place[2 * near.places + slot + l] = static_cast<float>(bond->z);
       }
       const auto put = [&](Index column, Lanes value) { store(near.row(slot, column), value); };
       const Lanes ux = x / r, uy = y / r, uz = z / r, squared = r * r / square;
@@ -136,7 +153,7 @@ SymmetryFunctions::Neighbors SymmetryFunctions::tabulate(Workspace& work) const 
       put(near.kE2 + 1, sign + uy * uy * a);
       put(near.kE2 + 2, -uy);
       put(near.kR, r);
-      put(near.kX, filled != 0.0 ? squared : all(kFarAway));
+      put(near.kX, squared);
       const Lanes t = 2.0 * squared - 1.0;
       const ValueAndSlope base = damping_base(damping_, t);
       const ValueAndSlope cut = damping_cutoff(damping_, t, base);
@@ -180,11 +197,10 @@ void SymmetryFunctions::evaluate(int center, const int* species, Workspace& work
   }
   work.features.setZero(plan.size);
   const Neighbors near = tabulate(work);
-  if (Derivatives) {
-    work.slopes.require(plan.most_radial * near.slots);
-    work.angular.require(near.slots * plan.most_angular * kAngularParts);
-  }
-  require_pairs(plan, work);
+  if (Derivatives) work.slopes.require(plan.most_radial * near.slots);
+  work.angular.require(near.slots * plan.most_sums * kAngularParts);
+  std::fill_n(work.shares.require(plan.all_sums), plan.all_sums, 0.0);
+  require_pairs(work);
   for (int s = 0; s < ns; ++s)
     add_radial<Derivatives>(plan.radial[s], near, work.slot[s], work.slot[s + 1], work);
   for (int s = 0; s < ns; ++s)
@@ -192,14 +208,15 @@ void SymmetryFunctions::evaluate(int center, const int* species, Workspace& work
       const std::size_t pair = static_cast<std::size_t>(s) * ns + t;
       const Index first = work.slot[t], last = work.slot[t + 1];
       for (Index j = work.slot[s]; j < work.slot[s] + work.count[s]; ++j) {
-        if (plan.g4[pair].size > 0)
+        if (!plan.g4[pair].terms.empty())
           add_angular<Derivatives, FunctionKind::kG4>(plan, plan.g4[pair], near, j, first, last,
                                                       work);
-        if (plan.g5[pair].size > 0)
+        if (!plan.g5[pair].terms.empty())
           add_angular<Derivatives, FunctionKind::kG5>(plan, plan.g5[pair], near, j, first, last,
                                                       work);
       }
     }
+  add_features(plan, work);
 }
 
 template void SymmetryFunctions::evaluate<false>(int, const int*, Workspace&) const;

@@ -14,10 +14,9 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from nearsight import _core
 from nearsight.ensemble import Ensemble, as_ensemble
 from nearsight.errors import InputError
+from nearsight.images import StructureArrays
 
 __all__ = ["NearsightCalculator"]
-
-Array = npt.NDArray[np.float64]
 
 
 class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # ASE is partly untyped
@@ -69,8 +68,10 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         self._uncertainty = uncertainty
         self._skin = skin
         self._threads = threads
+        # The structure last seen; ASE lets go of `self.atoms` whenever something has changed.
+        self._kept: Atoms | None = None
+        self._structure: StructureArrays | None = None
         self._neighbors: _core.NeighborList | None = None
-        self._listed: Array | None = None  # the positions the list was made for
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last call, of that which results depend on.
@@ -96,13 +97,14 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
     ) -> None:
         """Evaluate the structure; ASE calls this when it wants a result."""
         if atoms is not None:
-            self.atoms = atoms.copy()
-        if self._list_is_old(system_changes):
-            self._listed = None  # should the next line fail
-            self._neighbors = self.ensemble.neighbors(self.atoms, self._skin, self._threads)
-            self._listed = self.atoms.positions  # of a copy that nobody moves
+            self._keep(atoms, system_changes)
+        s = self._structure
+        if s is None:
+            raise InputError("the calculator has not seen a structure yet")
+        if self._neighbors is None or not self._neighbors.serves(s.positions, s.cell, s.pbc):
+            self._neighbors = self.ensemble.neighbors(s, self._skin, self._threads)
         found = self.ensemble.evaluate(
-            self.atoms,
+            s,
             members=self._uncertainty or any(p.startswith("uncertainty") for p in properties),
             threads=self._threads,
             neighbors=self._neighbors,
@@ -121,21 +123,18 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
             self.results["uncertainty"] = found.uncertainty
             self.results["uncertainty_raw"] = found.uncertainty_raw
 
-    def _list_is_old(self, system_changes: list[str]) -> bool:
-        """Whether the neighbour list no longer serves the present structure."""
-        now, listed = self.atoms.positions, self._listed
-        if listed is None or len(now) != len(listed):
-            return True
-        if "cell" in system_changes or "pbc" in system_changes:
-            return True
-        moved = now - listed
-        far = 0.5 * self._skin
-        if 3.0 * float(np.abs(moved).max()) ** 2 < far**2:  # a quicker look that mostly suffices
-            return False
-        # not: NaN makes it old as well
-        return not float((moved * moved).sum(axis=1).max()) < far**2
+    def _keep(self, atoms: Atoms, system_changes: list[str]) -> None:
+        """Keep a copy of the structure, as ASE wants it and as the core takes it."""
+        if self._kept is None or self._structure is None or set(system_changes) - {"positions"}:
+            kept = atoms.copy()
+            self._structure = self.ensemble.functions.arrays(kept)
+            self._kept = kept
+        else:  # most calls: a whole copy takes longer than the forces of a small cluster
+            self._structure = self._structure.moved(atoms.positions.copy())
+            self._kept.arrays["positions"] = self._structure.positions
+        self.atoms = self._kept
 
 
 def _same(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> bool:
-    """`np.array_equal` in a third of its time."""
-    return old.shape == new.shape and bool((old == new).all())
+    """To the bit, in a tenth of the time of `np.array_equal` for a small structure."""
+    return old.tobytes() == new.tobytes()

@@ -15,6 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from nearsight import _core
 from nearsight.errors import DamagedFileError, InputError
+from nearsight.images import StructureArrays
 from nearsight.potential import Network, core_potential
 from nearsight.storage import check_header, read_json, write_json
 from nearsight.symmetry_functions import Scaling, SymmetryFunctions
@@ -108,14 +109,16 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self.members)
 
-    def neighbors(self, atoms: Atoms, skin: float, threads: int = 0) -> _core.NeighborList:
+    def neighbors(
+        self, atoms: Atoms | StructureArrays, skin: float, threads: int = 0
+    ) -> _core.NeighborList:
         """A neighbour list for `evaluate`.
 
-        It serves as long as no atom has moved by more than half the skin (Å) and the cell is the
-        same. Results do not depend on it, up to 2000 atoms to the last bit; above, the list fixes
-        the order in which atoms are worked on, and forces differ by rounding.
+        It serves as long as no atom has moved by half the skin (Å) and the cell is the same, which
+        its `serves` tells. Results do not depend on it, up to 2000 atoms to the last bit; above,
+        the list fixes the order in which atoms are worked on, and forces differ by rounding.
         """
-        s = self.functions.arrays(atoms)
+        s = self._arrays(atoms)
         try:
             return self.core.neighbors(s.positions, s.species, s.cell, s.pbc, skin, threads)
         except ValueError as error:
@@ -123,7 +126,7 @@ class Ensemble:
 
     def evaluate(
         self,
-        atoms: Atoms,
+        atoms: Atoms | StructureArrays,
         *,
         members: bool = True,
         stress: bool = True,
@@ -134,7 +137,7 @@ class Ensemble:
 
         Parameters
         ----------
-        atoms : ase.Atoms
+        atoms : ase.Atoms, or what ``functions.arrays`` made of it
         members : bool
             Forces of every member and the uncertainty; without them a call costs about as much
             as one member alone.
@@ -150,8 +153,8 @@ class Ensemble:
             For a structure that cannot be worked with: an element the ensemble does not know,
             positions that are not finite, two atoms at one place, an atom without neighbours ...
         """
-        s = self.functions.arrays(atoms)
-        virial = stress and bool(atoms.pbc.any()) and atoms.cell.rank == 3
+        s = self._arrays(atoms)
+        virial = stress and s.volume > 0.0
         try:
             found = self.core.evaluate(
                 s.positions,
@@ -171,12 +174,15 @@ class Ensemble:
             energy=float(member_energies.sum() / len(member_energies)),
             energies=found["mean_energies"][0],
             forces=found["mean_forces"],
-            stress=_stress(found["virial"], atoms.get_volume()) if virial else None,
+            stress=_stress(found["virial"], s.volume) if virial else None,
             member_energies=member_energies,
             member_forces=found["forces"] if members else None,
             uncertainty=None if raw is None else self.calibration * raw,
             uncertainty_raw=raw,
         )
+
+    def _arrays(self, atoms: Atoms | StructureArrays) -> StructureArrays:
+        return atoms if isinstance(atoms, StructureArrays) else self.functions.arrays(atoms)
 
     def save(self, path: str | Path) -> None:
         """Write one JSON file, whole or not at all; numbers round-trip to the last bit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -51,12 +52,26 @@ class StructureArrays:
     species : (N,) int32, index into the element list
     cell : (3, 3) float64, Å, rows are the cell vectors
     pbc : (3,) bool
+    volume : float, Å³
+        0 where nothing is periodic or a cell vector is missing.
     """
 
     positions: Array
     species: npt.NDArray[np.int32]
     cell: Array
     pbc: npt.NDArray[np.bool_]
+    volume: float
+
+    def moved(self, positions: Array) -> StructureArrays:
+        """The same atoms at new positions (N, 3); only these are checked.
+
+        Raises
+        ------
+        InputError
+            If a position is not finite.
+        """
+        _check_finite(positions, "structure")
+        return StructureArrays(positions, self.species, self.cell, self.pbc, self.volume)
 
 
 @dataclass(frozen=True)
@@ -206,9 +221,7 @@ def _check_arrays(atoms: Atoms, elements: Sequence[str] | None, name: str) -> No
     """`check_structure` without the search for atoms at one place."""
     if len(atoms) == 0:
         raise InputError(f"{name} has no atoms")
-    if not np.isfinite(atoms.positions).all():
-        bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))[0]
-        raise InputError(f"{name}: the position of atom {bad} is not finite")
+    _check_finite(atoms.positions, name)
     cell = np.asarray(atoms.cell)
     if not np.isfinite(cell).all():
         raise InputError(f"{name}: the cell is not finite")
@@ -223,6 +236,14 @@ def _check_arrays(atoms: Atoms, elements: Sequence[str] | None, name: str) -> No
             raise InputError(f"{name}: the periodic cell vectors are linearly dependent")
     if elements is not None:
         _species(atoms, elements, name)
+
+
+def _check_finite(positions: Array, name: str) -> None:
+    if math.isfinite(np.vdot(positions, positions)):  # a quick look that mostly suffices
+        return
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(bad) > 0:
+        raise InputError(f"{name}: the position of atom {bad[0]} is not finite")
 
 
 def _species(atoms: Atoms, elements: Sequence[str], name: str) -> npt.NDArray[np.int32]:
@@ -253,11 +274,13 @@ def structure_arrays(
         See `check_structure`; that no two atoms are at one place the core finds out itself.
     """
     _check_arrays(atoms, None, name)
+    filled = atoms.pbc.any() and atoms.cell.rank == 3
     return StructureArrays(
         positions=np.ascontiguousarray(atoms.positions, dtype=np.float64),
         species=_species(atoms, elements, name),
         cell=np.ascontiguousarray(np.asarray(atoms.cell), dtype=np.float64),
         pbc=np.ascontiguousarray(atoms.pbc, dtype=np.bool_),
+        volume=float(atoms.cell.volume) if filled else 0.0,
     )
 
 

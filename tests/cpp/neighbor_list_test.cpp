@@ -71,6 +71,29 @@ TEST(NeighborList, ASkinAddsCandidatesButNoBonds) {
   }
 }
 
+TEST(NeighborList, ServesUntilAnAtomHasMovedByHalfTheSkin) {
+  const Structure made = fcc(3.92, 1);
+  const NeighborList list(made.view(), 5.0, 0.4);
+  const auto serves = [&](const Structure& s) {
+    return list.serves(s.positions, s.cell, s.periodic);
+  };
+  EXPECT_TRUE(serves(made));
+  Structure moved = made;
+  for (const auto& [by, expected] : {std::pair{0.19, true}, {0.21, false}, {NAN, false}}) {
+    moved.positions = made.positions;
+    moved.positions(3, 1) += by;
+    EXPECT_EQ(serves(moved), expected) << by;
+  }
+  Structure other = made;
+  other.cell(0, 0) += 1e-9;
+  EXPECT_FALSE(serves(other));
+  other = made;
+  other.periodic[2] = false;
+  EXPECT_FALSE(serves(other));
+  EXPECT_FALSE(serves(fcc(3.92, 2)));
+  EXPECT_FALSE(NeighborList(made.view(), 5.0).serves(made.positions, made.cell, made.periodic));
+}
+
 TEST(NeighborList, RefusesWhatItCannotWorkWith) {
   const Structure crystal = fcc(3.92, 1);
   EXPECT_THROW(NeighborList(crystal.view(), 0.0), std::invalid_argument);

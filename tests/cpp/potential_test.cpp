@@ -72,7 +72,7 @@ TEST(Potential, ForcesOfManyShapesAddUpToNothing) {
         EXPECT_EQ(one.energies, two.energies);
         EXPECT_LT((one.mean_forces - two.mean_forces).cwiseAbs().maxCoeff(), 1e-12);
         EXPECT_LT((one.mean_forces - mean.mean_forces).cwiseAbs().maxCoeff(), 1e-12);
-        EXPECT_EQ(one.forces.size(), static_cast<std::size_t>(members * view.size() * 3));
+        EXPECT_EQ(one.forces.size(), members * view.size() * 3);
       }
     }
 }

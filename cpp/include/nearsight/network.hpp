@@ -45,6 +45,10 @@ class NetworkBatch {
   void evaluate(const double* features, double* energy, double* gradient, Workspace& work) const;
 
  private:
+  template <int Width>
+  void evaluate_block(const double* features, Index first, double* energy, double* gradient,
+                      Workspace& work) const;
+
   struct Layer {
     Index inputs, outputs;
     Activation activation;

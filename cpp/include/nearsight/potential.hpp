@@ -10,11 +10,11 @@
 namespace nearsight {
 
 struct Evaluation {
-  Matrix energies;             // (M, N) per-atom energies, eV
-  std::vector<double> forces;  // (M, N, 3) eV/Å; empty unless all members were asked for
-  Matrix mean_forces;          // (N, 3) eV/Å
-  Vector deviation;            // (N) sqrt(sum_m |f_m - mean|^2 / (M - 1)), eV/Å; 0 if M = 1
-  Eigen::Matrix3d virial;      // mean over members of sum r_ij (x) dE/dr_ij, eV; if asked for
+  Matrix energies;         // (M, N) per-atom energies, eV
+  Vector forces;           // (M, N, 3) eV/Å; empty unless all members were asked for
+  Matrix mean_forces;      // (N, 3) eV/Å
+  Vector deviation;        // (N) sqrt(sum_m |f_m - mean|^2 / (M - 1)), eV/Å; 0 if M = 1
+  Eigen::Matrix3d virial;  // mean over members of sum r_ij (x) dE/dr_ij, eV; if asked for
 };
 
 enum class Forces { kNone, kMean, kMembers };

@@ -49,7 +49,7 @@ class SymmetryFunctions {
     std::vector<Index> count, slot;  // by species: bonds, and the slot of the first
     std::vector<Bond> unsorted;
     std::vector<Index> fill;
-    Scratch neighbors, pairs, slopes, angular;
+    Scratch neighbors, pairs, slopes, angular, shares;
   };
 
   // Features of an atom of species `center` with the bonds in `work`; with Derivatives, `contract`
@@ -68,37 +68,47 @@ class SymmetryFunctions {
     std::vector<double> eta, r_s;  // eta divided by Rc^2
     std::vector<Index> columns;
   };
-  struct Term {
+  // Every j has a row of sums over k.
+  struct Term {  // one function: its shares in two of the sums
+    double zeta, gamma;
     Index eta;     // index into the factors of damping_
     Index column;  // of the feature
+    Index sum[2];
+    double share[2];
   };
-  struct Power {
-    double zeta, gamma;
-    int exponent;             // zeta - 1 where zeta is a whole number, else -1
-    std::vector<Term> terms;  // the functions with this zeta and gamma
+  struct Pass {  // one loop over k: the sums of one power with one eta or two, or, for zeta = 1,
+    double zeta, gamma;  // of 1 and of the cosine with one eta
+    int exponent;        // zeta - 1 where zeta is a whole number, else -1
+    int sums;            // 1 or 2
+    Index eta[2], sum[2];
   };
   struct Angular {  // all G4, or all G5, of one central species and one ordered pair of species
-    std::vector<Power> powers;
-    Index first = 0, size = 0;  // its functions among those of j's species
+    std::vector<Term> terms;
+    std::vector<Pass> passes;
+    Index first = 0;  // of the sums of j's species among those of all species
   };
   struct Center {
-    Index size = 0, most_radial = 0, most_angular = 0;
-    std::vector<Radial> radial;               // by species of the neighbour
-    std::vector<Angular> g4, g5;              // by species of j * n_species + species of k
-    std::vector<std::vector<Index>> angular;  // by species of j: columns of all its functions
+    Index size = 0, most_radial = 0, most_sums = 0, all_sums = 0;
+    std::vector<Radial> radial;   // by species of the neighbour
+    std::vector<Angular> g4, g5;  // by species of j * n_species + species of k
+    std::vector<Index> sums;      // by species of j: how many
   };
   struct Neighbors;  // the neighbours of one atom, in blocks
 
-  static void add_term(Angular& group, const SymmetryFunction& f, const Term& term);
+  static void plan_passes(Angular& group, Index& sums);
   void plan_angular(Center& center) const;
-  void require_pairs(const Center& center, Workspace& work) const;
+  void require_pairs(Workspace& work) const;
   Neighbors tabulate(Workspace& work) const;
   template <bool Derivatives>
   void add_radial(const Radial& radial, const Neighbors& near, Index first, Index last,
                   Workspace& work) const;
+  template <bool Derivatives, bool Full, int Etas>
+  void tabulate_pairs(const Neighbors& near, Index j, const std::uint16_t* list, Index size,
+                      double* pairs) const;
   template <bool Derivatives, FunctionKind Kind>
   void add_angular(const Center& center, const Angular& group, const Neighbors& near, Index j,
                    Index first, Index last, Workspace& work) const;
+  void add_features(const Center& center, Workspace& work) const;
   template <class Value, int Width>
   void contract_block(const Center& center, Workspace& work, const double* gradient, Index lanes,
                       double* out) const;

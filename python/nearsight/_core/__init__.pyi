@@ -43,7 +43,8 @@ class SymmetryFunctions:
         threads: int = 0,
     ) -> dict[str, npt.NDArray[Any]]: ...
 
-class NeighborList: ...
+class NeighborList:
+    def serves(self, positions: _Floats, cell: _Floats, pbc: _Bools) -> bool: ...
 
 class Potential:
     def __init__(
