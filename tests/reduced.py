@@ -16,10 +16,10 @@ CHUNKS = 4
 def reduced(config: Config) -> Config:
     """Fewer cells, functions, members, chunks and steps; everything else as it was."""
     features = {
-        "count": 9,
+        "count": 16,
         "cutoff": 5.0,
-        "g2_eta": (0.5, 5.0, 50.0),
-        "g2_r_s": (0.0, 2.0),
+        "g2_eta": (0.5, 2.0, 5.0, 20.0, 50.0),
+        "g2_r_s": (0.0, 2.0, 4.0),
         "g4_eta": (0.005,),
         "g4_zeta": (1.0, 4.0),
     }

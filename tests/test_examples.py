@@ -98,8 +98,10 @@ def emt_forces(atoms: Atoms) -> np.ndarray:
 
 # -- one configuration for every kind of target
 
+KINDS = ["alloy_cuau", "alloy_pdagau", "core_shell_cupt", "slab_pt111", "grain_boundary_pt"]
 
-@pytest.fixture(scope="module", params=["alloy_cuau", "slab_pt111", "grain_boundary_pt"])
+
+@pytest.fixture(scope="module", params=KINDS)
 def example(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Atoms, Path]:
