@@ -390,7 +390,7 @@ def retrainer(folder: Path) -> Retrainer:
     return Retrainer.after(nft, state, folder, Targets.of(target), parent)
 
 
-HOT = {"temperature": 1500.0, "friction": 100.0, "steps": 40, "max_rounds": 1, "write_every": 2}
+HOT = {"temperature": 2000.0, "friction": 100.0, "steps": 40, "max_rounds": 1, "write_every": 2}
 
 
 @pytest.fixture(scope="module")

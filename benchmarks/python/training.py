@@ -81,7 +81,7 @@ def cpu(call: Callable[[], object], rounds: int) -> float:
     return min(taken)
 
 
-def parts(console: Console, data: TrainingData, weights: tuple[np.ndarray, ...]) -> None:
+def parts(console: Console, data: TrainingData, weights: tuple[np.ndarray, np.ndarray]) -> None:
     """What an iteration is made of; each call does the work of those before it as well."""
     at, core = initial_weights(data, 0, 0), data.core
     calls = {
@@ -150,7 +150,7 @@ def start(data: TrainingData, member: int) -> np.ndarray:
 
 
 def enough(
-    data: TrainingData, begin: np.ndarray, weights: tuple[np.ndarray, ...], l2: float
+    data: TrainingData, begin: np.ndarray, weights: tuple[np.ndarray, np.ndarray], l2: float
 ) -> int | None:
     """Iterations after which the criteria are met: a longer training begins as a shorter one."""
     for count in range(1, MOST_ITERATIONS + 1):

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "lanes.hpp"
+
 namespace nearsight {
 
 namespace {
@@ -84,19 +86,24 @@ double Residuals::energy(const Lines& lines) const {
 }
 
 Eigen::Vector3d Residuals::force(Index row) const {
-  using Line = Eigen::Map<const Eigen::RowVectorXd>;
-  Eigen::Vector3d found = Eigen::Vector3d::Zero();
-  const double* v = set_.derivatives + 3 * set_.row_offsets[row] * set_.n_features;
-  const Index last = set_.row_offsets[row + 1];
+  Lanes x{}, y{}, z{};
+  const Index last = set_.row_offsets[row + 1], stride = set_.n_features;
   for (Index b = set_.row_offsets[row], end; b < last; b = end) {
     end = set_.group_end(b, last);
     const int e = set_.center_element[set_.block_center[b]];
-    const Index width = shape_.elements[e].front().inputs;
-    for (int a = 0; a < 3; ++a)
-      for (Index k = b; k < end; ++k, v += set_.n_features)
-        found[a] -= Line(v, width).dot(Line(passes_[e].gradient(block_place_[k]), width));
+    const Index width = shape_.elements[e].front().inputs, along = (end - b) * stride;
+    const double* v = set_.derivatives + 3 * b * stride;
+    for (Index k = b; k < end; ++k, v += stride) {
+      const double* gradient = passes_[e].gradient(block_place_[k]);  // padded with zeros
+      for (Index i = 0; i < width; i += kPairLanes) {
+        const Lanes g = load(gradient + i);
+        x += load(v + i) * g;
+        y += load(v + along + i) * g;
+        z += load(v + 2 * along + i) * g;
+      }
+    }
   }
-  return found;
+  return {-sum(x), -sum(y), -sum(z)};
 }
 
 const Vector& Residuals::evaluate(const Vector& weights) {

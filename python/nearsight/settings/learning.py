@@ -27,7 +27,7 @@ class TrainingSettings(Settings):
     """α, weight of the forces against the energies in the loss (the paper: 0.04)."""
     l2: NotNegative = 1e-6
     """λ, weight of the squared network weights in the loss (the paper: 0.001, with which the
-    errors of the forces here were seven times larger)."""
+    errors of the forces here were ten times larger)."""
     initial_iterations: Count = 30
     """Levenberg–Marquardt iterations of every member from its random start."""
     iterations: Count = 12
