@@ -6,6 +6,12 @@
 
 namespace nearsight::bench {
 
+double cpu_seconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
 double fma_peak() {
   using Lanes = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
   constexpr int kChains = 12;  // more than latency times ports, fewer than there are registers
@@ -13,15 +19,12 @@ double fma_peak() {
   Lanes a[kChains];
   for (int c = 0; c < kChains; ++c) a[c] = Lanes{} + (1.0 + 1e-3 * c);
   const Lanes x = Lanes{} + 0.999999, y = Lanes{} + 1e-9;
-  timespec begin, end;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+  const double begin = cpu_seconds();
   for (long r = 0; r < kRounds; ++r)
     for (int c = 0; c < kChains; ++c) a[c] = a[c] * x + y;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+  const double seconds = cpu_seconds() - begin;
   volatile double keep = 0.0;
   for (int c = 0; c < kChains; ++c) keep = keep + a[c][0];
-  const double seconds = static_cast<double>(end.tv_sec - begin.tv_sec) +
-                         1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
   return 2.0 * kPairLanes * kChains * static_cast<double>(kRounds) / seconds;
 }
 

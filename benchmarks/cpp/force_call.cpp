@@ -1,15 +1,15 @@
 // Force calls of the core, one SIMD level per program (benchmarks/README.md says how to run it).
 //
-// Every case states its rates, the time per atom in microseconds of CPU time, the fraction of the
-// FMA peak measured just before, the memory the call added, and the errors of energies and of a
-// force against a plain scalar evaluation with exp, cos and pow per triplet, written here from the
-// formulas and differentiated exactly by dual numbers.
+// Every case states its rates, the CPU time per atom and the fraction of the FMA peak measured
+// between the calls (medians and the best call), the memory the call added, and the errors of
+// energies and of a force against a plain scalar evaluation, written here from the formulas and
+// differentiated exactly by dual numbers.
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
-#include <ctime>
 #include <map>
 #include <memory>
 #include <random>
@@ -277,17 +277,20 @@ struct Counts {
 Counts count(const System& system, const NeighborList& list) {
   Counts counts;
   std::vector<Bond> bonds;
+  const Index step = std::max<Index>(1, list.atoms() / 2000);  // pairs are counted on a part
+  double counted = 0.0;
   for (Index i = 0; i < list.atoms(); ++i) {
     list.bonds(system.view(), i, bonds);
     counts.bonds += static_cast<double>(bonds.size());
-    if (i >= 2000) continue;  // pairs are counted on a part and scaled
+    if (i % step != 0) continue;
+    counted += 1.0;
     for (const Bond& a : bonds)
       for (const Bond& b : bonds) {
         const double x = a.x - b.x, y = a.y - b.y, z = a.z - b.z;
         if (&a != &b && x * x + y * y + z * z < kCutoff * kCutoff) counts.pairs += 1.0;
       }
   }
-  if (list.atoms() > 2000) counts.pairs *= static_cast<double>(list.atoms()) / 2000.0;
+  counts.pairs *= static_cast<double>(list.atoms()) / counted;
   return counts;
 }
 
@@ -317,49 +320,48 @@ double peak_memory() {
   return 1024.0 * static_cast<double>(usage.ru_maxrss);
 }
 
-double cpu_seconds() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
+double median(const std::vector<double>& sorted) { return sorted[sorted.size() / 2]; }
 
 void force_call(benchmark::State& state, const System& system, const Model& model, Forces mode) {
   const double memory = peak_memory();
   const StructureView view = system.view();
   const Index atoms = view.size();
   const NeighborList list(view, kCutoff, 0.0, 1);
-  double seconds = 0.0, peak_seconds = 0.0, list_seconds = 0.0;
+  std::vector<double> seconds, list_seconds, peaks;
   Evaluation found;
   for (auto _ : state) {
-    const double peak = bench::fma_peak();
-    const double begin = cpu_seconds();
+    peaks.push_back(bench::fma_peak());
+    const double begin = bench::cpu_seconds();
     found = model.potential->evaluate(view, list, mode, false, 1);
-    const double taken = cpu_seconds() - begin;
-    const double list_begin = cpu_seconds();
+    const double taken = bench::cpu_seconds() - begin;
+    const double list_begin = bench::cpu_seconds();
     benchmark::DoNotOptimize(NeighborList(view, kCutoff, 0.0, 1));
-    list_seconds += cpu_seconds() - list_begin;
+    list_seconds.push_back(bench::cpu_seconds() - list_begin);
     state.SetIterationTime(taken);
-    seconds += taken;
-    peak_seconds += taken * peak;
+    seconds.push_back(taken);
   }
   const double returned =
       8.0 * static_cast<double>(found.energies.size() + found.mean_forces.size()) +
       8.0 * static_cast<double>(found.forces.size());
   const double added = peak_memory() - memory;
   const Counts counts = count(system, list);
-  const double n = static_cast<double>(state.iterations());
-  const auto rate = benchmark::Counter::kIsRate | benchmark::Counter::kIsIterationInvariant;
-  state.counters["atoms"] = static_cast<double>(atoms);
-  state.counters["atoms/s"] = benchmark::Counter(static_cast<double>(atoms), rate);
-  state.counters["bonds/s"] = benchmark::Counter(counts.bonds, rate);
-  state.counters["triplets/s"] = benchmark::Counter(counts.pairs / 2.0, rate);
-  state.counters["us/atom"] = 1e6 * seconds / n / static_cast<double>(atoms);
-  state.counters["list_us/atom"] = 1e6 * list_seconds / n / static_cast<double>(atoms);
-  state.counters["GF_peak"] = 1e-9 * peak_seconds / seconds;
-  state.counters["of_peak"] =
-      n *
-      operations(counts, atoms, system.n_species, mode == Forces::kMembers ? model.members : 1) /
-      peak_seconds;
+  for (auto* values : {&seconds, &list_seconds, &peaks}) std::sort(values->begin(), values->end());
+  const double n = static_cast<double>(atoms);
+  const double typical = median(seconds), least = seconds.front(), peak = median(peaks);
+  const double flops =
+      operations(counts, atoms, system.n_species, mode == Forces::kMembers ? model.members : 1);
+  state.counters["atoms"] = n;
+  state.counters["atoms/s"] = n / typical;
+  state.counters["bonds/s"] = counts.bonds / typical;
+  state.counters["triplets/s"] = 0.5 * counts.pairs / typical;
+  state.counters["triplets/atom"] = 0.5 * counts.pairs / n;
+  state.counters["us/atom"] = 1e6 * typical / n;
+  state.counters["us/atom_least"] = 1e6 * least / n;
+  state.counters["list_us/atom"] = 1e6 * median(list_seconds) / n;
+  state.counters["list_least"] = 1e6 * list_seconds.front() / n;
+  state.counters["GF_peak"] = 1e-9 * peak;
+  state.counters["of_peak"] = flops / typical / peak;
+  state.counters["of_peak_most"] = flops / least / peak;
   state.counters["added_B/atom"] = std::max(added - returned, 0.0) / static_cast<double>(atoms);
   const Errors errors = errors_of(model, system, list, found);
   state.counters["dE_eV"] = errors.energy;
@@ -371,15 +373,14 @@ void force_call(benchmark::State& state, const System& system, const Model& mode
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   const Model ten(1, 10), one(1, 1), alloy(2, 10);
-  const std::vector<std::pair<std::string, System>> systems{
-      {"Pt260", octahedron(8, 3)},
-      {"Pt1415", octahedron(15, 7)},
-      {"bulk256", block(4, 4, 4, true)},
-      {"PtCu309", octahedron(9, 4, 2)},
-      {"Pt10179", octahedron(29, 14)},
-      {"Pt100000", block(25, 25, 40, false)},
-      {"Pt1000000", block(50, 50, 100, false)},
+  std::vector<std::pair<std::string, System>> systems{
+      {"Pt260", octahedron(8, 3)},       {"Pt1415", octahedron(15, 7)},
+      {"bulk256", block(4, 4, 4, true)}, {"PtCu309", octahedron(9, 4, 2)},
+      {"Pt10179", octahedron(29, 14)},   {"Pt100000", block(25, 25, 40, false)},
   };
+  for (int a = 1; a < argc; ++a)
+    if (std::string(argv[a]) == "--large")  // a minute, and 4 GB
+      systems.emplace_back("Pt1000000", block(50, 50, 100, false));
   const auto add = [](const std::string& name, const System& system, const Model& model,
                       Forces mode) {
     benchmark::RegisterBenchmark((NEARSIGHT_LEVEL "/" + name).c_str(),

@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/python/force_calls.py [--large]
 
 Where dscribe (PyPI) is installed, its ACSF of the same 20 functions are timed beside ours: values
-only, which is what both can do in one call. Every figure is a median of CPU time; ratios are taken
-within one round, so that they mean something on a busy machine.
+only, which is what both can do in one call. Every figure is a median of CPU time and, in brackets,
+the smallest; calls that are compared are taken in turn, so that ratios mean something on a busy
+machine.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -124,8 +126,25 @@ def mover(atoms: Atoms, calculator: NearsightCalculator) -> Callable[[], None]:
     return step
 
 
-def cpu_medians(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each call, taken in turn."""
+@dataclass(frozen=True)
+class Times:
+    """CPU seconds of a call."""
+
+    median: float
+    least: float
+
+    def text(self, factor: float, digits: int = 1) -> str:
+        return f"{factor * self.median:.{digits}f} ({factor * self.least:.{digits}f})"
+
+    def __truediv__(self, other: Times) -> Times:
+        return Times(self.median / other.median, self.least / other.least)
+
+    def __sub__(self, other: Times) -> Times:
+        return Times(self.median - other.median, self.least - other.least)
+
+
+def cpu_times(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, Times]:
+    """Times of each call, taken in turn."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -134,7 +153,7 @@ def cpu_medians(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, 
             begin = time.process_time()
             call()
             taken[name].append(time.process_time() - begin)
-    return {name: statistics.median(values) for name, values in taken.items()}
+    return {name: Times(statistics.median(values), min(values)) for name, values in taken.items()}
 
 
 def compare_values(console: Console, functions: SymmetryFunctions, rounds: int) -> None:
@@ -148,7 +167,7 @@ def compare_values(console: Console, functions: SymmetryFunctions, rounds: int) 
         atoms = particle(length, cut)
         ours = functions.compute(atoms, threads=1)["Pt"]
         theirs = peer(atoms)
-        found = cpu_medians(
+        found = cpu_times(
             {
                 "ours": lambda atoms=atoms: functions.compute(atoms, threads=1),
                 "theirs": lambda atoms=atoms: peer(atoms),
@@ -157,8 +176,8 @@ def compare_values(console: Console, functions: SymmetryFunctions, rounds: int) 
         )
         table.add_row(
             str(len(atoms)),
-            *(f"{1e6 * found[name] / len(atoms):.1f}" for name in ("ours", "theirs")),
-            f"{found['theirs'] / found['ours']:.0f}",
+            *(found[name].text(1e6 / len(atoms)) for name in ("ours", "theirs")),
+            (found["theirs"] / found["ours"]).text(1.0, 0),
             f"{np.abs(ours - theirs).max():.1e}",
         )
     console.print(table)
@@ -196,7 +215,7 @@ def large(console: Console) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--large", action="store_true", help="100,000 and 1,000,000 atoms only")
     options = parser.parse_args()
     console = Console()
@@ -236,15 +255,14 @@ def main() -> None:
             "mean": mover(atoms, NearsightCalculator(ten, uncertainty=False, threads=1)),
             "bare": bare,
         }
-        found = cpu_medians(calls, options.rounds if len(atoms) < 5000 else 3)
-        per_atom = {name: 1e6 * value / len(atoms) for name, value in found.items()}
+        found = cpu_times(calls, max(3, options.rounds * 1000 // max(1000, len(atoms))))
         table.add_row(
             str(len(atoms)),
-            *(f"{per_atom[name]:.1f}" for name in ("ten", "one", "mean")),
-            f"{found['ten'] / found['one']:.2f}",
-            f"{found['mean'] / found['one']:.2f}",
+            *(found[name].text(1e6 / len(atoms)) for name in ("ten", "one", "mean")),
+            (found["ten"] / found["one"]).text(1.0, 2),
+            (found["mean"] / found["one"]).text(1.0, 2),
             # a small difference of large times tells nothing
-            f"{1e6 * (found['ten'] - found['bare']):.0f}" if len(atoms) < 1000 else "",
+            (found["ten"] - found["bare"]).text(1e6, 0) if len(atoms) < 100 else "",
         )
     console.print(table)
     compare_values(console, ten.functions, options.rounds)

@@ -146,6 +146,7 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
                                        Index size, double* pairs) const {
   const Damping::Factor* const factors = damping_.factors.data();
   const Index n_etas = Etas > 0 ? Etas : static_cast<Index>(damping_.factors.size());
+  const Index width = Etas > 0 ? Neighbors::record_width(Etas) : near.width;
   const double squared_radius = cutoff_.radius * cutoff_.radius;
   const double* const own = near.of(j);
   const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
@@ -155,7 +156,7 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
   const double sign = std::copysign(1.0, uz), a = -1.0 / (sign + uz);
   for (Index p = 0; p < size; p += kPairLanes) {
     const double* records[kPairLanes];
-    for (Index l = 0; l < kPairLanes; ++l) records[l] = near.records + list[p + l] * near.width;
+    for (Index l = 0; l < kPairLanes; ++l) records[l] = near.records + list[p + l] * width;
     Lanes xy[2], zr[2], ak[2];
     load_columns(records, near.kRecordU, xy);
     load_columns(records, near.kRecordU + 2, zr);

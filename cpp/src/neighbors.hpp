@@ -16,7 +16,7 @@ struct SymmetryFunctions::Neighbors {
   Neighbors(Index slots, Index n_etas, Scratch& scratch)
       : slots(slots),
         rows(kDamping + 2 * n_etas),
-        width(padded(kRecordA + n_etas, 4)),
+        width(record_width(n_etas)),
         places(padded(slots, 8) + 8),
         table(scratch.require(slots * rows + (slots + 1) * width + padded(3 * places, 2) / 2)),
         records(table + slots * rows),
@@ -30,6 +30,7 @@ struct SymmetryFunctions::Neighbors {
   // What pairs need, for every slot and one more of zeros: (slots + 1, width) u, r, A by eta.
   double* records;
   enum Record { kRecordU = 0, kRecordR = 3, kRecordA };
+  static constexpr Index record_width(Index n_etas) { return padded(kRecordA + n_etas, 4); }
   // (3, places) Å from the central atom: enough to tell who may count, eight at a time.
   float* place;
 
