@@ -277,7 +277,7 @@ struct Counts {
 Counts count(const System& system, const NeighborList& list) {
   Counts counts;
   std::vector<Bond> bonds;
-  const Index step = std::max<Index>(1, list.atoms() / 2000);  // pairs are counted on a part
+  const Index step = list.atoms() / 2000 + 1;  // pairs are counted on a part
   double counted = 0.0;
   for (Index i = 0; i < list.atoms(); ++i) {
     list.bonds(system.view(), i, bonds);
