@@ -149,12 +149,13 @@ struct Counts {
 
 // Ordered bonds, and ordered pairs (i; j, k) with all three sides within the cutoff.
 Counts count(const System& system, const NeighborList& list) {
+  const StructureView view = system.view();  // which looks at every atom
   Counts counts;
   std::vector<Bond> bonds;
   const Index step = list.atoms() / 2000 + 1;  // pairs are counted on a part
   double counted = 0.0;
   for (Index i = 0; i < list.atoms(); ++i) {
-    list.bonds(system.view(), i, bonds);
+    list.bonds(view, i, bonds);
     counts.bonds += static_cast<double>(bonds.size());
     if (i % step != 0) continue;
     counted += 1.0;
