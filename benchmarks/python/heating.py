@@ -39,8 +39,10 @@ WINDOWS = (0.0, 600.0, 1000.0, 1400.0, 1800.0, np.inf)
 """Edges of the rows of the table, K."""
 EVERY = 4
 """Frames from one that EMT is asked about to the next."""
-LINDEMANN_FRAMES = 40
-"""Over how many frames in a row (2 ps) distances are averaged."""
+BLOCK = 40
+"""Frames in a row, 2 ps, over which neighbours are followed."""
+NEIGHBOURS = 3.5
+"""Distance of neighbours, Å: between the first two shells of platinum."""
 CONSERVED = DynamicsSettings(
     conditions="NVE", temperature=600.0, timestep=5.0, steps=4000, watch_every=10, max_rounds=0
 )
@@ -93,18 +95,21 @@ def check(folder: Path) -> list[Frame]:
     return frames
 
 
-def lindemann(folder: Path) -> list[tuple[float, float]]:
-    """Temperature (K) and Lindemann index of frames in a row: the spread of a distance over time.
+def neighbours(folder: Path) -> list[tuple[float, float, float]]:
+    """Temperature (K), Lindemann index and share of neighbours that stay, of 2 ps after 2 ps.
 
-    The mean over all pairs of √(⟨r²⟩ − ⟨r⟩²) / ⟨r⟩; a cluster counts as molten above some 0.1.
+    The index is √(⟨r²⟩ − ⟨r⟩²) / ⟨r⟩ of the distance r of two atoms that were neighbours at first,
+    on average; solids melt at 0.1 or a little above. Those stay that are neighbours at the end.
     """
     frames = list(read_frames(folder / "dynamics" / "md.traj"))
     found = []
-    for first in range(0, len(frames) - LINDEMANN_FRAMES + 1, LINDEMANN_FRAMES):
-        some = frames[first : first + LINDEMANN_FRAMES]
+    for first in range(0, len(frames) - BLOCK + 1, BLOCK):
+        some = frames[first : first + BLOCK]
         distances = np.array([pdist(atoms.positions) for atoms in some])
+        distances = distances[:, distances[0] < NEIGHBOURS]
         index = float((distances.std(axis=0) / distances.mean(axis=0)).mean())
-        found.append((float(np.mean([atoms.get_temperature() for atoms in some])), index))
+        temperature = float(np.mean([atoms.get_temperature() for atoms in some]))
+        found.append((temperature, index, float((distances[-1] < NEIGHBOURS).mean())))
     return found
 
 
@@ -127,7 +132,9 @@ def drift(folder: Path, workdir: Path) -> str:
     )
 
 
-def row(name: str, frames: Sequence[Frame], indices: Sequence[float]) -> list[str]:
+def row(
+    name: str, frames: Sequence[Frame], near: Sequence[tuple[float, float, float]]
+) -> list[str]:
     """Cells of the table for some frames."""
     cells = [name, f"{len(frames)}", f"{np.mean([frame.force for frame in frames]):.2f}"]
     for which in range(3):
@@ -135,7 +142,9 @@ def row(name: str, frames: Sequence[Frame], indices: Sequence[float]) -> list[st
         mean, largest = np.mean([e.mean for e in errors]), max(e.largest for e in errors)
         cells.append(f"{1000 * mean:.1f}, {1000 * largest:.0f}")
         cells.append(f"{100 * np.mean([e.covered for e in errors]):.1f}")
-    return [*cells, ", ".join(f"{index:.2f}" for index in indices)]
+    for which in (1, 2):
+        cells.append(f"{np.mean([block[which] for block in near]):.2f}" if near else "")
+    return cells
 
 
 def main() -> None:
@@ -146,7 +155,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "report.json").exists():
         Run(Config.load(EXAMPLE), folder, LogProgress(folder / "run.log")).execute()
-    frames, indices = check(folder), lindemann(folder)
+    frames, near = check(folder), neighbours(folder)
     table = Table(
         "K",
         *(
@@ -160,16 +169,17 @@ def main() -> None:
                 "within\n%",
                 "before:\nmean, largest\nmeV/Å",
                 "within\n%",
+                "Lindemann\nindex",
+                "neighbours\nthat stay",
             )
         ),
-        "Lindemann index",
         title="Pt260 heated by the ensemble, checked against EMT",
     )
     for low, high in pairwise(WINDOWS):
         some = [frame for frame in frames if low <= frame.temperature < high]
         if some:
             name = f"{low:.0f}–{high:.0f}" if np.isfinite(high) else f"from {low:.0f}"
-            table.add_row(*row(name, some, [i for t, i in indices if low <= t < high]))
+            table.add_row(*row(name, some, [block for block in near if low <= block[0] < high]))
     table.add_row(*row("all", frames, []))
     Console(width=150).print(table)
     record = read_json(folder / "dynamics" / "state.json")
