@@ -19,13 +19,14 @@ from ase.spacegroup import Spacegroup
 
 from nearsight.crystals import (
     compositions,
+    rattled_cells,
     shortest_distance,
     starting_crystal,
     worth_rattling,
 )
 from nearsight.errors import InputError, ParentError
 from nearsight.images import Image, read_images, write_images
-from nearsight.initialization import Initialization, label_structures, rattled_cells
+from nearsight.initialization import Initialization, label_structures
 from nearsight.parents import Parent
 from nearsight.progress import Progress
 

@@ -1,9 +1,9 @@
-"""Starting crystals: any space group, any number of elements (SI 8.1)."""
+"""Crystals of any space group and any number of elements, and rattled cells of them (SI 8.1)."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,13 @@ from ase.spacegroup import Spacegroup, crystal
 
 from nearsight.errors import InputError
 
-__all__ = ["compositions", "shortest_distance", "starting_crystal", "worth_rattling"]
+__all__ = [
+    "compositions",
+    "rattled_cells",
+    "shortest_distance",
+    "starting_crystal",
+    "worth_rattling",
+]
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int_]
@@ -29,6 +35,9 @@ MIXED_SITES = 4
 GRID = 12
 """Candidate sites have fractional coordinates of whole twelfths: in those units every space group
 moves whole numbers to whole numbers, so that orbits are exact."""
+
+SHUFFLE = 1
+"""Keeps the random stream of the arrangements apart from that of the displacements."""
 
 
 def starting_crystal(
@@ -108,10 +117,64 @@ def worth_rattling(crystals: Sequence[Atoms]) -> list[Atoms]:
     return [a for a in crystals if len(set(a.symbols)) == most[a.info["space_group"]]]
 
 
+def rattled_cells(
+    relaxed: Atoms, minsep: float, posamp: float, seeds: Iterable[int]
+) -> Iterator[Atoms]:
+    """The 2 × 2 × 2 repeated cell, rattled with each of the seeds, if its atoms keep apart.
+
+    The elements of a mixture are shuffled over its sites, differently for every seed: an alloy
+    has surroundings that no ordered crystal has. Three elements or more come in equal parts,
+    whatever the crystal's, and in other arrangements in every crystal: their few mixtures on four
+    classes of sites are too far apart.
+
+    Parameters
+    ----------
+    relaxed : ase.Atoms
+        A periodic cell.
+    minsep : float, Å
+        Shortest distance allowed, images included.
+    posamp : float, Å
+        Standard deviation of the displacements (`ase.Atoms.rattle`).
+    seeds : iterable of int
+
+    Yields
+    ------
+    ase.Atoms
+        ``info`` holds ``rattle_seed``.
+    """
+    whole = relaxed.repeat((2, 2, 2))
+    whole.info.pop("relaxation_step", None)
+    # Only pairs this close can come closer than minsep while no atom moves farther than reach;
+    # that spares the neighbour search for nearly every seed (5 ms each, and often thousands).
+    reach = 5 * posamp
+    i, j, vectors = neighbor_list("ijD", whole, minsep + 2 * reach)
+    for seed in seeds:
+        atoms = whole.copy()
+        atoms.rattle(stdev=posamp, seed=seed)
+        moves = atoms.positions - whole.positions
+        if np.linalg.norm(moves, axis=1).max() > reach:
+            apart = len(neighbor_list("d", atoms, minsep)) == 0
+        else:
+            distances = np.linalg.norm(vectors + moves[j] - moves[i], axis=1)
+            apart = bool(np.all(distances >= minsep))
+        if apart:
+            atoms.numbers = _shuffled(whole.numbers, seed)
+            atoms.info["rattle_seed"] = seed
+            yield atoms
+
+
 def shortest_distance(atoms: Atoms) -> float:
     """Shortest distance between two atoms of a periodic cell, images included, in Å."""
     reach = atoms.cell.lengths().min() * (1 + 1e-9)  # an atom's own image is never farther
     return float(neighbor_list("d", atoms, reach).min())
+
+
+def _shuffled(numbers: Integers, seed: int) -> Integers:
+    kinds, counts = np.unique(numbers, return_counts=True)
+    if len(kinds) <= 2:
+        return np.random.default_rng([seed, SHUFFLE]).permutation(numbers)
+    random = np.random.default_rng([seed, SHUFFLE, *counts])
+    return random.permutation(np.resize(random.permutation(kinds), len(numbers)))
 
 
 def _cell_parameters(space_group: int, a0: float, cell_seed: int) -> list[float]:

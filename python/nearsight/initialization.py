@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 from ase.filters import StrainFilter
-from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 
 from nearsight.crystals import (
     compositions,
+    rattled_cells,
     shortest_distance,
     starting_crystal,
     worth_rattling,
@@ -29,7 +28,7 @@ from nearsight.images import Image, check_structure, labelled_image, read_struct
 from nearsight.parents import Failure, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
 
-__all__ = ["Initialization", "label_structures", "rattled_cells"]
+__all__ = ["Initialization", "label_structures"]
 
 
 @dataclass(frozen=True)
@@ -310,64 +309,6 @@ def label_structures(
     if not images:
         raise ParentError(f"the parent failed on all {len(structures)} structures of {path}")
     return images
-
-
-def rattled_cells(
-    relaxed: Atoms, minsep: float, posamp: float, seeds: Iterable[int]
-) -> Iterator[Atoms]:
-    """The 2 × 2 × 2 repeated cell, rattled with each of the seeds, if its atoms keep apart.
-
-    The elements of a mixture are shuffled over its sites, differently for every seed: an alloy
-    has surroundings that no ordered crystal has. Three elements or more come in equal parts,
-    whatever the crystal's, and in other arrangements in every crystal: their few mixtures on four
-    classes of sites are too far apart.
-
-    Parameters
-    ----------
-    relaxed : ase.Atoms
-        A periodic cell.
-    minsep : float, Å
-        Shortest distance allowed, images included.
-    posamp : float, Å
-        Standard deviation of the displacements (`ase.Atoms.rattle`).
-    seeds : iterable of int
-
-    Yields
-    ------
-    ase.Atoms
-        ``info`` holds ``rattle_seed``.
-    """
-    whole = relaxed.repeat((2, 2, 2))
-    whole.info.pop("relaxation_step", None)
-    # Only pairs this close can come closer than minsep while no atom moves farther than reach;
-    # that spares the neighbour search for nearly every seed (5 ms each, and often thousands).
-    reach = 5 * posamp
-    i, j, vectors = neighbor_list("ijD", whole, minsep + 2 * reach)
-    for seed in seeds:
-        atoms = whole.copy()
-        atoms.rattle(stdev=posamp, seed=seed)
-        moves = atoms.positions - whole.positions
-        if np.linalg.norm(moves, axis=1).max() > reach:
-            apart = len(neighbor_list("d", atoms, minsep)) == 0
-        else:
-            distances = np.linalg.norm(vectors + moves[j] - moves[i], axis=1)
-            apart = bool(np.all(distances >= minsep))
-        if apart:
-            atoms.numbers = _shuffled(whole.numbers, seed)
-            atoms.info["rattle_seed"] = seed
-            yield atoms
-
-
-_SHUFFLE = 1
-"""Keeps the random stream of the arrangements apart from that of the displacements."""
-
-
-def _shuffled(numbers: npt.NDArray[np.int_], seed: int) -> npt.NDArray[np.int_]:
-    kinds, counts = np.unique(numbers, return_counts=True)
-    if len(kinds) <= 2:
-        return np.random.default_rng([seed, _SHUFFLE]).permutation(numbers)
-    random = np.random.default_rng([seed, _SHUFFLE, *counts])
-    return random.permutation(np.resize(random.permutation(kinds), len(numbers)))
 
 
 def _is_whole(value: Any) -> bool:
