@@ -28,12 +28,12 @@ from scipy.stats import spearmanr
 
 from nearsight.cli.proposal import propose
 from nearsight.config import Config
-from nearsight.ensemble import COVERAGE
-from nearsight.images import read_structure, write_structures
+from nearsight.ensemble import COVERAGE, Ensemble
+from nearsight.images import read_images, read_structure, write_structures
 from nearsight.progress import LogProgress
 from nearsight.report.data import RunData
 from nearsight.run import Run
-from nearsight.storage import write_text
+from nearsight.storage import read_json, write_text
 
 LATTICE = {"Pt": 3.92, "Cu": 3.61, "Au": 4.08, "Pd": 3.89, "Ag": 4.09}
 """Lattice constants of the elements, Å; the targets start from those of the paper's: 2 % more."""
@@ -172,23 +172,35 @@ class Row:
 
     @classmethod
     def read(cls, name: str, seed: int, folder: Path) -> Row:
-        """From the folder of a finished run."""
+        """From the folder of a finished run: the ensemble it ended with, retrained or not."""
         data = RunData.load(folder)
-        best, relaxation = data.best, data.relaxation
-        errors = np.linalg.norm(best.forces - best.true_forces, axis=1)
-        ours, theirs = relaxation.ensemble.energy_change, relaxation.parent.energy_change
+        ensemble = Ensemble.load(folder / "best.json")
+        assert ensemble.multiplicities is not None
         atoms = read_structure(folder / "target.extxyz")
+        found = ensemble.evaluate(atoms, stress=False)
+        forces = np.array(read_json(folder / "reference.json")["forces"])
+        errors = np.linalg.norm(found.forces - forces, axis=1)
+        if data.retraining is None:
+            path, minimum = data.relaxation.ensemble, "relaxed.extxyz"
+        else:
+            path, minimum = (
+                data.retraining.rounds[data.retraining.best].paths[0],
+                "retrained.extxyz",
+            )
+        relaxed = read_structure(folder / minimum)
+        relaxed.calc = EMT()
+        ours, theirs = path.energy_change, data.relaxation.parent.energy_change
         return cls(
             name=name,
             seed=seed,
             elements=len(set(atoms.symbols)),
             atoms=len(atoms),
-            chunks=best.chunks,
-            uncertainty=best.structure_uncertainty,
-            mae=1000 * best.mae,
-            coverage=best.coverage,
-            rank=float(spearmanr(best.uncertainty, errors).statistic),
-            fmax=relaxation.parent_fmax_at_minimum,
+            chunks=ensemble.multiplicities.shape[1] - len(read_images(folder / "selected.extxyz")),
+            uncertainty=float(found.uncertainty_raw.max()),
+            mae=1000 * float(errors.mean()),
+            coverage=float((errors <= found.uncertainty).mean()),
+            rank=float(spearmanr(found.uncertainty, errors).statistic),
+            fmax=float(np.linalg.norm(relaxed.get_forces(), axis=1).max()),
             energy_error=1000 * (ours - theirs) / len(atoms),
             seconds=data.run.seconds_total,
         )
