@@ -36,18 +36,12 @@ MOST_ITERATIONS = 200
 def of_example() -> tuple[TrainingData, TrainingSettings]:
     """The bulk cells of the example, with the functions chosen there."""
     config = Config.load(EXAMPLE)
-    initial = config.initial
-    cells = Initialization(
-        elements=tuple(initial.elements or ()),
-        a0=initial.a0,
-        space_groups=initial.space_groups,
-        minsep=initial.minsep,
-        posamp=initial.posamp,
-        n_rattled=initial.n_rattled,
-    ).run(Parent.of(config.parent))
+    initial = Initialization.of(config.initial, config.initial.elements or ())
+    cells = initial.run(Parent.of(config.parent))
     images = [cells[i] for i in choose_images(cells, config.images.count)]
     target = read_structure(config.target.structure)
-    functions = choose_features(images, config.features, [target]).symmetry_functions
+    seen = [target] if config.features.with_target else []
+    functions = choose_features(images, config.features, seen).symmetry_functions
     return prepare(images, functions, config.network, [target]), config.training
 
 

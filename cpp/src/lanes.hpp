@@ -93,14 +93,29 @@ inline Lanes exponential(Lanes x) {
   return value;
 }
 
+#if !defined(__AVX2__)
+template <Index kLanes, class Mask>
+unsigned bits_in_turn(Mask mask) {
+  unsigned result = 0;
+  for (Index l = 0; l < kLanes; ++l) result |= static_cast<unsigned>(mask[l] & 1) << l;
+  return result;
+}
+#endif
+
 // One bit per lane.
 inline unsigned bits(LaneMask mask) {
 #if defined(__AVX2__)
   return static_cast<unsigned>(_mm256_movemask_pd(reinterpret_cast<__m256d>(mask)));
 #else
-  unsigned result = 0;
-  for (Index l = 0; l < kPairLanes; ++l) result |= static_cast<unsigned>(mask[l] & 1) << l;
-  return result;
+  return bits_in_turn<kPairLanes>(mask);
+#endif
+}
+
+inline unsigned bits(FloatMask mask) {
+#if defined(__AVX2__)
+  return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+#else
+  return bits_in_turn<kFloats>(mask);
 #endif
 }
 
@@ -120,16 +135,6 @@ inline Numbers numbers_of_bits(unsigned byte) {
   Numbers numbers;
   std::memcpy(&numbers, kNumbersOfBits.of[byte], sizeof numbers);
   return numbers;
-}
-
-inline unsigned bits(FloatMask mask) {
-#if defined(__AVX2__)
-  return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
-#else
-  unsigned result = 0;
-  for (Index l = 0; l < kFloats; ++l) result |= static_cast<unsigned>(mask[l] & 1) << l;
-  return result;
-#endif
 }
 
 // Two neighbouring columns of as many records as there are lanes, each starting at a pointer.

@@ -35,31 +35,25 @@ inline void tile(Index depth, Factor a, const double* b, Index b_outer, double* 
     for (int v = 0; v < kVectors; ++v) store(c + i * c_outer + v * kPairLanes, sum[i][v]);
 }
 
+// The same for n rows, at most kRows.
+template <bool kAdd, int kVectors, int kRows>
+inline void tile_of(Index n, Index depth, Factor a, const double* b, Index b_outer, double* c,
+                    Index c_outer) {
+  if constexpr (kRows > 1) {
+    if (n < kRows) return tile_of<kAdd, kVectors, kRows - 1>(n, depth, a, b, b_outer, c, c_outer);
+  }
+  tile<kAdd, kRows, kVectors>(depth, a, b, b_outer, c, c_outer);
+}
+
 template <bool kAdd, int kVectors>
 inline void strip(Index rows, Index depth, Factor a, const double* b, Index b_outer, double* c,
                   Index c_outer) {
+  constexpr int kMost = 6;
   while (rows > 0) {
     // Ten rows are five and five.
-    const Index n = rows > 6 && rows < 12 ? (rows + 1) / 2 : std::min<Index>(rows, 6);
-    switch (n) {
-      case 6:
-        tile<kAdd, 6, kVectors>(depth, a, b, b_outer, c, c_outer);
-        break;
-      case 5:
-        tile<kAdd, 5, kVectors>(depth, a, b, b_outer, c, c_outer);
-        break;
-      case 4:
-        tile<kAdd, 4, kVectors>(depth, a, b, b_outer, c, c_outer);
-        break;
-      case 3:
-        tile<kAdd, 3, kVectors>(depth, a, b, b_outer, c, c_outer);
-        break;
-      case 2:
-        tile<kAdd, 2, kVectors>(depth, a, b, b_outer, c, c_outer);
-        break;
-      default:
-        tile<kAdd, 1, kVectors>(depth, a, b, b_outer, c, c_outer);
-    }
+    const Index n =
+        rows > kMost && rows < 2 * kMost ? (rows + 1) / 2 : std::min<Index>(rows, kMost);
+    tile_of<kAdd, kVectors, kMost>(n, depth, a, b, b_outer, c, c_outer);
     rows -= n;
     a.data += n * a.inner;
     c += n * c_outer;

@@ -27,6 +27,7 @@ from nearsight.errors import InputError, ParentError
 from nearsight.images import Image, check_structure, labelled_image, read_structures
 from nearsight.parents import Failure, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
+from nearsight.settings import InitialSettings
 
 __all__ = ["Initialization", "label_structures"]
 
@@ -128,6 +129,21 @@ class Initialization:
             value = getattr(self, name)
             if not _is_whole(value) or value < least:
                 raise InputError(f"{name} must be a whole number from {least} on, got {value!r}")
+
+    @classmethod
+    def of(
+        cls, settings: InitialSettings, elements: Sequence[str], seed: int = 0
+    ) -> Initialization:
+        """The cells of these elements that settings describe."""
+        return cls(
+            elements=tuple(elements),
+            a0=settings.a0,
+            space_groups=settings.space_groups,
+            minsep=settings.minsep,
+            posamp=settings.posamp,
+            n_rattled=settings.n_rattled,
+            seed=seed,
+        )
 
     def run(
         self,

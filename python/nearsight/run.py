@@ -144,14 +144,8 @@ class Run:
         if settings.structures is not None:
             images = label_structures(settings.structures, self.parent, self.progress)
         else:
-            images = Initialization(
-                elements=self._elements(settings),
-                a0=settings.a0,
-                space_groups=settings.space_groups,
-                minsep=settings.minsep,
-                posamp=settings.posamp,
-                n_rattled=settings.n_rattled,
-            ).run(self.parent, self.progress)
+            cells = Initialization.of(settings, self._elements(settings))
+            images = cells.run(self.parent, self.progress)
         self._check_elements(images)
         write_images(self.folder / "initial.extxyz", images)
         return f"{len(images)} cells: {_by_size(images)}"

@@ -76,15 +76,7 @@ def init(
     from nearsight.initialization import Initialization
 
     labels = make_parent(parent, parent_arguments, database)
-    cells = Initialization(
-        elements=settings.elements or (),
-        a0=settings.a0,
-        space_groups=settings.space_groups,
-        minsep=settings.minsep,
-        posamp=settings.posamp,
-        n_rattled=settings.n_rattled,
-        seed=seed,
-    )
+    cells = Initialization.of(settings, settings.elements or (), seed)
     with display() as progress:
         progress.stage("Initial cells", ", ".join(elements))
         images = cells.run(labels, progress)
