@@ -93,6 +93,22 @@ def test_atoms_at_the_cutoff_are_no_neighbours():
     assert len(bonds(atoms, np.nextafter(3.0, 4.0))[0]) == 2
 
 
+@pytest.mark.parametrize(
+    ("offset", "periodic"), [(0.0, False), (1e5, False), (0.0, True), (1e3, True)]
+)
+def test_no_neighbour_just_within_the_cutoff_is_lost(offset, periodic):
+    """Atoms are looked for in single precision, which tells far less than one part in 1e9."""
+    rng = np.random.default_rng(1)
+    directions = rng.normal(size=(300, 3))
+    directions *= 6.0 * (1 - 1e-9) / np.linalg.norm(directions, axis=1)[:, None]
+    atoms = Atoms("Pt301", [[0, 0, 0], *directions], cell=[40.0, 41.0, 43.0], pbc=periodic)
+    atoms.positions += offset / 7 + rng.uniform(0, 40, size=3)
+    within = np.linalg.norm(atoms.positions[1:] - atoms.positions[0], axis=1) < 6.0
+    assert within.all()
+    labels, _ = bonds(atoms, 6.0)
+    assert (labels[:, 0] == 0).sum() == 300
+
+
 def test_cell_vectors_that_are_not_periodic_are_not_used():
     atoms = structure("chain")
     expected = bonds(atoms, 6.513)

@@ -5,11 +5,13 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "near_points.hpp"
 #include "nearsight/structure.hpp"
 
 namespace nearsight {
@@ -118,22 +120,30 @@ struct Bins {
     bin.resize(n);
     place.resize(n);
     for (auto* column : {&x, &y, &z}) column->resize(n + 8);
-    const Positions inside = fractional * cell;
+    Positions inside = fractional * cell;
+    if (n > 0) inside.rowwise() -= inside.colwise().minCoeff().eval();
+    double farthest = 0.0;  // where an image may lie
+    for (int a = 0; a < 3; ++a) farthest += (reach[a] + 1) * cell.row(a).cwiseAbs().maxCoeff();
+    if (n > 0) farthest += inside.cwiseAbs().maxCoeff();
+    rounding = 8.0 * farthest * std::numeric_limits<float>::epsilon();
     for (Index i = 0; i < n; ++i) {
       const Index p = fill[index(bin_of[i])]++;
       atom[p] = static_cast<int>(i);
       shift[p] = kNoShift - pack(wrapped[i]);
       bin[p] = bin_of[i];
       place[i] = p;
-      x[p] = inside(i, 0);
-      y[p] = inside(i, 1);
-      z[p] = inside(i, 2);
+      x[p] = static_cast<float>(inside(i, 0));
+      y[p] = static_cast<float>(inside(i, 1));
+      z[p] = static_cast<float>(inside(i, 2));
     }
   }
 
   Index index(const std::array<int, 3>& b) const {
     return (static_cast<Index>(b[0]) * count[1] + b[1]) * count[2] + b[2];
   }
+
+  // Those from place p on.
+  Points points(Index p) const { return {&x[p], &y[p], &z[p]}; }
 
   // Bin `place` of direction a as a bin inside and whole cells.
   std::pair<int, int> fold(int place, int a) const {
@@ -151,7 +161,8 @@ struct Bins {
   std::vector<int> atom;
   std::vector<std::uint32_t> shift;  // that of the cells taken off, packed
   std::vector<std::array<int, 3>> bin;
-  std::vector<double> x, y, z;  // inside the cell; room for eight at a time
+  std::vector<float> x, y, z;  // Å, inside the cell, from the lowest; room for eight at a time
+  double rounding;             // Å, of distances from these
 };
 
 }  // namespace nearsight

@@ -20,7 +20,7 @@ LanePolynomial<N> spread(const std::vector<double>& coefficients) {
 }  // namespace
 
 Damping::Damping(const Cutoff& cutoff, const std::vector<double>& etas)
-    : kind(cutoff.kind), gamma(cutoff.gamma), base_eta(0.0), base{}, base_slope{} {
+    : kind(cutoff.kind), gamma(cutoff.gamma), base_eta(0.0), root{}, twice_root_slope{} {
   // With an exponent up to this the terms of the base suffice.
   constexpr double kMostBase = 0.25;
   if (kind == CutoffKind::kCosine) {
@@ -28,14 +28,14 @@ Damping::Damping(const Cutoff& cutoff, const std::vector<double>& etas)
     if (base_eta > kMostBase) base_eta = 0.0;
     constexpr long double pi = 3.14159265358979323846264338327950288L;
     const long double eta = base_eta;
-    const auto f = [eta](long double x) {
-      return 0.5L * (1.0L + std::cos(pi * std::sqrt(x))) * std::exp(-eta * x);
-    };
-    base = spread<kBaseTerms>(fit_unit(f));
-    base_slope = spread<kBaseTerms>(fit_unit([&](long double x) {
+    // fc = cos(pi u / 2)^2 with u = sqrt(x)
+    root = spread<kTerms>(fit_unit([=](long double x) {
+      return std::cos(0.5L * pi * std::sqrt(x)) * std::exp(-0.5L * eta * x);
+    }));
+    twice_root_slope = spread<kTerms>(fit_unit([=](long double x) {
       const long double u = std::sqrt(x);
-      const long double sine = x > 0.0L ? std::sin(pi * u) / u : pi;
-      return -0.25L * pi * sine * std::exp(-eta * x) - eta * f(x);
+      const long double sine = x > 0.0L ? std::sin(0.5L * pi * u) / u : 0.5L * pi;
+      return -(0.5L * pi * sine + eta * std::cos(0.5L * pi * u)) * std::exp(-0.5L * eta * x);
     }));
   }
   for (const double eta : etas) {
@@ -45,8 +45,8 @@ Damping::Damping(const Cutoff& cutoff, const std::vector<double>& etas)
                                             : Rest::kLarge;
     Factor factor{eta, kind, rest, {}};
     if (kind == Rest::kSmooth)
-      factor.exponential = spread<kExponentialTerms>(
-          fit_unit([rest](long double x) { return std::exp(-rest * x); }));
+      factor.fourth_root =
+          spread<kTerms>(fit_unit([rest](long double x) { return std::exp(-0.25L * rest * x); }));
     factors.push_back(factor);
   }
 }

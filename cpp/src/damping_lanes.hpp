@@ -39,20 +39,33 @@ inline ValueAndSlope polynomial_cutoff(double gamma, Lanes x) {
           0.5 * gamma * (gamma + 1.0) * power * (u - 1.0)};
 }
 
-// A and B of the base at t = 2 x - 1 in [-1, 1].
+// A and B of the base at t = 2 x - 1 in [-1, 1], from the roots.
+inline ValueAndSlope square_base(const Damping& damping, Lanes t) {
+  const Lanes root = horner(damping.root, t);
+  return {root * root, root * horner(damping.twice_root_slope, t)};
+}
+
 inline ValueAndSlope damping_base(const Damping& damping, Lanes t) {
   if (damping.kind == CutoffKind::kPolynomial)
     return polynomial_cutoff(damping.gamma, 0.5 * t + 0.5);
-  return {horner(damping.base, t), horner(damping.base_slope, t)};
+  return square_base(damping, t);
 }
 
-// A_e and B_e from those of the base.
+// A_e and B_e from those of the base and exp(-rest x).
+inline ValueAndSlope damped(const Damping::Factor& factor, Lanes exponential, ValueAndSlope base) {
+  return {exponential * base.a, exponential * (base.b - factor.rest * base.a)};
+}
+
+inline Lanes smooth_exponential(const Damping::Factor& factor, Lanes t) {
+  const Lanes root = horner(factor.fourth_root, t), square = root * root;
+  return square * square;
+}
+
 inline ValueAndSlope damping_factor(const Damping::Factor& factor, Lanes t, ValueAndSlope base) {
   if (factor.kind == Damping::Rest::kNone) return base;
-  const Lanes e = factor.kind == Damping::Rest::kSmooth
-                      ? horner(factor.exponential, t)
-                      : exponential(-0.5 * factor.rest * (t + 1.0));
-  return {e * base.a, e * (base.b - factor.rest * base.a)};
+  if (factor.kind == Damping::Rest::kSmooth)
+    return damped(factor, smooth_exponential(factor, t), base);
+  return damped(factor, exponential(-0.5 * factor.rest * (t + 1.0)), base);
 }
 
 // fc and its derivative in x.

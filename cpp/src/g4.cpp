@@ -11,123 +11,164 @@
 #include <cstring>
 
 #include "damping_lanes.hpp"
+#include "near_points.hpp"
 #include "neighbors.hpp"
 
 namespace nearsight {
 
 namespace {
 
-// The k of one j that count are listed, at most this many at a time; what is known of the pairs
-// lies in columns of this room.
-constexpr Index kRoom = 128;
-// c, u_k . e1, u_k . e2, 2 x_jk - 1, r_k, then by eta W, X, Z (before, A_k in the place of W)
-enum Column { kCosine, kN1, kN2, kT, kR, kWeights };
+// What is known of as many k as there are lanes lies together, line after line: c, u_k . e1,
+// u_k . e2, 2 x_jk - 1, r_k, then by eta W, X, Z (before, A_k in the place of W).
+enum Line { kCosine, kN1, kN2, kT, kR, kWeights, kLinesOfEta = 3 };
 
-// q^N, unrolled by the compiler.
+constexpr Index block_size(Index n_etas) { return (kWeights + kLinesOfEta * n_etas) * kPairLanes; }
+
+inline Lanes line(const double* block, Index n) { return load(block + n * kPairLanes); }
+inline void set_line(double* block, Index n, Lanes value) { store(block + n * kPairLanes, value); }
+
+// q^N and q^(N-1), by few multiplications one after the other.
+struct Power {
+  Lanes value, lower;
+};
+
 template <int N>
 struct WholePower {
-  Lanes operator()(Lanes q) const {
-    if constexpr (N == 0) {
-      return all(1.0);
-    } else if constexpr (N == 1) {
-      return q;
+  Power operator()(Lanes q) const {
+    if constexpr (N == 1) {
+      return {q, all(1.0)};
     } else {
-      const Lanes rest = WholePower<N / 2>()(q * q);
-      if constexpr (N % 2 == 1) return q * rest;
-      return rest;
+      const Power half = WholePower<N / 2>()(q);
+      const Lanes square = half.value * half.value;
+      if constexpr (N % 2 == 1) return {square * q, square};
+      return {square, half.value * half.lower};
     }
   }
 };
 
 struct AnyWholePower {
   int exponent;
-  Lanes operator()(Lanes q) const {
-    Lanes result = all(1.0);
-    for (int n = exponent; n > 0; n >>= 1, q *= q)
-      if (n & 1) result *= q;
-    return result;
+  Power operator()(Lanes q) const {
+    Lanes lower = all(1.0), square = q;
+    for (int n = exponent - 1; n > 0; n >>= 1, square *= square)
+      if (n & 1) lower *= square;
+    return {q * lower, lower};
   }
 };
 
 struct RealPower {
   double exponent;
-  Lanes operator()(Lanes q) const {
-    Lanes result{};
-    for (Index l = 0; l < kPairLanes; ++l) result[l] = q[l] > 0.0 ? std::pow(q[l], exponent) : 0.0;
-    return result;
+  Power operator()(Lanes q) const {
+    Lanes lower{};
+    for (Index l = 0; l < kPairLanes; ++l)
+      lower[l] = q[l] > 0.0 ? std::pow(q[l], exponent - 1.0) : 0.0;
+    return {q * lower, lower};
   }
 };
 
-// Adds the four sums over the pairs of q^zeta, q = (1 + gamma c) / 2, for one or two eta. `lower`
-// gives q^(zeta-1).
-template <bool Derivatives, bool Full, int Etas, class Lower>
-void sum_powers(const double* pairs, Index size, double zeta, double gamma, const Lower& lower,
-                const double* const* weights, double* const* out) {
-  const Lanes half = all(0.5 * gamma), factor = all(0.5 * gamma * zeta);
-  Lanes total[Etas][4] = {};
-  for (Index p = 0; p < size; p += kPairLanes) {
-    const Lanes q = half * load(pairs + kCosine * kRoom + p) + 0.5;
-    const Lanes l = lower(q);
-    const Lanes value = q * l, slope = factor * l;
-    for (int e = 0; e < Etas; ++e) {
-      const Lanes w = load(weights[e] + p);
-      total[e][0] += value * w;
+// The blocks of one j.
+struct Blocks {
+  const double *first, *last;
+  Index step;
+};
+
+// T, R and N of one function.
+struct Sums {
+  Lanes t{}, r{}, n1{}, n2{};
+};
+
+// What belongs to j in its sums over k.
+struct OfNeighbor {
+  const double* damping;  // A and dA/dx by eta, kPairLanes apart
+  Four units, slope;
+  double *sums, *totals;
+
+  // The share of j in the sum over all j, and its derivatives.
+  void put(const Sums& over_k, Index eta, Index sum) const {
+    const double a = damping[2 * eta * kPairLanes], b = damping[(2 * eta + 1) * kPairLanes];
+    Four parts;
+    sums_of(over_k.t, over_k.r, over_k.n1, over_k.n2, parts);
+    const Four share = a * units * parts + b * parts[0] * slope;
+    std::memcpy(sums + sum * kAngularParts, &share, sizeof share);
+    totals[sum] += share[0];
+  }
+};
+
+constexpr Index weights_of(Index eta) { return (kWeights + kLinesOfEta * eta) * kPairLanes; }
+
+// The sums of q^zeta, q = (1 + gamma c) / 2, for one or two eta.
+template <bool Derivatives, bool Full, bool Two, class ToPower>
+void sum_powers(const Blocks& blocks, const Index* eta, const Index* sum, double zeta, double gamma,
+                const ToPower& to_power, const OfNeighbor& neighbor) {
+  const double half = 0.5 * gamma, factor = 0.5 * gamma * zeta;
+  const Index weights[2] = {weights_of(eta[0]), weights_of(eta[1])};
+  Sums first, second;
+  for (const double* block = blocks.first; block != blocks.last; block += blocks.step) {
+    const auto [value, lower] = to_power(half * line(block, kCosine) + 0.5);
+    const Lanes slope = factor * lower;
+    const auto add = [&](const double* of_eta, Sums& sums, Lanes value, Lanes slope) {
+      const Lanes w = line(of_eta, 0);
+      sums.t += value * w;
       if constexpr (Derivatives) {
         Lanes side = slope * w;
         if constexpr (Full) {
-          total[e][1] += value * load(weights[e] + kRoom + p);
-          side -= value * load(weights[e] + 2 * kRoom + p);
+          sums.r += value * line(of_eta, 1);
+          side -= value * line(of_eta, 2);
         }
-        total[e][2] += side * load(pairs + kN1 * kRoom + p);
-        total[e][3] += side * load(pairs + kN2 * kRoom + p);
+        sums.n1 += side * line(block, kN1);
+        sums.n2 += side * line(block, kN2);
       }
-    }
+    };
+    add(block + weights[0], first, value, slope);
+    if constexpr (Two) add(block + weights[1], second, value, slope);
   }
-  for (int e = 0; e < Etas; ++e)
-    add_sums(total[e][0], total[e][1], total[e][2], total[e][3], out[e]);
+  neighbor.put(first, eta[0], sum[0]);
+  if constexpr (Two) neighbor.put(second, eta[1], sum[1]);
 }
 
 // The same of 1 and of c, for one eta.
 template <bool Derivatives, bool Full>
-void sum_linear(const double* pairs, Index size, const double* weights, double* const* out) {
-  Lanes one[4] = {}, cosine[4] = {};
-  for (Index p = 0; p < size; p += kPairLanes) {
-    const Lanes c = load(pairs + kCosine * kRoom + p), w = load(weights + p);
-    one[0] += w;
-    cosine[0] += c * w;
+void sum_linear(const Blocks& blocks, Index eta, const Index* sum, const OfNeighbor& neighbor) {
+  const Index weights = weights_of(eta);
+  Sums one, cosine;
+  for (const double* block = blocks.first; block != blocks.last; block += blocks.step) {
+    const double* const of_eta = block + weights;
+    const Lanes c = line(block, kCosine), w = line(of_eta, 0);
+    one.t += w;
+    cosine.t += c * w;
     if constexpr (Derivatives) {
-      const Lanes n1 = load(pairs + kN1 * kRoom + p), n2 = load(pairs + kN2 * kRoom + p);
+      const Lanes n1 = line(block, kN1), n2 = line(block, kN2);
       Lanes side = w;
       if constexpr (Full) {
-        const Lanes x = load(weights + kRoom + p), z = load(weights + 2 * kRoom + p);
-        one[1] += x;
-        cosine[1] += c * x;
-        one[2] -= z * n1;
-        one[3] -= z * n2;
+        const Lanes x = line(of_eta, 1), z = line(of_eta, 2);
+        one.r += x;
+        cosine.r += c * x;
+        one.n1 -= z * n1;
+        one.n2 -= z * n2;
         side -= c * z;
       }
-      cosine[2] += side * n1;
-      cosine[3] += side * n2;
+      cosine.n1 += side * n1;
+      cosine.n2 += side * n2;
     }
   }
-  add_sums(one[0], one[1], one[2], one[3], out[0]);
-  add_sums(cosine[0], cosine[1], cosine[2], cosine[3], out[1]);
+  neighbor.put(one, eta, sum[0]);
+  neighbor.put(cosine, eta, sum[1]);
 }
 
 // The power of any zeta; those that are in use everywhere are unrolled.
 template <class Use>
 void with_power(double zeta, int exponent, const Use& use) {
   switch (exponent) {
-    case 1:
-      return use(WholePower<1>());
-    case 3:
-      return use(WholePower<3>());
-    case 7:
-      return use(WholePower<7>());
-    case 15:
-      return use(WholePower<15>());
-    case -1:
-      return use(RealPower{zeta - 1.0});
+    case 2:
+      return use(WholePower<2>());
+    case 4:
+      return use(WholePower<4>());
+    case 8:
+      return use(WholePower<8>());
+    case 16:
+      return use(WholePower<16>());
+    case 0:
+      return use(RealPower{zeta});
     default:
       return use(AnyWholePower{exponent});
   }
@@ -135,28 +176,33 @@ void with_power(double zeta, int exponent, const Use& use) {
 
 }  // namespace
 
-void SymmetryFunctions::require_pairs(Workspace& work) const {
-  const Index columns = kWeights + 3 * static_cast<Index>(damping_.factors.size());
-  work.pairs.require(columns * kRoom);
+void SymmetryFunctions::require_pairs(const Neighbors& near, Workspace& work) const {
+  const Index n_etas = static_cast<Index>(damping_.factors.size());
+  work.pairs.require((near.slots / kPairLanes + 1) * block_size(n_etas));
+  if (static_cast<Index>(work.list.size()) < near.slots + 8)
+    work.list.resize(static_cast<std::size_t>(2 * near.slots + 8));
 }
 
-// The columns of the pairs of j with the k in `list`. Etas: how many there are, or 0.
+// The blocks of the pairs of j with the k in `list`. Etas: how many there are, or 0.
 template <bool Derivatives, bool Full, int Etas>
 void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std::uint16_t* list,
                                        Index size, double* pairs) const {
   const Damping::Factor* const factors = damping_.factors.data();
   const Index n_etas = Etas > 0 ? Etas : static_cast<Index>(damping_.factors.size());
   const Index width = Etas > 0 ? Neighbors::record_width(Etas) : near.width;
-  const double squared_radius = cutoff_.radius * cutoff_.radius;
+  const Index step = block_size(n_etas);
+  const double inverse = 1.0 / (cutoff_.radius * cutoff_.radius);
   const double* const own = near.of(j);
   const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
-  const double rj = of_j(near.kR), xj = of_j(near.kX), shrink = -2.0 * rj / squared_radius;
+  const double rj = of_j(near.kR), xj = of_j(near.kX), shrink = -2.0 * inverse * rj;
   const double ux = of_j(near.kU), uy = of_j(near.kU + 1), uz = of_j(near.kU + 2);
   // u_k in the frame of u_j (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017)), then the weights.
-  const double sign = std::copysign(1.0, uz), a = -1.0 / (sign + uz);
-  for (Index p = 0; p < size; p += kPairLanes) {
+  const double sign = std::copysign(1.0, uz), a = of_j(near.kTilt);
+  const double* const all_records = near.records;
+  double* block = pairs;
+  for (const std::uint16_t* k = list; k != list + size; k += kPairLanes, block += step) {
     const double* records[kPairLanes];
-    for (Index l = 0; l < kPairLanes; ++l) records[l] = near.records + list[p + l] * width;
+    for (Index l = 0; l < kPairLanes; ++l) records[l] = all_records + k[l] * width;
     Lanes xy[2], zr[2], ak[2];
     load_columns(records, near.kRecordU, xy);
     load_columns(records, near.kRecordU + 2, zr);
@@ -164,129 +210,126 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
     const auto [z, r] = zr;
     const Lanes h = ux * x + uy * y;
     const Lanes c = h + uz * z, w = a * h - z;
-    double* const pair = pairs + p;
-    store(pair, c);
+    set_line(block, kCosine, c);
     if (Derivatives) {
-      store(pair + kN1 * kRoom, x + sign * ux * w);
-      store(pair + kN2 * kRoom, sign * y + uy * w);
+      set_line(block, kN1, x + sign * ux * w);
+      set_line(block, kN2, y + sign * uy * w);
     }
     if (Full) {
-      const Lanes t = 2.0 * xj - 1.0 + r * ((2.0 / squared_radius) * r + 2.0 * shrink * c);
-      store(pair + kT * kRoom, t < 1.0 ? t : all(1.0));
-      store(pair + kR * kRoom, r);
+      const Lanes t = 2.0 * xj - 1.0 + r * (2.0 * inverse * r + 2.0 * shrink * c);
+      set_line(block, kT, t < 1.0 ? t : all(1.0));
+      set_line(block, kR, r);
     }
-    double* weight = pair + kWeights * kRoom;
-    for (Index e = 0; e < n_etas; e += 2, weight += 6 * kRoom) {
+    for (Index e = 0; e < n_etas; e += 2) {
       load_columns(records, near.kRecordA + e, ak);
-      store(weight, ak[0]);
-      if (e + 1 < n_etas) store(weight + 3 * kRoom, ak[1]);
+      set_line(block, kWeights + kLinesOfEta * e, ak[0]);
+      if (e + 1 < n_etas) set_line(block, kWeights + kLinesOfEta * (e + 1), ak[1]);
     }
   }
+  if (!Full) return;
   // A loop of its own: the processor sees further ahead in two short chains than in a long one.
-  for (Index p = 0; Full && p < size; p += kPairLanes) {
-    double* const pair = pairs + p;
-    const Lanes t = load(pair + kT * kRoom), r = load(pair + kR * kRoom);
-    const ValueAndSlope base = damping_base(damping_, t);
-    const Lanes along = rj - r * load(pair + kCosine * kRoom), across = -shrink * r;
-    double* weight = pair + kWeights * kRoom;
-    for (Index e = 0; e < n_etas; ++e, weight += 3 * kRoom) {
-      const ValueAndSlope d = damping_factor(factors[e], t, base);
-      const Lanes a_k = load(weight), q = a_k * d.b;
-      store(weight, a_k * d.a);
+  const double* const last = block;
+  for (block = pairs; block != last; block += step) {
+    const Lanes t = line(block, kT), r = line(block, kR);
+    const Lanes along = rj - r * line(block, kCosine), across = -shrink * r;
+    const auto weigh = [&](Index e, Lanes a_k, ValueAndSlope of_jk) {
+      const Index weight = kWeights + kLinesOfEta * e;
+      const Lanes q = a_k * of_jk.b;
+      set_line(block, weight, a_k * of_jk.a);
       if (Derivatives) {
-        store(weight + kRoom, q * along);
-        store(weight + 2 * kRoom, q * across);
+        set_line(block, weight + 1, q * along);
+        set_line(block, weight + 2, q * across);
       }
+    };
+    const auto a_k = [&](Index e) { return line(block, kWeights + kLinesOfEta * e); };
+    if constexpr (Etas > 0) {
+      const ValueAndSlope base = square_base(damping_, t);
+      weigh(0, a_k(0), base);
+      if (Etas > 1)
+        weigh(1, a_k(1) * smooth_exponential(factors[1], t),
+              {base.a, base.b - factors[1].rest * base.a});
+    } else {
+      const ValueAndSlope base = damping_base(damping_, t);
+      for (Index e = 0; e < n_etas; ++e) weigh(e, a_k(e), damping_factor(factors[e], t, base));
     }
   }
 }
 
-template <bool Derivatives, FunctionKind Kind>
+template <bool Derivatives, FunctionKind Kind, int Etas>
 void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
-                                    const Neighbors& near, Index j, Index first, Index last,
+                                    const Neighbors& near, const Slots& of_j, const Slots& of_k,
                                     Workspace& work) const {
   constexpr bool kFull = Kind == FunctionKind::kG4;
-  const Index n_etas = static_cast<Index>(damping_.factors.size());
-  const double squared_radius = cutoff_.radius * cutoff_.radius;
-  const double* const own = near.of(j);
-  const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
-  double* const pairs = work.pairs.data();
-  double* const sums = work.angular.data() + j * center.most_sums * kAngularParts;
-
-  for (const Pass& pass : group.passes)
-    for (int e = 0; e < pass.sums; ++e)
-      std::fill_n(sums + pass.sum[e] * kAngularParts, kAngularParts, 0.0);
-
-  // Near k are told from far ones in single precision; those in between are looked at again below.
-  const float* const place = near.place;
-  const float from[3] = {kFull ? place[j] : 0.0F, kFull ? place[near.places + j] : 0.0F,
-                         kFull ? place[2 * near.places + j] : 0.0F};
+  const Index n_etas = Etas > 0 ? Etas : static_cast<Index>(damping_.factors.size());
+  const Index step = block_size(n_etas);
+  const double squared_radius = cutoff_.radius * cutoff_.radius, along = 4.0 / squared_radius;
   const float limit = static_cast<float>(squared_radius * (1.0 + 1e-5));
-  for (Index part = first; part < last; part += kRoom) {
-    // A byte of bits for every eight k, then the numbers of those that count: stores whose place
-    // depends on the geometry would hold up the loads that follow.
-    std::uint8_t keep[kRoom / 8];
-    const Index end = std::min(part + kRoom, last);
-    for (Index k = part; k < end; k += 8) {
-      unsigned byte = 0;
-      for (Index l = 0; l < 8; l += kFloats) {
-        const Floats x = load(place + k + l) - from[0],
-                     y = load(place + near.places + k + l) - from[1],
-                     z = load(place + 2 * near.places + k + l) - from[2];
-        byte |= bits(x * x + y * y + z * z < limit) << l;
-      }
-      keep[(k - part) / 8] = static_cast<std::uint8_t>(byte);
-    }
-    if (const Index over = (end - part) % 8) keep[(end - part) / 8] &= (1U << over) - 1;
-    if (part <= j && j < end) keep[(j - part) / 8] &= ~(1U << (j - part) % 8);
-    std::uint16_t list[kRoom + 8];
-    Index m = 0;
-    for (Index k = part; k < end; k += 8) {
-      const unsigned byte = keep[(k - part) / 8];
-      const Numbers numbers = numbers_of_bits(byte) + static_cast<std::uint16_t>(k);
-      std::memcpy(list + m, &numbers, sizeof numbers);
-      m += __builtin_popcount(byte);
-    }
-    if (m == 0) continue;
+  const Numbers zeros = Numbers{} + static_cast<std::uint16_t>(near.slots);  // their record
+  const auto [x, y, z] = near.points();
+  std::uint16_t* const list = work.list.data();
+  double* const pairs = work.pairs.data();
+  double* const totals = work.shares.data() + group.first;
+  double* sums = work.angular.data() + of_j.first * center.most_sums * kAngularParts;
+  for (Index j = of_j.first; j < of_j.last; ++j, sums += center.most_sums * kAngularParts) {
+    // Where r_jk does not matter, those that only fill a block are told by their distance from the
+    // central atom. A few that are too far count nothing in the end.
+    const std::array<float, 3> place{kFull ? x[j] : 0.0F, kFull ? y[j] : 0.0F, kFull ? z[j] : 0.0F};
+    const Index m = list_near(near.points(), of_k.first, of_k.last, place, limit, j, list);
+    std::memcpy(list + m, &zeros, sizeof zeros);
     const Index size = padded(m, kPairLanes);
-    while (m < size) list[m++] = static_cast<std::uint16_t>(near.slots);  // the record of zeros
-
-    if (n_etas == 2)  // what most sets have, with loops unrolled
-      tabulate_pairs<Derivatives, kFull, 2>(near, j, list, size, pairs);
-    else
-      tabulate_pairs<Derivatives, kFull, 0>(near, j, list, size, pairs);
+    tabulate_pairs<Derivatives, kFull, Etas>(near, j, list, size, pairs);
+    const Blocks blocks{pairs, pairs + size / kPairLanes * step, step};
+    const double* const own = near.of(j);
+    const double r_j = own[near.kR * kPairLanes], across = 2.0 / r_j;
+    OfNeighbor neighbor;
+    neighbor.damping = own + near.kDamping * kPairLanes;
+    neighbor.units = Four{1.0, along, across, across};
+    neighbor.slope = Four{0.0, along * r_j, 0.0, 0.0};
+    neighbor.sums = sums;
+    neighbor.totals = totals;
     for (const Pass& pass : group.passes) {
-      const double* const weights[2] = {pairs + (kWeights + 3 * pass.eta[0]) * kRoom,
-                                        pairs + (kWeights + 3 * pass.eta[1]) * kRoom};
-      double* const out[2] = {sums + pass.sum[0] * kAngularParts,
-                              sums + pass.sum[1] * kAngularParts};
-      if (pass.zeta == 1.0)
-        sum_linear<Derivatives, kFull>(pairs, size, weights[0], out);
+      if (pass.exponent == 1)
+        sum_linear<Derivatives, kFull>(blocks, pass.eta[0], pass.sum, neighbor);
       else
-        with_power(pass.zeta, pass.exponent, [&](const auto& lower) {
+        with_power(pass.zeta, pass.exponent, [&](const auto& to_power) {
           if (pass.sums == 2)
-            sum_powers<Derivatives, kFull, 2>(pairs, size, pass.zeta, pass.gamma, lower, weights,
-                                              out);
+            sum_powers<Derivatives, kFull, true>(blocks, pass.eta, pass.sum, pass.zeta, pass.gamma,
+                                                 to_power, neighbor);
           else
-            sum_powers<Derivatives, kFull, 1>(pairs, size, pass.zeta, pass.gamma, lower, weights,
-                                              out);
+            sum_powers<Derivatives, kFull, false>(blocks, pass.eta, pass.sum, pass.zeta, pass.gamma,
+                                                  to_power, neighbor);
         });
     }
   }
+}
 
-  // Times what belongs to j: its share in the sums over j, and their derivatives.
-  const double along = 4.0 / squared_radius, across = 2.0 / of_j(near.kR);
-  const double units[kAngularParts] = {1.0, along, across, across};
-  double* const totals = work.shares.data() + group.first;
-  for (const Pass& pass : group.passes)
-    for (int e = 0; e < pass.sums; ++e) {
-      double* const out = sums + pass.sum[e] * kAngularParts;
-      const double a = of_j(near.kDamping + 2 * pass.eta[e]), t = out[0];
-      totals[pass.sum[e]] += a * t;
-      if (!Derivatives) continue;
-      for (Index s = 0; s < kAngularParts; s += kPairLanes)
-        store(out + s, a * load(units + s) * load(out + s));
-      out[1] += along * of_j(near.kR) * of_j(near.kDamping + 2 * pass.eta[e] + 1) * t;
+template <bool Derivatives>
+void SymmetryFunctions::add_angular(const Center& center, const Neighbors& near,
+                                    Workspace& work) const {
+  const Index n_etas = static_cast<Index>(damping_.factors.size());
+  const bool usual = damping_.kind == CutoffKind::kCosine && n_etas > 0 && n_etas <= 2 &&
+                     damping_.factors.front().kind == Damping::Rest::kNone &&
+                     (n_etas == 1 || damping_.factors.back().kind == Damping::Rest::kSmooth);
+  require_pairs(near, work);
+  for (std::size_t s = 0; s < work.count.size(); ++s)
+    for (std::size_t t = 0; t < work.count.size(); ++t) {
+      const Slots of_j{work.slot[s], work.slot[s] + work.count[s]};
+      const Slots of_k{work.slot[t], work.slot[t + 1]};
+      const Angular& g4 = center.g4[s * work.count.size() + t];
+      const Angular& g5 = center.g5[s * work.count.size() + t];
+      const auto add = [&](auto etas) {
+        if (!g4.terms.empty())
+          add_angular<Derivatives, FunctionKind::kG4, etas()>(center, g4, near, of_j, of_k, work);
+        if (!g5.terms.empty())
+          add_angular<Derivatives, FunctionKind::kG5, etas()>(center, g5, near, of_j, of_k, work);
+      };
+      // What most sets have, without choices in the loops: one small eta, or another one beside.
+      if (usual && n_etas == 1)
+        add(std::integral_constant<int, 1>());
+      else if (usual && n_etas == 2)
+        add(std::integral_constant<int, 2>());
+      else
+        add(std::integral_constant<int, 0>());
     }
 }
 
@@ -300,13 +343,9 @@ void SymmetryFunctions::add_features(const Center& center, Workspace& work) cons
               term.share[e] * work.shares.data()[group.first + term.sum[e]];
 }
 
-#define NEARSIGHT_ANGULAR(derivatives, kind)                       \
-  template void SymmetryFunctions::add_angular<derivatives, kind>( \
-      const Center&, const Angular&, const Neighbors&, Index, Index, Index, Workspace&) const;
-NEARSIGHT_ANGULAR(false, FunctionKind::kG4)
-NEARSIGHT_ANGULAR(true, FunctionKind::kG4)
-NEARSIGHT_ANGULAR(false, FunctionKind::kG5)
-NEARSIGHT_ANGULAR(true, FunctionKind::kG5)
-#undef NEARSIGHT_ANGULAR
+template void SymmetryFunctions::add_angular<false>(const Center&, const Neighbors&,
+                                                    Workspace&) const;
+template void SymmetryFunctions::add_angular<true>(const Center&, const Neighbors&,
+                                                   Workspace&) const;
 
 }  // namespace nearsight

@@ -1,5 +1,5 @@
 // The few vector operations of the hot loops, on the compiler's own vector types (GCC, Clang);
-// only `bits`, `add_sums` and `load_columns` know the instruction set.
+// only `bits`, `sums_of` and `load_columns` know the instruction set.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 namespace nearsight {
 
 using Lanes = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
+using Four = double __attribute__((vector_size(4 * sizeof(double))));
 using LaneBits = std::uint64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
 using Floats = float __attribute__((vector_size(sizeof(Lanes))));
 inline constexpr Index kFloats = sizeof(Floats) / sizeof(float);
@@ -34,7 +35,11 @@ inline Floats load(const float* p) {
 
 inline void store(double* p, Lanes v) { std::memcpy(p, &v, sizeof v); }
 
-inline Lanes all(double x) { return Lanes{} + x; }
+inline Lanes all(double x) {
+  Lanes v{};
+  for (Index l = 0; l < kPairLanes; ++l) v[l] = x;
+  return v;
+}
 
 inline double sum(Lanes v) {
   double total = 0.0;
@@ -42,19 +47,17 @@ inline double sum(Lanes v) {
   return total;
 }
 
-// Adds the sums over the lanes of four vectors.
-inline void add_sums(Lanes a, Lanes b, Lanes c, Lanes d, double out[4]) {
+// Sums over the lanes of four vectors.
+inline void sums_of(Lanes a, Lanes b, Lanes c, Lanes d, Four& sums) {
 #if defined(__AVX2__)
   const auto pairs = [](Lanes low, Lanes high) {  // low 0+1, high 0+1, low 2+3, high 2+3
     return _mm256_hadd_pd(reinterpret_cast<__m256d>(low), reinterpret_cast<__m256d>(high));
   };
   const __m256d ab = pairs(a, b), cd = pairs(c, d);
-  const __m256d total =
-      _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31));
-  _mm256_storeu_pd(out, _mm256_add_pd(_mm256_loadu_pd(out), total));
+  sums = reinterpret_cast<Four>(
+      _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31)));
 #else
-  const Lanes each[4] = {a, b, c, d};
-  for (int s = 0; s < 4; ++s) out[s] += sum(each[s]);
+  sums = Four{sum(a), sum(b), sum(c), sum(d)};
 #endif
 }
 

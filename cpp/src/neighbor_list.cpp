@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "bins.hpp"
-#include "lanes.hpp"
+#include "near_points.hpp"
 #include "nearsight/parallel.hpp"
 
 namespace nearsight {
@@ -21,6 +21,7 @@ constexpr double kSamePlace = 1e-3;
 
 using Ints = int __attribute__((vector_size(sizeof(Lanes))));
 constexpr Index kInts = sizeof(Ints) / sizeof(int);
+constexpr Index kCounted = 4 * kInts;
 
 // More neighbours than most atoms have.
 constexpr Index kMany = 96;
@@ -35,45 +36,20 @@ struct Found {
   Index size = 0;
 
   void require(Index more) {
-    const std::size_t room = padded(size + more, 16) + 16;
+    const std::size_t room = padded(size + more, kCounted);
     if (atom.size() >= room) return;
     for (auto* column : {&atom, &rank}) column->resize(2 * room);
     shift.resize(2 * room);
   }
 };
 
-// The atoms at places first to last, at most kPart, that are near a point and not at place `self`:
-// how many, and their numbers from `first` on.
-Index within(const Bins& bins, Index first, Index last, const std::array<double, 3>& point,
-             double squared_range, Index self, std::uint16_t* list) {
-  std::uint8_t keep[kPart / 8];
-  for (Index k = first; k < last; k += 8) {
-    unsigned byte = 0;
-    for (Index l = 0; l < 8; l += kPairLanes) {
-      const Lanes x = load(&bins.x[k + l]) - point[0], y = load(&bins.y[k + l]) - point[1],
-                  z = load(&bins.z[k + l]) - point[2];
-      byte |= bits(x * x + y * y + z * z < squared_range) << l;
-    }
-    keep[(k - first) / 8] = static_cast<std::uint8_t>(byte);
-  }
-  if (const Index over = (last - first) % 8) keep[(last - first) / 8] &= (1U << over) - 1;
-  if (first <= self && self < last) keep[(self - first) / 8] &= ~(1U << (self - first) % 8);
-  Index m = 0;
-  for (Index k = 0; k < last - first; k += 8) {
-    const unsigned byte = keep[k / 8];
-    const Numbers numbers = numbers_of_bits(byte) + static_cast<std::uint16_t>(k);
-    std::memcpy(list + m, &numbers, sizeof numbers);
-    m += __builtin_popcount(byte);
-  }
-  return m;
-}
-
 // The neighbours of the atom at place p of the bins, those of one atom in the order of their
 // shifts.
 void find_pairs(const StructureView& structure, const Bins& bins, double range, Index p,
                 bool shifted, Found& found) {
-  // Positions inside the cell differ from the given ones by rounding: `bonds` looks again.
-  const double limit = range * range * (1.0 + 1e-10);
+  // In single precision a few more are found: `bonds` looks again.
+  const double safe = range + bins.rounding;
+  const float limit = static_cast<float>(safe * safe);
   const std::array<int, 3>& own = bins.bin[p];
   const std::array<int, 3>& wrapped = bins.wrapped[bins.atom[p]];
   found.size = 0;
@@ -93,19 +69,16 @@ void find_pairs(const StructureView& structure, const Bins& bins, double range, 
         const Index stop = bins.begin[bins.index({bx, by, bz}) + bins_left];
         if (start == stop) continue;
         const std::array<int, 3> image{ix, iy, iz};
-        double x0 = bins.x[p], y0 = bins.y[p], z0 = bins.z[p];
+        std::array<float, 3> point{bins.x[p], bins.y[p], bins.z[p]};
         for (int a = 0; a < 3; ++a)
-          if (image[a] != 0) {
-            x0 -= image[a] * bins.cell(a, 0);
-            y0 -= image[a] * bins.cell(a, 1);
-            z0 -= image[a] * bins.cell(a, 2);
-          }
+          for (int b = 0; image[a] != 0 && b < 3; ++b)
+            point[b] -= static_cast<float>(image[a] * bins.cell(a, b));
         const std::uint32_t change = pack({ix + wrapped[0], iy + wrapped[1], iz + wrapped[2]});
-        const Index self = ix == 0 && iy == 0 && iz == 0 ? p : -1;
+        const bool home = ix == 0 && iy == 0 && iz == 0;
         std::uint16_t list[kPart + 8];
         for (Index part = start; part < stop; part += kPart) {
-          const Index end = std::min(part + kPart, stop);
-          const Index m = within(bins, part, end, {x0, y0, z0}, limit, self, list);
+          const Index m = list_near(bins.points(part), 0, std::min(kPart, stop - part), point,
+                                    limit, home ? p - part : -1, list);
           found.require(m);
           for (Index h = 0; h < m; ++h) found.atom[found.size + h] = bins.atom[part + list[h]];
           for (Index h = 0; shifted && h < m; ++h)
@@ -129,17 +102,18 @@ void append_sorted(Found& found, bool shifted, std::vector<int>& atoms,
     shifts.resize(first + n);
     std::fill_n(found.rank.begin(), n, 0);
   }
-  for (Index k = 0; k < n; k += kInts) {
-    Ints some, places{};
-    std::memcpy(&some, &found.atom[k], sizeof some);
-    for (Index l = 0; l < n; ++l) places -= found.atom[l] < some;
-    for (Index l = 0; l < kInts && k + l < n; ++l) {
-      int place = places[l];
+  for (Index k = 0; k < n; k += kCounted) {
+    Ints some[4], places[4]{};
+    std::memcpy(some, &found.atom[k], sizeof some);
+    for (Index l = 0; l < n; ++l)
+      for (int v = 0; v < 4; ++v) places[v] -= found.atom[l] < some[v];
+    for (Index l = 0; l < kCounted && k + l < n; ++l) {
+      int place = places[l / kInts][l % kInts];
       if (shifted) {
         place += found.rank[place]++;  // images of one atom
         shifts[first + place] = found.shift[k + l];
       }
-      atoms[first + place] = some[l];
+      atoms[first + place] = found.atom[k + l];
     }
   }
 }

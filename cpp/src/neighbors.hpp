@@ -1,6 +1,7 @@
 // The neighbours of one atom, tabulated once per atom.
 #pragma once
 
+#include "near_points.hpp"
 #include "nearsight/symmetry_functions.hpp"
 
 namespace nearsight {
@@ -11,7 +12,7 @@ inline constexpr float kFarAway = 1e6F;
 // Slots for neighbours, in blocks of kPairLanes; the neighbours of every species begin a block.
 // What fills the last block of a species lies beyond every range and counts nothing.
 struct SymmetryFunctions::Neighbors {
-  enum Column { kU = 0, kE1 = 3, kE2 = 6, kR = 9, kX, kCutoff, kSlope, kDamping };
+  enum Column { kU = 0, kE1 = 3, kE2 = 6, kTilt = 9, kR, kX, kCutoff, kSlope, kDamping };
 
   Neighbors(Index slots, Index n_etas, Scratch& scratch)
       : slots(slots),
@@ -31,8 +32,9 @@ struct SymmetryFunctions::Neighbors {
   double* records;
   enum Record { kRecordU = 0, kRecordR = 3, kRecordA };
   static constexpr Index record_width(Index n_etas) { return padded(kRecordA + n_etas, 4); }
-  // (3, places) Å from the central atom: enough to tell who may count, eight at a time.
+  // (3, places) Å from the central atom: enough to tell who may count.
   float* place;
+  Points points() const { return {place, place + places, place + 2 * places}; }
 
   // u: unit vector; e1, e2: two more, orthonormal with it; r: Å; x: (r/Rc)^2; cutoff function and
   // its derivative in r, 1/Å; then by eta A and dA/dx.

@@ -23,7 +23,7 @@ struct Partial {
   Vector energy;
   Matrix gradient;
   Vector mean_gradient;
-  Scratch bond_gradient;
+  Positions bond_gradient;
 };
 
 }  // namespace
@@ -79,29 +79,17 @@ Evaluation Potential::evaluate(const StructureView& structure, const NeighborLis
                             own.networks);
       result.energies.col(i) = own.energy.head(m_count);
       if (!gradients) continue;
-      double* g =
-          own.bond_gradient.require(3 * lanes * static_cast<Index>(own.functions.bonds.size()));
-      if (lanes == 1) {
-        own.mean_gradient = own.gradient.leftCols(m_count).rowwise().mean();
-        functions_.contract(s, own.functions, own.mean_gradient.data(), 1, g);
-      } else {
-        functions_.contract(s, own.functions, own.gradient.data(), lanes, g);
-      }
-      double* self = own.forces.data() + 3 * lanes * q;
-      for (const Bond& bond : own.functions.bonds) {
-        double* other = own.forces.data() + 3 * lanes * list.rank()[bond.atom];
-        for (Index k = 0; k < 3 * lanes; ++k) {
-          other[k] -= g[k];
-          self[k] += g[k];
-        }
-        if (virial) {
-          const Eigen::Vector3d r(bond.x, bond.y, bond.z);
-          Eigen::RowVector3d sum = Eigen::RowVector3d::Zero();
-          for (int b = 0; b < 3; ++b)
-            for (Index m = 0; m < (lanes == 1 ? 1 : m_count); ++m) sum[b] += g[b * lanes + m];
-          own.virial += r * sum;
-        }
-        g += 3 * lanes;
+      if (lanes == 1 || virial) own.mean_gradient = own.gradient.leftCols(m_count).rowwise().mean();
+      functions_.add_forces(s, own.functions,
+                            lanes == 1 ? own.mean_gradient.data() : own.gradient.data(), lanes,
+                            list.rank().data(), q, own.forces.data());
+      if (!virial) continue;
+      own.bond_gradient.resize(static_cast<Index>(own.functions.bonds.size()), 3);
+      functions_.contract(s, own.functions, own.mean_gradient.data(), 1, own.bond_gradient.data());
+      for (std::size_t b = 0; b < own.functions.bonds.size(); ++b) {
+        const Bond& bond = own.functions.bonds[b];
+        own.virial +=
+            Eigen::Vector3d(bond.x, bond.y, bond.z) * own.bond_gradient.row(static_cast<Index>(b));
       }
     }
   });
@@ -113,7 +101,6 @@ Evaluation Potential::evaluate(const StructureView& structure, const NeighborLis
     result.virial += part.virial;
     if (part.forces.size() > 0) parts.push_back(part.forces.data());
   }
-  if (lanes > 1) result.virial /= static_cast<double>(m_count);
 
   result.mean_forces.resize(n, 3);
   result.deviation.resize(n);

@@ -82,7 +82,7 @@ void SymmetryFunctions::plan_passes(Angular& group, Index& sums) {
     });
     if (pass == group.passes.end()) {
       const double whole = std::round(term.zeta);
-      const int exponent = whole == term.zeta && whole < 1e6 ? static_cast<int>(whole) - 1 : -1;
+      const int exponent = whole == term.zeta && whole < 1e6 ? static_cast<int>(whole) : 0;
       group.passes.push_back({term.zeta, term.gamma, exponent, 1, {term.eta, term.eta}, {}});
       pass = group.passes.end() - 1;
       pass->sum[0] = pass->sum[1] = sums++;
@@ -149,9 +149,10 @@ SymmetryFunctions::Neighbors SymmetryFunctions::tabulate(Workspace& work) const 
       put(near.kE1, 1.0 + sign * ux * ux * a);
       put(near.kE1 + 1, sign * ux * uy * a);
       put(near.kE1 + 2, -sign * ux);
-      put(near.kE2, ux * uy * a);
-      put(near.kE2 + 1, sign + uy * uy * a);
-      put(near.kE2 + 2, -uy);
+      put(near.kE2, sign * ux * uy * a);
+      put(near.kE2 + 1, 1.0 + sign * uy * uy * a);
+      put(near.kE2 + 2, -sign * uy);
+      put(near.kTilt, a);
       put(near.kR, r);
       put(near.kX, squared);
       const Lanes t = 2.0 * squared - 1.0;
@@ -200,22 +201,9 @@ void SymmetryFunctions::evaluate(int center, const int* species, Workspace& work
   if (Derivatives) work.slopes.require(plan.most_radial * near.slots);
   work.angular.require(near.slots * plan.most_sums * kAngularParts);
   std::fill_n(work.shares.require(plan.all_sums), plan.all_sums, 0.0);
-  require_pairs(work);
   for (int s = 0; s < ns; ++s)
     add_radial<Derivatives>(plan.radial[s], near, work.slot[s], work.slot[s + 1], work);
-  for (int s = 0; s < ns; ++s)
-    for (int t = 0; t < ns; ++t) {
-      const std::size_t pair = static_cast<std::size_t>(s) * ns + t;
-      const Index first = work.slot[t], last = work.slot[t + 1];
-      for (Index j = work.slot[s]; j < work.slot[s] + work.count[s]; ++j) {
-        if (!plan.g4[pair].terms.empty())
-          add_angular<Derivatives, FunctionKind::kG4>(plan, plan.g4[pair], near, j, first, last,
-                                                      work);
-        if (!plan.g5[pair].terms.empty())
-          add_angular<Derivatives, FunctionKind::kG5>(plan, plan.g5[pair], near, j, first, last,
-                                                      work);
-      }
-    }
+  add_angular<Derivatives>(plan, near, work);
   add_features(plan, work);
 }
 

@@ -19,24 +19,24 @@ struct LanePolynomial {
 struct Damping {
   Damping(const Cutoff& cutoff, const std::vector<double>& etas);
 
-  // A and B of the smallest eta, if it is small (cosine cutoff), else of eta = 0.
-  static constexpr int kBaseTerms = 12;
-  // exp(-rest x) up to this `rest`.
+  static constexpr int kTerms = 9;
+  // A factor exp(-rest x) up to this `rest` is a polynomial.
   static constexpr double kMostSmooth = 1.0;
-  static constexpr int kExponentialTerms = 13;
 
   enum class Rest { kNone, kSmooth, kLarge };
   struct Factor {
     double eta;
     Rest kind;
-    double rest;                                    // eta beyond that of the base
-    LanePolynomial<kExponentialTerms> exponential;  // kSmooth only
+    double rest;                         // eta beyond that of the base
+    LanePolynomial<kTerms> fourth_root;  // of exp(-rest x), kSmooth only
   };
 
   CutoffKind kind;
   double gamma;  // of the polynomial cutoff
+  // The cosine cutoff is a square, and so is A; the base is that of the smallest eta, if that is
+  // small, else of eta = 0. Roots need fewer terms.
   double base_eta;
-  LanePolynomial<kBaseTerms> base, base_slope;
+  LanePolynomial<kTerms> root, twice_root_slope;
   std::vector<Factor> factors;  // by eta
 };
 

@@ -7,6 +7,7 @@
 //   G5_i = G4_i without the two factors in R_jk
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "nearsight/cutoff.hpp"
@@ -49,6 +50,7 @@ class SymmetryFunctions {
     std::vector<Index> count, slot;  // by species: bonds, and the slot of the first
     std::vector<Bond> unsorted;
     std::vector<Index> fill;
+    std::vector<std::uint16_t> list;
     Scratch neighbors, pairs, slopes, angular, shares;
   };
 
@@ -62,6 +64,10 @@ class SymmetryFunctions {
   // multiple of kPairLanes.
   void contract(int center, Workspace& work, const double* gradient, Index lanes,
                 double* out) const;
+  // The same, added to the force on the central atom (row `self`) and taken from that on the atom
+  // of every bond (row rows[atom]), forces (rows, 3, lanes).
+  void add_forces(int center, Workspace& work, const double* gradient, Index lanes, const int* rows,
+                  Index self, double* forces) const;
 
  private:
   struct Radial {                  // all G2 of one central and one neighbour species
@@ -78,7 +84,7 @@ class SymmetryFunctions {
   };
   struct Pass {  // one loop over k: the sums of one power with one eta or two, or, for zeta = 1,
     double zeta, gamma;  // of 1 and of the cosine with one eta
-    int exponent;        // zeta - 1 where zeta is a whole number, else -1
+    int exponent;        // zeta where it is a whole number, else 0
     int sums;            // 1 or 2
     Index eta[2], sum[2];
   };
@@ -93,11 +99,14 @@ class SymmetryFunctions {
     std::vector<Angular> g4, g5;  // by species of j * n_species + species of k
     std::vector<Index> sums;      // by species of j: how many
   };
+  struct Slots {
+    Index first, last;
+  };
   struct Neighbors;  // the neighbours of one atom, in blocks
 
   static void plan_passes(Angular& group, Index& sums);
   void plan_angular(Center& center) const;
-  void require_pairs(Workspace& work) const;
+  void require_pairs(const Neighbors& near, Workspace& work) const;
   Neighbors tabulate(Workspace& work) const;
   template <bool Derivatives>
   void add_radial(const Radial& radial, const Neighbors& near, Index first, Index last,
@@ -105,13 +114,20 @@ class SymmetryFunctions {
   template <bool Derivatives, bool Full, int Etas>
   void tabulate_pairs(const Neighbors& near, Index j, const std::uint16_t* list, Index size,
                       double* pairs) const;
-  template <bool Derivatives, FunctionKind Kind>
-  void add_angular(const Center& center, const Angular& group, const Neighbors& near, Index j,
-                   Index first, Index last, Workspace& work) const;
+  template <bool Derivatives, FunctionKind Kind, int Etas>
+  void add_angular(const Center& center, const Angular& group, const Neighbors& near,
+                   const Slots& of_j, const Slots& of_k, Workspace& work) const;
+  template <bool Derivatives>
+  void add_angular(const Center& center, const Neighbors& near, Workspace& work) const;
   void add_features(const Center& center, Workspace& work) const;
-  template <class Value, int Width>
+  const double* share_gradient(const Center& plan, Workspace& work, const double* gradient,
+                               Index lanes) const;
+  template <class Put>
+  void contract_all(int center, Workspace& work, const double* gradient, Index lanes,
+                    const Put& put) const;
+  template <class Value, int Width, class Put>
   void contract_block(const Center& center, Workspace& work, const double* gradient, Index lanes,
-                      double* out) const;
+                      const Put& put) const;
 
   Cutoff cutoff_;
   std::vector<Center> centers_;
