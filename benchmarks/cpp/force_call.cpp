@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <memory>
 #include <set>
 #include <string>
@@ -17,6 +18,7 @@
 
 #include "fma_peak.hpp"
 #include "systems.hpp"
+#include "table.hpp"
 
 namespace {
 
@@ -246,6 +248,12 @@ void force_call(benchmark::State& state, const System& system, const Model& mode
 }  // namespace
 
 int main(int argc, char** argv) {
+#if defined(__AVX512F__) && defined(__GNUC__)
+  if (!__builtin_cpu_supports("x86-64-v4")) {
+    std::fputs("This processor cannot run " NEARSIGHT_LEVEL ".\n", stderr);
+    return 1;
+  }
+#endif
   benchmark::Initialize(&argc, argv);
   const Model ten(1, 10), one(1, 1), alloy(2, 10);
   std::vector<std::pair<std::string, System>> systems{
@@ -258,7 +266,7 @@ int main(int argc, char** argv) {
       systems.emplace_back("Pt1000000", block(50, 50, 100, false));
   const auto add = [](const std::string& name, const System& system, const Model& model,
                       Forces mode) {
-    benchmark::RegisterBenchmark((NEARSIGHT_LEVEL "/" + name).c_str(),
+    benchmark::RegisterBenchmark(name.c_str(),
                                  [&system, &model, mode](benchmark::State& state) {
                                    force_call(state, system, model, mode);
                                  })
@@ -272,6 +280,7 @@ int main(int argc, char** argv) {
     add(name + "/one_member", system, one, Forces::kMembers);
     add(name + "/mean_of_ten", system, model, Forces::kMean);
   }
-  benchmark::RunSpecifiedBenchmarks();
+  Table table(NEARSIGHT_LEVEL);
+  benchmark::RunSpecifiedBenchmarks(&table);
   benchmark::Shutdown();
 }
