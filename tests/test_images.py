@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import ase.io
 import numpy as np
 import pytest
@@ -156,6 +158,17 @@ def test_arrays_of_a_structure():
 
 
 # --- files -------------------------------------------------------------------------------------
+
+
+def test_no_thread_goes_on_working_after_a_look_at_the_positions():
+    """Threads of BLAS wait busily for more work, in the place of those of the force call."""
+    atoms = Atoms("Pt20000", positions=np.random.default_rng(0).uniform(size=(20000, 3)))
+    arrays = structure_arrays(atoms, ["Pt"])
+    time.sleep(0.3)  # whatever came before
+    arrays.moved(atoms.positions)
+    begin = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - begin < 0.03
 
 
 def test_images_in_a_file(tmp_path):

@@ -1,11 +1,11 @@
 """Force calls as a user sees them: through the ASE calculator, time per atom and memory.
 
-    OMP_NUM_THREADS=1 python benchmarks/python/force_calls.py [--large]
+    OMP_NUM_THREADS=1 python benchmarks/python/force_calls.py [--large | --threads N]
 
 Where dscribe (PyPI) is installed, its ACSF of the same 20 functions are timed beside ours: values
-only, which is what both can do in one call. Every figure is a median of CPU time and, in brackets,
-the smallest; calls that are compared are taken in turn, so that ratios mean something on a busy
-machine.
+only, which is what both can do in one call. Every figure is a median of CPU time (of wall time with
+--threads) and, in brackets, the smallest; calls that are compared are taken in turn, so that ratios
+mean something on a busy machine.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def mover(atoms: Atoms, calculator: NearsightCalculator) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Times:
-    """CPU seconds of a call."""
+    """Seconds of a call."""
 
     median: float
     least: float
@@ -183,6 +183,34 @@ def compare_values(console: Console, functions: SymmetryFunctions, rounds: int) 
     console.print(table)
 
 
+def compare_threads(console: Console, threads: int, rounds: int) -> None:
+    """Wall time with one and with several threads, five calls after another as in a relaxation."""
+    ten = ensemble(10)
+    table = Table(
+        "atoms",
+        "one thread\nms",
+        f"{threads} threads\nms",
+        "ratio",
+        title="Force calls of ten members, wall time",
+    )
+    for length, cut in ((8, 3), (15, 7), (29, 14)):
+        atoms = particle(length, cut)
+        steps = {n: mover(atoms, NearsightCalculator(ten, threads=n)) for n in (1, threads)}
+        taken: dict[int, list[float]] = {n: [] for n in steps}
+        for _ in range(max(3, rounds * 260 // len(atoms))):
+            for n, step in steps.items():
+                step()  # wakes the threads
+                for _ in range(5):
+                    begin = time.perf_counter()
+                    step()
+                    taken[n].append(time.perf_counter() - begin)
+        one, several = (Times(statistics.median(values), min(values)) for values in taken.values())
+        table.add_row(
+            str(len(atoms)), one.text(1e3), several.text(1e3), (one / several).text(1.0, 2)
+        )
+    console.print(table)
+
+
 def large(console: Console) -> None:
     """One call on 100,000 and one on 1,000,000 atoms."""
     ten = ensemble(10)
@@ -217,8 +245,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--large", action="store_true", help="100,000 and 1,000,000 atoms only")
+    parser.add_argument("--threads", type=int, help="wall time with so many threads only")
     options = parser.parse_args()
     console = Console()
+    if options.threads:
+        compare_threads(console, options.threads, options.rounds)
+        return
     if options.large:
         large(console)
         return

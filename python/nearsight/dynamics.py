@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ase import Atoms
 from ase.io.trajectory import Trajectory
 from ase.md.logger import MDLogger
+from threadpoolctl import threadpool_limits
 
 from nearsight.calculator import NearsightCalculator
 from nearsight.dynamics_files import DynamicsFiles, DynamicsState
@@ -205,7 +206,8 @@ class _Session:
         high = state.threshold * self.dynamics.retraining.window
         frames = state.frames
         doubt = _Doubt()
-        with Trajectory(self.files.trajectory, "a") as writer:
+        blas = threadpool_limits(1, user_api="blas")  # its threads would be in the force calls' way
+        with blas, Trajectory(self.files.trajectory, "a") as writer:
             while integrator.step < settings.steps:
                 if settings.max_hours is not None and self._seconds() > 3600 * settings.max_hours:
                     return self._end(state, f"the time of {settings.max_hours:g} h is over"), None

@@ -239,7 +239,9 @@ def _check_arrays(atoms: Atoms, elements: Sequence[str] | None, name: str) -> No
 
 
 def _check_finite(positions: Array, name: str) -> None:
-    if math.isfinite(np.vdot(positions, positions)):  # a quick look that mostly suffices
+    # A quick look that mostly suffices. Not by BLAS, whose threads would go on waiting busily where
+    # those of the force call should run.
+    if math.isfinite(positions.sum()):
         return
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad) > 0:
