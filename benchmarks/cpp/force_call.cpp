@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -245,6 +246,27 @@ void force_call(benchmark::State& state, const System& system, const Model& mode
   state.counters["dF_eV/A"] = errors.force;
 }
 
+// Wall time with one thread and with two, five calls after another as in a relaxation.
+void compare_threads(const std::string& name, const System& system, const Model& model) {
+  using Clock = std::chrono::steady_clock;
+  const StructureView view = system.view();
+  const NeighborList list(view, kCutoff, 0.0, 1);
+  std::vector<double> milliseconds[2];
+  for (Index round = 0; round < std::max<Index>(3, 10000 / view.size()); ++round)
+    for (int threads = 1; threads <= 2; ++threads)
+      for (int call = 0; call < 6; ++call) {
+        const auto begin = Clock::now();
+        model.potential->evaluate(view, list, Forces::kMembers, false, threads);
+        const std::chrono::duration<double, std::milli> taken = Clock::now() - begin;
+        if (call > 0) milliseconds[threads - 1].push_back(taken.count());  // the first wakes them
+      }
+  for (auto& values : milliseconds) std::sort(values.begin(), values.end());
+  const auto& [one, two] = milliseconds;
+  std::printf("%-10s %8.2f ms (%8.2f) with one thread, %8.2f (%8.2f) with two: %.2f x (%.2f)\n",
+              name.c_str(), median(one), one.front(), median(two), two.front(),
+              median(one) / median(two), one.front() / two.front());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -261,9 +283,15 @@ int main(int argc, char** argv) {
       {"bulk256", block(4, 4, 4, true)}, {"PtCu309", octahedron(9, 4, 2)},
       {"Pt10179", octahedron(29, 14)},   {"Pt100000", block(25, 25, 40, false)},
   };
-  for (int a = 1; a < argc; ++a)
+  for (int a = 1; a < argc; ++a) {
     if (std::string(argv[a]) == "--large")  // a minute, and 4 GB
       systems.emplace_back("Pt1000000", block(50, 50, 100, false));
+    if (std::string(argv[a]) == "--threads") {
+      for (const auto& [name, system] : systems)
+        if (system.n_species == 1) compare_threads(name, system, ten);
+      return 0;
+    }
+  }
   const auto add = [](const std::string& name, const System& system, const Model& model,
                       Forces mode) {
     benchmark::RegisterBenchmark(name.c_str(),
