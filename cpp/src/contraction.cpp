@@ -15,8 +15,9 @@ void put(double* p, Lanes value) { store(p, value); }
 
 }  // namespace
 
-// Width values (numbers or vectors) of E side by side, handed to `put` with their bond, axis and
-// place; `gradient` with respect to what the bonds of every species have: its G2, then its sums.
+// Width values (numbers or vectors) of E side by side, handed to put(bond)(place, value), place in
+// (3, lanes); `gradient` with respect to what the bonds of every species have: its G2, then its
+// sums.
 template <class Value, int Width, class Put>
 void SymmetryFunctions::contract_block(const Center& center, Workspace& work,
                                        const double* gradient, Index lanes, const Put& put) const {
