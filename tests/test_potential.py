@@ -107,6 +107,19 @@ def test_forces_are_differences_of_the_energy(name, n_elements, cutoff, kinds):
         assert error_of(slope, energy, enough=1e-9 * size) < 1e-8 * size
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_sign_of_a_zero_does_not_matter(axis):
+    """Rotated and rounded structures are full of -0.0."""
+    atoms = structure("planar", 1)
+    atoms.positions[:, 2] = 0.0
+    atoms.positions = np.roll(atoms.positions, axis, axis=1)
+    ensemble = random_ensemble(functions_of(ELEMENTS[:1]), atoms)
+    expected = evaluate(ensemble, atoms)["forces"]
+    assert np.abs(expected).max() > 1e-3
+    atoms.positions[::2, (axis + 2) % 3] = -0.0
+    np.testing.assert_array_equal(evaluate(ensemble, atoms)["forces"], expected)
+
+
 @pytest.mark.parametrize("cutoff", ["cosine", "polynomial 4"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "far apart"])
 def test_virial_is_the_derivative_by_strain(name, cutoff):

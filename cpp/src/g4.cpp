@@ -196,8 +196,8 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
   const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
   const double rj = of_j(near.kR), xj = of_j(near.kX), shrink = -2.0 * inverse * rj;
   const double ux = of_j(near.kU), uy = of_j(near.kU + 1), uz = of_j(near.kU + 2);
-  // u_k in the frame of u_j (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017)), then the weights.
-  const double sign = std::copysign(1.0, uz), a = of_j(near.kTilt);
+  // u_k in the frame of u_j, then the weights.
+  const double tilt = of_j(near.kTilt), e1z = of_j(near.kE1 + 2), e2z = of_j(near.kE2 + 2);
   const double* const all_records = near.records;
   double* block = pairs;
   for (const std::uint16_t* k = list; k != list + size; k += kPairLanes, block += step) {
@@ -209,11 +209,11 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
     const auto [x, y] = xy;
     const auto [z, r] = zr;
     const Lanes h = ux * x + uy * y;
-    const Lanes c = h + uz * z, w = a * h - z;
+    const Lanes c = h + uz * z, w = tilt * h - z;
     set_line(block, kCosine, c);
     if (Derivatives) {
-      set_line(block, kN1, x + sign * ux * w);
-      set_line(block, kN2, y + sign * uy * w);
+      set_line(block, kN1, x - e1z * w);
+      set_line(block, kN2, y - e2z * w);
     }
     if (Full) {
       const Lanes t = 2.0 * xj - 1.0 + r * (2.0 * inverse * r + 2.0 * shrink * c);

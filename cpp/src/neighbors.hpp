@@ -36,8 +36,9 @@ struct SymmetryFunctions::Neighbors {
   float* place;
   Points points() const { return {place, place + places, place + 2 * places}; }
 
-  // u: unit vector; e1, e2: two more, orthonormal with it; r: Å; x: (r/Rc)^2; cutoff function and
-  // its derivative in r, 1/Å; then by eta A and dA/dx.
+  // u: unit vector; e1, e2: two more, orthonormal with it, from the tilt of their frame (Duff et
+  // al., J. Comput. Graph. Tech. 6, 1 (2017)); r: Å; x: (r/Rc)^2; cutoff function and its
+  // derivative in r, 1/Å; then by eta A and dA/dx.
   double* block(Index slot) const { return table + slot * rows; }  // slot: the first of a block
   double* row(Index slot, Index column) const { return block(slot) + column * kPairLanes; }
   // Of one slot; the columns lie kPairLanes apart.
