@@ -133,6 +133,10 @@ class Times:
     median: float
     least: float
 
+    @classmethod
+    def of(cls, values: list[float]) -> Times:
+        return cls(statistics.median(values), min(values))
+
     def text(self, factor: float, digits: int = 1) -> str:
         return f"{factor * self.median:.{digits}f} ({factor * self.least:.{digits}f})"
 
@@ -153,7 +157,7 @@ def cpu_times(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, Ti
             begin = time.process_time()
             call()
             taken[name].append(time.process_time() - begin)
-    return {name: Times(statistics.median(values), min(values)) for name, values in taken.items()}
+    return {name: Times.of(values) for name, values in taken.items()}
 
 
 def compare_values(console: Console, functions: SymmetryFunctions, rounds: int) -> None:
@@ -204,7 +208,7 @@ def compare_threads(console: Console, threads: int, rounds: int) -> None:
                     begin = time.perf_counter()
                     step()
                     taken[n].append(time.perf_counter() - begin)
-        one, several = (Times(statistics.median(values), min(values)) for values in taken.values())
+        one, several = map(Times.of, taken.values())
         table.add_row(
             str(len(atoms)), one.text(1e3), several.text(1e3), (one / several).text(1.0, 2)
         )

@@ -51,21 +51,25 @@ inline ValueAndSlope damping_base(const Damping& damping, Lanes t) {
   return square_base(damping, t);
 }
 
-// A_e and B_e from those of the base and exp(-rest x).
-inline ValueAndSlope damped(const Damping::Factor& factor, Lanes exponential, ValueAndSlope base) {
-  return {exponential * base.a, exponential * (base.b - factor.rest * base.a)};
-}
-
+// exp(-rest x) of a smooth factor.
 inline Lanes smooth_exponential(const Damping::Factor& factor, Lanes t) {
   const Lanes root = horner(factor.fourth_root, t), square = root * root;
   return square * square;
 }
 
+// A_e and B_e without exp(-rest x), from those of the base.
+inline ValueAndSlope undamped(const Damping::Factor& factor, ValueAndSlope base) {
+  return {base.a, base.b - factor.rest * base.a};
+}
+
+// A_e and B_e from those of the base.
 inline ValueAndSlope damping_factor(const Damping::Factor& factor, Lanes t, ValueAndSlope base) {
   if (factor.kind == Damping::Rest::kNone) return base;
-  if (factor.kind == Damping::Rest::kSmooth)
-    return damped(factor, smooth_exponential(factor, t), base);
-  return damped(factor, exponential(-0.5 * factor.rest * (t + 1.0)), base);
+  const Lanes e = factor.kind == Damping::Rest::kSmooth
+                      ? smooth_exponential(factor, t)
+                      : exponential(-0.5 * factor.rest * (t + 1.0));
+  const auto [a, b] = undamped(factor, base);
+  return {e * a, e * b};
 }
 
 // fc and its derivative in x.

@@ -6,9 +6,11 @@
 //   N  = sum (P' W - P Z) (u_k - c u_j)  Z = A_k B_jk 2 r_j r_k / Rc^2
 // (N in a frame of two vectors orthogonal to u_j); G5 has A_jk = 1, B_jk = 0.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "damping_lanes.hpp"
 #include "near_points.hpp"
@@ -97,39 +99,39 @@ struct OfNeighbor {
 constexpr Index weights_of(Index eta) { return (kWeights + kLinesOfEta * eta) * kPairLanes; }
 
 // The sums of q^zeta, q = (1 + gamma c) / 2, for one or two eta.
-template <bool Derivatives, bool Full, bool Two, class ToPower>
-void sum_powers(const Blocks& blocks, const Index* eta, const Index* sum, double zeta, double gamma,
-                const ToPower& to_power, const OfNeighbor& neighbor) {
-  const double half = 0.5 * gamma, factor = 0.5 * gamma * zeta;
-  const Index weights[2] = {weights_of(eta[0]), weights_of(eta[1])};
+template <bool Derivatives, bool Full, bool Two, class Pass, class ToPower>
+void sum_powers(const Blocks& blocks, const Pass& pass, const ToPower& to_power,
+                const OfNeighbor& neighbor) {
+  const double half = 0.5 * pass.gamma, factor = 0.5 * pass.gamma * pass.zeta;
+  const Index weights[2] = {weights_of(pass.eta[0]), weights_of(pass.eta[1])};
   Sums first, second;
   for (const double* block = blocks.first; block != blocks.last; block += blocks.step) {
-    const auto [value, lower] = to_power(half * line(block, kCosine) + 0.5);
-    const Lanes slope = factor * lower;
-    const auto add = [&](const double* of_eta, Sums& sums, Lanes value, Lanes slope) {
+    const Power power = to_power(half * line(block, kCosine) + 0.5);
+    const Lanes slope = factor * power.lower;
+    const auto add = [&](const double* of_eta, Sums& sums) {
       const Lanes w = line(of_eta, 0);
-      sums.t += value * w;
+      sums.t += power.value * w;
       if constexpr (Derivatives) {
         Lanes side = slope * w;
         if constexpr (Full) {
-          sums.r += value * line(of_eta, 1);
-          side -= value * line(of_eta, 2);
+          sums.r += power.value * line(of_eta, 1);
+          side -= power.value * line(of_eta, 2);
         }
         sums.n1 += side * line(block, kN1);
         sums.n2 += side * line(block, kN2);
       }
     };
-    add(block + weights[0], first, value, slope);
-    if constexpr (Two) add(block + weights[1], second, value, slope);
+    add(block + weights[0], first);
+    if constexpr (Two) add(block + weights[1], second);
   }
-  neighbor.put(first, eta[0], sum[0]);
-  if constexpr (Two) neighbor.put(second, eta[1], sum[1]);
+  neighbor.put(first, pass.eta[0], pass.sum[0]);
+  if constexpr (Two) neighbor.put(second, pass.eta[1], pass.sum[1]);
 }
 
 // The same of 1 and of c, for one eta.
-template <bool Derivatives, bool Full>
-void sum_linear(const Blocks& blocks, Index eta, const Index* sum, const OfNeighbor& neighbor) {
-  const Index weights = weights_of(eta);
+template <bool Derivatives, bool Full, class Pass>
+void sum_linear(const Blocks& blocks, const Pass& pass, const OfNeighbor& neighbor) {
+  const Index weights = weights_of(pass.eta[0]);
   Sums one, cosine;
   for (const double* block = blocks.first; block != blocks.last; block += blocks.step) {
     const double* const of_eta = block + weights;
@@ -151,8 +153,8 @@ void sum_linear(const Blocks& blocks, Index eta, const Index* sum, const OfNeigh
       cosine.n2 += side * n2;
     }
   }
-  neighbor.put(one, eta, sum[0]);
-  neighbor.put(cosine, eta, sum[1]);
+  neighbor.put(one, pass.eta[0], pass.sum[0]);
+  neighbor.put(cosine, pass.eta[0], pass.sum[1]);
 }
 
 // The power of any zeta; those that are in use everywhere are unrolled.
@@ -175,13 +177,6 @@ void with_power(double zeta, int exponent, const Use& use) {
 }
 
 }  // namespace
-
-void SymmetryFunctions::require_pairs(const Neighbors& near, Workspace& work) const {
-  const Index n_etas = static_cast<Index>(damping_.factors.size());
-  work.pairs.require((near.slots / kPairLanes + 1) * block_size(n_etas));
-  if (static_cast<Index>(work.list.size()) < near.slots + 8)
-    work.list.resize(static_cast<std::size_t>(2 * near.slots + 8));
-}
 
 // The blocks of the pairs of j with the k in `list`. Etas: how many there are, or 0.
 template <bool Derivatives, bool Full, int Etas>
@@ -246,8 +241,7 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
       const ValueAndSlope base = square_base(damping_, t);
       weigh(0, a_k(0), base);
       if (Etas > 1)
-        weigh(1, a_k(1) * smooth_exponential(factors[1], t),
-              {base.a, base.b - factors[1].rest * base.a});
+        weigh(1, a_k(1) * smooth_exponential(factors[1], t), undamped(factors[1], base));
     } else {
       const ValueAndSlope base = damping_base(damping_, t);
       for (Index e = 0; e < n_etas; ++e) weigh(e, a_k(e), damping_factor(factors[e], t, base));
@@ -265,7 +259,8 @@ void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
   const double squared_radius = cutoff_.radius * cutoff_.radius, along = 4.0 / squared_radius;
   const float limit = static_cast<float>(squared_radius * (1.0 + 1e-5));
   const Numbers zeros = Numbers{} + static_cast<std::uint16_t>(near.slots);  // their record
-  const auto [x, y, z] = near.points();
+  const Points points = near.points();
+  const auto [x, y, z] = points;
   std::uint16_t* const list = work.list.data();
   double* const pairs = work.pairs.data();
   double* const totals = work.shares.data() + group.first;
@@ -274,7 +269,7 @@ void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
     // Where r_jk does not matter, those that only fill a block are told by their distance from the
     // central atom. A few that are too far count nothing in the end.
     const std::array<float, 3> place{kFull ? x[j] : 0.0F, kFull ? y[j] : 0.0F, kFull ? z[j] : 0.0F};
-    const Index m = list_near(near.points(), of_k.first, of_k.last, place, limit, j, list);
+    const Index m = list_near(points, of_k.first, of_k.last, place, limit, j, list);
     std::memcpy(list + m, &zeros, sizeof zeros);
     const Index size = padded(m, kPairLanes);
     tabulate_pairs<Derivatives, kFull, Etas>(near, j, list, size, pairs);
@@ -289,15 +284,13 @@ void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
     neighbor.totals = totals;
     for (const Pass& pass : group.passes) {
       if (pass.exponent == 1)
-        sum_linear<Derivatives, kFull>(blocks, pass.eta[0], pass.sum, neighbor);
+        sum_linear<Derivatives, kFull>(blocks, pass, neighbor);
       else
         with_power(pass.zeta, pass.exponent, [&](const auto& to_power) {
           if (pass.sums == 2)
-            sum_powers<Derivatives, kFull, true>(blocks, pass.eta, pass.sum, pass.zeta, pass.gamma,
-                                                 to_power, neighbor);
+            sum_powers<Derivatives, kFull, true>(blocks, pass, to_power, neighbor);
           else
-            sum_powers<Derivatives, kFull, false>(blocks, pass.eta, pass.sum, pass.zeta, pass.gamma,
-                                                  to_power, neighbor);
+            sum_powers<Derivatives, kFull, false>(blocks, pass, to_power, neighbor);
         });
     }
   }
@@ -306,31 +299,30 @@ void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
 template <bool Derivatives>
 void SymmetryFunctions::add_angular(const Center& center, const Neighbors& near,
                                     Workspace& work) const {
-  const Index n_etas = static_cast<Index>(damping_.factors.size());
-  const bool usual = damping_.kind == CutoffKind::kCosine && n_etas > 0 && n_etas <= 2 &&
-                     damping_.factors.front().kind == Damping::Rest::kNone &&
-                     (n_etas == 1 || damping_.factors.back().kind == Damping::Rest::kSmooth);
-  require_pairs(near, work);
-  for (std::size_t s = 0; s < work.count.size(); ++s)
-    for (std::size_t t = 0; t < work.count.size(); ++t) {
-      const Slots of_j{work.slot[s], work.slot[s] + work.count[s]};
-      const Slots of_k{work.slot[t], work.slot[t + 1]};
-      const Angular& g4 = center.g4[s * work.count.size() + t];
-      const Angular& g5 = center.g5[s * work.count.size() + t];
-      const auto add = [&](auto etas) {
+  const std::size_t ns = centers_.size(), n_etas = damping_.factors.size();
+  work.pairs.require((near.slots / kPairLanes + 1) * block_size(static_cast<Index>(n_etas)));
+  work.list.resize(std::max(work.list.size(), static_cast<std::size_t>(near.slots) + 8));
+  const auto add = [&](auto etas) {
+    for (std::size_t s = 0; s < ns; ++s)
+      for (std::size_t t = 0; t < ns; ++t) {
+        const Slots of_j{work.slot[s], work.slot[s] + work.count[s]};
+        const Slots of_k{work.slot[t], work.slot[t + 1]};
+        const Angular &g4 = center.g4[s * ns + t], &g5 = center.g5[s * ns + t];
         if (!g4.terms.empty())
           add_angular<Derivatives, FunctionKind::kG4, etas()>(center, g4, near, of_j, of_k, work);
         if (!g5.terms.empty())
           add_angular<Derivatives, FunctionKind::kG5, etas()>(center, g5, near, of_j, of_k, work);
-      };
-      // What most sets have, without choices in the loops: one small eta, or another one beside.
-      if (usual && n_etas == 1)
-        add(std::integral_constant<int, 1>());
-      else if (usual && n_etas == 2)
-        add(std::integral_constant<int, 2>());
-      else
-        add(std::integral_constant<int, 0>());
-    }
+      }
+  };
+  // What most sets have, without choices in the loops: one small eta, or another one beside.
+  const bool usual = damping_.kind == CutoffKind::kCosine && n_etas > 0 &&
+                     damping_.factors[0].kind == Damping::Rest::kNone;
+  if (usual && n_etas == 1)
+    add(std::integral_constant<int, 1>());
+  else if (usual && n_etas == 2 && damping_.factors[1].kind == Damping::Rest::kSmooth)
+    add(std::integral_constant<int, 2>());
+  else
+    add(std::integral_constant<int, 0>());
 }
 
 // The features from the sums over j.

@@ -19,7 +19,6 @@ using LaneBits = std::uint64_t __attribute__((vector_size(sizeof(double) * kPair
 using Floats = float __attribute__((vector_size(sizeof(Lanes))));
 inline constexpr Index kFloats = sizeof(Floats) / sizeof(float);
 using FloatMask = std::int32_t __attribute__((vector_size(sizeof(Lanes))));
-using LaneMask = std::int64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
 
 inline Lanes load(const double* p) {
   Lanes v;
@@ -96,29 +95,14 @@ inline Lanes exponential(Lanes x) {
   return value;
 }
 
-#if !defined(__AVX2__)
-template <Index kLanes, class Mask>
-unsigned bits_in_turn(Mask mask) {
-  unsigned result = 0;
-  for (Index l = 0; l < kLanes; ++l) result |= static_cast<unsigned>(mask[l] & 1) << l;
-  return result;
-}
-#endif
-
 // One bit per lane.
-inline unsigned bits(LaneMask mask) {
-#if defined(__AVX2__)
-  return static_cast<unsigned>(_mm256_movemask_pd(reinterpret_cast<__m256d>(mask)));
-#else
-  return bits_in_turn<kPairLanes>(mask);
-#endif
-}
-
 inline unsigned bits(FloatMask mask) {
 #if defined(__AVX2__)
   return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
 #else
-  return bits_in_turn<kFloats>(mask);
+  unsigned result = 0;
+  for (Index l = 0; l < kFloats; ++l) result |= static_cast<unsigned>(mask[l] & 1) << l;
+  return result;
 #endif
 }
 

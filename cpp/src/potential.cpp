@@ -23,7 +23,7 @@ struct Partial {
   Vector energy;
   Matrix gradient;
   Vector mean_gradient;
-  Positions bond_gradient;
+  Scratch bond_gradient;
 };
 
 }  // namespace
@@ -84,12 +84,13 @@ Evaluation Potential::evaluate(const StructureView& structure, const NeighborLis
                             lanes == 1 ? own.mean_gradient.data() : own.gradient.data(), lanes,
                             list.rank().data(), q, own.forces.data());
       if (!virial) continue;
-      own.bond_gradient.resize(static_cast<Index>(own.functions.bonds.size()), 3);
+      const std::vector<Bond>& bonds = own.functions.bonds;
+      const double* pull = own.bond_gradient.require(3 * static_cast<Index>(bonds.size()));
       functions_.contract(s, own.functions, own.mean_gradient.data(), 1, own.bond_gradient.data());
-      for (std::size_t b = 0; b < own.functions.bonds.size(); ++b) {
-        const Bond& bond = own.functions.bonds[b];
+      for (const Bond& bond : bonds) {
         own.virial +=
-            Eigen::Vector3d(bond.x, bond.y, bond.z) * own.bond_gradient.row(static_cast<Index>(b));
+            Eigen::Vector3d(bond.x, bond.y, bond.z) * Eigen::Map<const Eigen::RowVector3d>(pull);
+        pull += 3;
       }
     }
   });

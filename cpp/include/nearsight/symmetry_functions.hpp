@@ -106,7 +106,6 @@ class SymmetryFunctions {
 
   static void plan_passes(Angular& group, Index& sums);
   void plan_angular(Center& center) const;
-  void require_pairs(const Neighbors& near, Workspace& work) const;
   Neighbors tabulate(Workspace& work) const;
   template <bool Derivatives>
   void add_radial(const Radial& radial, const Neighbors& near, Index first, Index last,
