@@ -9,11 +9,11 @@ void SymmetryFunctions::add_radial(const Radial& radial, const Neighbors& near, 
                                    Index last, Workspace& work) const {
   double* slopes = work.slopes.data();
   for (std::size_t f = 0; f < radial.columns.size(); ++f, slopes += near.slots) {
-    const double eta = radial.eta[f], r_s = radial.r_s[f];
+    const double eta = radial.eta[f], r_s = radial.r_s[f], in_bits = -kLog2E * eta;
     Lanes total{};
     for (Index b = first; b < last; b += kPairLanes) {
       const Lanes from = load(near.row(b, near.kR)) - r_s, fc = load(near.row(b, near.kCutoff));
-      const Lanes gaussian = exponential(-eta * from * from);
+      const Lanes gaussian = power_of_two(in_bits * (from * from));
       total += gaussian * fc;
       if (Derivatives)
         store(slopes + b, gaussian * (load(near.row(b, near.kSlope)) - 2.0 * eta * from * fc));

@@ -22,49 +22,51 @@ namespace {
 
 // What is known of as many k as there are lanes lies together, line after line: c, u_k . e1,
 // u_k . e2, 2 x_jk - 1, r_k, then by eta W, X, Z (before, A_k in the place of W).
-enum Line { kCosine, kN1, kN2, kT, kR, kWeights, kLinesOfEta = 3 };
+enum Line { kCosine, kN1, kN2, kWeights, kLinesOfEta = 3 };
 
 constexpr Index block_size(Index n_etas) { return (kWeights + kLinesOfEta * n_etas) * kPairLanes; }
 
 inline Lanes line(const double* block, Index n) { return load(block + n * kPairLanes); }
 inline void set_line(double* block, Index n, Lanes value) { store(block + n * kPairLanes, value); }
 
-// q^N and q^(N-1), by few multiplications one after the other.
+// A power of p = scale c + offset and its derivative with respect to c.
 struct Power {
-  Lanes value, lower;
+  Lanes value, slope;
 };
 
+// p^N with scale = 1 / N: the derivative is p^(N-1).
 template <int N>
 struct WholePower {
-  Power operator()(Lanes q) const {
+  Power operator()(Lanes p) const {
     if constexpr (N == 1) {
-      return {q, all(1.0)};
+      return {p, all(1.0)};
     } else {
-      const Power half = WholePower<N / 2>()(q);
+      const Power half = WholePower<N / 2>()(p);
       const Lanes square = half.value * half.value;
-      if constexpr (N % 2 == 1) return {square * q, square};
-      return {square, half.value * half.lower};
+      if constexpr (N % 2 == 1) return {square * p, square};
+      return {square, half.value * half.slope};
     }
   }
 };
 
 struct AnyWholePower {
   int exponent;
-  Power operator()(Lanes q) const {
-    Lanes lower = all(1.0), square = q;
+  double factor;
+  Power operator()(Lanes p) const {
+    Lanes lower = all(1.0), square = p;
     for (int n = exponent - 1; n > 0; n >>= 1, square *= square)
       if (n & 1) lower *= square;
-    return {q * lower, lower};
+    return {p * lower, factor * lower};
   }
 };
 
 struct RealPower {
-  double exponent;
-  Power operator()(Lanes q) const {
+  double exponent, factor;
+  Power operator()(Lanes p) const {
     Lanes lower{};
     for (Index l = 0; l < kPairLanes; ++l)
-      lower[l] = q[l] > 0.0 ? std::pow(q[l], exponent - 1.0) : 0.0;
-    return {q * lower, lower};
+      lower[l] = p[l] > 0.0 ? std::pow(p[l], exponent - 1.0) : 0.0;
+    return {p * lower, factor * lower};
   }
 };
 
@@ -98,21 +100,25 @@ struct OfNeighbor {
 
 constexpr Index weights_of(Index eta) { return (kWeights + kLinesOfEta * eta) * kPairLanes; }
 
-// The sums of q^zeta, q = (1 + gamma c) / 2, for one or two eta.
+// The sums of one power for one or two eta.
 template <bool Derivatives, bool Full, bool Two, class Pass, class ToPower>
 void sum_powers(const Blocks& blocks, const Pass& pass, const ToPower& to_power,
                 const OfNeighbor& neighbor) {
-  const double half = 0.5 * pass.gamma, factor = 0.5 * pass.gamma * pass.zeta;
   const Index weights[2] = {weights_of(pass.eta[0]), weights_of(pass.eta[1])};
   Sums first, second;
+  // The power of the next k is worked out while that of these is used.
+  const auto power_of = [&](const double* block) {
+    return to_power(pass.scale * line(block, kCosine) + pass.offset);
+  };
+  Power next = power_of(blocks.first);
   for (const double* block = blocks.first; block != blocks.last; block += blocks.step) {
-    const Power power = to_power(half * line(block, kCosine) + 0.5);
-    const Lanes slope = factor * power.lower;
+    const Power power = next;
+    next = power_of(block + blocks.step);
     const auto add = [&](const double* of_eta, Sums& sums) {
       const Lanes w = line(of_eta, 0);
       sums.t += power.value * w;
       if constexpr (Derivatives) {
-        Lanes side = slope * w;
+        Lanes side = power.slope * w;
         if constexpr (Full) {
           sums.r += power.value * line(of_eta, 1);
           side -= power.value * line(of_eta, 2);
@@ -157,23 +163,21 @@ void sum_linear(const Blocks& blocks, const Pass& pass, const OfNeighbor& neighb
   neighbor.put(cosine, pass.eta[0], pass.sum[1]);
 }
 
-// The power of any zeta; those that are in use everywhere are unrolled.
-template <class Use>
-void with_power(double zeta, int exponent, const Use& use) {
-  switch (exponent) {
-    case 2:
-      return use(WholePower<2>());
-    case 4:
-      return use(WholePower<4>());
-    case 8:
-      return use(WholePower<8>());
-    case 16:
-      return use(WholePower<16>());
-    case 0:
-      return use(RealPower{zeta});
-    default:
-      return use(AnyWholePower{exponent});
-  }
+template <class Pass, class Use>
+void with_power(const Pass& pass, const Use& use) {
+  if (pass.unrolled) switch (pass.exponent) {
+      case 2:
+        return use(WholePower<2>());
+      case 4:
+        return use(WholePower<4>());
+      case 8:
+        return use(WholePower<8>());
+      case 16:
+        return use(WholePower<16>());
+    }
+  const double factor = pass.scale * pass.zeta;
+  if (pass.exponent > 0) return use(AnyWholePower{pass.exponent, factor});
+  use(RealPower{pass.zeta, factor});
 }
 
 }  // namespace
@@ -191,11 +195,14 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
   const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
   const double rj = of_j(near.kR), xj = of_j(near.kX), shrink = -2.0 * inverse * rj;
   const double ux = of_j(near.kU), uy = of_j(near.kU + 1), uz = of_j(near.kU + 2);
-  // u_k in the frame of u_j, then the weights.
   const double tilt = of_j(near.kTilt), e1z = of_j(near.kE1 + 2), e2z = of_j(near.kE2 + 2);
   const double* const all_records = near.records;
-  double* block = pairs;
-  for (const std::uint16_t* k = list; k != list + size; k += kPairLanes, block += step) {
+
+  // u_k in the frame of u_j.
+  struct Seen {
+    Lanes t, r, c;
+  };
+  const auto look = [&](const std::uint16_t* k, double* block) {
     const double* records[kPairLanes];
     for (Index l = 0; l < kPairLanes; ++l) records[l] = all_records + k[l] * width;
     Lanes xy[2], zr[2], ak[2];
@@ -210,42 +217,49 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
       set_line(block, kN1, x - e1z * w);
       set_line(block, kN2, y - e2z * w);
     }
-    if (Full) {
-      const Lanes t = 2.0 * xj - 1.0 + r * (2.0 * inverse * r + 2.0 * shrink * c);
-      set_line(block, kT, t < 1.0 ? t : all(1.0));
-      set_line(block, kR, r);
-    }
     for (Index e = 0; e < n_etas; e += 2) {
       load_columns(records, near.kRecordA + e, ak);
       set_line(block, kWeights + kLinesOfEta * e, ak[0]);
       if (e + 1 < n_etas) set_line(block, kWeights + kLinesOfEta * (e + 1), ak[1]);
     }
-  }
-  if (!Full) return;
-  // A loop of its own: the processor sees further ahead in two short chains than in a long one.
-  const double* const last = block;
-  for (block = pairs; block != last; block += step) {
-    const Lanes t = line(block, kT), r = line(block, kR);
-    const Lanes along = rj - r * line(block, kCosine), across = -shrink * r;
-    const auto weigh = [&](Index e, Lanes a_k, ValueAndSlope of_jk) {
-      const Index weight = kWeights + kLinesOfEta * e;
+    const Lanes t = 2.0 * xj - 1.0 + r * (2.0 * inverse * r + 2.0 * shrink * c);
+    return Seen{at_most(t, 1.0), r, c};
+  };
+  const auto weigh = [&](const Seen& seen, double* block) {
+    const Lanes along = rj - seen.r * seen.c, across = -shrink * seen.r;
+    const auto put = [&](Index e, Lanes a_k, ValueAndSlope of_jk) {
+      double* const weights = block + weights_of(e);
       const Lanes q = a_k * of_jk.b;
-      set_line(block, weight, a_k * of_jk.a);
+      set_line(weights, 0, a_k * of_jk.a);
       if (Derivatives) {
-        set_line(block, weight + 1, q * along);
-        set_line(block, weight + 2, q * across);
+        set_line(weights, 1, q * along);
+        set_line(weights, 2, q * across);
       }
     };
-    const auto a_k = [&](Index e) { return line(block, kWeights + kLinesOfEta * e); };
+    const auto a_k = [&](Index e) { return line(block + weights_of(e), 0); };
     if constexpr (Etas > 0) {
-      const ValueAndSlope base = square_base(damping_, t);
-      weigh(0, a_k(0), base);
+      const ValueAndSlope base = square_base(damping_, seen.t);
+      put(0, a_k(0), base);
       if (Etas > 1)
-        weigh(1, a_k(1) * smooth_exponential(factors[1], t), undamped(factors[1], base));
+        put(1, a_k(1) * smooth_exponential(factors[1], seen.t), undamped(factors[1], base));
     } else {
-      const ValueAndSlope base = damping_base(damping_, t);
-      for (Index e = 0; e < n_etas; ++e) weigh(e, a_k(e), damping_factor(factors[e], t, base));
+      const ValueAndSlope base = damping_base(damping_, seen.t);
+      for (Index e = 0; e < n_etas; ++e) put(e, a_k(e), damping_factor(factors[e], seen.t, base));
     }
+  };
+  double* block = pairs;
+  const std::uint16_t* const end = list + size;
+  if constexpr (Full) {
+    if (list == end) return;
+    Seen seen = look(list, block);
+    for (const std::uint16_t* k = list + kPairLanes; k != end; k += kPairLanes, block += step) {
+      const Seen next = look(k, block + step);
+      weigh(seen, block);
+      seen = next;
+    }
+    weigh(seen, block);
+  } else {
+    for (const std::uint16_t* k = list; k != end; k += kPairLanes, block += step) look(k, block);
   }
 }
 
@@ -286,7 +300,7 @@ void SymmetryFunctions::add_angular(const Center& center, const Angular& group,
       if (pass.exponent == 1)
         sum_linear<Derivatives, kFull>(blocks, pass, neighbor);
       else
-        with_power(pass.zeta, pass.exponent, [&](const auto& to_power) {
+        with_power(pass, [&](const auto& to_power) {
           if (pass.sums == 2)
             sum_powers<Derivatives, kFull, true>(blocks, pass, to_power, neighbor);
           else
@@ -300,7 +314,7 @@ template <bool Derivatives>
 void SymmetryFunctions::add_angular(const Center& center, const Neighbors& near,
                                     Workspace& work) const {
   const std::size_t ns = centers_.size(), n_etas = damping_.factors.size();
-  work.pairs.require((near.slots / kPairLanes + 1) * block_size(static_cast<Index>(n_etas)));
+  work.pairs.require((near.slots / kPairLanes + 2) * block_size(static_cast<Index>(n_etas)));
   work.list.resize(std::max(work.list.size(), static_cast<std::size_t>(near.slots) + 8));
   const auto add = [&](auto etas) {
     for (std::size_t s = 0; s < ns; ++s)

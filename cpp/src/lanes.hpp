@@ -1,9 +1,10 @@
 // The few vector operations of the hot loops, on the compiler's own vector types (GCC, Clang);
-// only `bits`, `sums_of` and `load_columns` know the instruction set.
+// only `at_most`, `at_least`, `bits`, `sums_of` and `load_columns` know the instruction set.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 
 #include "nearsight/types.hpp"
 
@@ -40,6 +41,25 @@ inline Lanes all(double x) {
   return v;
 }
 
+// The smaller and the larger of two.
+inline Lanes at_most(Lanes v, double limit) {
+#if defined(__AVX2__)
+  return reinterpret_cast<Lanes>(
+      _mm256_min_pd(reinterpret_cast<__m256d>(v), _mm256_set1_pd(limit)));
+#else
+  return v < limit ? v : all(limit);
+#endif
+}
+
+inline Lanes at_least(Lanes v, double limit) {
+#if defined(__AVX2__)
+  return reinterpret_cast<Lanes>(
+      _mm256_max_pd(reinterpret_cast<__m256d>(v), _mm256_set1_pd(limit)));
+#else
+  return v > limit ? v : all(limit);
+#endif
+}
+
 inline double sum(Lanes v) {
   double total = 0.0;
   for (Index l = 0; l < kPairLanes; ++l) total += v[l];
@@ -60,31 +80,30 @@ inline void sums_of(Lanes a, Lanes b, Lanes c, Lanes d, Four& sums) {
 #endif
 }
 
-// exp(x) for x <= 700, to the last bit or two; below -700 as at -700.
-inline Lanes exponential(Lanes x) {
-  constexpr double kInverse[] = {1.0,
-                                 1.0,
-                                 1.0 / 2.0,
-                                 1.0 / 6.0,
-                                 1.0 / 24.0,
-                                 1.0 / 120.0,
-                                 1.0 / 720.0,
-                                 1.0 / 5040.0,
-                                 1.0 / 40320.0,
-                                 1.0 / 362880.,
-                                 1.0 / 3628800.0,
-                                 1.0 / 39916800.0,
-                                 1.0 / 479001600.0,
-                                 1.0 / 6227020800.0};  // 1 / n!
-  x = x > -700.0 ? x : all(-700.0);
-  // Adding 1.5 2^52 rounds to a whole number and leaves it in the low bits: x = n ln 2 + rest.
-  const Lanes shifted = x * 1.4426950408889634 + 0x1.8p52, n = shifted - 0x1.8p52;
-  const Lanes rest = x - n * 6.93147180369123816490e-01 - n * 1.90821492927058770002e-10;
-  const Lanes square = rest * rest;
-  Lanes even = all(kInverse[12]), odd = all(kInverse[13]);  // two chains, half as long
-  for (int p = 10; p >= 0; p -= 2) {
-    even = even * square + kInverse[p];
-    odd = odd * square + kInverse[p + 1];
+// 2^r = sum_n of these r^n for |r| <= 1/2, to 2e-17: its Chebyshev series there, by fit_unit.
+inline constexpr double kPowerOfTwo[] = {1.0,
+                                         0.6931471805599453,
+                                         0.24022650695910158,
+                                         0.0555041086648217,
+                                         0.009618129107587253,
+                                         0.001333355814639035,
+                                         0.00015403530463727982,
+                                         1.5252733856295574e-05,
+                                         1.3215432534254118e-06,
+                                         1.0178051192117847e-07,
+                                         7.074194562613105e-09,
+                                         4.456675463639861e-10};
+
+// 2^x for x <= 1000, to the last bit or two; below -1000 as at -1000.
+inline Lanes power_of_two(Lanes x) {
+  x = at_least(x, -1000.0);
+  // Adding 1.5 2^52 rounds to a whole number and leaves it in the low bits.
+  const Lanes shifted = x + 0x1.8p52, rest = x - (shifted - 0x1.8p52), square = rest * rest;
+  constexpr int kTerms = std::size(kPowerOfTwo);
+  Lanes even = all(kPowerOfTwo[kTerms - 2]), odd = all(kPowerOfTwo[kTerms - 1]);
+  for (int p = kTerms - 4; p >= 0; p -= 2) {  // two chains, half as long
+    even = even * square + kPowerOfTwo[p];
+    odd = odd * square + kPowerOfTwo[p + 1];
   }
   Lanes value = even + rest * odd;
   LaneBits whole, result;
@@ -94,6 +113,10 @@ inline Lanes exponential(Lanes x) {
   std::memcpy(&value, &result, sizeof value);
   return value;
 }
+
+inline constexpr double kLog2E = 1.4426950408889634;  // log2(e)
+
+inline Lanes exponential(Lanes x) { return power_of_two(kLog2E * x); }
 
 // One bit per lane.
 inline unsigned bits(FloatMask mask) {

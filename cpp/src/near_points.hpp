@@ -32,8 +32,8 @@ inline Index list_near(const Points& points, Index first, Index last,
     for (Index k = part; k < end; k += 8) {
       unsigned byte = 0;
       for (Index l = 0; l < 8; l += kFloats) {
-        const Floats x = load(points.x + k + l) - place[0], y = load(points.y + k + l) - place[1],
-                     z = load(points.z + k + l) - place[2];
+        const Floats x = place[0] - load(points.x + k + l), y = place[1] - load(points.y + k + l),
+                     z = place[2] - load(points.z + k + l);
         byte |= bits(x * x + y * y + z * z < limit) << l;
       }
       *bytes++ = static_cast<std::uint8_t>(byte);

@@ -82,10 +82,14 @@ class SymmetryFunctions {
     Index sum[2];
     double share[2];
   };
-  struct Pass {  // one loop over k: the sums of one power with one eta or two, or, for zeta = 1,
-    double zeta, gamma;  // of 1 and of the cosine with one eta
-    int exponent;        // zeta where it is a whole number, else 0
-    int sums;            // 1 or 2
+  // One loop over k: the sums of the power zeta of p = scale c + offset with one eta or two, or,
+  // for zeta = 1, of 1 and of the cosine c with one eta.
+  struct Pass {
+    double zeta, gamma;
+    int exponent;  // zeta where it is a whole number, else 0
+    bool unrolled;
+    double scale, offset;
+    int sums;  // 1 or 2
     Index eta[2], sum[2];
   };
   struct Angular {  // all G4, or all G5, of one central species and one ordered pair of species
