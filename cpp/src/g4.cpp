@@ -106,14 +106,17 @@ void sum_powers(const Blocks& blocks, const Pass& pass, const ToPower& to_power,
                 const OfNeighbor& neighbor) {
   const Index weights[2] = {weights_of(pass.eta[0]), weights_of(pass.eta[1])};
   Sums first, second;
-  // The power of the next k is worked out while that of these is used.
+  // The power of the next k is worked out while that of these is used, if one too many costs
+  // little.
+  constexpr bool kAhead = !std::is_same_v<ToPower, RealPower>;
   const auto power_of = [&](const double* block) {
     return to_power(pass.scale * line(block, kCosine) + pass.offset);
   };
-  Power next = power_of(blocks.first);
+  Power next{};
+  if constexpr (kAhead) next = power_of(blocks.first);
   for (const double* block = blocks.first; block != blocks.last; block += blocks.step) {
-    const Power power = next;
-    next = power_of(block + blocks.step);
+    const Power power = kAhead ? next : power_of(block);
+    if constexpr (kAhead) next = power_of(block + blocks.step);
     const auto add = [&](const double* of_eta, Sums& sums) {
       const Lanes w = line(of_eta, 0);
       sums.t += power.value * w;

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <stdexcept>
 
+#include "lanes.hpp"
 #include "nearsight/damping.hpp"
 #include "nearsight/symmetry_functions.hpp"
 #include "structures.hpp"
@@ -60,6 +62,60 @@ TEST(FitUnit, AConstantIsAConstant) {
   EXPECT_EQ(c[0], 3.0);
   EXPECT_NEAR(c[1], 0.0, 1e-17);
   EXPECT_NEAR(c[2], 0.0, 1e-17);
+}
+
+TEST(PowerOfTwo, IsExactToTheLastBitsEverywhere) {
+  const auto c = fit_unit<std::size(kPowerOfTwo)>([](long double x) {
+    return std::exp2(x - 0.5L);  // of t = 2 (x - 1/2), twice the argument
+  });
+  for (std::size_t p = 0; p < c.size(); ++p)
+    EXPECT_NEAR(c[p], std::ldexp(kPowerOfTwo[p], -static_cast<int>(p)), 1e-16) << p;
+  for (double x = -999.7; x <= 1000.0; x += 0.0137)
+    for (const double value : {power_of_two(all(x))[0], power_of_two(all(x))[kPairLanes - 1]})
+      EXPECT_NEAR(value / static_cast<double>(std::exp2(static_cast<long double>(x))), 1.0, 5e-16)
+          << "x = " << x;
+  EXPECT_EQ(power_of_two(all(-1e6))[0], power_of_two(all(-1000.0))[0]);
+  for (const double x : {-600.0, -20.0, -1.0, 0.0, 1e-9, 1.0, 600.0}) {
+    const double expected = static_cast<double>(std::exp(static_cast<long double>(x)));
+    EXPECT_NEAR(exponential(all(x))[0] / expected, 1.0, 3e-16 * (1.0 + std::abs(x))) << x;
+  }
+}
+
+// G5 of an atom with two neighbours, in closed form, and its derivative in the position of one.
+TEST(AngularFunctions, HaveAnyZetaAndGamma) {
+  const double radius = 6.0, a = 1.1, b = 1.3, eta = 0.005, square = radius * radius;
+  const long double wide = std::exp(-eta * (static_cast<long double>(a) * a + b * b) / square) *
+                           0.25L * (1.0L + std::cos(kPi * a / radius)) *
+                           (1.0L + std::cos(kPi * b / radius));
+  for (const double zeta : {1.0, 1.5, 2.0, 3.0, 4.0, 8.0, 16.0, 31.0, 200.0})
+    for (const double gamma : {1.0, -1.0, 0.7, 0.002, -1e-6, 0.0})
+      for (const double angle : {0.4, 1.9, 3.0}) {
+        const Structure given =
+            cluster({{0, 0, 0}, {a, 0, 0}, {b * std::cos(angle), b * std::sin(angle), 0}});
+        const SymmetryFunctions functions(1, Cutoff(CutoffKind::kCosine, radius),
+                                          {{FunctionKind::kG5, 0, 0, 0, eta, 0.0, zeta, gamma}});
+        const NeighborList list(given.view(), radius);
+        SymmetryFunctions::Workspace work;
+        list.bonds(given.view(), 0, work.bonds);
+        functions.evaluate<true>(0, given.species.data(), work);
+        const long double one = 1.0L + gamma * std::cos(static_cast<long double>(angle));
+        const long double scale = std::pow(2.0L, 1.0L - zeta) * wide;
+        const double g5 = static_cast<double>(scale * std::pow(one, zeta));
+        // turning the second neighbour turns the angle
+        const double slope =
+            static_cast<double>(-scale * zeta * gamma * std::sin(static_cast<long double>(angle)) *
+                                std::pow(one, zeta - 1.0) / b);
+        const double gradient = 1.0;
+        double out[6];
+        functions.contract(0, work, &gradient, 1, out);
+        const double along = -out[3] * std::sin(angle) + out[4] * std::cos(angle);
+        // the rounding of the cosine, and of what is raised to the power
+        const double tolerance = 4e-16 * zeta * (2.0 + 2.0 / static_cast<double>(one));
+        EXPECT_NEAR(work.features[0], g5, tolerance * g5)
+            << "zeta = " << zeta << ", gamma = " << gamma << ", angle = " << angle;
+        EXPECT_NEAR(along, slope, tolerance * (std::abs(slope) + g5))
+            << "zeta = " << zeta << ", gamma = " << gamma << ", angle = " << angle;
+      }
 }
 
 // G4 and G5 of an atom with two neighbours at a right angle, in closed form.
