@@ -21,7 +21,7 @@ namespace nearsight {
 namespace {
 
 // What is known of as many k as there are lanes lies together, line after line: c, u_k . e1,
-// u_k . e2, 2 x_jk - 1, r_k, then by eta W, X, Z (before, A_k in the place of W).
+// u_k . e2, then by eta W, X, Z (before, A_k in the place of W).
 enum Line { kCosine, kN1, kN2, kWeights, kLinesOfEta = 3 };
 
 constexpr Index block_size(Index n_etas) { return (kWeights + kLinesOfEta * n_etas) * kPairLanes; }
@@ -201,9 +201,10 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
   const double tilt = of_j(near.kTilt), e1z = of_j(near.kE1 + 2), e2z = of_j(near.kE2 + 2);
   const double* const all_records = near.records;
 
-  // u_k in the frame of u_j.
+  // u_k in the frame of u_j, then the weights. Those of one block are worked out while the next is
+  // looked at: two short chains of operations side by side.
   struct Seen {
-    Lanes t, r, c;
+    Lanes t, r, c;  // t: 2 x_jk - 1
   };
   const auto look = [&](const std::uint16_t* k, double* block) {
     const double* records[kPairLanes];
