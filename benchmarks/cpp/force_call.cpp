@@ -178,12 +178,12 @@ double operations(const Counts& counts, Index atoms, int n_species, Index member
   const double functions = n_species == 1 ? 20.0 : 49.0;
   const double radial_per_bond = 11.0;
   // A pair belongs to one pair of elements: nine functions, two eta, zeta 1, 4 and 16.
-  const double pair = 17.0                               // frame, angle, x_jk
-                      + 1.0 + 2.0 * 2 * 8 + 2.0          // fc with the smaller eta, its derivative
-                      + 2.0 * 8 + 2.0 + 3.0              // the other exponential
-                      + 3.0 + 2.0 * 4                    // W, X, Z for both
-                      + 2.0 * 16                         // sums of 1 and c, for both
-                      + 2.0 * (6 + 2 * 11) + (10 + 11);  // and of the powers, with derivatives
+  const double pair = 17.0                              // frame, angle, x_jk
+                      + 1.0 + 2.0 * 2 * 8 + 2.0         // fc with the smaller eta, its derivative
+                      + 2.0 * 8 + 2.0 + 3.0             // the other exponential
+                      + 3.0 + 2.0 * 4                   // W, X, Z for both
+                      + 2.0 * 16                        // sums of 1 and c, for both
+                      + 2.0 * (5 + 2 * 11) + (9 + 11);  // and of the powers, with derivatives
   const double angular_per_bond = n_species == 1 ? 9.0 : 18.0;
   const double bond =
       32.0 * radial_per_bond + 20.0 * angular_per_bond +

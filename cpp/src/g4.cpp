@@ -166,6 +166,7 @@ void sum_linear(const Blocks& blocks, const Pass& pass, const OfNeighbor& neighb
   neighbor.put(cosine, pass.eta[0], pass.sum[1]);
 }
 
+// Uses the power that a pass is about.
 template <class Pass, class Use>
 void with_power(const Pass& pass, const Use& use) {
   if (pass.unrolled) switch (pass.exponent) {
@@ -318,6 +319,7 @@ template <bool Derivatives>
 void SymmetryFunctions::add_angular(const Center& center, const Neighbors& near,
                                     Workspace& work) const {
   const std::size_t ns = centers_.size(), n_etas = damping_.factors.size();
+  // Blocks for all, for those that fill the last, and one whose power is worked out in vain.
   work.pairs.require((near.slots / kPairLanes + 2) * block_size(static_cast<Index>(n_etas)));
   work.list.resize(std::max(work.list.size(), static_cast<std::size_t>(near.slots) + 8));
   const auto add = [&](auto etas) {
