@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +82,17 @@ def note(folder: str, name: str, seconds: float = 0.0) -> int:
         file.write(f"{number}\n")
     subprocess.run(["sleep", str(seconds)], check=True)
     return int(number)
+
+
+def outlive(folder: str, name: str) -> None:
+    """As a call that fails on the signal itself, since a program that it started got it first."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a program ended with SIGTERM")
+
+    signal.signal(signal.SIGTERM, fail)
+    note(folder, name, 0.0)
+    signal.sigtimedwait([], 300.0)
 
 
 def surroundings() -> dict[str, str]:
@@ -176,9 +187,12 @@ def test_a_cancelled_job_is_lost_and_may_be_submitted_again(cluster: Path, tmp_p
     assert list(map(len, (noted(tmp_path, f"call-{k}") for k in range(3)))) == [1, 2, 1]
 
 
-def test_a_job_out_of_time_is_lost(cluster: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("call", "more"), [(note, (300.0,)), (outlive, ())])
+def test_a_job_out_of_time_is_lost(
+    cluster: Path, tmp_path: Path, call: Callable[..., Any], more: tuple[float, ...]
+) -> None:
     with engine(tmp_path, time_limit=0.5) as executor:
-        future = executor.submit(note, str(tmp_path), "call", 300.0)
+        future = executor.submit(call, str(tmp_path), "call", *more)
         until((tmp_path / "call").exists)
         (number,) = noted(tmp_path, "call")
         assert "TimeLimit=00:30:00" in slurm.command("scontrol", "show", "job", str(number))

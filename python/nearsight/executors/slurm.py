@@ -37,7 +37,14 @@ from executorlib.standalone.hdf import dump, get_output
 from executorlib.task_scheduler.file.shared import execute_tasks_h5
 
 from nearsight.errors import InputError
-from nearsight.executors.slurm_commands import Refusal, job_script, last_words, slurm
+from nearsight.executors.slurm_commands import (
+    CANCELLED,
+    LOG,
+    Refusal,
+    job_script,
+    last_words,
+    slurm,
+)
 from nearsight.executors.work import WorkerLost
 from nearsight.settings import ExecutorSettings
 from nearsight.storage import write_text
@@ -76,7 +83,7 @@ class SlurmExecutor(Executor):
         self._folder = folder.resolve()
         self._check()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._calls: dict[str, Future[Any]] = {}
+        self._calls: dict[str, _Call] = {}
         self._forgotten: set[str] = set()
         self._held: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._admitted = 0
@@ -115,7 +122,8 @@ class SlurmExecutor(Executor):
             if not self._is_over(key)
         )
         if key not in self._calls:
-            call: Future[Any] = Future() if self._settings.cores == 1 else _OfRanks()
+            kind = _Call if self._settings.cores == 1 else _OfRanks
+            call = kind(self._folder / key / LOG)
             call.set_running_or_notify_cancel()
             self._calls[key] = call
             task = {"fn": fn, "args": args, "kwargs": kwargs, "future": call}
@@ -284,13 +292,29 @@ class SlurmExecutor(Executor):
         if missed < 2 or Path(file_name) in self._folder.iterdir():  # not a remembered answer
             return False
         place = self._folder / task_key
-        reason = f"SLURM job {queue_id} ended without a result{last_words(place / 'job.log')}"
+        reason = f"SLURM job {queue_id} ended without a result{last_words(place / LOG)}"
         write_text(place / "lost", f"{reason}\n")
         self._calls[task_key].set_exception(WorkerLost(reason))
         return False
 
 
-class _OfRanks(Future[Any]):
+class _Call(Future[Any]):
+    """The future of a call. What fails because SLURM ends its job is lost: it may have got the
+    signal a moment later than a program that it had started.
+    """
+
+    def __init__(self, log: Path) -> None:
+        super().__init__()
+        self._log = log
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        words = last_words(self._log)
+        if CANCELLED in words and not isinstance(exception, WorkerLost):
+            exception = WorkerLost(f"its SLURM job was ended{words}")
+        super().set_exception(exception)
+
+
+class _OfRanks(_Call):
     """The future of a call in several MPI processes, each of which returns the same."""
 
     def set_result(self, result: list[Any]) -> None:

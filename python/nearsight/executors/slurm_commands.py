@@ -10,10 +10,17 @@ from pathlib import Path
 from nearsight.executors.work import THREAD_VARIABLES
 from nearsight.settings import ExecutorSettings
 
-__all__ = ["Refusal", "job_script", "last_words", "slurm"]
+__all__ = ["CANCELLED", "LOG", "Refusal", "job_script", "last_words", "slurm"]
 
 ANSWER = 120.0
 """Seconds that a command may take."""
+
+
+LOG = "job.log"
+"""What a job prints, in its folder."""
+
+CANCELLED = "CANCELLED AT"
+"""What SLURM writes into the log of a job before it ends it, followed by the time and the reason."""
 
 
 class Refusal(Exception):
@@ -50,7 +57,7 @@ def job_script(settings: ExecutorSettings, name: str, place: Path, command: str)
     options = {
         "job-name": name,
         "chdir": shlex.quote(str(place)),
-        "output": "job.log",
+        "output": LOG,
         # two jobs of one call, should that ever happen, do not run at the same time
         "dependency": "singleton",
         "partition": settings.partition,
