@@ -20,7 +20,7 @@ LOG = "job.log"
 """What a job prints, in its folder."""
 
 CANCELLED = "CANCELLED AT"
-"""What SLURM writes into the log of a job before it ends it, followed by the time and the reason."""
+"""What SLURM writes into the log of a job before it ends it; the time and the reason follow."""
 
 
 class Refusal(Exception):
