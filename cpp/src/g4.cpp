@@ -224,8 +224,8 @@ void SymmetryFunctions::tabulate_pairs(const Neighbors& near, Index j, const std
     }
     for (Index e = 0; e < n_etas; e += 2) {
       load_columns(records, near.kRecordA + e, ak);
-      set_line(block, kWeights + kLinesOfEta * e, ak[0]);
-      if (e + 1 < n_etas) set_line(block, kWeights + kLinesOfEta * (e + 1), ak[1]);
+      set_line(block + weights_of(e), 0, ak[0]);
+      if (e + 1 < n_etas) set_line(block + weights_of(e + 1), 0, ak[1]);
     }
     const Lanes t = 2.0 * xj - 1.0 + r * (2.0 * inverse * r + 2.0 * shrink * c);
     return Seen{at_most(t, 1.0), r, c};

@@ -15,7 +15,6 @@ __all__ = ["CANCELLED", "LOG", "Refusal", "job_script", "last_words", "slurm"]
 ANSWER = 120.0
 """Seconds that a command may take."""
 
-
 LOG = "job.log"
 """What a job prints, in its folder."""
 
