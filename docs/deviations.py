@@ -16,13 +16,12 @@ import numpy as np
 import scipy.optimize
 
 from nearsight import SymmetryFunctions, cur
-from nearsight.config import Config
-from nearsight.images import read_images, read_structure
+from nearsight.config import Config, FeatureSettings
+from nearsight.files.atomic import read_json
 from nearsight.progress import LogProgress
-from nearsight.run import Run
-from nearsight.settings import FeatureSettings
-from nearsight.storage import read_json
-from nearsight.training import initial_weights, levenberg_marquardt, prepare
+from nearsight.run.run import Run
+from nearsight.structures.images import read_images, read_structure
+from nearsight.training.fit import initial_weights, levenberg_marquardt, prepare
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pt260_emt.toml"
 VARIANTS: dict[str, dict[str, dict[str, object]]] = {

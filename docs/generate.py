@@ -22,12 +22,12 @@ from pydantic import BaseModel
 
 from nearsight.cli import app
 from nearsight.config import Config
-from nearsight.config_errors import section_model
-from nearsight.storage import write_bytes, write_text
+from nearsight.config.errors import section_model
+from nearsight.files.atomic import write_bytes, write_text
 
 DOCS = Path(__file__).parent
 CONFIGURATION = """\
-<!-- Made by docs/generate.py from the models in nearsight/settings/; do not edit. -->
+<!-- Made by docs/generate.py from the models in nearsight/config/; do not edit. -->
 
 # The configuration file
 

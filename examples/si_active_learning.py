@@ -22,8 +22,8 @@ from ase import Atoms
 from ase.cluster.octahedron import Octahedron
 
 from nearsight import NFT, Parent, SymmetryFunctions
-from nearsight.images import read_images
-from nearsight.settings import EnsembleSettings, NetworkSettings, NFTSettings
+from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings
+from nearsight.structures.images import read_images
 
 particle = Octahedron("Pt", 8, 3, latticeconstant=3.99)
 target = Atoms(particle.symbols, particle.positions)

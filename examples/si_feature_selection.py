@@ -11,9 +11,9 @@ is 17 instead of 1.5 meV/Å.
 
 import numpy as np
 
-from nearsight.images import read_images
-from nearsight.settings import FeatureSettings
-from nearsight.stages import choose_features
+from nearsight.config import FeatureSettings
+from nearsight.selection.choose import choose_features
+from nearsight.structures.images import read_images
 
 settings = FeatureSettings(
     count={"Pt": 21},

@@ -9,8 +9,8 @@ over the atoms of a cell, instead of Amp's default functions within 3.5 Å atom 
 depend on the order of the atoms.
 """
 
-from nearsight.images import read_images, write_images
-from nearsight.stages import choose_images
+from nearsight.selection.choose import choose_images
+from nearsight.structures.images import read_images, write_images
 
 images = read_images("initial.extxyz")
 chosen = choose_images(images, count=20)

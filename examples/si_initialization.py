@@ -9,7 +9,7 @@ another parent give any ASE calculator by name, e.g. ``Parent("gpaw:GPAW", {...}
 """
 
 from nearsight import Initialization, Parent
-from nearsight.images import write_images
+from nearsight.structures.images import write_images
 
 parent = Parent("emt", database="parent.db")
 cells = Initialization(

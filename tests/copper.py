@@ -9,10 +9,10 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 
-from nearsight.images import Image
-from nearsight.nft import NFT
-from nearsight.settings import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
-from nearsight.symmetry_functions import G2, G4, SymmetryFunctions
+from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
+from nearsight.learning.nft import NFT
+from nearsight.model.symmetry_functions import G2, G4, SymmetryFunctions
+from nearsight.structures.images import Image
 
 Array = npt.NDArray[np.float64]
 

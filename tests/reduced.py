@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nearsight.config import Config
-from nearsight.settings import (
+from nearsight.config import (
+    Config,
     EnsembleSettings,
     ImageSettings,
     RelaxationSettings,

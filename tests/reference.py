@@ -7,8 +7,8 @@ import numpy.typing as npt
 from ase import Atoms
 
 import oracle
-from nearsight.ensemble import Ensemble
-from nearsight.symmetry_functions import G2, G5, SymmetryFunction, SymmetryFunctions
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.symmetry_functions import G2, G5, SymmetryFunction, SymmetryFunctions
 
 Array = npt.NDArray[np.float64]
 

@@ -12,12 +12,9 @@ from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.cluster.octahedron import Octahedron
 
-from nearsight.ensemble import Ensemble
-from nearsight.fingerprints import Fingerprints
-from nearsight.images import Image
-from nearsight.loss import TrainingData
-from nearsight.potential import Layer, Network
-from nearsight.symmetry_functions import (
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.network import Layer, Network
+from nearsight.model.symmetry_functions import (
     G2,
     G4,
     G5,
@@ -26,6 +23,9 @@ from nearsight.symmetry_functions import (
     SymmetryFunction,
     SymmetryFunctions,
 )
+from nearsight.structures.images import Image
+from nearsight.training.dataset import TrainingData
+from nearsight.training.fingerprints import Fingerprints
 
 Array = npt.NDArray[np.float64]
 

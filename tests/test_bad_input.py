@@ -20,9 +20,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import copper
 from nearsight.cli import app
-from nearsight.images import Image, write_images
-from nearsight.settings import EnsembleSettings, NetworkSettings, TrainingSettings
-from nearsight.training import train_ensemble
+from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.structures.images import Image, write_images
+from nearsight.training.fit import train_ensemble
 
 Refused = Callable[..., str]
 

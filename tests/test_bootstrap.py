@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nearsight.bootstrap import draw_again, draw_initial, draw_later
+from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
 
 MEMBERS, IMAGES = 2000, 20
 

@@ -10,8 +10,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.constraints import FixAtoms
 
 import nearsight
-from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
+from nearsight.model.ensemble import Ensemble
 from structures import ELEMENTS, functions_of, random_ensemble, structure
 
 

@@ -11,9 +11,9 @@ from ase.build import bulk, fcc111, molecule
 from ase.constraints import FixAtoms
 from ase.neighborlist import neighbor_list
 
-from nearsight.chunks import extract_chunk, extract_chunks
 from nearsight.errors import InputError
-from nearsight.images import read_structure
+from nearsight.structures.chunks import extract_chunk, extract_chunks
+from nearsight.structures.images import read_structure
 
 ROUNDING = 1e-12  # Å; coordinates are a few tens of Å, with 16 digits
 

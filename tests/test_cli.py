@@ -16,11 +16,11 @@ import typer
 from ase import Atoms
 from ase.build import bulk
 
-import nearsight.images
+import nearsight.structures.images
 from nearsight.cli import app
-from nearsight.cli.proposal import nearest_neighbour_distance
 from nearsight.config import Config
 from nearsight.errors import InputError, ParentError
+from nearsight.run.suggest import nearest_neighbour_distance
 
 Run = Callable[..., tuple[int, str, str]]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -109,7 +109,7 @@ def test_an_error_is_one_sentence(
     def fail(path: str) -> Atoms:
         raise error
 
-    monkeypatch.setattr(nearsight.images, "read_structure", fail)
+    monkeypatch.setattr(nearsight.structures.images, "read_structure", fail)
     assert run("new", "particle.xyz") == (code, "", sentence + "\n")
 
 
@@ -117,7 +117,7 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
     def fail(path: str) -> Atoms:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(nearsight.images, "read_structure", fail)
+    monkeypatch.setattr(nearsight.structures.images, "read_structure", fail)
     with pytest.raises(ZeroDivisionError):
         app(["new", "particle.xyz"], prog_name="nearsight")
 

@@ -16,9 +16,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from nearsight.cli import app
-from nearsight.ensemble import Ensemble
-from nearsight.images import read_images
-from nearsight.symmetry_functions import SymmetryFunctions
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.structures.images import read_images
 
 Run = Callable[..., tuple[int, str, str]]
 TRAINING = ("--members", "3", "--hidden-layers", "4", "--initial-iterations", "8")

@@ -13,10 +13,10 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.emt import EMT
 
-from nearsight.chunks import extract_chunk
 from nearsight.errors import InputError
 from nearsight.parents import Parent
 from nearsight.parents.codes import CODES
+from nearsight.structures.chunks import extract_chunk
 
 GPAW = CODES["gpaw"]
 

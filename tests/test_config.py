@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from nearsight.config import Config
-from nearsight.config_template import to_toml
-from nearsight.errors import InputError
-from nearsight.settings import (
+from nearsight.config import (
+    Config,
     FeatureSettings,
     InitialSettings,
     LocalitySettings,
@@ -21,6 +19,8 @@ from nearsight.settings import (
     TargetSettings,
     TrainingSettings,
 )
+from nearsight.config.template import to_toml
+from nearsight.errors import InputError
 
 TARGET = '[target]\nstructure = "target.xyz"\n'
 

@@ -12,9 +12,8 @@ from ase import Atoms
 from ase.cluster.octahedron import Octahedron
 from ase.neighborlist import neighbor_list
 
-from nearsight.config import Config
-from nearsight.run import Run
-from nearsight.settings import EnsembleSettings, ExecutorSettings, ParentSettings
+from nearsight.config import Config, EnsembleSettings, ExecutorSettings, ParentSettings
+from nearsight.run.run import Run
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cu55_gpaw.toml"
 

@@ -13,7 +13,6 @@ atoms stands in for those the pages speak of and training is short:
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import functools
 import importlib.util
@@ -313,43 +312,6 @@ def test_architecture_lists_the_files_of_a_run(workshop: Path) -> None:
     listed.remove("failures.json")  # nothing fails there
     run = workshop / "pt260_emt"
     assert listed == {path.name for path in run.rglob("*") if path.is_file()}
-
-
-def imports(module: Path) -> set[str]:
-    """What a module imports of the package, as paths in it; what is only for types left out."""
-    tree = ast.parse(module.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("nearsight"):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    found = set()
-    for name in names:
-        path = PACKAGE.joinpath(*name.split(".")[1:])
-        if not (path.is_dir() or path.with_suffix(".py").is_file()):
-            path = path.parent  # the name of something in a module
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        found.add(file.relative_to(PACKAGE).as_posix())
-    return found
-
-
-def test_modules_import_only_from_rows_above() -> None:
-    """The table of the architecture is in order; a package is as high as its highest module."""
-    order = [code.content for code in inline(ARCHITECTURE, "code_inline")]
-    rows = {name: order.index(name) for name in sorted(set(order)) if name.endswith(".py")}
-    modules = [name for name in rows if (PACKAGE / name).is_file()]
-    for package in ("cli", "report", "selection"):
-        inside = [rows[name] for name in modules if name.startswith(f"{package}/")]
-        rows[f"{package}/__init__.py"] = max(inside)
-    upward = [
-        f"{module} imports {other}"
-        for module in modules
-        for other in imports(PACKAGE / module)
-        if rows[other] >= rows[module] and other != module
-    ]
-    assert upward == []
 
 
 def test_long_files_argue_for_themselves() -> None:

@@ -27,23 +27,23 @@ from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
 import copper
-import nearsight.dynamics
-from nearsight.calculator import NearsightCalculator
-from nearsight.dynamics import Dynamics
-from nearsight.ensemble import Ensemble
-from nearsight.errors import InputError
-from nearsight.integrators import give_momenta
-from nearsight.parents import Parent
-from nearsight.retrainer import Retrainer
-from nearsight.settings import (
+import nearsight.learning.on_the_fly
+from nearsight.config import (
     DynamicsSettings,
     EnsembleSettings,
     NetworkSettings,
     RetrainingSettings,
     TrainingSettings,
 )
-from nearsight.targets import Targets
-from nearsight.training import train_ensemble
+from nearsight.errors import InputError
+from nearsight.learning.learner import Learner
+from nearsight.learning.on_the_fly import Dynamics
+from nearsight.learning.targets import Targets
+from nearsight.model.calculator import NearsightCalculator
+from nearsight.model.ensemble import Ensemble
+from nearsight.parents import Parent
+from nearsight.simulation.integrators import give_momenta
+from nearsight.training.fit import train_ensemble
 
 Array = npt.NDArray[np.float64]
 
@@ -204,14 +204,14 @@ class Killed(Exception):
 
 def dies_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the step after ``step`` end the program."""
-    advance = nearsight.dynamics.Integrator.advance
+    advance = nearsight.learning.on_the_fly.Integrator.advance
 
     def lethal(self: Any) -> None:
         if self.step == step:
             raise Killed
         advance(self)
 
-    monkeypatch.setattr(nearsight.dynamics.Integrator, "advance", lethal)
+    monkeypatch.setattr(nearsight.learning.on_the_fly.Integrator, "advance", lethal)
 
 
 @pytest.mark.parametrize("conditions", ["NVE", "NVT", "NPT"])
@@ -335,7 +335,7 @@ def test_ends_above_the_bound(ensemble: Ensemble, tmp_path: Path) -> None:
 def test_ends_where_it_is_uncertain_for_too_long(
     ensemble: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nearsight.dynamics, "LONGEST_DOUBT", 7)
+    monkeypatch.setattr(nearsight.learning.on_the_fly, "MAX_UNCERTAIN_IN_A_ROW", 7)
     atoms = copper.particle()
     first = ensemble.evaluate(atoms).uncertainty_raw
     assert first is not None
@@ -380,14 +380,14 @@ def test_the_default_threshold(ensemble: Ensemble, cell: Atoms, tmp_path: Path) 
 # -- retraining on the way
 
 
-def retrainer(folder: Path) -> Retrainer:
+def learner(folder: Path) -> Learner:
     """The small case of ``copper.py`` after its training, which is made or read back."""
     folder.mkdir(exist_ok=True)
     nft = copper.nft()
     parent = Parent("emt", database=folder / "parent.db")
     target = copper.particle()
     state = nft.run(copper.cells(), copper.functions(), target, parent, folder)
-    return Retrainer.after(nft, state, folder, Targets.of(target), parent)
+    return Learner.from_training(nft, state, folder, Targets.of(target), parent)
 
 
 HOT = {"temperature": 2000.0, "friction": 100.0, "steps": 40, "max_rounds": 1, "write_every": 2}
@@ -397,7 +397,7 @@ HOT = {"temperature": 2000.0, "friction": 100.0, "steps": 40, "max_rounds": 1, "
 def hot(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float, str]:
     """A particle heated so fast that the model has to learn: folder, threshold, how it ended."""
     folder = tmp_path_factory.mktemp("hot")
-    trained = retrainer(folder / "nft")
+    trained = learner(folder / "nft")
     first = trained.ensemble.evaluate(copper.particle()).uncertainty_raw
     assert first is not None
     threshold = 1.5 * float(first.max())
@@ -445,19 +445,19 @@ def test_interrupted_in_a_retraining(
     folder, threshold, sentence = hot
     shutil.copytree(folder / "nft", tmp_path / "nft")
     dynamics = Dynamics(settings(**HOT, threshold=threshold))
-    trained = retrainer(tmp_path / "nft")
+    trained = learner(tmp_path / "nft")
     with monkeypatch.context() as patch:
-        patch.setattr("nearsight.retrainer.write_images", _dies)
+        patch.setattr("nearsight.learning.learner.write_images", _dies)
         with pytest.raises(Killed):
             dynamics.run(trained.ensemble, copper.particle(), tmp_path / "md", trained)
     assert (tmp_path / "md" / "retraining-01" / "harvest.json").exists()
     known = trained.parent.known
-    trained = retrainer(tmp_path / "nft")
+    trained = learner(tmp_path / "nft")
     again = dynamics.run(trained.ensemble, copper.particle(), tmp_path / "md", trained)
     assert again == sentence
     assert_same(folder / "md", tmp_path / "md")
     # what the first attempt had asked for was not asked again
-    other = retrainer(folder / "nft").parent
+    other = learner(folder / "nft").parent
     assert trained.parent.known == other.known
     assert trained.parent.calculations == other.known - known
 
@@ -469,7 +469,7 @@ def _dies(*_: Any) -> None:
 def test_no_further_retraining(hot: tuple[Path, float, str], tmp_path: Path) -> None:
     folder, threshold, _ = hot
     shutil.copytree(folder / "nft", tmp_path / "nft")
-    trained = retrainer(tmp_path / "nft")
+    trained = learner(tmp_path / "nft")
     for bound, words in (
         ({"max_rounds": 0}, "there is no retraining"),
         ({"max_rounds": 2, "max_chunks": 1}, "there was 1 chunk"),

@@ -14,8 +14,8 @@ from ase.stress import voigt_6_to_full_3x3_stress
 import nearsight
 import reference
 from differences import error_of
-from nearsight.ensemble import Ensemble, as_ensemble, mean_and_raw_uncertainty
 from nearsight.errors import InputError
+from nearsight.model.ensemble import Ensemble, as_ensemble, mean_and_raw_uncertainty
 from structures import ELEMENTS, functions_of, random_ensemble, structure
 
 

@@ -17,8 +17,8 @@ from ase.neighborlist import neighbor_list
 
 from nearsight import Ensemble, SymmetryFunctions
 from nearsight.config import Config
-from nearsight.images import Image, read_images, read_structure
-from nearsight.run import Run
+from nearsight.run.run import Run
+from nearsight.structures.images import Image, read_images, read_structure
 from reduced import CHUNKS, reduced
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

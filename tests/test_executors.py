@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 import threadpoolctl
 
+from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError
-from nearsight.executors import WorkerLost, for_trainings, forget_finished, make_executor
+from nearsight.executors import WorkerLost, discard_finished, make_executor, training_executor
 from nearsight.executors.local import LocalExecutor
-from nearsight.settings import ExecutorSettings
 
 DRIVER = """\
 import sys, time
@@ -238,18 +238,18 @@ def test_local_is_what_the_settings_say(tmp_path: Path) -> None:
     with executor:
         with pytest.raises(TimeoutError, match=r"no result after 0\.5 s"):
             executor.submit(time.sleep, 100).result(20)
-        assert for_trainings(executor, TRAININGS).submit(time.sleep, 1.0).result(20) is None
+        assert training_executor(executor, TRAININGS).submit(time.sleep, 1.0).result(20) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_any_executor_will_do() -> None:
     with ThreadPoolExecutor(1) as threads:
-        assert for_trainings(threads, TRAININGS) is threads
-        assert for_trainings(threads, ExecutorSettings()) is None
-        assert for_trainings(None, TRAININGS) is None
-        forget_finished(threads)  # keeps nothing
+        assert training_executor(threads, TRAININGS) is threads
+        assert training_executor(threads, ExecutorSettings()) is None
+        assert training_executor(None, TRAININGS) is None
+        discard_finished(threads)  # keeps nothing
         assert threads.submit(operator.add, 1, 2).result(20) == 3
-    forget_finished(None)
+    discard_finished(None)
 
 
 def test_slurm_without_executorlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

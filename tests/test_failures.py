@@ -26,11 +26,11 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
+from nearsight.config import ExecutorSettings
 from nearsight.errors import DamagedFileError, ParentError
 from nearsight.executors import WorkerLost
 from nearsight.executors.local import LocalExecutor
 from nearsight.parents import Failure, Parent, ParentResult
-from nearsight.settings import ExecutorSettings
 
 
 def chain(count: int) -> Atoms:

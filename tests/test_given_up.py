@@ -13,17 +13,17 @@ import pytest
 from ase.calculators.emt import EMT
 
 import copper
-from nearsight.chunks import extract_chunks
 from nearsight.cli import app
 from nearsight.errors import ParentError
-from nearsight.locality import ForceLocality, force_locality
-from nearsight.nft import State
+from nearsight.files.atomic import read_json, write_json
+from nearsight.learning.locality import ForceLocality, force_locality
+from nearsight.learning.state import State
 from nearsight.parents import Parent
 from nearsight.progress import Progress
 from nearsight.report.drawing import png
 from nearsight.report.figures import locality_figure
 from nearsight.report.records import Locality
-from nearsight.storage import read_json, write_json
+from nearsight.structures.chunks import extract_chunks
 from test_run import CONFIG, make_workplace
 
 SHORT = copper.nft(max_chunks=16)

@@ -16,17 +16,16 @@ from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.cluster.octahedron import Octahedron
 
-from nearsight.chunks import extract_chunk
-from nearsight.config import Config
-from nearsight.ensemble import Ensemble
+from nearsight.config import Config, ExecutorSettings
 from nearsight.errors import InputError, ParentError
 from nearsight.executors import make_executor
-from nearsight.images import read_structure
+from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent, ParentResult
 from nearsight.parents.codes import CODES
 from nearsight.parents.database import ParentDatabase
-from nearsight.run import Run
-from nearsight.settings import ExecutorSettings
+from nearsight.run.run import Run
+from nearsight.structures.chunks import extract_chunk
+from nearsight.structures.images import read_structure
 
 if "NEARSIGHT_CI" not in os.environ:  # there nothing may be missing
     pytest.importorskip("gpaw")

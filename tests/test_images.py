@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 from nearsight.errors import InputError
-from nearsight.images import (
+from nearsight.structures.images import (
     Image,
     check_neighbours,
     check_structure,

@@ -17,18 +17,18 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 from ase.spacegroup import Spacegroup
 
-from nearsight.crystals import (
+from nearsight.errors import InputError, ParentError
+from nearsight.learning.initial_cells import Initialization, label_structures
+from nearsight.parents import Parent
+from nearsight.progress import Progress
+from nearsight.structures.crystals import (
     compositions,
     rattled_cells,
     shortest_distance,
     starting_crystal,
     worth_rattling,
 )
-from nearsight.errors import InputError, ParentError
-from nearsight.images import Image, read_images, write_images
-from nearsight.initialization import Initialization, label_structures
-from nearsight.parents import Parent
-from nearsight.progress import Progress
+from nearsight.structures.images import Image, read_images, write_images
 
 AMP_CELLS = Path(__file__).parent / "validation" / "data" / "amp_initial33_emt.xyz"
 FILE_ROUNDING = 5.1e-9  # the reference set has eight decimals

@@ -16,9 +16,9 @@ import nearsight
 import reference
 from nearsight import _core
 from nearsight._core import _cpu
-from nearsight.fingerprints import Fingerprints
-from nearsight.images import Image
-from nearsight.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
+from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
+from nearsight.structures.images import Image
+from nearsight.training.fingerprints import Fingerprints
 from structures import (
     ELEMENTS,
     functions_of,

@@ -12,10 +12,10 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 
 from nearsight.errors import InputError, ParentError
-from nearsight.locality import ForceLocality, force_locality
+from nearsight.files.atomic import read_json, write_json
+from nearsight.learning.locality import ForceLocality, force_locality
 from nearsight.parents import Parent
 from nearsight.progress import Progress
-from nearsight.storage import read_json, write_json
 
 # Fig. S7a of the paper: force on atom 29 of the rattled Pt260, EMT, in eV/Å
 RADII = [3.5, 4.5, 5.5, 6.5, 7.5, 8.5]

@@ -10,11 +10,11 @@ from ase import Atoms
 
 from differences import error_of
 from nearsight import _core
-from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
-from nearsight.fingerprints import Fingerprints
-from nearsight.images import Image
-from nearsight.potential import networks_from_weights
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.network import networks_from_weights
+from nearsight.structures.images import Image
+from nearsight.training.fingerprints import Fingerprints
 from structures import structure, training_data
 
 HIDDEN = [(6,), (5, 4), (4, 3, 3)]

@@ -22,13 +22,16 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 
 import copper
-from nearsight.ensemble import Ensemble
+from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.errors import InputError
-from nearsight.images import Image, read_images
-from nearsight.nft import NFT, Iteration, State
+from nearsight.learning.iteration import Iteration
+from nearsight.learning.nft import NFT
+from nearsight.learning.policy import choose_atoms, stop_reason
+from nearsight.learning.state import State
+from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
 from nearsight.progress import Progress
-from nearsight.settings import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
+from nearsight.structures.images import Image, read_images
 
 RAW = np.array([0.1, 0.5, 0.3, 0.4, 0.2])
 
@@ -81,7 +84,7 @@ def ensembles(folder: Path) -> list[bytes]:
 
 
 def choose(seen: list[int], **settings: Any) -> tuple[list[int], list[int]]:
-    return NFT(NFTSettings(**settings)).choose(RAW, seen)
+    return choose_atoms(NFTSettings(**settings), RAW, seen)
 
 
 def test_the_most_uncertain_come_first() -> None:
@@ -102,8 +105,8 @@ def test_a_negative_threshold_is_a_quantile() -> None:
     assert choose([1], threshold=-0.75) == ([3], [1])
     # SI: -0.9 gives the 26 most uncertain of 260 atoms
     raw = np.random.default_rng(5).permutation(260) / 100
-    nft = NFT(NFTSettings(threshold=-0.9, chunks_per_iteration=260, max_chunks=260))
-    new, again = nft.choose(raw, [])
+    settings = NFTSettings(threshold=-0.9, chunks_per_iteration=260, max_chunks=260)
+    new, again = choose_atoms(settings, raw, [])
     assert (new, again) == (list(np.argsort(-raw)[:26]), [])
 
 
@@ -118,7 +121,7 @@ def test_there_are_never_more_chunks_than_allowed() -> None:
 
 
 def test_equal_uncertainties_go_by_index() -> None:
-    assert NFT().choose(np.array([0.2, 0.7, 0.2, 0.7]), []) == ([1, 3, 0, 2], [])
+    assert choose_atoms(NFTSettings(), np.array([0.2, 0.7, 0.2, 0.7]), []) == ([1, 3, 0, 2], [])
 
 
 # -- when it ends
@@ -162,8 +165,8 @@ def test_why_it_ends(
     settings: Mapping[str, Any], uncertainties: list[float], chunks: int, new: int, reason: str
 ) -> None:
     *earlier, last = uncertainties
-    nft = NFT(NFTSettings(**settings))
-    assert nft.stop(iterations(*earlier), np.array([0.0, last]), chunks, new) == reason
+    raw = np.array([0.0, last])
+    assert stop_reason(NFTSettings(**settings), iterations(*earlier), raw, chunks, new) == reason
 
 
 @pytest.mark.parametrize(
@@ -311,7 +314,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 def test_the_number_of_threads_does_not_matter(
     finished: tuple[Path, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearsight.training._cores", lambda: 5)
+    monkeypatch.setattr("nearsight.training.fit._cores", lambda: 5)
     run(tmp_path, SHORT)
     assert_begins_like(finished[0], tmp_path)
 

@@ -12,12 +12,13 @@ from ase import Atoms
 from ase.build import fcc111
 
 import copper
-from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
-from nearsight.images import Image, read_images
-from nearsight.nft import NFT, Start, State
+from nearsight.learning.nft import NFT
+from nearsight.learning.state import Start, State
+from nearsight.learning.targets import Targets
+from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
-from nearsight.targets import Targets
+from nearsight.structures.images import Image, read_images
 
 SHORT = copper.nft(max_chunks=16)
 

@@ -14,14 +14,14 @@ from ase.cluster.octahedron import Octahedron
 import reference
 from differences import error_of
 from nearsight.errors import InputError
-from nearsight.potential import (
+from nearsight.model.network import (
     Layer,
     Network,
     core_potential,
     networks_from_weights,
     weights_from_networks,
 )
-from nearsight.symmetry_functions import G2, SymmetryFunctions
+from nearsight.model.symmetry_functions import G2, SymmetryFunctions
 from structures import CUTOFFS, ELEMENTS, NAMES, functions_of, random_ensemble, structure
 
 CASES = [

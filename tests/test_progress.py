@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 import nearsight.progress
+from nearsight.cli.display import TerminalProgress
 from nearsight.progress import LogProgress, Progress, SeveralProgress
-from nearsight.progress_display import TerminalProgress
 
 # the curve of the paper's Fig. S7 (structure uncertainty, eV/Å)
 UNCERTAINTIES = [9.30, 7.19, 0.676, 0.211, 0.110, 0.042, 0.029, 0.030, 0.025, 0.022, 0.0194]

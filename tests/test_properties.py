@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from nearsight.symmetry_functions import Scaling
+from nearsight.model.symmetry_functions import Scaling
 from structures import ELEMENTS, functions_of, random_ensemble, scattered, structure
 
 quick = settings(max_examples=20, deadline=None, derandomize=True)

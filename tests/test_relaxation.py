@@ -15,19 +15,19 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixedPlane
 
 import copper
-from nearsight.calculator import NearsightCalculator
-from nearsight.ensemble import Ensemble
-from nearsight.errors import InputError, ParentError
-from nearsight.parents import Parent
-from nearsight.progress import Progress
-from nearsight.relaxation import Relaxation, relax, relax_with_parent
-from nearsight.settings import (
+from nearsight.config import (
     EnsembleSettings,
     NetworkSettings,
     RelaxationSettings,
     TrainingSettings,
 )
-from nearsight.training import train_ensemble
+from nearsight.errors import InputError, ParentError
+from nearsight.model.calculator import NearsightCalculator
+from nearsight.model.ensemble import Ensemble
+from nearsight.parents import Parent
+from nearsight.progress import Progress
+from nearsight.simulation.relaxation import Relaxation, relax, relax_with_parent
+from nearsight.training.fit import train_ensemble
 
 SHORT = RelaxationSettings(max_steps=6)
 

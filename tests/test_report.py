@@ -13,12 +13,12 @@ import pytest
 from matplotlib.axes import Axes
 
 from nearsight.errors import InputError
+from nearsight.files.atomic import write_json
 from nearsight.report import drawing, figures
+from nearsight.report.checks import checks, verdict
 from nearsight.report.data import RunData, report_json
+from nearsight.report.format import core_time, duration, formula, mev, number, percent
 from nearsight.report.page import write_report
-from nearsight.report.text import core_time, duration, formula, mev, number, percent
-from nearsight.report.verdict import checks, verdict
-from nearsight.storage import write_json
 
 # Four atoms. The differences to the parent's forces are Pythagorean triples, so that the errors
 # are 0.005, 0.001, 0 and 0.010 eV/Å: mean 0.004; over atoms 0 and 3 0.0075; over 1 and 2 0.0005.

@@ -19,18 +19,17 @@ from ase.io import read
 from typer.testing import CliRunner
 
 import copper
-import nearsight.retraining
+import nearsight.learning.retraining
 from nearsight.cli import app
-from nearsight.config import Config
-from nearsight.ensemble import Ensemble
+from nearsight.config import Config, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError, ParentError
+from nearsight.learning.learner import Learner
+from nearsight.learning.retraining import Retraining, RetrainingResult
+from nearsight.learning.targets import Targets
+from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
 from nearsight.progress import Progress
-from nearsight.retrainer import Retrainer
-from nearsight.retraining import Retrained, Retraining
-from nearsight.run import Run
-from nearsight.settings import RelaxationSettings, RetrainingSettings
-from nearsight.targets import Targets
+from nearsight.run.run import Run
 from reduced import reduced
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -40,17 +39,17 @@ RELAXATION = RelaxationSettings(optimizer="BFGS", max_steps=8)
 NFT = copper.nft(max_chunks=16)
 
 
-def trained(folder: Path, settings: RetrainingSettings = PLAN, **changed: Any) -> Retrainer:
+def trained(folder: Path, settings: RetrainingSettings = PLAN, **changed: Any) -> Learner:
     """The small case after its training, which is made or read back."""
     folder.mkdir(exist_ok=True)
     parent = changed.pop("parent", None) or Parent("emt", database=folder / "parent.db")
     target = changed.pop("target", copper.particle())
     state = NFT.run(copper.cells(), copper.functions(), target, parent, folder)
-    return Retrainer.after(NFT, state, folder, Targets.of(target), parent, settings)
+    return Learner.from_training(NFT, state, folder, Targets.of(target), parent, settings)
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Retrained]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RetrainingResult]:
     """A folder with a whole retraining in it. Not to be changed."""
     folder = tmp_path_factory.mktemp("done")
     return folder, Retraining(RELAXATION).run(trained(folder / "nft"), folder)
@@ -70,7 +69,9 @@ def raw(ensemble: Ensemble, atoms: Atoms) -> float:
 # -- the rounds
 
 
-def test_every_round_learns_from_the_window_of_the_last_path(done: tuple[Path, Retrained]) -> None:
+def test_every_round_learns_from_the_window_of_the_last_path(
+    done: tuple[Path, RetrainingResult],
+) -> None:
     folder, _ = done
     rounds = record(folder)["rounds"]
     assert len(rounds) > 1
@@ -92,36 +93,36 @@ def test_every_round_learns_from_the_window_of_the_last_path(done: tuple[Path, R
         assert (path[0].positions == copper.particle().positions).all()
 
 
-def test_the_best_round_is_kept(done: tuple[Path, Retrained]) -> None:
+def test_the_best_round_is_kept(done: tuple[Path, RetrainingResult]) -> None:
     folder, retrained = done
     largest = [each["largest_uncertainty"] for each in record(folder)["rounds"]]
     assert retrained.best == int(np.argmin(largest))
     assert largest[retrained.best] < largest[0]
     kept = Ensemble.load(folder / f"retraining-{retrained.best:02d}" / "best.json")
     atoms = copper.particle()
-    assert raw(retrained.retrainer.ensemble, atoms) == raw(kept, atoms)
+    assert raw(retrained.learner.ensemble, atoms) == raw(kept, atoms)
     path = read(folder / f"retraining-{retrained.best:02d}" / "path.traj")
     (relaxed,) = retrained.relaxed
     assert (relaxed.positions == path.positions).all()
     assert f"after round {retrained.best}" in retrained.summary
 
 
-def test_nft_goes_on_with_all_images(done: tuple[Path, Retrained]) -> None:
+def test_nft_goes_on_with_all_images(done: tuple[Path, RetrainingResult]) -> None:
     folder, retrained = done
     rounds = len(record(folder)["rounds"]) - 1
     last = Ensemble.load(folder / f"retraining-{rounds:02d}" / "best.json")
     assert last.multiplicities is not None
-    known = len(retrained.retrainer.chunk_images)
+    known = len(retrained.learner.chunk_images)
     assert 16 < known <= 16 + 4 * rounds
     chosen = sum(each["harvest"]["chosen"] for each in record(folder)["rounds"][1:])
-    assert len(retrained.retrainer.images) == len(copper.cells()) + known + chosen
+    assert len(retrained.learner.images) == len(copper.cells()) + known + chosen
     # draws of the first training are kept
     first = Ensemble.load(folder / "nft" / "best.json").multiplicities
     assert first is not None
     assert (last.multiplicities[:, : len(copper.cells())] == first[:, : len(copper.cells())]).all()
 
 
-def test_labels_are_those_of_chunks_in_the_frames(done: tuple[Path, Retrained]) -> None:
+def test_labels_are_those_of_chunks_in_the_frames(done: tuple[Path, RetrainingResult]) -> None:
     folder = done[0] / "retraining-01"
     harvested = json.loads((folder / "harvest.json").read_text())
     kept = read(folder / "frames.traj", index=":")
@@ -134,7 +135,7 @@ def test_labels_are_those_of_chunks_in_the_frames(done: tuple[Path, Retrained]) 
         np.testing.assert_allclose(label.get_forces()[0], expected, atol=1e-7)
 
 
-def test_nothing_to_learn(done: tuple[Path, Retrained], tmp_path: Path) -> None:
+def test_nothing_to_learn(done: tuple[Path, RetrainingResult], tmp_path: Path) -> None:
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
     calm = PLAN.model_copy(update={"threshold": 1e3})
     found = Retraining(RELAXATION).run(trained(tmp_path / "nft", calm), tmp_path)
@@ -143,7 +144,7 @@ def test_nothing_to_learn(done: tuple[Path, Retrained], tmp_path: Path) -> None:
 
 
 def test_the_window_begins_at_the_least_uncertain_frame_beyond(
-    done: tuple[Path, Retrained], tmp_path: Path
+    done: tuple[Path, RetrainingResult], tmp_path: Path
 ) -> None:
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
     strict = PLAN.model_copy(update={"threshold": 1e-6, "max_rounds": 1})
@@ -156,17 +157,17 @@ def test_the_window_begins_at_the_least_uncertain_frame_beyond(
 
 
 def test_ends_when_it_does_not_improve(
-    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With uncertainties that are made up: 0.9, then 0.5, then worse twice."""
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
     values = iter([0.9, 0.5, 0.6, None, 0.1])
-    follow = Retraining._follow
+    follow = Retraining._relax_targets
 
     def made_up(*given: Any) -> dict[str, Any]:
         return follow(*given) | {"largest_uncertainty": next(values)}
 
-    monkeypatch.setattr(Retraining, "_follow", made_up)
+    monkeypatch.setattr(Retraining, "_relax_targets", made_up)
     plan = PLAN.model_copy(update={"max_rounds": 9, "threshold": 1e-6, "target_chunks": 0})
     found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan), tmp_path)
     assert found.best == 1
@@ -185,11 +186,11 @@ def test_several_targets(tmp_path: Path) -> None:
 
 
 def test_a_relaxation_that_breaks_off(
-    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The frames it got to are used, and it is worse than any that does not."""
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
-    relax = nearsight.retraining.relax
+    relax = nearsight.learning.retraining.relax
     calls: list[int] = []
 
     def broken(*given: Any) -> Any:
@@ -199,7 +200,7 @@ def test_a_relaxation_that_breaks_off(
             raise InputError("atom 3 (Cu) has no neighbour")
         return found
 
-    monkeypatch.setattr(nearsight.retraining, "relax", broken)
+    monkeypatch.setattr(nearsight.learning.retraining, "relax", broken)
     plan = PLAN.model_copy(update={"max_rounds": 1, "threshold": 1e-6})
     found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan), tmp_path)
     before, after = record(tmp_path)["rounds"]
@@ -231,7 +232,7 @@ class Fails:
 
 
 def test_chunks_that_the_parent_fails_on_are_left_out(
-    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []
 
@@ -244,14 +245,14 @@ def test_chunks_that_the_parent_fails_on_are_left_out(
         update={"max_rounds": 1, "threshold": 1e-6, "chunks": 10, "target_chunks": 0}
     )
     given = trained(tmp_path / "nft", plan)
-    given = Retrainer(**{**vars(given), "parent": Parent(Fails())})
+    given = Learner(**{**vars(given), "parent": Parent(Fails())})
     Retraining(RELAXATION).run(given, tmp_path, Notes())
     labels = read(tmp_path / "retraining-01" / "chunks.extxyz", index=":")
     chosen = json.loads((tmp_path / "retraining-01" / "harvest.json").read_text())["chosen"]
     lost = [text for text in notes if "is left out" in text and "no convergence" in text]
     assert 0 < len(lost) == len(chosen) - len(labels)
     monkeypatch.setattr(Fails, "every", True)
-    given = Retrainer(**{**vars(given), "parent": Parent(Fails())})
+    given = Learner(**{**vars(given), "parent": Parent(Fails())})
     with pytest.raises(ParentError, match=r"failed on all 10 chunks of the frames, the last one"):
         Retraining(RELAXATION).run(given, tmp_path / "nft")
 
@@ -266,14 +267,14 @@ class Killed(Exception):
 @pytest.mark.parametrize(
     "where",
     [
-        "nearsight.retraining.save_harvest",
-        "nearsight.retrainer.write_images",
-        "nearsight.retrainer.NFT.run",
-        "nearsight.retraining.write_json",
+        "nearsight.learning.retraining.save_harvest",
+        "nearsight.learning.learner.write_images",
+        "nearsight.learning.learner.NFT.run",
+        "nearsight.learning.retraining.write_json",
     ],
 )
 def test_taken_up_to_the_last_bit(
-    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
 
@@ -292,7 +293,7 @@ def test_taken_up_to_the_last_bit(
 
 
 def test_nothing_is_asked_twice(
-    done: tuple[Path, Retrained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(done[0], tmp_path / "copy")
     given = trained(tmp_path / "copy" / "nft")
@@ -301,7 +302,7 @@ def test_nothing_is_asked_twice(
     assert again.record == done[1].record
 
 
-def test_a_folder_of_others(done: tuple[Path, Retrained], tmp_path: Path) -> None:
+def test_a_folder_of_others(done: tuple[Path, RetrainingResult], tmp_path: Path) -> None:
     shutil.copytree(done[0], tmp_path / "copy")
     other = trained(tmp_path / "copy" / "nft", PLAN.model_copy(update={"chunks": 3}))
     with pytest.raises(InputError, match="belongs to a retraining of another ensemble or with"):
@@ -311,7 +312,7 @@ def test_a_folder_of_others(done: tuple[Path, Retrained], tmp_path: Path) -> Non
 # -- constraints
 
 
-def test_fixed_atoms_stay(done: tuple[Path, Retrained], tmp_path: Path) -> None:
+def test_fixed_atoms_stay(done: tuple[Path, RetrainingResult], tmp_path: Path) -> None:
     target = copper.particle()
     target.set_constraint(FixAtoms([0, 7]))
     plan = PLAN.model_copy(update={"max_rounds": 1})

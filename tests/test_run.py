@@ -23,17 +23,17 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 import copper
-import nearsight.run
+import nearsight.run.run
 from nearsight.cli import app
 from nearsight.config import Config
-from nearsight.ensemble import Ensemble
 from nearsight.errors import InputError
-from nearsight.images import read_images
+from nearsight.files.atomic import write_json
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.progress import Progress
 from nearsight.report.data import RunData, report_json
-from nearsight.run import Run
-from nearsight.storage import write_json
-from nearsight.symmetry_functions import SymmetryFunctions
+from nearsight.run.run import Run
+from nearsight.structures.images import read_images
 
 CONFIG = """\
 seed = 2
@@ -149,7 +149,7 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     def write(folder: Path) -> None:
         write_json(folder / "report.json", report_json(RunData.load(folder)))
 
-    monkeypatch.setattr(nearsight.run, "write_report", write)
+    monkeypatch.setattr(nearsight.run.run, "write_report", write)
 
 
 # -- what a run leaves
@@ -343,7 +343,7 @@ def test_a_run_stopped_before_each_of_its_files_ends_like_one_that_was_not(
     """Every rename that puts a file in place fails once."""
     config = Config.load(workplace / "nft.toml")
     reached: set[str] = set()
-    replace = nearsight.storage.os.replace
+    replace = nearsight.files.atomic.os.replace
 
     def stop_once(source: str, target: Path) -> None:
         name = str(target.relative_to(workplace / "nft"))
@@ -352,7 +352,7 @@ def test_a_run_stopped_before_each_of_its_files_ends_like_one_that_was_not(
             raise Stopped
         replace(source, target)
 
-    monkeypatch.setattr(nearsight.storage.os, "replace", stop_once)
+    monkeypatch.setattr(nearsight.files.atomic.os, "replace", stop_once)
     stops = 0
     while True:
         try:
@@ -510,7 +510,7 @@ def test_a_file_that_comes_out_different_is_refused(copied: Path) -> None:
 def test_a_second_run_in_the_folder_says_so(copied: Path) -> None:
     config = Config.load(copied / "nft.toml")
     first = Run(config, copied / "nft")
-    with first.folder.alone():
+    with first.folder.exclusive():
         assert refused(config, copied / "nft") == (
             f"{copied / 'nft'}: another nearsight is at work here; wait for it, or stop it first"
         )

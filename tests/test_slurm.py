@@ -23,13 +23,12 @@ import pytest
 
 import copper
 import slurm
-from nearsight.config import Config
+from nearsight.config import Config, ExecutorSettings
 from nearsight.errors import InputError
-from nearsight.executors import WorkerLost, forget_finished, make_executor
-from nearsight.images import write_images
+from nearsight.executors import WorkerLost, discard_finished, make_executor
 from nearsight.parents import Parent, ParentResult
-from nearsight.run import Run
-from nearsight.settings import ExecutorSettings
+from nearsight.run.run import Run
+from nearsight.structures.images import write_images
 from slurm import until
 from test_run import without_times
 
@@ -39,7 +38,7 @@ DRIVER = """\
 import sys
 from pathlib import Path
 from nearsight.executors import make_executor
-from nearsight.settings import ExecutorSettings
+from nearsight.config import ExecutorSettings
 from test_slurm import note
 settings = ExecutorSettings(engine="slurm", workers=6)
 with make_executor(settings, Path(sys.argv[1])) as executor:
@@ -149,7 +148,7 @@ def test_a_call_is_done_once_unless_it_failed(cluster: Path, tmp_path: Path) -> 
 def test_files_of_finished_calls_go_when_they_may(cluster: Path, tmp_path: Path) -> None:
     with engine(tmp_path) as executor:
         assert executor.submit(operator.pow, 2, 3).result(120) == 8
-        forget_finished(executor)
+        discard_finished(executor)
         assert list((tmp_path / "jobs").iterdir()) == []
         assert executor.submit(operator.pow, 2, 3).result(120) == 8
     assert len(slurm.names("pow-")) == 2
@@ -459,7 +458,7 @@ def test_a_run_with_lost_jobs_and_a_killed_driver_ends_like_a_local_one(
     run = Run(Config.load(there), folder)
     with ThreadPoolExecutor(1) as other:
         work = other.submit(run.execute)
-        cancelled = cancel("_train-", work), cancel("perform-", work)
+        cancelled = cancel("_train-", work), cancel("run_tasks-", work)
         work.result(300)
 
     done = slurm.names(state="COMPLETED")

@@ -14,11 +14,11 @@ from ase.build import bulk
 
 import copper
 import oracle
+from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
-from nearsight.images import Image, read_images
-from nearsight.settings import FeatureSettings
-from nearsight.stages import choose_features, choose_images, elements_of
-from nearsight.symmetry_functions import G2, G4, Cutoff
+from nearsight.model.symmetry_functions import G2, G4, Cutoff
+from nearsight.selection.choose import choose_features, choose_images, elements_of
+from nearsight.structures.images import Image, read_images
 
 Array = npt.NDArray[np.float64]
 

@@ -25,18 +25,18 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import copper
-import nearsight.status
+import nearsight.run.status
 from nearsight.cli import app
-from nearsight.cli.standing import describe_status
+from nearsight.cli.display import TerminalProgress
+from nearsight.cli.status import describe_status
+from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError
+from nearsight.files.atomic import read_json, write_json
 from nearsight.parents import Parent, ParentResult
 from nearsight.parents.database import ParentDatabase
 from nearsight.progress import Progress, Tally
-from nearsight.progress_display import TerminalProgress
-from nearsight.run_folder import RunFolder
-from nearsight.settings import ExecutorSettings
-from nearsight.status import Estimate, RunStatus, StatusProgress
-from nearsight.storage import read_json, write_json
+from nearsight.run.folder import RunFolder
+from nearsight.run.status import Estimate, RunStatus, StatusProgress
 
 # -- what the parent tells
 
@@ -143,7 +143,7 @@ def test_a_stage_is_written_at_once_and_steps_now_and_then(
         written.append(content["stage"])
         write_json(path, content, sync)
 
-    monkeypatch.setattr(nearsight.status, "write_json", write)
+    monkeypatch.setattr(nearsight.run.status, "write_json", write)
     progress = StatusProgress(status_file)
     progress.stage("Initial cells", "Cu")
     assert read_json(status_file)["stage"] == "Initial cells"
@@ -334,7 +334,7 @@ def test_a_file_that_lacks_something_is_passed_over(begun: Path) -> None:
 def test_a_database_at_work_is_not_waited_for_long(
     begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nearsight.status, "ANSWER", 0.1)
+    monkeypatch.setattr(nearsight.run.status, "ANSWER", 0.1)
     with sqlite3.connect(begun / "parent.db") as connection:
         connection.execute("BEGIN EXCLUSIVE")
         status = RunStatus.of(begun)
@@ -353,11 +353,11 @@ def test_a_database_elsewhere_is_said_to_be(begun: Path) -> None:
 
 def test_a_run_at_work_is_noticed_and_left_alone(begun: Path) -> None:
     at_work = RunFolder(begun, Progress())
-    with at_work.alone():
+    with at_work.exclusive():
         before = {path: path.stat().st_mtime_ns for path in begun.rglob("*")}
         assert RunStatus.of(begun).at_work is True
         assert {path: path.stat().st_mtime_ns for path in begun.rglob("*")} == before
-        with pytest.raises(InputError, match="another nearsight is at work"), at_work.alone():
+        with pytest.raises(InputError, match="another nearsight is at work"), at_work.exclusive():
             pass  # the lock was not lost by looking at it
     assert RunStatus.of(begun).at_work is False
 
@@ -367,7 +367,7 @@ def test_a_run_can_begin_while_it_is_looked_at(begun: Path) -> None:
     lock.acquire()
     timer = threading.Timer(0.1, lock.release)
     timer.start()
-    with RunFolder(begun, Progress()).alone():
+    with RunFolder(begun, Progress()).exclusive():
         pass
     timer.join()
 
@@ -380,7 +380,7 @@ def test_a_lock_of_somebody_else(begun: Path) -> None:
 
 def test_jobs_in_the_queue_are_counted(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (101, 102, 103):
-        place = begun / "jobs" / f"perform-{number}"
+        place = begun / "jobs" / f"run_tasks-{number}"
         place.mkdir(parents=True)
         (place / "job").write_text(f"{number}\n")
     programs = begun.parent / "bin"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nearsight.errors import InputError
-from nearsight.storage import check_header, read_json, write_bytes, write_json, write_text
+from nearsight.files.atomic import check_header, read_json, write_bytes, write_json, write_text
 
 
 def test_floats_round_trip_to_the_last_bit(tmp_path):

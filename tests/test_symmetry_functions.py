@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import reference
 from differences import error_of
 from nearsight.errors import InputError
-from nearsight.fingerprints import Fingerprints
-from nearsight.images import Image
-from nearsight.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
+from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
+from nearsight.structures.images import Image
+from nearsight.training.fingerprints import Fingerprints
 from structures import CUTOFFS, ELEMENTS, functions_of, scattered, structure
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)

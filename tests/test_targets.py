@@ -14,11 +14,11 @@ from ase.cluster import Icosahedron
 from ase.neighborlist import neighbor_list
 
 from nearsight import Ensemble, SymmetryFunctions
-from nearsight.chunks import extract_chunks
-from nearsight.cli.proposal import propose
 from nearsight.config import Config
-from nearsight.images import read_images
-from nearsight.run import Run
+from nearsight.run.run import Run
+from nearsight.run.suggest import suggest_config
+from nearsight.structures.chunks import extract_chunks
+from nearsight.structures.images import read_images
 from reduced import reduced
 
 
@@ -35,7 +35,7 @@ def cluster(shells: int, *elements: str) -> Atoms:
 def run(target: Atoms, folder: Path) -> dict[str, object]:
     """The report of a proposed run, made small."""
     ase.io.write(folder / "target.xyz", target, format="extxyz")
-    config = propose(target, folder / "target.xyz", "emt")
+    config = suggest_config(target, folder / "target.xyz", "emt")
     Run(reduced(config), folder / "run").execute()
     return dict(json.loads((folder / "run" / "report.json").read_text()))
 
@@ -64,7 +64,7 @@ def test_four_elements_through_every_stage(tmp_path: Path) -> None:
 def test_thirteen_atoms(tmp_path: Path) -> None:
     """Every chunk is the whole cluster, cut around another atom."""
     target = cluster(2, "Cu")
-    assert propose(target, Path("x"), "emt").nft.max_chunks == 13
+    assert suggest_config(target, Path("x"), "emt").nft.max_chunks == 13
     report = run(target, tmp_path)
     assert report["target"] == {"n_atoms": 13}
     chunks = read_images(tmp_path / "run" / "iteration-001" / "chunks.extxyz")
@@ -102,7 +102,7 @@ def test_an_adatom_at_the_edge_of_a_slab() -> None:
 )
 def test_proposals(target: Atoms, chunks: int, functions: int, images: int) -> None:
     """At most a third of the atoms is asked for, unless that is fewer than 30."""
-    config = propose(target, Path("particle.xyz"), "emt")
+    config = suggest_config(target, Path("particle.xyz"), "emt")
     assert config.nft.max_chunks == chunks
     assert config.nft.max_iterations * config.nft.chunks_per_iteration >= chunks
     assert config.features.count == functions
@@ -114,8 +114,8 @@ def test_proposals(target: Atoms, chunks: int, functions: int, images: int) -> N
 
 
 def test_alloys_are_rattled_farther_than_one_element() -> None:
-    one = propose(cluster(5, "Cu"), Path("x"), "emt").initial
-    two = propose(cluster(5, "Cu", "Au"), Path("x"), "emt").initial
+    one = suggest_config(cluster(5, "Cu"), Path("x"), "emt").initial
+    two = suggest_config(cluster(5, "Cu", "Au"), Path("x"), "emt").initial
     assert (one.posamp, one.n_rattled) == (0.03, 10)
     assert (two.posamp, two.n_rattled) == (0.1, 5)
     # room for that: below the nearest neighbours in copper, 2.55 Å, by four times 0.1 √2

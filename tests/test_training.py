@@ -11,12 +11,12 @@ import pytest
 import scipy.optimize
 from ase import Atoms
 
-from nearsight import training
-from nearsight.bootstrap import draw_initial
+from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.errors import InputError
-from nearsight.images import Image
 from nearsight.progress import Progress
-from nearsight.settings import EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.structures.images import Image
+from nearsight.training import fit as training
+from nearsight.training.bootstrap import draw_initial
 from structures import ELEMENTS, functions_of, labelled_images, structure, training_data
 
 COUNTS = np.array([2, 1, 0, 1, 3, 1, 1])

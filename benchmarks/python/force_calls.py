@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nearsight import G2, G4, Ensemble, NearsightCalculator, SymmetryFunctions, build_info
-from nearsight.potential import Layer, Network
-from nearsight.symmetry_functions import Scaling
+from nearsight.model.network import Layer, Network
+from nearsight.model.symmetry_functions import Scaling
 
 RADIAL = [  # eta, R_s
     (0.42813323987193913, 0),

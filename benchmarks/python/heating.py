@@ -25,14 +25,13 @@ from rich.table import Column, Table
 from scipy.spatial.distance import pdist
 
 from nearsight import Ensemble
-from nearsight.config import Config
-from nearsight.dynamics import Dynamics
-from nearsight.images import read_structure
+from nearsight.config import Config, DynamicsSettings
+from nearsight.files.atomic import read_json
+from nearsight.files.trajectory import read_frames
+from nearsight.learning.on_the_fly import Dynamics
 from nearsight.progress import LogProgress
-from nearsight.run import Run
-from nearsight.settings import DynamicsSettings
-from nearsight.storage import read_json
-from nearsight.trajectories import read_frames
+from nearsight.run.run import Run
+from nearsight.structures.images import read_structure
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pt260_heating.toml"
 WINDOWS = (0.0, 600.0, 1000.0, 1400.0, 1800.0, np.inf)

@@ -390,7 +390,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    for module in ("nearsight.cli", "nearsight.run", "nearsight.status", "nearsight.progress"):
+    for module in (
+        "nearsight.cli",
+        "nearsight.run.run",
+        "nearsight.run.status",
+        "nearsight.progress",
+    ):
         importlib.import_module(module)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

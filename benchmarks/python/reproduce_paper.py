@@ -24,13 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from nearsight import Ensemble, Parent, force_locality
-from nearsight.config import Config
-from nearsight.images import read_images
+from nearsight.config import Config, RelaxationSettings
+from nearsight.files.atomic import read_json, write_json
 from nearsight.progress import LogProgress
-from nearsight.relaxation import relax, relax_with_parent
-from nearsight.run import Run
-from nearsight.settings import RelaxationSettings
-from nearsight.storage import read_json, write_json
+from nearsight.run.run import Run
+from nearsight.simulation.relaxation import relax, relax_with_parent
+from nearsight.structures.images import read_images
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pt260_emt.toml"
 LARGE = RelaxationSettings(optimizer="LBFGS", fmax=0.05)

@@ -26,14 +26,14 @@ from rich.console import Console
 from rich.table import Column, Table
 from scipy.stats import spearmanr
 
-from nearsight.cli.proposal import propose
 from nearsight.config import Config
-from nearsight.ensemble import COVERAGE, Ensemble
-from nearsight.images import read_images, read_structure, write_structures
+from nearsight.files.atomic import read_json, write_text
+from nearsight.model.ensemble import COVERAGE, Ensemble
 from nearsight.progress import LogProgress
 from nearsight.report.data import RunData
-from nearsight.run import Run
-from nearsight.storage import read_json, write_text
+from nearsight.run.run import Run
+from nearsight.run.suggest import suggest_config
+from nearsight.structures.images import read_images, read_structure, write_structures
 
 LATTICE = {"Pt": 3.92, "Cu": 3.61, "Au": 4.08, "Pd": 3.89, "Ag": 4.09}
 """Lattice constants of the elements, Å; the targets start from those of the paper's: 2 % more."""
@@ -145,7 +145,7 @@ def run_target(name: str, seed: int, workdir: Path) -> Path:
         write_structures(structure, [rattled(TARGETS[name]())])
     config = workdir / f"{name}-seed-{seed}.toml"
     if not config.exists():
-        proposed = propose(read_structure(structure), Path(structure.name), "emt", seed)
+        proposed = suggest_config(read_structure(structure), Path(structure.name), "emt", seed)
         write_text(config, proposed.source)
     if not (folder / "report.json").exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -22,12 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from nearsight import Initialization, Parent, SymmetryFunctions
-from nearsight.config import Config
-from nearsight.images import read_images, read_structure
-from nearsight.loss import Quality, TrainingData
-from nearsight.settings import TrainingSettings
-from nearsight.stages import choose_features, choose_images
-from nearsight.training import initial_weights, prepare
+from nearsight.config import Config, TrainingSettings
+from nearsight.selection.choose import choose_features, choose_images
+from nearsight.structures.images import read_images, read_structure
+from nearsight.training.dataset import Quality, TrainingData
+from nearsight.training.fit import initial_weights, prepare
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pt260_emt.toml"
 MOST_ITERATIONS = 200

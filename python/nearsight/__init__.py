@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nearsight._core import build_info as build_info
-    from nearsight.calculator import NearsightCalculator as NearsightCalculator
-    from nearsight.chunks import extract_chunk as extract_chunk
-    from nearsight.ensemble import Ensemble as Ensemble
-    from nearsight.ensemble import Evaluation as Evaluation
     from nearsight.errors import InputError as InputError
     from nearsight.errors import ParentError as ParentError
-    from nearsight.initialization import Initialization as Initialization
-    from nearsight.locality import ForceLocality as ForceLocality
-    from nearsight.locality import force_locality as force_locality
-    from nearsight.nft import NFT as NFT
+    from nearsight.learning.initial_cells import Initialization as Initialization
+    from nearsight.learning.locality import ForceLocality as ForceLocality
+    from nearsight.learning.locality import force_locality as force_locality
+    from nearsight.learning.nft import NFT as NFT
+    from nearsight.model.calculator import NearsightCalculator as NearsightCalculator
+    from nearsight.model.ensemble import Ensemble as Ensemble
+    from nearsight.model.ensemble import Evaluation as Evaluation
+    from nearsight.model.symmetry_functions import G2 as G2
+    from nearsight.model.symmetry_functions import G4 as G4
+    from nearsight.model.symmetry_functions import G5 as G5
+    from nearsight.model.symmetry_functions import Cutoff as Cutoff
+    from nearsight.model.symmetry_functions import SymmetryFunctions as SymmetryFunctions
     from nearsight.parents import Parent as Parent
     from nearsight.selection import cur as cur
     from nearsight.selection import farthest_point_sampling as farthest_point_sampling
     from nearsight.selection import force_correlation as force_correlation
-    from nearsight.symmetry_functions import G2 as G2
-    from nearsight.symmetry_functions import G4 as G4
-    from nearsight.symmetry_functions import G5 as G5
-    from nearsight.symmetry_functions import Cutoff as Cutoff
-    from nearsight.symmetry_functions import SymmetryFunctions as SymmetryFunctions
+    from nearsight.structures.chunks import extract_chunk as extract_chunk
 
     __version__: str
 

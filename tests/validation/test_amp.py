@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from nearsight.ensemble import Ensemble
-from nearsight.potential import Layer, Network
-from nearsight.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.network import Layer, Network
+from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
 
 CASES = json.loads((Path(__file__).parent / "data" / "amp.json").read_text())["cases"]
 

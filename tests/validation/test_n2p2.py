@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from ase.data import atomic_numbers
 
-from nearsight.ensemble import Ensemble
-from nearsight.potential import Layer, Network
-from nearsight.symmetry_functions import G2, G4, Scaling, SymmetryFunctions
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.network import Layer, Network
+from nearsight.model.symmetry_functions import G2, G4, Scaling, SymmetryFunctions
 
 DATA = Path(__file__).parent / "data" / "n2p2"
 STRUCTURES = ("pt4_bulk_pbc", "pt6_triclinic_pbc", "pt260_truncoct")

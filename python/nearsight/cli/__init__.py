@@ -6,10 +6,10 @@ import io
 import sys
 
 # each module adds its commands to the app; the help shows them in this order
-from nearsight.cli import runs, simulating, stages, training, using
+from nearsight.cli import model, run, simulate, stages, training
 from nearsight.cli.app import app
 
-__all__ = ["app", "main", "runs", "simulating", "stages", "training", "using"]
+__all__ = ["app", "main", "model", "run", "simulate", "stages", "training"]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from nearsight.config_errors import list_mistakes
+from nearsight.config.errors import list_mistakes
 from nearsight.errors import InputError, ParentError
 from nearsight.progress import Progress
 
@@ -192,7 +192,7 @@ def display() -> Iterator[Progress]:
     """What shows the work: a display when stderr is a terminal, nothing otherwise."""
     progress = Progress()
     if sys.stderr.isatty():
-        from nearsight.progress_display import TerminalProgress
+        from nearsight.cli.display import TerminalProgress
 
         progress = TerminalProgress(Console(stderr=True))
     try:

@@ -22,7 +22,7 @@ from nearsight.cli.app import (
     setting,
     show,
 )
-from nearsight.settings import FeatureSettings, ImageSettings, InitialSettings
+from nearsight.config import FeatureSettings, ImageSettings, InitialSettings
 
 PANEL = "Single stages"
 INITIAL = InitialSettings()
@@ -72,8 +72,8 @@ def init(
         n_rattled=n_rattled,
     )
     output(output_file)
-    from nearsight.images import write_images
-    from nearsight.initialization import Initialization
+    from nearsight.learning.initial_cells import Initialization
+    from nearsight.structures.images import write_images
 
     labels = make_parent(parent, parent_arguments, database)
     cells = Initialization.of(settings, settings.elements or (), seed)
@@ -102,8 +102,8 @@ def select_images(
     """Choose images by farthest points."""
     settings = checked(ImageSettings, count=count)
     output(output_file)
-    from nearsight.images import read_images, write_images
-    from nearsight.stages import choose_images
+    from nearsight.selection.choose import choose_images
+    from nearsight.structures.images import read_images, write_images
 
     found = read_images(images)
     chosen = [found[index] for index in choose_images(found, settings.count)]
@@ -153,8 +153,8 @@ def select_features(
         with_target=with_target is not None,
     )
     output(output_file)
-    from nearsight.images import read_images, read_structure
-    from nearsight.stages import choose_features
+    from nearsight.selection.choose import choose_features
+    from nearsight.structures.images import read_images, read_structure
 
     with display() as progress:
         progress.stage("Symmetry functions", str(images))

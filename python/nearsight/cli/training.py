@@ -22,8 +22,8 @@ from nearsight.cli.app import (
     show,
 )
 from nearsight.cli.stages import PANEL, Images
+from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.errors import InputError
-from nearsight.settings import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 
 TRAINING = TrainingSettings()
 ENSEMBLE = EnsembleSettings()
@@ -81,9 +81,9 @@ def train(
     )
     ensemble_settings = checked(EnsembleSettings, members=members)
     output(output_file)
-    from nearsight.images import read_images, read_structure
-    from nearsight.symmetry_functions import SymmetryFunctions
-    from nearsight.training import train_ensemble
+    from nearsight.model.symmetry_functions import SymmetryFunctions
+    from nearsight.structures.images import read_images, read_structure
+    from nearsight.training.fit import train_ensemble
 
     found = read_images(images)
     functions = SymmetryFunctions.load(symmetry_functions)
@@ -176,10 +176,10 @@ def nft(
     ensemble = checked(EnsembleSettings, members=members)
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"{workdir}: must be a folder (give another one with --workdir)")
-    from nearsight.images import read_images, read_structure
-    from nearsight.nft import NFT
+    from nearsight.learning.nft import NFT
+    from nearsight.model.symmetry_functions import SymmetryFunctions
     from nearsight.progress import LogProgress, SeveralProgress
-    from nearsight.symmetry_functions import SymmetryFunctions
+    from nearsight.structures.images import read_images, read_structure
 
     atoms = read_structure(target)
     found = read_images(images)

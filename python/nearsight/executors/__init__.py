@@ -9,11 +9,11 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import cast
 
+from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError
 from nearsight.executors.work import WorkerLost
-from nearsight.settings import ExecutorSettings
 
-__all__ = ["WorkerLost", "for_trainings", "forget_finished", "make_executor"]
+__all__ = ["WorkerLost", "discard_finished", "make_executor", "training_executor"]
 
 
 def make_executor(
@@ -63,18 +63,18 @@ def make_executor(
     return None
 
 
-def forget_finished(executor: Executor | None) -> None:
+def discard_finished(executor: Executor | None) -> None:
     """Have an engine remove what it keeps of finished calls, if it is one that does.
 
     To be called when the results of all finished calls are kept elsewhere: until then, another
     engine on the same folder gives them again.
     """
-    forget = getattr(executor, "forget_finished", None)
+    forget = getattr(executor, "discard_finished", None)
     if forget is not None:
         forget()
 
 
-def for_trainings(executor: Executor | None, settings: ExecutorSettings) -> Executor | None:
+def training_executor(executor: Executor | None, settings: ExecutorSettings) -> Executor | None:
     """The same engine for the training of members; None where they are trained in this process.
 
     The timeout of a parent calculation does not apply to them.

@@ -36,18 +36,18 @@ import numpy as np
 from executorlib.standalone.hdf import dump, get_output
 from executorlib.task_scheduler.file.shared import execute_tasks_h5
 
+from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError
 from nearsight.executors.slurm_commands import (
     CANCELLED,
     LOG,
     Refusal,
     job_script,
-    last_words,
+    last_log_line,
     slurm,
 )
 from nearsight.executors.work import WorkerLost
-from nearsight.settings import ExecutorSettings
-from nearsight.storage import write_text
+from nearsight.files.atomic import write_text
 
 __all__ = ["SlurmExecutor"]
 
@@ -122,7 +122,7 @@ class SlurmExecutor(Executor):
             if not self._is_over(key)
         )
         if key not in self._calls:
-            kind = _Call if self._settings.cores == 1 else _OfRanks
+            kind = _Call if self._settings.cores == 1 else _MPICall
             call = kind(self._folder / key / LOG)
             call.set_running_or_notify_cancel()
             self._calls[key] = call
@@ -132,7 +132,7 @@ class SlurmExecutor(Executor):
             self._admit(0)
         return self._calls[key]
 
-    def forget_finished(self) -> None:
+    def discard_finished(self) -> None:
         """Remove the files of calls that are done, whose results must be kept elsewhere by now."""
         for key, call in list(self._calls.items()):
             if call.done() and call.exception() is None:
@@ -292,7 +292,7 @@ class SlurmExecutor(Executor):
         if missed < 2 or Path(file_name) in self._folder.iterdir():  # not a remembered answer
             return False
         place = self._folder / task_key
-        reason = f"SLURM job {queue_id} ended without a result{last_words(place / LOG)}"
+        reason = f"SLURM job {queue_id} ended without a result{last_log_line(place / LOG)}"
         write_text(place / "lost", f"{reason}\n")
         self._calls[task_key].set_exception(WorkerLost(reason))
         return False
@@ -308,13 +308,13 @@ class _Call(Future[Any]):
         self._log = log
 
     def set_exception(self, exception: BaseException | None) -> None:
-        words = last_words(self._log)
+        words = last_log_line(self._log)
         if CANCELLED in words and not isinstance(exception, WorkerLost):
             exception = WorkerLost(f"its SLURM job was ended{words}")
         super().set_exception(exception)
 
 
-class _OfRanks(_Call):
+class _MPICall(_Call):
     """The future of a call in several MPI processes, each of which returns the same."""
 
     def set_result(self, result: list[Any]) -> None:

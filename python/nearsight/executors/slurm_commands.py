@@ -7,10 +7,10 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from nearsight.config import ExecutorSettings
 from nearsight.executors.work import THREAD_VARIABLES
-from nearsight.settings import ExecutorSettings
 
-__all__ = ["CANCELLED", "LOG", "Refusal", "job_script", "last_words", "slurm"]
+__all__ = ["CANCELLED", "LOG", "Refusal", "job_script", "last_log_line", "slurm"]
 
 ANSWER = 120.0
 """Seconds that a command may take."""
@@ -74,7 +74,7 @@ def job_script(settings: ExecutorSettings, name: str, place: Path, command: str)
     )
 
 
-def last_words(log: Path) -> str:
+def last_log_line(log: Path) -> str:
     """The end of a sentence: the last line of a log, where SLURM says why it ended a job."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     words = [line.strip() for line in lines if line.strip()]

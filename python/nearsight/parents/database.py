@@ -102,7 +102,7 @@ class ParentDatabase:
                 f"database, got {self.name!r}"
             )
         self._secrets = [] if self._is_file else _passwords(str(place))
-        with self._explained():
+        with self._translate_errors():
             if self._is_file:
                 _make_file(Path(place), {"format": self.FORMAT, "version": self.VERSION})
                 _check_file(Path(place))
@@ -121,13 +121,13 @@ class ParentDatabase:
             )
 
     def __len__(self) -> int:
-        with self._explained():
+        with self._translate_errors():
             return len(self._table)
 
     @property
     def seconds(self) -> float:
         """Wall time of all calculations together."""
-        with self._explained():
+        with self._translate_errors():
             rows = self._table.select(columns=["id", "key_value_pairs"], include_data=False)
             return float(sum(row.seconds for row in rows))
 
@@ -139,7 +139,7 @@ class ParentDatabase:
         InputError
             If the database cannot be read.
         """
-        with self._explained():
+        with self._translate_errors():
             row = self._row(key)
             if row is None:
                 return None
@@ -153,9 +153,9 @@ class ParentDatabase:
             )
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """Commit what is written inside as one: all of it or nothing."""
-        with self._explained(), self._table:
+        with self._translate_errors(), self._table:
             yield
 
     def write(self, key: str, atoms: Atoms, result: ParentResult, settings: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ class ParentDatabase:
         labelled.calc = SinglePointCalculator(
             labelled, energy=result.energy, forces=result.forces, stress=result.stress
         )
-        with self._explained():
+        with self._translate_errors():
             earlier = self._row(key)
             self._table.write(
                 labelled,
@@ -185,7 +185,7 @@ class ParentDatabase:
         return rows[0] if rows else None
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """What SQLite and ASE raise, as one sentence."""
         try:
             yield

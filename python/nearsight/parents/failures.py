@@ -10,7 +10,7 @@ from typing import Any
 from ase import Atoms
 
 from nearsight.errors import DamagedFileError
-from nearsight.storage import check_header, read_json, write_json
+from nearsight.files.atomic import check_header, read_json, write_json
 
 __all__ = ["Failure", "FailureRecord"]
 

@@ -14,15 +14,15 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from nearsight.config import ExecutorSettings, ParentSettings
 from nearsight.errors import InputError, ParentError
-from nearsight.executors import forget_finished
-from nearsight.images import check_structure
+from nearsight.executors import discard_finished
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 from nearsight.parents.failures import Failure, FailureRecord
-from nearsight.parents.method import Method
-from nearsight.parents.work import Outcome, attempt, doubt, perform, reason_of
+from nearsight.parents.spec import CalculatorSpec
+from nearsight.parents.tasks import Outcome, reason_of, run_tasks, try_one, validate_result
 from nearsight.progress import Tally
-from nearsight.settings import ExecutorSettings, ParentSettings
+from nearsight.structures.images import check_structure
 
 __all__ = ["Parent", "as_parent"]
 
@@ -94,8 +94,8 @@ class Parent:
         executor: Executor | None = None,
         engine: ExecutorSettings | None = None,
     ) -> None:
-        self._method = Method(calculator, arguments, preset, chunks, bulk, retries)
-        self.settings = self._method.settings
+        self._spec = CalculatorSpec(calculator, arguments, preset, chunks, bulk, retries)
+        self.settings = self._spec.settings
         self.calculations = 0
         self._seconds = 0.0
         self._max_force = max_force
@@ -104,7 +104,7 @@ class Parent:
         self._engine = engine or ExecutorSettings()
         if executor is not None:
             self._refuse_without_name("an executor of parent calculations")
-        self.keep(database, failures)
+        self.attach(database, failures)
 
     @classmethod
     def of(cls, settings: ParentSettings, engine: ExecutorSettings | None = None) -> Parent:
@@ -120,7 +120,7 @@ class Parent:
             engine=engine,
         )
 
-    def keep(self, database: str | Path | None, failures: str | Path | None = None) -> None:
+    def attach(self, database: str | Path | None, failures: str | Path | None = None) -> None:
         """Keep calculations and failures in these places from now on; see `Parent`.
 
         Raises
@@ -134,10 +134,10 @@ class Parent:
         self._database = None if database is None else ParentDatabase(database)
 
     def _refuse_without_name(self, what: str) -> None:
-        if not self._method.portable:
+        if not self._spec.portable:
             raise InputError(
                 f"{what} needs a parent given by name ('emt' or 'package.module:factory') or a "
-                f"function found by its name, got {self._method.name}"
+                f"function found by its name, got {self._spec.name}"
             )
 
     @property
@@ -171,7 +171,7 @@ class Parent:
         """
         found = self.calculate_many([atoms], stress)[0]
         if isinstance(found, Failure):
-            raise ParentError(f"parent {self._method.name} failed on {found}")
+            raise ParentError(f"parent {self._spec.name} failed on {found}")
         return found
 
     def calculate_many(
@@ -208,7 +208,7 @@ class Parent:
         for atoms in structures:
             check_structure(atoms)
         plain = [_plain(atoms) for atoms in structures]
-        keys = [fingerprint(atoms, self._method.identity(atoms)) for atoms in plain]
+        keys = [fingerprint(atoms, self._spec.identity(atoms)) for atoms in plain]
         found: dict[str, ParentResult | Failure] = {}
         jobs: dict[str, _Job] = {}
         for key, atoms in zip(keys, plain, strict=True):
@@ -265,7 +265,7 @@ class Parent:
             if not done:
                 raise ParentError(
                     f"waited {self._engine.patience:g} h for {len(running)} calculations of "
-                    f"parent {self._method.name} and none came back; start again to go on waiting"
+                    f"parent {self._spec.name} and none came back; start again to go on waiting"
                 )
             for future in done:
                 jobs = running.pop(future)
@@ -275,23 +275,23 @@ class Parent:
                     else:
                         found[job.key] = result
             tell(sum(map(len, running.values())))
-        forget_finished(self.executor)
+        discard_finished(self.executor)
 
     def _submit(self, jobs: Sequence[_Job]) -> Future[list[Outcome]]:
         if self.executor is None:
             here: Future[list[Outcome]] = Future()
             here.set_result(
                 [
-                    attempt(self._method.maker(self._changes(job)), job.atoms, job.stress)
+                    try_one(self._spec.maker(self._changes(job)), job.atoms, job.stress)
                     for job in jobs
                 ]
             )
             return here
         tasks = [
             {
-                "calculator": self._method.name,
-                "folder": self._method.folder,
-                "arguments": self._method.arguments(job.atoms, self._changes(job)),
+                "calculator": self._spec.name,
+                "folder": self._spec.folder,
+                "arguments": self._spec.arguments(job.atoms, self._changes(job)),
                 "structure": job.atoms.todict(),
                 "stress": job.stress,
                 # engines that know a call by its content must not take a new try for the old one
@@ -300,10 +300,10 @@ class Parent:
             for job in jobs
         ]
         try:
-            return self.executor.submit(perform, tasks)
+            return self.executor.submit(run_tasks, tasks)
         except RuntimeError as error:  # shut down, or broken by a worker that died
             raise ParentError(
-                f"the executor takes no calculation of parent {self._method.name}: {error}"
+                f"the executor takes no calculation of parent {self._spec.name}: {error}"
             ) from error
 
     def _changes(self, job: _Job) -> Mapping[str, Any]:
@@ -316,7 +316,7 @@ class Parent:
         self, jobs: Sequence[_Job], outcomes: Sequence[Outcome]
     ) -> list[tuple[_Job, ParentResult | Failure | None]]:
         """Put the outcomes of one call where they are kept, all of them or none."""
-        together = nullcontext() if self._database is None else self._database.together()
+        together = nullcontext() if self._database is None else self._database.transaction()
         with together:
             return [
                 (job, self._settle(job, outcome))
@@ -332,7 +332,7 @@ class Parent:
             if times <= self._engine.resubmissions or not outcome["alone"]:
                 return None
             reason = outcome["lost"] + (f" (so it ended {times} times)" if times > 1 else "")
-        reason = reason or doubt(outcome, len(job.atoms), self._max_force)
+        reason = reason or validate_result(outcome, len(job.atoms), self._max_force)
         if reason:
             over = len(self.failures.failed(job.key)) >= len(self._retries)
             self.failures.add(job.key, job.atoms, "failed", reason, given_up=over)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from nearsight.errors import InputError
+from nearsight.files.atomic import check_header, read_json
 from nearsight.report.records import Iteration, Locality, Reference, Relaxation, RunRecord, Target
 from nearsight.report.simulation_records import Dynamics, Retraining
-from nearsight.storage import check_header, read_json
 
 __all__ = ["RunData", "TargetData", "report_json"]
 

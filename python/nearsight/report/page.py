@@ -10,12 +10,12 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from nearsight.report import text
+from nearsight.files.atomic import write_bytes, write_json, write_text
+from nearsight.report import format as text
+from nearsight.report.checks import checks, verdict
 from nearsight.report.data import RunData, report_json
 from nearsight.report.drawing import png
 from nearsight.report.plates import plates
-from nearsight.report.verdict import checks, verdict
-from nearsight.storage import write_bytes, write_json, write_text
 
 __all__ = ["write_report"]
 

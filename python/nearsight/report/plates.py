@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from nearsight.report import figures, simulation_figures
 from nearsight.report.data import RunData
-from nearsight.report.text import mev, number
+from nearsight.report.format import mev, number
 
 __all__ = ["Plate", "plates"]
 
@@ -31,7 +31,7 @@ def plates(data: RunData) -> dict[str, Plate]:
         _training(data),
         _forces(data),
         _relaxation(data),
-        _simulations(data),
+        _follow_up(data),
         _locality(data),
     )
     return {plate.name: plate for part in parts for plate in part}
@@ -161,7 +161,7 @@ def _relaxations(data: RunData) -> Iterator[Plate]:
     )
 
 
-def _simulations(data: RunData) -> Iterator[Plate]:
+def _follow_up(data: RunData) -> Iterator[Plate]:
     if data.retraining is not None:
         parent = None if data.relaxation is None else data.relaxation.parent
         several = " of the first target" if len(data.targets) > 1 else ""

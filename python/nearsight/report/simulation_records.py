@@ -28,7 +28,7 @@ class RelaxationPath(EnsembleTrajectory):
 
 @dataclass(frozen=True)
 class Harvested:
-    """What a round learned, from the relaxation before it; see `nearsight.harvest.Harvest`."""
+    """What a round learned, from the relaxation before it; see `Harvest`."""
 
     low: FiniteFloat
     high: FiniteFloat | None

@@ -1,0 +1,116 @@
+"""What one of nearsight's files holds, in a screenful."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from nearsight.cli.app import table_of
+from nearsight.errors import InputError
+from nearsight.files.atomic import read_json
+from nearsight.learning.locality import FORMAT as LOCALITY
+from nearsight.learning.locality import ForceLocality
+from nearsight.model.ensemble import FORMAT as ENSEMBLE
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.symmetry_functions import FORMAT as SYMMETRY_FUNCTIONS
+from nearsight.model.symmetry_functions import G2, SymmetryFunction, SymmetryFunctions
+
+__all__ = ["describe", "locality_table"]
+
+
+def describe(path: Path) -> Sequence[str | Table]:
+    """Tables and sentences on a file.
+
+    Raises
+    ------
+    InputError
+        If it is none of nearsight's, or damaged.
+    """
+    content = read_json(path)
+    kind = content.get("format") if isinstance(content, dict) else None
+    if kind == ENSEMBLE:
+        return _ensemble(Ensemble.load(path))
+    if kind == SYMMETRY_FUNCTIONS:
+        return _functions(SymmetryFunctions.load(path))
+    if kind == LOCALITY:
+        return _locality(ForceLocality.from_dict(content, path))
+    raise InputError(
+        f"{path}: must be an ensemble, symmetry functions or a locality scan of nearsight, "
+        f"got {'JSON of another kind' if kind is None else repr(kind)}"
+    )
+
+
+def _ensemble(ensemble: Ensemble) -> Sequence[str | Table]:
+    table = table_of("", "", left=2)
+    table.add_row("ensemble", f"{len(ensemble)} members for {', '.join(ensemble.elements)}")
+    for element, network in ensemble.members[0].items():
+        nodes = [ensemble.functions.size(element), *(len(layer.bias) for layer in network.layers)]
+        activations = dict.fromkeys(layer.activation for layer in network.layers)
+        table.add_row(
+            f"network of {element}", f"{'-'.join(map(str, nodes))}, {', '.join(activations)}"
+        )
+    if ensemble.multiplicities is not None:
+        table.add_row("trained on", f"{ensemble.multiplicities.shape[1]} images")
+    table.add_row("calibration", f"uncertainty = {ensemble.calibration:.3f} × raw uncertainty")
+    for name, value in ensemble.provenance.items():
+        table.add_row(name.replace("_", " "), _shortened(str(value)))
+    return [table, "", *_functions(ensemble.functions)]
+
+
+def _functions(functions: SymmetryFunctions) -> Sequence[str | Table]:
+    cutoff = functions.cutoff
+    form = cutoff.function + (f", γ {cutoff.gamma:g}" if cutoff.function == "polynomial" else "")
+    table = table_of("atom", "function of", "kind", "number", "η", "R_s, Å", "ζ", "γ", left=3)
+    for element, of_element in functions.functions.items():
+        groups: dict[tuple[str, str], list[SymmetryFunction]] = {}
+        for each in of_element:
+            groups.setdefault((_neighbours(each), type(each).__name__), []).append(each)
+        for (neighbours, kind), group in groups.items():
+            parameters = [
+                _range({getattr(each, name, None) for each in group})
+                for name in ("eta", "r_s", "zeta", "gamma")
+            ]
+            table.add_row(element, neighbours, kind, str(len(group)), *parameters)
+    return [f"{len(functions)} symmetry functions, cutoff {cutoff.radius:g} Å ({form})", "", table]
+
+
+def _locality(scan: ForceLocality) -> Sequence[str | Table]:
+    return [f"locality scan of {len(scan.indices)} atoms", "", locality_table(scan)]
+
+
+def locality_table(scan: ForceLocality) -> Table:
+    """A row per radius; for one atom the force itself, for several the spread of the errors."""
+    single = len(scan.indices) == 1
+    more = ("fx\neV/Å", "fy\neV/Å", "fz\neV/Å") if single else ("largest error\nmeV/Å",)
+    table = table_of("chunk radius\nÅ", "atoms\nin chunk", "mean error\nmeV/Å", *more)
+    for row, forces in zip(scan.table(), scan.forces, strict=True):
+        cells = [f"{row['radius']:g}", f"{row['mean_atoms']:.0f}", _figure(row["mean_error"], 3)]
+        cells += [_figure(f, 4) for f in forces[0]] if single else [_figure(row["max_error"], 3)]
+        table.add_row(*cells)
+    if single:
+        table.add_row("whole", "", "", *(_figure(f, 4) for f in scan.true_forces[0]))
+    return table
+
+
+def _figure(value: float, decimals: int) -> str:
+    """A number, unless the parent failed where it comes from."""
+    return "–" if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _neighbours(function: SymmetryFunction) -> str:
+    return function.element if isinstance(function, G2) else "-".join(function.elements)
+
+
+def _range(values: set[float | None]) -> str:
+    """The values of a parameter, or their range if they are many."""
+    found = sorted(value for value in values if value is not None)
+    if len(found) > 3:
+        return f"{found[0]:.3g} to {found[-1]:.3g}"
+    return ", ".join(f"{value:.3g}" for value in found)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 100 else text[:97] + "..."

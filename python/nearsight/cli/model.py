@@ -1,0 +1,294 @@
+"""Commands that use a potential, or look at files: evaluate, relax, locality, info."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from nearsight.cli.app import (
+    Arguments,
+    Calculator,
+    Database,
+    checked,
+    command,
+    display,
+    make_parent,
+    numbers,
+    output,
+    setting,
+    show,
+    table_of,
+)
+from nearsight.config import LocalitySettings, RelaxationSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from nearsight.model.ensemble import Evaluation
+
+PANEL = "With a potential"
+RELAXATION = RelaxationSettings()
+LOCALITY = LocalitySettings()
+
+EnsembleFile = Annotated[
+    Path, typer.Argument(metavar="ENSEMBLE", help="An ensemble: a file of train, nft or run.")
+]
+
+
+@command(
+    "evaluate",
+    PANEL,
+    "Energies, forces and uncertainties of structures.",
+    "ENSEMBLE, and STRUCTURES in any format that ASE reads.",
+    "A table; with --output, extended XYZ with energies, forces and two columns per atom: "
+    "uncertainty (calibrated) and uncertainty_raw (2.58 σ), in eV/Å. Errors are shown where the "
+    "structures carry labels.",
+    "nearsight evaluate best.json particle.xyz -o evaluated.extxyz",
+)
+def evaluate(
+    ensemble: EnsembleFile,
+    structures: Annotated[
+        str, typer.Argument(metavar="STRUCTURES", help="Structures; file@index picks some.")
+    ],
+    output_file: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Extended XYZ to write.")
+    ] = None,
+) -> None:
+    """Evaluate structures."""
+    if output_file is not None:
+        output(output_file)
+    from nearsight.model.ensemble import Ensemble
+    from nearsight.structures.images import (
+        check_neighbours,
+        check_structure,
+        read_structures,
+        write_structures,
+    )
+
+    model = Ensemble.load(ensemble)
+    found = read_structures(structures)
+    for number, atoms in enumerate(found):
+        check_structure(atoms, model.elements, f"{structures}, structure {number}")
+        check_neighbours(atoms, model.functions.cutoff.radius, f"{structures}, structure {number}")
+    table = table_of(
+        "",
+        "structure",
+        "energy\neV",
+        "fmax\neV/Å",
+        "uncertainty\nraw, eV/Å",
+        "\ncalibrated",
+        left=2,
+    )
+    errors = table_of(
+        "", "structure", "energy error\nmeV/atom", "force error\nmean, meV/Å", "\nlargest", left=2
+    )
+    evaluated = []
+    with display() as progress:
+        progress.stage("Evaluation", f"{len(found)} structures")
+        for number, atoms in enumerate(found):
+            result = model.evaluate(atoms)
+            name = f"{atoms.symbols.formula:metal}"
+            largest = [_largest(result.forces, axis=1)]
+            largest += [_largest(each) for each in (result.uncertainty_raw, result.uncertainty)]
+            cells = ["–" if each is None else f"{each:.4f}" for each in largest]
+            table.add_row(str(number), name, f"{result.energy:.4f}", *cells)
+            _add_errors(errors, number, name, atoms, result)
+            evaluated.append(_labelled(atoms, result))
+            progress.advance(number + 1, len(found))
+    show(table)
+    if errors.row_count:
+        show("", "against the labels of the structures:", errors)
+    if output_file is not None:
+        write_structures(output_file, evaluated)
+        show("", f"{output_file}: {len(evaluated)} structures")
+
+
+@command(
+    "relax",
+    PANEL,
+    "Relax a structure with an ensemble.",
+    "ENSEMBLE, and STRUCTURE in any format that ASE reads.",
+    "The relaxed structure as extended XYZ, and its largest uncertainty.",
+    "nearsight relax best.json particle.xyz --fmax 0.05 -o relaxed.extxyz",
+)
+def relax(
+    ensemble: EnsembleFile,
+    structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="The structure to relax.")],
+    output_file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The relaxed structure.")
+    ] = Path("relaxed.extxyz"),
+    optimizer: Annotated[str, setting(RelaxationSettings, "optimizer")] = RELAXATION.optimizer,
+    fmax: Annotated[float, setting(RelaxationSettings, "fmax")] = RELAXATION.fmax,
+    max_steps: Annotated[int, setting(RelaxationSettings, "max_steps")] = RELAXATION.max_steps,
+    trajectory: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="ASE trajectory of all steps to write."),
+    ] = None,
+) -> None:
+    """Relax a structure."""
+    settings = checked(RelaxationSettings, optimizer=optimizer, fmax=fmax, max_steps=max_steps)
+    for file in (output_file, trajectory):
+        if file is not None:
+            output(file)
+    from nearsight.model.ensemble import Ensemble
+    from nearsight.simulation.relaxation import relax as relax_structure
+    from nearsight.structures.images import (
+        check_neighbours,
+        check_structure,
+        read_structure,
+        write_structures,
+    )
+
+    model = Ensemble.load(ensemble)
+    atoms = read_structure(structure)
+    check_structure(atoms, model.elements, structure)
+    check_neighbours(atoms, model.functions.cutoff.radius, structure)
+    with display() as progress:
+        progress.stage("Relaxation", f"{optimizer} to {fmax:g} eV/Å")
+        relaxation = relax_structure(model, atoms, settings, progress, trajectory)
+    write_structures(output_file, [_labelled(relaxation.atoms, model.evaluate(relaxation.atoms))])
+    show(f"{output_file}: {relaxation.summary}")
+
+
+@command(
+    "locality",
+    PANEL,
+    "How far the parent's forces see: the force on an atom by chunk radius.",
+    "STRUCTURE, and the parent method. No potential is needed.",
+    "A table of the force on the centre of each chunk against that in the whole structure; with "
+    "--output as JSON, with --figure as PNG. It tells which chunk radius is large enough.",
+    "nearsight locality particle.xyz --atoms 29 --figure locality.png",
+)
+def locality(
+    structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="The structure.")],
+    radii: Annotated[str, setting(LocalitySettings, "radii", metavar="R,R,...")] = ",".join(
+        f"{radius:g}" for radius in LOCALITY.radii
+    ),
+    atoms: Annotated[str, setting(LocalitySettings, "atoms", metavar="I,I,...|all")] = "0",
+    parent: Calculator = "emt",
+    parent_arguments: Arguments = "{}",
+    database: Database = None,
+    output_file: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="JSON to write.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="PNG to write.")] = None,
+) -> None:
+    """Scan the locality of the parent."""
+    settings = checked(
+        LocalitySettings,
+        radii=numbers(radii, float, "--radii"),
+        atoms="all" if atoms == "all" else numbers(atoms, int, "--atoms"),
+    )
+    for file in (output_file, figure):
+        if file is not None:
+            output(file)
+    from nearsight.cli.info import locality_table
+    from nearsight.files.atomic import write_bytes, write_json
+    from nearsight.learning.locality import force_locality
+    from nearsight.structures.images import read_structure
+
+    whole = read_structure(structure)
+    labels = make_parent(parent, parent_arguments, database)
+    indices = None if settings.atoms == "all" else list(settings.atoms)
+    with display() as progress:
+        progress.stage("Locality scan", f"{structure}, {parent}")
+        scan = force_locality(whole, labels, settings.radii, indices, progress=progress)
+    show(locality_table(scan))
+    if output_file is not None:
+        write_json(output_file, scan.to_dict())
+        show("", f"{output_file}: {len(scan.radii)} radii, {len(scan.indices)} atoms")
+    if figure is not None:
+        from nearsight.report.drawing import png
+        from nearsight.report.figures import locality_figure
+        from nearsight.report.records import Locality
+
+        drawn = Locality(scan.radii, scan.indices, scan.n_atoms, scan.forces, scan.true_forces)
+        write_bytes(figure, png(locality_figure(drawn)))
+        show("", f"{figure}: the figure")
+
+
+@command(
+    "info",
+    PANEL,
+    "What is installed, or what a file holds.",
+    "Nothing, or FILE: an ensemble, symmetry functions or a locality scan (JSON).",
+    "A screenful of text.",
+    "nearsight info best.json",
+)
+def info(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A file of nearsight.")
+    ] = None,
+) -> None:
+    """Show the build or a file."""
+    if file is None:
+        show(_installation())
+        return
+    from nearsight.cli.info import describe
+
+    show(*describe(file))
+
+
+def _installation() -> Table:
+    """The versions of everything that takes part, and how the core was built."""
+    from importlib.metadata import version
+    from platform import python_version
+
+    import nearsight
+
+    core = nearsight.build_info()
+    rows = {
+        "nearsight": nearsight.__version__,
+        "core": ", ".join(f"{name} {value}" for name, value in core.items() if name != "version"),
+        "python": python_version(),
+        **{name: version(name) for name in ("numpy", "scipy", "ase")},
+    }
+    table = table_of("", "", left=2)
+    for row in rows.items():
+        table.add_row(*row)
+    return table
+
+
+def _largest(values: Any, axis: int | None = None) -> float | None:
+    """The largest of values, or of the norms of vectors."""
+    import numpy as np
+
+    if values is None:
+        return None
+    return float(np.max(values if axis is None else np.linalg.norm(values, axis=axis)))
+
+
+def _add_errors(table: Table, number: int, name: str, atoms: Atoms, result: Evaluation) -> None:
+    """A row with the errors against the labels, if the structure carries any."""
+    import numpy as np
+
+    from nearsight.structures.images import CHUNK_KEY
+
+    labels = getattr(atoms.calc, "results", {})
+    row = [str(number), name, "–", "–", "–"]
+    chunk = bool(atoms.info.get(CHUNK_KEY))  # only the force on its first atom is a label
+    if "energy" in labels and not chunk:
+        row[2] = f"{1000 * (result.energy - labels['energy']) / len(atoms):.3f}"
+    if "forces" in labels:
+        labelled = slice(1 if chunk else None)
+        difference = result.forces[labelled] - labels["forces"][labelled]
+        errors = 1000 * np.linalg.norm(difference, axis=1)
+        row[3:] = [f"{errors.mean():.3f}", f"{errors.max():.3f}"]
+    if row[2:] != ["–", "–", "–"]:
+        table.add_row(*row)
+
+
+def _labelled(atoms: Atoms, result: Evaluation) -> Atoms:
+    """A copy with energy and forces as labels and the uncertainties as columns."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copy: Atoms = atoms.copy()
+    for name in ("uncertainty", "uncertainty_raw"):
+        values = getattr(result, name)
+        if values is not None:
+            copy.arrays[name] = values
+    copy.calc = SinglePointCalculator(copy, energy=result.energy, forces=result.forces)
+    return copy

@@ -1,0 +1,152 @@
+"""Commands for a whole run: new, run, status, report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nearsight.cli.app import (
+    Calculator,
+    Seed,
+    command,
+    display,
+    find_modules_in,
+    output,
+    printer,
+    show,
+)
+from nearsight.config import Config
+from nearsight.errors import InputError
+
+PANEL = "A whole run"
+
+
+@command(
+    "new",
+    PANEL,
+    "Write a configuration for your own structure.",
+    "TARGET, the large structure the potential is for, in any format that ASE reads.",
+    "A commented TOML file that runs as it is; change in it what you know better.",
+    "nearsight new particle.xyz --parent emt -o nft.toml",
+)
+def new(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="The structure; file@index picks one of several."),
+    ],
+    parent: Calculator = "emt",
+    output_file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
+    ] = Path("nft.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Write a configuration for a target."""
+    from ase import Atoms
+
+    from nearsight.config.template import to_toml
+    from nearsight.files.atomic import write_text
+    from nearsight.parents import Parent
+    from nearsight.run.suggest import CHEAP_PARENTS, preset_of, suggest_config
+    from nearsight.structures.images import check_neighbours, read_structure
+
+    output(output_file, force)
+    folder = output_file.absolute().parent
+    atoms = read_structure(target)
+    find_modules_in(folder)
+    labels = Parent(parent, preset=preset_of(parent))
+    if parent in CHEAP_PARENTS:
+        for symbol in sorted(set(atoms.symbols)):
+            labels.calculate(Atoms(symbol))  # not every parent knows every element
+    try:
+        structure = Path(os.path.relpath(target, folder))
+    except ValueError:  # on another drive (Windows)
+        structure = Path(target).absolute()
+    formula = f"{atoms.symbols.formula:metal}"
+    config = suggest_config(atoms, structure, parent, seed)
+    check_neighbours(atoms, min(config.features.cutoff, config.nft.chunk_radius), target)
+    title = (
+        f"nearsight: nearsighted force training of {formula}.\n"
+        f"Run it with:  nearsight run {output_file}\n"
+        "File names are relative to this file. A line like #key = value is switched off."
+    )
+    text = to_toml(config, title)
+    Config.parse(text, str(output_file), folder)
+    write_text(output_file, text)
+    show(f"{output_file}: written for {formula}; start with: nearsight run {output_file}")
+
+
+@command(
+    "run",
+    PANEL,
+    "Do everything a configuration asks for.",
+    "CONFIG, a TOML file (see [bold]nearsight new[/bold]); it is checked as a whole first.",
+    "A folder with the ensemble (best.json), the report (report.html) and all results on the way. "
+    "Stop it at any moment: the same command continues where it stopped.",
+    "nearsight run nft.toml",
+)
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration.")],
+    workdir: Annotated[
+        Path | None,
+        typer.Option(help="The folder of the run.", show_default="beside CONFIG, named after it"),
+    ] = None,
+) -> None:
+    """Carry out a configuration."""
+    settings = Config.load(config)
+    from nearsight.progress import LogProgress, SeveralProgress
+    from nearsight.run.run import Run
+    from nearsight.run.status import StatusProgress
+
+    folder = workdir or config.with_suffix("")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: must be a folder (give another one with --workdir)")
+    find_modules_in(config.absolute().parent)
+    with display() as progress:
+        files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
+        Run(settings, folder, SeveralProgress(progress, *files)).execute()
+    show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}")
+
+
+@command(
+    "status",
+    PANEL,
+    "Tell where a run stands.",
+    "FOLDER, the folder of a run: at work (here or on another machine), stopped or finished.",
+    "What it does at present, the uncertainty by iteration, what the parent has cost so far, what "
+    "it will cost at most (estimated from the chunks so far), and what it failed on.",
+    "nearsight status nft/",
+)
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a run.")],
+) -> None:
+    """Tell where a run stands."""
+    from nearsight.cli.status import describe_status
+    from nearsight.run.status import RunStatus
+
+    found = RunStatus.of(folder)
+    console = printer()
+    console.width = min(console.width, 100)
+    for part in describe_status(found, console):
+        console.print(part)
+
+
+@command(
+    "report",
+    PANEL,
+    "Write the report of a finished run anew.",
+    "FOLDER, the folder of a run.",
+    "report.html (one file, with the figures in it), report.json and figures/ in that folder.",
+    "nearsight report nft/",
+)
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a run.")],
+) -> None:
+    """Write the report of a run."""
+    from nearsight.report.page import write_report
+
+    write_report(folder)
+    show(f"report: {folder / 'report.html'}")

@@ -1,0 +1,144 @@
+"""Where a run stands, in a screenful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.console import Console, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nearsight.cli.display import duration, iterations_table, tally_text
+from nearsight.report.format import core_time
+from nearsight.run.status import RunStatus
+
+__all__ = ["describe_status"]
+
+MOST_ITERATIONS = 12
+MOST_FAILURES = 3
+
+
+def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableType]:
+    """What to print, from the top down."""
+    yield _headline(status)
+    grid = Table.grid(padding=(0, 2), expand=False)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    for name, value in [*_stage(status), *_chunks(status), *_parent(status)]:
+        grid.add_row(f"  {name}", value)
+    yield grid
+    if status.iterations:
+        yield ""
+        yield iterations_table(status.iterations, console, MOST_ITERATIONS)
+    if status.finished:
+        yield ""
+        yield f"report: {status.folder / 'report.html'}"
+
+
+def _headline(status: RunStatus) -> Table:
+    moment = status.moment
+    if status.finished:
+        mark, style, state = "✓", "green", "finished"
+    elif status.at_work:
+        mark, style, state = "●", "cyan", "at work"
+        if moment is not None and not moment.ended:
+            state += f" for {_since(moment.began)} on {moment.host}"
+    elif status.at_work is None:
+        mark, style, state = "?", "yellow", "run.lock cannot be read: at work or not, not known"
+    else:
+        mark, style, state = "■", "yellow", "not at work"
+    grid = Table.grid(padding=(0, 1), expand=True)
+    grid.add_column(width=1)
+    grid.add_column(style="bold", overflow="fold", ratio=1)
+    grid.add_column(justify="right", style=style)
+    grid.add_row(Text(mark, style=style), Text(str(status.folder)), state)
+    return grid
+
+
+def _stage(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
+    moment = status.moment
+    done = f"{len(status.stages)} stages done"
+    if status.finished:
+        seconds = sum(stage["seconds"] for stage in status.stages)
+        yield "stages", f"{done} in {duration(seconds)}"
+        return
+    if moment is None or not moment.stage:
+        yield "stages", done if status.stages else "none done yet"
+        return
+    text = Text(moment.stage, style="bold")
+    if moment.stage_began is not None and status.at_work:
+        text.append(f", for {_since(moment.stage_began)}", style="not bold")
+    yield "stage", text
+    if status.stages:
+        last = status.stages[-1]
+        yield "last done", Text(f"{last['name']}: {last['summary']}")
+    if moment.step is not None:
+        steps, total, what = moment.step
+        yield "step", Text(f"{steps}{f' of {total}' if total else ''} {what}".rstrip())
+    if status.at_work is not False:
+        return
+    when = f"{moment.updated.astimezone():%Y-%m-%d %H:%M}"
+    if moment.error:
+        yield "stopped", Text(f"{when}: {moment.error}", style="red")
+    elif moment.ended:
+        yield "stopped", when
+    else:
+        yield "stopped", f"without a word after {when}: killed, or its machine went down"
+    yield "to go on", "the command that began it"
+
+
+def _chunks(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
+    moment, most = status.moment, status.config.nft.max_chunks
+    if moment is not None and moment.calculations is not None:
+        tally = moment.calculations
+        text = Text(f"{tally.finished} of {tally.total} done")
+        if tally.finished < tally.total or tally.failed:
+            text.append(": ").append_text(tally_text(tally))
+        yield moment.structures or "parent", text
+    if not status.iterations:
+        return
+    last = status.iterations[-1]
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        f"{last['chunks']} of at most {most} chunks",
+        ProgressBar(total=most, completed=last["chunks"], width=20),
+    )
+    yield "training", bar
+    if last["stop_reason"]:
+        yield "", f"ended, since {last['stop_reason']}"
+
+
+def _parent(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
+    name = status.config.parent.calculator
+    elsewhere = status.config.parent.database
+    if elsewhere is not None:
+        yield "parent", Text(f"{name}; its calculations are kept in {elsewhere}")
+    elif status.calculations is None or status.core_seconds is None:
+        yield "parent", f"{name}; parent.db cannot be read at present"
+    else:
+        text = f"{name}: {status.calculations} calculations, {_core_time(status.core_seconds)}"
+        yield "parent", f"{text} so far" if not status.finished else text
+    if status.jobs:
+        yield "queue", ", ".join(f"{count} {state}" for state, count in status.jobs.items())
+    left = status.estimate
+    if left is not None and left.chunks:
+        workers = status.config.executor.workers
+        beside = "" if status.config.executor.engine == "inline" else f" with {workers} workers"
+        text = f"at most {left.chunks} chunks: {_core_time(left.core_seconds)}, "
+        text += f"{duration(left.seconds)}{beside} (trainings and the rest not counted)"
+        yield "left, estimated", text
+    shown = status.given_up[-MOST_FAILURES:]
+    for count, (structure, reason) in enumerate(shown):
+        label = f"given up: {len(status.given_up)}" if count == 0 else ""
+        yield label, Text(f"{structure}: {reason}", style="red", overflow="ellipsis", no_wrap=True)
+
+
+def _core_time(seconds: float) -> str:
+    text = core_time(seconds).replace("\N{NO-BREAK SPACE}", " ")
+    return text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+def _since(when: datetime) -> str:
+    return duration(max((datetime.now().astimezone() - when).total_seconds(), 0.0))

@@ -1,0 +1,66 @@
+"""How the networks are trained, and on which chunks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nearsight.config.fields import Count, Listed, NotNegative, Positive, Settings
+
+__all__ = ["EnsembleSettings", "NFTSettings", "NetworkSettings", "TrainingSettings"]
+
+
+class NetworkSettings(Settings):
+    """The neural network of every element."""
+
+    hidden_layers: Listed[Count] = (10, 10)
+    """Nodes of each hidden layer."""
+    activation: Literal["tanh"] = "tanh"
+    """Activation function of the hidden layers; the output is linear."""
+
+
+class TrainingSettings(Settings):
+    """The loss (SI eq. 3) and how far it is minimised."""
+
+    force_coefficient: Positive = 0.4
+    """α, weight of the forces against the energies in the loss (the paper: 0.04)."""
+    l2: NotNegative = 1e-6
+    """λ, weight of the squared network weights in the loss (the paper: 0.001, with which the
+    errors of the forces here were ten times larger)."""
+    initial_iterations: Count = 30
+    """Levenberg–Marquardt iterations of every member from its random start."""
+    iterations: Count = 12
+    """Levenberg–Marquardt iterations of every member in every later NFT iteration."""
+
+
+class EnsembleSettings(Settings):
+    """The members whose spread is the uncertainty."""
+
+    members: Annotated[int, Field(ge=2)] = 10
+    """Networks in the ensemble, each trained on its own bootstrap sample."""
+
+
+class NFTSettings(Settings):
+    """Nearsighted force training: which chunks are labelled, and when it ends."""
+
+    chunk_radius: Positive = 8.0
+    """Atoms within this distance of an uncertain atom make its chunk, in Å."""
+    vacuum: NotNegative = 5.0
+    """Empty space around a chunk, in Å."""
+    chunks_per_iteration: Count = 15
+    """Chunks added per iteration at most."""
+    environment: Literal["target", "chunk"] = "target"
+    """Where the network is asked for the force on a chunk's centre: in its surroundings in the
+    target, which cost no parent calculation, or in the chunk as cut (the paper)."""
+    threshold: Annotated[float, Field(gt=-1)] = 0.0
+    """Which atoms are uncertain: 0, all; negative, those above that quantile of the uncertainty
+    (-0.9, the paper: the upper tenth); positive, those above that uncertainty in eV/Å."""
+    max_chunks: Count = 75
+    """Chunks in all, after which training ends."""
+    max_iterations: Count = 20
+    """Iterations after which training ends."""
+    stop_uncertainty: NotNegative = 0.0
+    """Structure uncertainty (raw) at which training ends, in eV/Å; 0: never for this reason."""
+    steps_not_improved: Count = 3
+    """Iterations without a lower structure uncertainty after which training ends."""

@@ -1,0 +1,41 @@
+"""What is made of an ensemble: locality, relaxation, report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nearsight.config.fields import Count, Different, Positive, Settings
+
+__all__ = ["LocalitySettings", "RelaxationSettings", "ReportSettings"]
+
+
+class LocalitySettings(Settings):
+    """The locality scan: force on the centre of a chunk by chunk radius."""
+
+    radii: Different[Positive] = (3.5, 4.5, 5.5, 6.5, 7.5, 8.5)
+    """Chunk radii to compare, in Å."""
+    atoms: Different[Annotated[int, Field(ge=0)]] | Literal["all"] = (29,)
+    """Indices of the atoms to look at (the first is 0), or "all"."""
+
+
+class RelaxationSettings(Settings):
+    """The relaxation of the target with the best ensemble."""
+
+    optimizer: Literal["auto", "BFGS", "LBFGS", "FIRE", "BFGSLineSearch"] = "auto"
+    """Optimiser, by its name in ASE; auto: BFGS up to 300 atoms, LBFGS above, where the dense
+    matrix of BFGS would take more time than the forces."""
+    fmax: Positive = 0.05
+    """Largest force at which the structure counts as relaxed, in eV/Å."""
+    max_steps: Count = 500
+    """Steps after which the relaxation ends in any case."""
+    with_parent: bool = False
+    """Relax with the parent as well, to compare (dear: the whole target at every step)."""
+
+
+class ReportSettings(Settings):
+    """What the report compares."""
+
+    true_forces: bool = False
+    """Ask the parent for the forces of the whole target, to report true errors (dear)."""

@@ -1,0 +1,104 @@
+"""What is trained on and for: target, initial cells, symmetry functions."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from nearsight.config.fields import (
+    Count,
+    Different,
+    Element,
+    InputFile,
+    NotNegative,
+    Positive,
+    Settings,
+)
+
+__all__ = ["FeatureSettings", "ImageSettings", "InitialSettings", "TargetSettings"]
+
+
+class TargetSettings(Settings):
+    """The structure the potential is for."""
+
+    structure: InputFile = Field(examples=["target.xyz"])
+    """The large structure: any file ASE reads; the last structure in it, or file@index."""
+    others: tuple[InputFile, ...] = Field(default=(), examples=[["frames.traj@:"]], strict=False)
+    """More structures that the same potential is for: other sizes and shapes, frames of a
+    trajectory; chunks are chosen over all of them. Every structure in each file, or file@index."""
+
+
+class InitialSettings(Settings):
+    """The small bulk cells the first networks learn from."""
+
+    elements: Different[Element] | None = Field(default=None, examples=[["Pt"]])
+    """Chemical elements of the cells; those of the target when left out."""
+    a0: Positive = 4.0
+    """Lattice constant the crystals start from, in Å; their cells are then relaxed."""
+    space_groups: Different[Annotated[int, Field(ge=1, le=230)]] = (225, 79)
+    """Numbers of the space groups of the crystals."""
+    minsep: Positive = 2.65
+    """Shortest distance between two atoms that a cell may have, in Å."""
+    posamp: Positive = 0.03
+    """Standard deviation of the random displacements of the rattled cells, in Å."""
+    n_rattled: Annotated[int, Field(ge=0)] = 10
+    """Rattled cells of every crystal (space group and composition); in those of a mixture the
+    elements are shuffled."""
+    structures: InputFile | None = Field(default=None, examples=["images.extxyz"])
+    """Structures of your own to start from, instead of the above; the parent labels those that
+    come without energies and forces."""
+
+    replaces_all: ClassVar[str | None] = "structures"
+
+
+class ImageSettings(Settings):
+    """How many of the initial cells are kept."""
+
+    count: Count = 20
+    """Cells kept of the initial ones, the farthest points among them."""
+
+
+class FeatureSettings(Settings):
+    """The symmetry functions: the candidates, and how the best of them are chosen."""
+
+    count: Count | dict[Element, Count] = 21
+    """Symmetry functions kept per element: one number, or a table with one for each element."""
+    method: Literal["cur", "force-correlation"] = "cur"
+    """What ranks the candidates: CUR decomposition, or correlation with the forces."""
+    with_target: bool = False
+    """Whether the atoms of the target count too when the candidates are ranked, which needs no
+    labels; with method = "cur". (The paper ranks them on the cells alone.)"""
+    cutoff: Positive = 6.5
+    """Cutoff radius of the symmetry functions, in Å."""
+    cutoff_function: Literal["cosine", "polynomial"] = "cosine"
+    """Form of the cutoff."""
+    gamma: Annotated[float, Field(ge=2)] | None = Field(default=None, examples=[4.0])
+    """Steepness of the polynomial cutoff; only with cutoff_function = "polynomial"."""
+    g2_eta: Different[NotNegative] = tuple(10.0 ** (i * (5 / 19) - 3) for i in range(20))
+    """η of the radial candidates G2 (without unit: distances are divided by the cutoff)."""
+    g2_r_s: Different[NotNegative] = (0.0, 2.0, 4.0)
+    """Centres R_s of the radial candidates G2, in Å."""
+    g4_eta: Different[NotNegative] = (0.005, 0.1, 1.0)
+    """η of the angular candidates G4 (without unit)."""
+    g4_zeta: Different[Annotated[float, Field(ge=1)]] = (1.0, 4.0, 16.0)
+    """ζ of the angular candidates G4."""
+    g4_gamma: Different[Annotated[float, Field(ge=-1, le=1)]] = (1.0, -1.0)
+    """γ of the angular candidates G4."""
+    symmetry_functions: InputFile | None = Field(default=None, examples=["symmetry_functions.json"])
+    """Symmetry functions chosen before (a file of select-features), instead of all the above."""
+
+    replaces_all: ClassVar[str | None] = "symmetry_functions"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FeatureSettings:
+        if self.cutoff_function == "polynomial" and self.gamma is None:
+            raise ValueError('cutoff_function = "polynomial" needs gamma, e.g. gamma = 4.0')
+        if self.cutoff_function == "cosine" and self.gamma is not None:
+            raise ValueError('gamma belongs to cutoff_function = "polynomial" only')
+        if self.with_target and self.method != "cur":
+            raise ValueError('with_target needs method = "cur": forces on the target are not known')
+        beyond = [r_s for r_s in self.g2_r_s if r_s >= self.cutoff]
+        if beyond:
+            raise ValueError(f"g2_r_s must stay below the cutoff {self.cutoff:g} Å, got {beyond}")
+        return self

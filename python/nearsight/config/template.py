@@ -1,0 +1,72 @@
+"""A configuration written as commented TOML."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from nearsight.config.errors import section_model
+
+__all__ = ["to_toml"]
+
+
+def to_toml(config: BaseModel, title: str = "") -> str:
+    """A configuration as commented TOML; keys that are off stand there as ``#key = value``.
+
+    Parameters
+    ----------
+    config : Config
+        A model whose fields are sections.
+    title : str
+        Lines to begin with, made comments.
+    """
+    lines = [f"# {line}".rstrip() for line in title.splitlines()]
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        model = section_model(field)
+        if model is None:
+            lines += ["", *_comment(field.description), f"{name} = {_toml(value)}"]
+        else:
+            lines += ["", "", *_section(name, model, value)]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _section(name: str, model: type[BaseModel], section: BaseModel | None) -> Iterator[str]:
+    yield from _comment(model.__doc__)
+    yield f"[{name}]" if section else f"#[{name}]"
+    only = getattr(model, "replaces_all", None)
+    alone = section is not None and only is not None and getattr(section, only) is not None
+    for key, field in model.model_fields.items():
+        default = field.get_default()
+        value = default if section is None else getattr(section, key)
+        off = section is None or value is None or (alone and key != only)
+        if value is None:
+            value = (field.examples or [None])[0]
+        yield from _comment(field.description)
+        if isinstance(value, tuple) and len(value) > 8 and (off or value == default):
+            shown = f"[{value[0]:.4g}, {value[1]:.4g}, …, {value[-1]:.4g}]"
+            yield f"#{key} = {shown}  ({len(value)} values)"
+        else:
+            yield f"{'#' if off else ''}{key} = {_toml(value)}"
+
+
+def _comment(text: str | None) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(" ".join((text or "").split()), 96)]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Path):
+        value = value.as_posix()
+    if isinstance(value, str):  # a basic TOML string is a JSON string, but for DEL
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        entries = [f"{_toml(key)} = {_toml(each)}" for key, each in value.items()]
+        return "{ " + ", ".join(entries) + " }" if entries else "{}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)

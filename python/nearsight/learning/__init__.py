@@ -1,0 +1,1 @@
+"""The loops that learn: nearsighted force training, retraining, dynamics that retrains."""

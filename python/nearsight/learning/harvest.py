@@ -1,0 +1,207 @@
+"""Which atoms of which frames of a trajectory to ask the parent about (SI 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+
+from nearsight.errors import InputError
+from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.files.trajectory import read_frames, write_frames
+from nearsight.model.ensemble import Ensemble
+from nearsight.selection import cur, relative_norm_deviation
+
+__all__ = ["Harvest", "harvest", "load_harvest", "raw_uncertainty", "save_harvest"]
+
+Array = npt.NDArray[np.float64]
+
+FORMAT = "nearsight-harvest"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What was chosen from a trajectory.
+
+    Attributes
+    ----------
+    low, high : float or None, eV/Å
+        The window of raw uncertainty; None: no upper end.
+    frames : int
+        Frames looked at.
+    kept : int
+        Those whose uncertainty lies in the window.
+    beyond : int
+        Those above it, which are not used.
+    candidates : int
+        Atoms of the kept frames that lie in the window themselves.
+    chosen : list of (int, int)
+        Frame and atom, in order of selection, one element after the other.
+    deviation : float or None
+        Relative norm deviation of the features of the chosen atoms against those of all
+        candidates (SI eq. 8), the largest over the elements; None without candidates.
+    """
+
+    low: float
+    high: float | None
+    frames: int
+    kept: int
+    beyond: int
+    candidates: int
+    chosen: list[tuple[int, int]]
+    deviation: float | None
+
+    @property
+    def summary(self) -> str:
+        """One sentence."""
+        upper = "" if self.high is None else f" to {self.high:.4f}"
+        text = (
+            f"{self.kept} of {self.frames} frames have an uncertainty from {self.low:.4f}{upper} "
+            f"eV/Å"
+        )
+        if self.high is not None:
+            text += f", {self.beyond} lie beyond and are not used"
+        if self.deviation is None:
+            return text
+        return (
+            f"{text}; {len(self.chosen)} of {self.candidates} uncertain atoms chosen, relative "
+            f"norm deviation {100 * self.deviation:.2g} %"
+        )
+
+
+def raw_uncertainty(ensemble: Ensemble, atoms: Atoms) -> Array:
+    """(N,) raw uncertainty of the atoms of a frame, eV/Å."""
+    raw = ensemble.evaluate(atoms, stress=False).uncertainty_raw
+    assert raw is not None  # members were asked for
+    return raw
+
+
+def harvest(
+    ensemble: Ensemble,
+    frames: Sequence[Atoms],
+    raw: Sequence[Array],
+    low: float,
+    high: float | None,
+    count: int,
+) -> Harvest:
+    """Choose the atoms of a trajectory that the parent shall be asked about.
+
+    Frames whose structure uncertainty, the largest of their atoms, lies between ``low`` and
+    ``high`` are kept; their atoms between the same bounds are the candidates. Of these CUR takes
+    those whose feature vectors represent all of them best. Features of different elements are
+    different quantities: every element is a matrix of its own, and the ``count`` is shared among
+    the elements in proportion to their candidates, at least one for each as far as it goes.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        For the features, scaled as its networks see them.
+    frames : sequence of ase.Atoms
+    raw : sequence of (N,) float64, eV/Å
+        Raw uncertainty of every atom of every frame.
+    low, high : float, eV/Å
+        The window, both ends in it; high None: no upper end.
+    count : int
+        Atoms to choose at most: never more than can be told apart by their features.
+    """
+    top = np.inf if high is None else high
+    largest = np.array([each.max() for each in raw])
+    kept = np.flatnonzero((largest >= low) & (largest <= top))
+    places: dict[str, list[tuple[int, int]]] = {element: [] for element in ensemble.elements}
+    rows: dict[str, list[Array]] = {element: [] for element in ensemble.elements}
+    for frame in kept.tolist():
+        atoms, uncertain = frames[frame], raw[frame] >= low
+        for element, features in ensemble.functions.compute(atoms).items():
+            of_element = np.flatnonzero(atoms.symbols == element)
+            wanted = uncertain[of_element]
+            places[element] += [(frame, int(atom)) for atom in of_element[wanted]]
+            rows[element] += list(features[wanted])
+    chosen: list[tuple[int, int]] = []
+    deviations = []
+    for element, share in _shares({e: len(found) for e, found in places.items()}, count).items():
+        features = np.array(rows[element])
+        scale, offset = ensemble.scaling.linear(element)
+        scaled = features * scale + offset
+        values = np.linalg.svd(scaled, compute_uv=False)
+        share = min(share, int((values > _TOLD_APART * values[0]).sum()))
+        vectors = min(_VECTORS, len(scaled))
+        best = cur(scaled.T, share, vectors, min_variance=0.0, scale=False)
+        chosen += [places[element][i] for i in best]
+        deviations.append(relative_norm_deviation(features.T, best))
+    return Harvest(
+        low=float(low),
+        high=None if high is None else float(high),
+        frames=len(frames),
+        kept=len(kept),
+        beyond=int((largest > top).sum()),
+        candidates=sum(len(found) for found in places.values()),
+        chosen=chosen,
+        deviation=max(deviations, default=None),
+    )
+
+
+def save_harvest(folder: Path, found: Harvest, frames: Sequence[Atoms]) -> None:
+    """Keep a harvest: ``frames.traj``, the frames chosen from, and ``harvest.json``, last.
+
+    In the file, ``chosen`` counts the frames of ``frames.traj``; ``numbers`` are those they had.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = sorted({frame for frame, _ in found.chosen})
+    write_frames(folder / "frames.traj", [frames[number] for number in numbers])
+    chosen = [(numbers.index(frame), atom) for frame, atom in found.chosen]
+    content = asdict(replace(found, chosen=chosen))
+    write_json(
+        folder / "harvest.json",
+        {"format": FORMAT, "version": VERSION, **content, "numbers": numbers},
+    )
+
+
+def load_harvest(folder: Path) -> tuple[Harvest, list[Atoms]] | None:
+    """The harvest of `save_harvest`, its atoms by frame of ``frames.traj``, and these frames.
+
+    Returns
+    -------
+    None
+        If there is none in the folder.
+
+    Raises
+    ------
+    InputError
+        If its files are damaged.
+    """
+    path = folder / "harvest.json"
+    if not path.exists():
+        return None
+    content = check_header(read_json(path), path, FORMAT, VERSION)
+    fields = {k: v for k, v in content.items() if k not in ("format", "version", "numbers")}
+    try:
+        chosen = [(int(frame), int(atom)) for frame, atom in fields.pop("chosen")]
+        found = Harvest(**fields, chosen=chosen)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: the harvest is incomplete or damaged ({error!r})") from error
+    frames = list(read_frames(folder / "frames.traj"))
+    if any(frame >= len(frames) or atom >= len(frames[frame]) for frame, atom in chosen):
+        raise InputError(f"{path}: does not fit its frames.traj")
+    return found, frames
+
+
+_VECTORS = 3
+"""Leading singular vectors that count in CUR (Amp), where there are as many candidates."""
+_TOLD_APART = 1e-8
+"""Relative singular value below which feature vectors are the same but for rounding."""
+
+
+def _shares(candidates: Mapping[str, int], count: int) -> dict[str, int]:
+    """How many of ``count`` each element gets; elements without any are left out."""
+    present = {element: n for element, n in candidates.items() if n > 0}
+    shares = dict.fromkeys(present, 0)
+    for _ in range(min(count, sum(present.values()))):
+        # the element that is furthest behind its proportion; one without any is always behind
+        behind = max(present, key=lambda e: (shares[e] == 0, present[e] / (shares[e] + 1)))
+        shares[behind] += 1
+    return {element: share for element, share in shares.items() if share > 0}

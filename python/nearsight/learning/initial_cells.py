@@ -1,0 +1,362 @@
+"""The initial training set: relaxed and rattled bulk cells (SI 8.1; "Initialization")."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
+from ase.filters import StrainFilter
+from ase.optimize import BFGS
+
+from nearsight.config import InitialSettings
+from nearsight.errors import InputError, ParentError
+from nearsight.parents import Failure, Parent, ParentCalculator, as_parent
+from nearsight.progress import Progress
+from nearsight.structures.crystals import (
+    compositions,
+    rattled_cells,
+    shortest_distance,
+    starting_crystal,
+    worth_rattling,
+)
+from nearsight.structures.images import Image, check_structure, labelled_image, read_structures
+
+__all__ = ["Initialization", "label_structures"]
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """How the initial bulk cells are made.
+
+    Step I: for every space group and every composition a crystal (`starting_crystal`,
+    `compositions`) whose cell is relaxed; every step close in energy to the last one is kept. If
+    the shortest distance in all cells kept is below ``minsep``, ``minsep`` becomes 0.8 times it.
+
+    Step II: the relaxed cell, repeated 2 × 2 × 2, is rattled, and the elements of a mixture are
+    shuffled (`rattled_cells`); a rattled cell is accepted if no two atoms are closer than
+    ``minsep``, until there are ``n_rattled`` of each crystal; of three elements or more, of each
+    that mixes the most of them.
+    Where too few are found (many atoms, relaxed distances barely above ``minsep``), the crystal is
+    tried again with 0.8 times its shortest distance.
+
+    Defaults are the paper's (SI 8.1), except where the paper gives none.
+
+    Attributes
+    ----------
+    elements : sequence of str
+    a0 : float, Å
+        Lattice constant the crystals start from.
+    space_groups : sequence of int
+    minsep : float, Å
+        Shortest distance of two atoms in a rattled cell.
+    posamp : float, Å
+        Standard deviation of the Gaussian displacements of a rattled cell.
+    n_rattled : int
+        Rattled cells of every crystal.
+    seed : int
+        Seed of the first rattle; the following ones are tried in turn.
+    cell_seed : int
+        Seed of the cell parameters that symmetry leaves free. 42 gives the tetragonal cell that
+        Amp starts from, and so its 33 cells.
+    fmax : float, eV
+        Largest force on the strain (stress times volume) of a relaxed cell.
+    energy_window : float, eV
+        A step of a relaxation is kept if its total energy is at most this above the last one's.
+    rattled_window : float, eV/atom
+        A rattled cell is kept if its energy is at most this above the highest one kept in step I
+        for the crystal's composition; both above that of their atoms (`_energies_of_atoms`), since
+        a shuffled cell may have another composition.
+    max_steps : int
+        Steps after which a relaxation ends in any case.
+    max_seeds : int
+        Rattles tried per crystal and shortest distance.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of its range.
+    """
+
+    elements: tuple[str, ...]
+    a0: float = 4.0
+    space_groups: tuple[int, ...] = (225, 79)
+    minsep: float = 2.65
+    posamp: float = 0.03
+    n_rattled: int = 10
+    seed: int = 0
+    cell_seed: int = 42
+    fmax: float = 0.05
+    energy_window: float = 0.3
+    rattled_window: float = 0.4
+    max_steps: int = 200
+    max_seeds: int = 5000
+
+    def __post_init__(self) -> None:
+        for name in ("elements", "space_groups"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not hasattr(value, "__iter__"):
+                raise InputError(f"{name} must be a list, got {value!r}")
+            object.__setattr__(self, name, tuple(value))
+            if not getattr(self, name) or len(set(value)) < len(value):
+                raise InputError(f"{name} must name at least one, none of them twice: {value!r}")
+        for symbol in self.elements:
+            if symbol not in chemical_symbols[1:]:
+                near = difflib.get_close_matches(str(symbol).title(), chemical_symbols[1:], n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise InputError(f"elements: {symbol!r} is no chemical element{hint}")
+        for number in self.space_groups:
+            if not _is_whole(number) or not 1 <= number <= 230:
+                raise InputError(f"space_groups: {number!r} is no space group number (1 to 230)")
+        for name in ("a0", "minsep", "posamp", "fmax", "energy_window", "rattled_window"):
+            value = getattr(self, name)
+            if not 0 < value < np.inf:
+                raise InputError(f"{name} must be a positive number, got {value!r}")
+        for name, least in (
+            ("n_rattled", 0),
+            ("seed", 0),
+            ("cell_seed", 0),
+            ("max_steps", 1),
+            ("max_seeds", 1),
+        ):
+            value = getattr(self, name)
+            if not _is_whole(value) or value < least:
+                raise InputError(f"{name} must be a whole number from {least} on, got {value!r}")
+
+    @classmethod
+    def of(
+        cls, settings: InitialSettings, elements: Sequence[str], seed: int = 0
+    ) -> Initialization:
+        """The cells of these elements that settings describe."""
+        return cls(
+            elements=tuple(elements),
+            a0=settings.a0,
+            space_groups=settings.space_groups,
+            minsep=settings.minsep,
+            posamp=settings.posamp,
+            n_rattled=settings.n_rattled,
+            seed=seed,
+        )
+
+    def run(
+        self,
+        parent: Parent | str | Callable[..., Any] | Calculator,
+        progress: Progress | None = None,
+    ) -> list[Image]:
+        """Make the cells: those of step I of every crystal, then those of step II.
+
+        ``info`` of each says where it comes from: ``space_group``, and ``relaxation_step`` or
+        ``rattle_seed``.
+
+        Parameters
+        ----------
+        parent : Parent, or what `as_parent` takes
+            It must give the stress as well.
+        progress : Progress, optional
+
+        Raises
+        ------
+        InputError
+            If no cells far enough apart can be found.
+        ParentError
+            If not one crystal could be calculated. What fails otherwise is left out.
+        """
+        parent = as_parent(parent)
+        progress = progress or Progress()
+        counter = itertools.count()
+
+        def report(what: str) -> None:
+            progress.advance(next(counter), None, what)
+
+        relaxations: list[list[Image]] = []
+        failure = None
+        for space_group in self.space_groups:
+            start = starting_crystal(
+                space_group, self.elements[0], self.a0, self.minsep, self.cell_seed
+            )
+            for atoms in compositions(start, self.elements):
+                atoms.info = {"space_group": space_group}
+                try:
+                    relaxations.append(self._relax(atoms, parent, report, progress))
+                except ParentError as error:
+                    progress.note(f"{_name(atoms)} is left out: {error}")
+                    failure = error
+        if failure is not None and not relaxations:
+            raise failure
+        kept = [image for path in relaxations for image in path]
+        minsep = self._lowered_minsep(kept, progress)
+
+        atomic = _energies_of_atoms(kept)
+        highest: dict[str, float] = {}
+        for image in kept:
+            name = _composition(image.atoms)
+            highest[name] = max(highest.get(name, -np.inf), _excess(image, atomic))
+        for relaxed in worth_rattling([path[-1].atoms for path in relaxations]):
+            ceiling = highest[_composition(relaxed)] + self.rattled_window
+            images = self._rattle(relaxed, minsep, parent, progress)
+            low = [image for image in images if _excess(image, atomic) <= ceiling]
+            if len(low) < len(images):
+                progress.note(
+                    f"{_name(relaxed)}: {len(images) - len(low)} of {len(images)} rattled cells "
+                    f"left out, more than {self.rattled_window:g} eV/atom above the relaxation"
+                )
+            kept += low
+        return kept
+
+    def _relax(
+        self, atoms: Atoms, parent: Parent, report: Callable[[str], None], progress: Progress
+    ) -> list[Image]:
+        """Step I for one crystal: the kept steps of the relaxation of its cell."""
+        name = _name(atoms)
+        atoms.calc = ParentCalculator(parent, stress=True)
+        path: list[Image] = []
+        converged = False
+        try:
+            with BFGS(StrainFilter(atoms), logfile=None) as optimizer:
+                for done in optimizer.irun(fmax=self.fmax, steps=self.max_steps):
+                    report(f"relaxing {name}")
+                    step = atoms.copy()
+                    step.info["relaxation_step"] = len(path)
+                    path.append(Image(step, atoms.get_forces(), atoms.get_potential_energy()))
+                    converged = done
+        except ParentError as error:
+            if not path:
+                raise
+            progress.note(f"{name}: the relaxation of its cell ends here: {error}")
+        if not converged:
+            progress.note(f"{name}: the cell was not relaxed after {self.max_steps} steps")
+        ceiling = _energy(path[-1]) + self.energy_window
+        return [image for image in path if _energy(image) <= ceiling]
+
+    def _lowered_minsep(self, kept: list[Image], progress: Progress) -> float:
+        shortest = min(shortest_distance(image.atoms) for image in kept)
+        if shortest >= self.minsep:
+            return self.minsep
+        progress.note(
+            f"the relaxed cells have distances down to {shortest:.3f} Å, below minsep = "
+            f"{self.minsep:g} Å: rattled cells may go down to {0.8 * shortest:.3f} Å"
+        )
+        return 0.8 * shortest
+
+    def _rattle(
+        self,
+        relaxed: Atoms,
+        minsep: float,
+        parent: Parent,
+        progress: Progress,
+    ) -> list[Image]:
+        """Step II for one crystal."""
+        name = _name(relaxed)
+        found = self._accepted(relaxed, minsep)
+        if len(found) < self.n_rattled:
+            lowered = min(minsep, 0.8 * shortest_distance(relaxed))
+            progress.note(
+                f"{name}: rattled cells may have distances down to {lowered:.3f} Å, since only "
+                f"{len(found)} of {self.max_seeds} had none below {minsep:.3f} Å"
+            )
+            minsep = lowered
+            found = self._accepted(relaxed, minsep)
+        if len(found) < self.n_rattled:
+            raise InputError(
+                f"{name}: only {len(found)} of {self.n_rattled} rattled cells had no distance "
+                f"below {minsep:.3f} Å in {self.max_seeds} tries; lower minsep or posamp"
+            )
+        results = parent.calculate_many(
+            found, report=lambda tally: progress.calculations(tally, f"rattled cells of {name}")
+        )
+        images = []
+        for atoms, result in zip(found, results, strict=True):
+            if isinstance(result, Failure):
+                progress.note(f"{name}: a rattled cell is given up: {result}")
+            else:
+                images.append(Image(atoms, result.forces, result.energy))
+        return images
+
+    def _accepted(self, relaxed: Atoms, minsep: float) -> list[Atoms]:
+        seeds = range(self.seed, self.seed + self.max_seeds)
+        cells = rattled_cells(relaxed, minsep, self.posamp, seeds)
+        return list(itertools.islice(cells, self.n_rattled))
+
+
+def label_structures(
+    path: str | Path, parent: Parent, progress: Progress | None = None
+) -> list[Image]:
+    """The images of a structure file; the parent labels those that carry no labels.
+
+    Parameters
+    ----------
+    path : path
+        Any file ASE reads.
+    parent : Parent
+        Is not asked about a structure with labels. What it fails on is left out.
+    progress : Progress, optional
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used.
+    ParentError
+        If it failed on all structures.
+    """
+    progress = progress or Progress()
+    structures = read_structures(path)
+    bare = [atoms for atoms in structures if atoms.calc is None]
+    for number, atoms in enumerate(structures):
+        check_structure(atoms, name=f"{path}, structure {number}")
+    results = parent.calculate_many(
+        bare, report=lambda tally: progress.calculations(tally, "structures")
+    )
+    images = []
+    for number, atoms in enumerate(structures):
+        result = results.pop(0) if atoms.calc is None else None
+        if isinstance(result, Failure):
+            progress.note(f"structure {number} of {path} is given up: {result}")
+        elif result is not None:
+            images.append(Image(atoms, result.forces, result.energy))
+        else:
+            images.append(labelled_image(atoms, f"{path}, structure {number}"))
+    if not images:
+        raise ParentError(f"the parent failed on all {len(structures)} structures of {path}")
+    return images
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _composition(atoms: Atoms) -> str:
+    """The reduced formula: energies per atom can be compared where it is the same."""
+    return str(atoms.symbols.formula.reduce()[0].format("hill"))
+
+
+def _name(atoms: Atoms) -> str:
+    return f"{_composition(atoms)}, space group {atoms.info['space_group']}"
+
+
+def _energy(image: Image) -> float:
+    assert image.energy is not None  # bulk images have one
+    return image.energy
+
+
+def _energies_of_atoms(images: Sequence[Image]) -> dict[str, float]:
+    """One energy per element, eV, that together come nearest to those of the images.
+
+    Above them energies of different compositions can be compared.
+    """
+    elements = sorted({symbol for image in images for symbol in image.atoms.symbols})
+    counts = [[image.atoms.symbols.count(symbol) for symbol in elements] for image in images]
+    energies, *_ = np.linalg.lstsq(np.array(counts), [_energy(image) for image in images])
+    return dict(zip(elements, energies.tolist(), strict=True))
+
+
+def _excess(image: Image, atomic: Mapping[str, float]) -> float:
+    """Energy above that of the atoms, eV/atom."""
+    reference = sum(atomic[symbol] for symbol in image.atoms.symbols)
+    return (_energy(image) - reference) / len(image.atoms)

@@ -1,0 +1,175 @@
+"""One more training of an ensemble, on atoms of frames that it was uncertain of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nearsight.config import RetrainingSettings
+from nearsight.errors import InputError, ParentError
+from nearsight.learning.harvest import load_harvest
+from nearsight.learning.labels import label_chunks
+from nearsight.learning.nft import NFT
+from nearsight.learning.state import Start, State, iteration_folder
+from nearsight.learning.targets import Targets
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.parents import Parent
+from nearsight.progress import Progress
+from nearsight.structures.images import Image, write_images
+
+__all__ = ["Learner"]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """An ensemble with all it was trained on, which can be trained on more.
+
+    Attributes
+    ----------
+    nft : NFT
+        The training it comes from.
+    functions : SymmetryFunctions
+    targets : Targets
+    parent : Parent
+    settings : RetrainingSettings
+    ensemble : Ensemble
+    images : tuple of Image
+        All labelled so far; the ensemble was trained on the first ones of them at least.
+    chunk_images : dict of int to int
+        Atom of the targets → number of its chunk among the images.
+    rounds : int
+        Trainings so far.
+    executor : concurrent.futures.Executor, optional
+        What the members are trained in.
+    """
+
+    nft: NFT
+    functions: SymmetryFunctions
+    targets: Targets
+    parent: Parent
+    settings: RetrainingSettings
+    ensemble: Ensemble
+    images: tuple[Image, ...]
+    chunk_images: Mapping[int, int]
+    rounds: int = 0
+    executor: Executor | None = None
+
+    @classmethod
+    def from_training(
+        cls,
+        nft: NFT,
+        state: State,
+        folder: Path,
+        targets: Targets,
+        parent: Parent,
+        settings: RetrainingSettings | None = None,
+        executor: Executor | None = None,
+    ) -> Learner:
+        """What goes on from a training that is over.
+
+        Parameters
+        ----------
+        nft : NFT
+        state : State
+            Its end. Chunks that came after the best iteration are used as well.
+        folder : Path
+            Where it lies.
+        targets, parent, settings, executor
+            See the attributes.
+        """
+        # not best.json, which may be that of an earlier retraining
+        ensemble = Ensemble.load(iteration_folder(folder, state.best.iteration) / "ensemble.json")
+        return cls(
+            nft,
+            ensemble.functions,
+            targets,
+            parent,
+            settings or RetrainingSettings(),
+            ensemble,
+            state.images,
+            state.chunk_images,
+            executor=executor,
+        )
+
+    def learn(self, folder: Path, progress: Progress) -> Learner:
+        """Train on what was harvested into ``folder``, or take up or read back that training.
+
+        The parent labels the chunks around the chosen atoms, and nearsighted force training of
+        the targets goes on from the members as they are, with all images so far.
+
+        Parameters
+        ----------
+        folder : Path
+            Holds a harvest (see `save_harvest`); gets ``chunks.extxyz`` and what `NFT.run` writes.
+        progress : Progress
+
+        Returns
+        -------
+        Learner
+            With the ensemble of the training's best iteration.
+
+        Raises
+        ------
+        InputError
+            If the folder holds no harvest, or belongs to other settings or inputs.
+        ParentError
+            If the parent fails on every chunk; one that it fails on is left out.
+        """
+        found = load_harvest(folder)
+        if found is None:
+            raise InputError(f"{folder}: holds no harvest (harvest.json)")
+        chosen, frames = found
+        images = self._label(Targets.of(frames), chosen.chosen, progress)
+        write_images(folder / "chunks.extxyz", images)
+        rounds = self.rounds + 1
+        settings = self.nft.settings.model_copy(
+            update={"max_chunks": max(len(self.chunk_images) + self.settings.target_chunks, 1)}
+        )
+        # the iterations of every round draw from streams of their own
+        seed = int(np.random.SeedSequence([self.nft.seed, _ROUND, rounds]).generate_state(1)[0])
+        state = replace(self.nft, settings=settings, seed=seed).run(
+            (*self.images, *images),
+            self.functions,
+            self.targets.structures,
+            self.parent,
+            folder,
+            progress,
+            Start(self.ensemble, self.chunk_images),
+            self.executor,
+        )
+        return replace(
+            self,
+            ensemble=Ensemble.load(folder / "best.json"),
+            images=state.images,
+            chunk_images=state.chunk_images,
+            rounds=rounds,
+        )
+
+    def _label(
+        self, frames: Targets, chosen: list[tuple[int, int]], progress: Progress
+    ) -> list[Image]:
+        numbers = [int(frames.offsets[frame]) + atom for frame, atom in chosen]
+        labelled = label_chunks(
+            frames, numbers, self.nft.settings, self.functions, self.parent, progress
+        )
+        images = []
+        for (frame, atom), result in zip(chosen, labelled.values(), strict=True):
+            if isinstance(result, Image):
+                images.append(result)
+            else:
+                reason = result
+                progress.note(f"the chunk of atom {atom} of frame {frame} is left out: {result}")
+        if not images:
+            raise ParentError(
+                f"parent {self.parent.settings['calculator']} failed on all {len(chosen)} chunks "
+                f"of the frames, the last one {reason}"
+            )
+        return images
+
+
+_ROUND = 7  # keeps the seeds of rounds apart from the other random streams

@@ -1,0 +1,394 @@
+"""Nearsighted force training (SI 8.4): train, find the uncertain atoms, label chunks, repeat."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+
+from nearsight.config import (
+    Config,
+    EnsembleSettings,
+    NetworkSettings,
+    NFTSettings,
+    TrainingSettings,
+)
+from nearsight.errors import DamagedFileError, InputError, ParentError
+from nearsight.executors import discard_finished
+from nearsight.learning.iteration import Iteration
+from nearsight.learning.labels import label_chunks
+from nearsight.learning.policy import choose_atoms, rank_uncertain, stop_reason
+from nearsight.learning.state import Start, State, iteration_folder
+from nearsight.learning.targets import Targets
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.network import weights_from_networks
+from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.parents import Failure, Parent
+from nearsight.parents.database import fingerprint
+from nearsight.progress import Progress
+from nearsight.structures.images import Image, write_images
+from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
+from nearsight.training.dataset import TrainingData
+from nearsight.training.fingerprints import Fingerprints
+from nearsight.training.fit import initial_weights, make_ensemble, prepare, train_members
+
+__all__ = ["NFT"]
+
+Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NFT:
+    """Nearsighted force training of one target or several.
+
+    All randomness comes from ``seed``, the member and the iteration, so that a run that was
+    stopped ends like one that was not.
+
+    Attributes
+    ----------
+    settings : NFTSettings
+    network, training, ensemble : settings of the networks, the loss and the members
+    seed : int
+    """
+
+    settings: NFTSettings = field(default_factory=NFTSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
+    seed: int = 0
+
+    @classmethod
+    def of(cls, config: Config) -> NFT:
+        """The training that a configuration describes."""
+        return cls(config.nft, config.network, config.training, config.ensemble, config.seed)
+
+    def run(
+        self,
+        images: Sequence[Image],
+        functions: SymmetryFunctions,
+        target: Atoms | Sequence[Atoms],
+        parent: Parent,
+        folder: str | Path,
+        progress: Progress | None = None,
+        start: Start | None = None,
+        executor: Executor | None = None,
+    ) -> State:
+        """Train until a bound of the settings is met, or go on from where ``folder`` stands.
+
+        Parameters
+        ----------
+        images : sequence of Image
+            The labelled images to start from.
+        functions : SymmetryFunctions
+        target : ase.Atoms or sequence of it
+            With several structures the most uncertain atoms of all make the chunks; atoms are
+            numbered through (see `Targets`).
+        parent : Parent
+            Labels the chunks; with a database nothing is ever calculated twice.
+        folder : path
+            Gets ``iteration-NNN`` folders and ``best.json``, the best iteration's ensemble.
+        progress : Progress, optional
+        start : Start, optional
+            Trained members to go on from, instead of random starts.
+        executor : concurrent.futures.Executor, optional
+            What the members are trained in; threads of this process when left out.
+
+        Returns
+        -------
+        State
+            After the last iteration.
+
+        Raises
+        ------
+        InputError
+            For images or a target that cannot be worked with, or a folder of other settings or
+            inputs.
+        ParentError
+            If the parent fails on every chunk of an iteration; what was calculated is kept. A
+            chunk that it fails on is given up, and the next most uncertain atom takes its place.
+        """
+        progress = progress or Progress()
+        folder = Path(folder)
+        targets = Targets.of(target)
+        targets.check(functions.elements, min(functions.cutoff.radius, self.settings.chunk_radius))
+        session = _Session(
+            self, tuple(images), functions, targets, parent, folder, progress, start, executor
+        )
+        state = session.restore()
+        while state is None or not state.stop_reason:
+            state = session.first() if state is None else session.step(state)
+            progress.iteration(state.history[-1].summary(state.best is state.history[-1]))
+        best = iteration_folder(folder, state.best.iteration) / "ensemble.json"
+        Ensemble.load(best).save(folder / "best.json")
+        return state
+
+
+@dataclass(frozen=True)
+class _Session:
+    """One training in its folder."""
+
+    nft: NFT
+    images: tuple[Image, ...]
+    functions: SymmetryFunctions
+    targets: Targets
+    parent: Parent
+    folder: Path
+    progress: Progress
+    start: Start | None
+    executor: Executor | None
+
+    def first(self) -> State:
+        """Train on the first images alone."""
+        began = time.perf_counter()
+        nft, members = self.nft, self.nft.ensemble.members
+        data = self._prepare()
+        if self.start is None:
+            counts = draw_initial(members, len(self.images), nft.seed)
+            starts = [initial_weights(data, nft.seed, m) for m in range(members)]
+            iterations = nft.training.initial_iterations
+        else:
+            earlier, starts = _trained(self.start.ensemble)
+            later = draw_later(members, len(self.images) - earlier.shape[1], nft.seed, 0)
+            counts = np.concatenate([earlier, later], axis=1)
+            iterations = nft.training.iterations
+        known = dict(self.start.chunk_images) if self.start else {}
+        return self._finish(self.images, data, known, counts, starts, (), [], began, iterations)
+
+    def step(self, state: State) -> State:
+        """Label the chunks that the last iteration asked for, train on them too, look again."""
+        began = time.perf_counter()
+        nft, last = self.nft, state.history[-1]
+        members, number = nft.ensemble.members, len(state.history)
+        chunks, failed = self._label_next(last)
+        folder = iteration_folder(self.folder, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_images(folder / "chunks.extxyz", list(chunks.values()))
+        data = self._extend(state.data, chunks.values())
+        later = draw_later(members, len(chunks), nft.seed, number)
+        counts = np.concatenate([state.multiplicities, later], axis=1)
+        known = state.chunk_images
+        again = [known[i] for i in last.again_indices]
+        counts[:, again] += draw_again(members, len(again), nft.seed, number)
+        known = {**known, **{i: len(state.images) + n for n, i in enumerate(chunks)}}
+        images = (*state.images, *chunks.values())
+        return self._finish(
+            images,
+            data,
+            known,
+            counts,
+            state.weights,
+            state.history,
+            [*last.failed_indices, *failed],
+            began,
+            nft.training.iterations,
+        )
+
+    def restore(self) -> State | None:
+        """The state after the last whole iteration in the folder, or None.
+
+        Raises
+        ------
+        InputError
+            If the folder belongs to other settings or inputs, or comes from a newer version.
+        """
+        history: list[Iteration] = []
+        ensemble = None
+        while (path := iteration_folder(self.folder, len(history)) / "evaluation.json").exists():
+            try:
+                iteration = Iteration.load(path)
+                if not path.with_name("ensemble.json").exists():
+                    raise DamagedFileError(f"{path}: its ensemble.json is gone")
+                found = Ensemble.load(path.with_name("ensemble.json"))
+            except DamagedFileError as error:
+                self.progress.note(f"{error}; iteration {len(history)} is made again")
+                break
+            if (
+                found.provenance != self._provenance(len(history), iteration.chunk_indices)
+                or found.functions.to_dict() != self.functions.to_dict()
+            ):
+                raise InputError(
+                    f"{path.parent}: belongs to other settings or inputs (target, images, symmetry "
+                    "functions, parent); use another folder for these"
+                )
+            history.append(iteration)
+            ensemble = found
+        if ensemble is None:
+            return None
+        known = dict(self.start.chunk_images) if self.start else {}
+        later = history[-1].chunk_indices[len(known) :]
+        chunks = self._label(later)
+        for index, chunk in chunks.items():
+            if isinstance(chunk, Failure):
+                raise ParentError(f"the chunk of atom {index} was calculated and is lost: {chunk}")
+        images = (*self.images, *(c for c in chunks.values() if isinstance(c, Image)))
+        known |= {i: len(self.images) + n for n, i in enumerate(later)}
+        data = self._extend(self._prepare(), images[len(self.images) :])
+        counts, weights = _trained(ensemble)
+        for count in range(len(history)):
+            state = State(
+                images,
+                data,
+                known,
+                counts,
+                weights,
+                ensemble,
+                tuple(history[: count + 1]),
+                self.start is not None,
+            )
+            self.progress.iteration(history[count].summary(state.best is history[count]))
+        return state
+
+    def _prepare(self) -> TrainingData:
+        data = prepare(self.images, self.functions, self.nft.network, self.targets.structures)
+        if self.start is None:
+            return data
+        # what the weights of trained members were made for
+        earlier = self.start.ensemble
+        intercepts = {e: network.intercept for e, network in earlier.members[0].items()}
+        return replace(data, scaling=earlier.scaling, intercepts=intercepts)
+
+    @cached_property
+    def _inputs(self) -> str:
+        """SHA-256 over all that is given, to the last bit: targets, images, trained members."""
+        digest = hashlib.sha256()
+        for atoms in self.targets.structures:
+            digest.update(fingerprint(atoms, "target").encode())
+        for image in self.images:
+            digest.update(fingerprint(image.atoms, str(image.energy)).encode())
+            digest.update(image.forces.tobytes())
+        if self.start is not None:
+            counts, weights = _trained(self.start.ensemble)
+            for array in (counts, *weights):
+                digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def _label_next(self, last: Iteration) -> tuple[dict[int, Image], list[int]]:
+        """The chunks the last iteration asked for, and the atoms whose chunks were given up.
+
+        The next most uncertain atoms take the place of those, in all as many as were asked for.
+        """
+        passed = {*last.chunk_indices, *last.failed_indices, *last.new_indices}
+        spare = [
+            i
+            for i in rank_uncertain(self.nft.settings, np.array(last.uncertainty_raw))
+            if i not in passed
+        ]
+        spare = spare[: len(last.new_indices)]
+        labelled: dict[int, Image] = {}
+        failed: list[int] = []
+        asked = last.new_indices
+        while asked:
+            missing = 0
+            for index, chunk in self._label(asked).items():
+                if isinstance(chunk, Image):
+                    labelled[index] = chunk
+                    continue
+                failed.append(index)
+                missing += 1
+                self.progress.note(f"the chunk of atom {index} is given up: {chunk}")
+                reason = chunk
+            asked, spare = spare[:missing], spare[missing:]
+        if not labelled:
+            record = self.parent.failures.path
+            raise ParentError(
+                f"parent {self.parent.settings['calculator']} failed on all {len(failed)} chunks "
+                f"asked for, the last one {reason}"
+                + (f"; when the cause is gone, delete {record} to try again" if record else "")
+            )
+        return labelled, failed
+
+    def _label(self, indices: Sequence[int]) -> dict[int, Image | Failure]:
+        """The chunks around atoms of the targets, labelled by the parent."""
+        return label_chunks(
+            self.targets, indices, self.nft.settings, self.functions, self.parent, self.progress
+        )
+
+    def _extend(self, data: TrainingData, chunks: Iterable[Image]) -> TrainingData:
+        prints = [Fingerprints.of(chunk, self.functions) for chunk in chunks]
+        return replace(data, fingerprints=[*data.fingerprints, *prints])
+
+    def _provenance(self, iteration: int, chunk_indices: Sequence[int]) -> Mapping[str, Any]:
+        nft = self.nft
+        return {
+            "seed": nft.seed,
+            "iteration": iteration,
+            "parent": self.parent.settings,
+            "inputs": self._inputs,
+            "target": {
+                "formula": self.targets.formula,
+                "chunk_indices": [int(i) for i in chunk_indices],
+            },
+            "settings": {
+                name: getattr(nft, field).model_dump(mode="json")
+                for name, field in (
+                    ("nft", "settings"),
+                    ("network", "network"),
+                    ("training", "training"),
+                    ("ensemble", "ensemble"),
+                )
+            },
+        }
+
+    def _finish(
+        self,
+        images: tuple[Image, ...],
+        data: TrainingData,
+        known: Mapping[int, int],
+        counts: Counts,
+        starts: Sequence[Array],
+        history: tuple[Iteration, ...],
+        failed: list[int],
+        began: float,
+        iterations: int,
+    ) -> State:
+        """Train, evaluate the targets, decide what comes next, and put all of it on disk."""
+        nft, indices, started = self.nft, list(known), self.start is not None
+        fits = train_members(
+            data, counts, starts, nft.training, iterations, self.progress, self.executor
+        )
+        weights = [fit.weights for fit in fits]
+        ensemble = make_ensemble(data, weights, counts, **self._provenance(len(history), indices))
+        forces, raw, calibrated = self.targets.evaluate(ensemble)
+        quality = [data.quality(w) for w in weights]
+        new, again = choose_atoms(nft.settings, raw, indices, failed)
+        reason = stop_reason(nft.settings, history, raw, len(indices), len(new), started)
+        iteration = Iteration(
+            iteration=len(history),
+            chunk_indices=indices,
+            failed_indices=failed,
+            new_indices=[] if reason else new,
+            again_indices=[] if reason else again,
+            stop_reason=reason,
+            uncertainty_raw=raw.tolist(),
+            uncertainty=calibrated.tolist(),
+            forces=forces.tolist(),
+            calibration=ensemble.calibration,
+            energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
+            force_rmse=float(np.mean([q.force_rmse for q in quality])),
+            max_force_residual=max(q.max_force_residual for q in quality),
+            seconds=time.perf_counter() - began,
+        )
+        folder = iteration_folder(self.folder, iteration.iteration)
+        folder.mkdir(parents=True, exist_ok=True)
+        ensemble.save(folder / "ensemble.json")
+        # The evaluation comes last: it says that the iteration is whole.
+        iteration.save(folder / "evaluation.json")
+        discard_finished(self.executor)
+        return State(images, data, known, counts, weights, ensemble, (*history, iteration), started)
+
+
+def _trained(ensemble: Ensemble) -> tuple[Counts, list[Array]]:
+    """Multiplicities and weights of trained members."""
+    if ensemble.multiplicities is None:
+        raise InputError("the ensemble holds no multiplicities to go on from")
+    return ensemble.multiplicities, [weights_from_networks(m) for m in ensemble.members]

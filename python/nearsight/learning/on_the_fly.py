@@ -1,0 +1,385 @@
+"""Molecular dynamics that watches its uncertainty, and retrains where it becomes too large."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.io.trajectory import Trajectory
+from ase.md.logger import MDLogger
+from threadpoolctl import threadpool_limits
+
+from nearsight.config import DynamicsSettings, RetrainingSettings
+from nearsight.errors import InputError
+from nearsight.files.trajectory import read_frames
+from nearsight.learning.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
+from nearsight.learning.learner import Learner
+from nearsight.learning.on_the_fly_files import DynamicsFiles, DynamicsState
+from nearsight.model.calculator import NearsightCalculator
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.network import weights_from_networks
+from nearsight.parents.database import fingerprint
+from nearsight.progress import Progress
+from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
+from nearsight.structures.images import check_neighbours, check_structure
+
+__all__ = ["Dynamics"]
+
+Array = npt.NDArray[np.float64]
+
+MIN_THRESHOLD = 0.1
+"""eV/Å. Thermal forces are ten times that: in Pt260 0.8 eV/Å at 300 K, 1.5 at 1000 K (EMT)."""
+CANDIDATE_FRACTION = 0.5
+"""Part of the threshold from which on frames and atoms are candidates to be learned: what makes a
+frame uncertain is mostly two or three atoms that collide, for a few steps."""
+MAX_UNCERTAIN_IN_A_ROW = 100
+"""Looks at the uncertainty without a trusted frame among them after which there are enough
+uncertain ones to learn from."""
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Molecular dynamics of one structure.
+
+    A frame is trusted while its raw structure uncertainty is below the threshold. The last trusted
+    frame of the trajectory is where everything goes on from: after an interruption and after a
+    retraining. When the uncertainty leaves the window above the threshold (see
+    `RetrainingSettings.window`), the dynamics end, or, with a learner, go back there and on with
+    an ensemble that has learned the uncertain atoms met since.
+
+    All randomness comes from ``seed`` and is part of the state, so that dynamics that were stopped
+    end like those that were not, to the last bit.
+
+    Attributes
+    ----------
+    settings : DynamicsSettings
+    retraining : RetrainingSettings
+        The window, and how many chunks are chosen.
+    seed : int
+    """
+
+    settings: DynamicsSettings = field(default_factory=DynamicsSettings)
+    retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
+    seed: int = 0
+
+    def run(
+        self,
+        ensemble: Ensemble,
+        atoms: Atoms,
+        folder: str | Path,
+        learner: Learner | None = None,
+        progress: Progress | None = None,
+    ) -> str:
+        """Carry out all steps, or go on from where ``folder`` stands.
+
+        Parameters
+        ----------
+        ensemble : Ensemble
+            To begin with.
+        atoms : ase.Atoms
+            The structure to begin with. Its constraints hold; momenta it carries are kept.
+        folder : path
+            Gets ``md.traj``, ``md.log`` and, at the end, ``dynamics.json``; with a learner also
+            ``retraining-NN`` and ``best.json``, the last ensemble.
+        learner : Learner, optional
+            What asks the parent and trains; it must begin with the same ensemble.
+        progress : Progress, optional
+
+        Returns
+        -------
+        str
+            How it ended, in a sentence.
+
+        Raises
+        ------
+        InputError
+            For a structure or conditions that cannot be worked with, or a folder of other ones.
+        ParentError
+            If the parent fails on every chunk of a retraining.
+        """
+        check_structure(atoms, ensemble.elements)
+        check_neighbours(atoms, ensemble.functions.cutoff.radius)
+        check_conditions(atoms, self.settings)
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if learner is not None:  # the target is known well enough
+            settings = self.retraining.model_copy(update={"target_chunks": 0})
+            learner = replace(learner, settings=settings)
+        session = _Session(self, DynamicsFiles(folder), learner, progress or Progress())
+        return session.run(ensemble, atoms)
+
+    def inputs(self, ensemble: Ensemble, atoms: Atoms) -> str:
+        """SHA-256 over all that decides the dynamics."""
+        plain = atoms.copy()
+        plain.set_constraint()
+        text = f"{self!r} {[each.todict() for each in atoms.constraints]}"
+        digest = hashlib.sha256(fingerprint(plain, text).encode())
+        digest.update(atoms.get_momenta().tobytes())
+        for member in ensemble.members:
+            digest.update(weights_from_networks(member).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass
+class UncertainFrames:
+    """Uncertain frames met since the last trusted one, and why to stop for them."""
+
+    frames: list[Atoms] = field(default_factory=list)
+    raw: list[Array] = field(default_factory=list)
+    beyond: tuple[Atoms, Array] | None = None
+    in_a_row: int = 0
+    reason: str = ""
+
+
+@dataclass
+class _Session:
+    """Dynamics in their folder."""
+
+    dynamics: Dynamics
+    files: DynamicsFiles
+    learner: Learner | None
+    progress: Progress
+    before: float = 0.0  # seconds of work of earlier sessions
+    began: float = field(default_factory=time.perf_counter)
+
+    def run(self, ensemble: Ensemble, atoms: Atoms) -> str:
+        """Begin or take up, and go on to the end."""
+        inputs = self.dynamics.inputs(ensemble, atoms)
+        state = self.files.load(inputs) or self._begin(ensemble, atoms, inputs)
+        self.before = state.seconds
+        if not state.ended:
+            for number in range(1, len(state.rounds) + 1):
+                ensemble = self._retrain(number)
+        while not state.ended:
+            state, uncertain = self._advance(ensemble, state)
+            if uncertain is None:
+                continue
+            reason = self._bound(state)
+            found = None if reason else self._harvest(ensemble, state, uncertain)
+            if found is None or not found.chosen:
+                reason = reason or "there is no uncertain atom to learn from"
+                state = self._end(state, f"{uncertain.reason}, and {reason}")
+                continue
+            number = len(state.rounds) + 1
+            self.progress.note(f"{uncertain.reason}; retraining {number}: {found.summary}")
+            ensemble = self._retrain(number)
+            record = {"step": state.step, "reason": uncertain.reason, **asdict(found)}
+            state = replace(
+                state,
+                rounds=[*state.rounds, {**record, "chosen": len(found.chosen)}],
+                learned_at=state.frames,
+                seconds=self._seconds(),
+            )
+            self.files.save(state)
+        window = self.dynamics.retraining.window
+        self.files.write_record(state, self.dynamics.settings, window)
+        return f"{state.ended}{_retrainings(state)}"
+
+    def _begin(self, ensemble: Ensemble, atoms: Atoms, inputs: str) -> DynamicsState:
+        """The first frame, and the state there."""
+        settings = self.dynamics.settings
+        moving = atoms.copy()
+        if not moving.has("momenta"):
+            give_momenta(moving, settings.temperature, self.dynamics.seed)
+        integrator = self._integrator(ensemble, moving)
+        raw = _uncertainty(moving)
+        threshold = settings.threshold or max(MIN_THRESHOLD, 2.0 * float(raw.max()))
+        with Trajectory(self.files.trajectory, "w") as writer:
+            _write(writer, integrator, self.files.log, raw)
+        state = DynamicsState(inputs, threshold, integrator=integrator.state)
+        self.files.save(state)
+        return state
+
+    def _advance(
+        self, ensemble: Ensemble, state: DynamicsState
+    ) -> tuple[DynamicsState, UncertainFrames | None]:
+        """Go on from the last trusted frame to the end, or until uncertain."""
+        settings = self.dynamics.settings
+        moving = self.files.go_back(state)
+        integrator = self._integrator(ensemble, moving, state)
+        high = state.threshold * self.dynamics.retraining.window
+        frames = state.frames
+        uncertain = UncertainFrames()
+        blas = threadpool_limits(1, user_api="blas")  # its threads would be in the force calls' way
+        with blas, Trajectory(self.files.trajectory, "a") as writer:
+            while integrator.step < settings.steps:
+                if settings.max_hours is not None and self._seconds() > 3600 * settings.max_hours:
+                    return self._end(state, f"the time of {settings.max_hours:g} h is over"), None
+                try:
+                    integrator.advance()
+                except InputError as error:
+                    uncertain.reason = f"step {integrator.step + 1} cannot be evaluated ({error})"
+                    return state, uncertain
+                step = integrator.step
+                write = step % settings.write_every == 0 or step == settings.steps
+                if not write and step % settings.watch_every:
+                    continue
+                raw = _uncertainty(moving)
+                largest = float(raw.max())
+                _note(uncertain, moving, raw, state.threshold, high, step)
+                if write or uncertain.reason:
+                    _write(writer, integrator, self.files.log, raw)
+                    frames += 1
+                    what = (
+                        f"steps, {moving.get_temperature():.0f} K, uncertainty {largest:.3f} eV/Å"
+                    )
+                    self.progress.advance(step, settings.steps, what)
+                if uncertain.reason:
+                    return state, uncertain
+                if write and largest < state.threshold:
+                    uncertain = UncertainFrames()
+                    state = replace(
+                        state,
+                        step=step,
+                        frames=frames,
+                        integrator=integrator.state,
+                        seconds=self._seconds(),
+                    )
+                    self.files.save(state)
+        return self._end(state, f"all {settings.steps} steps are done"), None
+
+    def _retrain(self, number: int) -> Ensemble:
+        if self.learner is None:
+            raise InputError(
+                f"{self.files.folder}: its ensemble was retrained, which is not possible without "
+                "the run it came from"
+            )
+        self.learner = self.learner.learn(self.files.round(number), self.progress)
+        self.learner.ensemble.save(self.files.folder / "best.json")
+        return self.learner.ensemble
+
+    def _bound(self, state: DynamicsState) -> str:
+        """Why there is no further retraining; empty if there is one."""
+        settings = self.dynamics.settings
+        chunks = _chunks(state)
+        if self.learner is None or settings.max_rounds == 0:
+            return "there is no retraining"
+        if len(state.rounds) >= settings.max_rounds:
+            return _there_were(settings.max_rounds, "retraining")
+        if chunks >= settings.max_chunks:
+            return _there_were(chunks, "chunk")
+        return ""
+
+    def _harvest(
+        self, ensemble: Ensemble, state: DynamicsState, uncertain: UncertainFrames
+    ) -> Harvest | None:
+        """Choose from the uncertain frames since the last retraining, and keep the choice.
+
+        Where there is none, since one step led from a trusted frame out of the window, that one
+        is used: no force beyond the window has led to it.
+        """
+        folder = self.files.round(len(state.rounds) + 1)
+        known = load_harvest(folder)
+        if known is not None:
+            return known[0]
+        low = CANDIDATE_FRACTION * state.threshold
+        high = state.threshold * self.dynamics.retraining.window
+        frames, raw = [], []
+        since = max(state.learned_at, state.frames - MAX_UNCERTAIN_IN_A_ROW)
+        for atoms in read_frames(self.files.trajectory, since, state.frames):
+            if low <= atoms.info["max_uncertainty"] <= high:
+                frames.append(atoms)
+                raw.append(raw_uncertainty(ensemble, atoms))
+        frames, raw = frames + uncertain.frames, raw + uncertain.raw
+        top: float | None = high
+        if not frames and uncertain.beyond is not None:
+            frames, raw, top = [uncertain.beyond[0]], [uncertain.beyond[1]], None
+        if not frames:
+            return None
+        most = self.dynamics.settings.max_chunks - _chunks(state)
+        most = min(self.dynamics.retraining.chunks, most)
+        chosen = harvest(ensemble, frames, raw, low, top, most)
+        save_harvest(folder, chosen, frames)
+        return chosen
+
+    def _end(self, state: DynamicsState, reason: str) -> DynamicsState:
+        state = replace(state, ended=reason, seconds=self._seconds())
+        self.files.save(state)
+        return state
+
+    def _seconds(self) -> float:
+        return self.before + time.perf_counter() - self.began
+
+    def _integrator(
+        self, ensemble: Ensemble, moving: Atoms, state: DynamicsState | None = None
+    ) -> Integrator:
+        settings = self.dynamics.settings
+        moving.calc = NearsightCalculator(ensemble, uncertainty=settings.watch_every == 1)
+        step, known = (0, None) if state is None else (state.step, state.integrator)
+        integrator = Integrator(moving, settings, self.dynamics.seed, step, known)
+        # after it, as in a step: forces with those of the members differ in the last digit from
+        # those without
+        _uncertainty(moving)
+        return integrator
+
+
+def _uncertainty(moving: Atoms) -> Array:
+    """(N,) raw uncertainty, eV/Å."""
+    raw: Array = moving.calc.get_property("uncertainty_raw", moving)
+    return raw
+
+
+def _note(
+    uncertain: UncertainFrames, moving: Atoms, raw: Array, low: float, high: float, step: int
+) -> None:
+    """Take down a frame that is not trusted, and whether it gives reason to stop."""
+    largest = float(raw.max())
+    if CANDIDATE_FRACTION * low <= largest <= high:
+        uncertain.frames.append(moving.copy())
+        uncertain.raw.append(raw)
+    uncertain.in_a_row = 0 if largest < low else uncertain.in_a_row + 1
+    if largest > high:
+        uncertain.beyond = (moving.copy(), raw)
+        uncertain.reason = (
+            f"at step {step} the uncertainty is {largest:.4f} eV/Å, above the bound of {high:.4f}"
+        )
+    elif uncertain.in_a_row >= MAX_UNCERTAIN_IN_A_ROW:
+        uncertain.reason = (
+            f"the last {MAX_UNCERTAIN_IN_A_ROW} frames up to step {step} were all uncertain"
+        )
+
+
+def _write(writer: Any, integrator: Integrator, path: Path, raw: Array) -> None:
+    """Add a frame to the trajectory, and a line to the log."""
+    moving = integrator.ase.atoms
+    moving.info["step"] = integrator.step
+    moving.info["max_uncertainty"] = float(raw.max())
+    moving.info["mean_uncertainty"] = float(raw.mean())
+    writer.write(moving)
+    first = integrator.step == 0
+    logger = MDLogger(
+        integrator.ase,
+        moving,
+        str(path),
+        header=first,
+        stress="stress" in moving.calc.results,
+        mode="w" if first else "a",
+    )
+    logger()
+    logger.close()
+
+
+def _chunks(state: DynamicsState) -> int:
+    """Chunks learned in all rounds."""
+    return sum(each["chosen"] for each in state.rounds)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _there_were(count: int, noun: str) -> str:
+    return f"there {'was' if count == 1 else 'were'} {_number(count, noun)}"
+
+
+def _retrainings(state: DynamicsState) -> str:
+    if not state.rounds:
+        return ""
+    learned = _number(_chunks(state), "chunk")
+    return f"; {_number(len(state.rounds), 'retraining')} with {learned}"

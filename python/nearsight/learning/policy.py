@@ -1,0 +1,90 @@
+"""The choice of the next atoms, and the end of nearsighted force training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from nearsight.config import NFTSettings
+from nearsight.learning.iteration import Iteration
+
+__all__ = ["choose_atoms", "rank_uncertain", "stop_reason"]
+
+Array = npt.NDArray[np.float64]
+
+
+def rank_uncertain(settings: NFTSettings, raw: Array) -> list[int]:
+    """Rank the uncertain atoms, most uncertain first.
+
+    Parameters
+    ----------
+    settings : NFTSettings
+    raw : (N,) float64, eV/Å
+        Raw uncertainties.
+    """
+    threshold = settings.threshold
+    bound = float(np.quantile(raw, -threshold)) if threshold < 0 else threshold
+    return [int(i) for i in np.argsort(-raw, kind="stable") if raw[i] >= bound]
+
+
+def choose_atoms(
+    settings: NFTSettings, raw: Array, seen: Sequence[int], failed: Sequence[int] = ()
+) -> tuple[list[int], list[int]]:
+    """Choose the atoms of the next iteration, most uncertain first.
+
+    Parameters
+    ----------
+    settings : NFTSettings
+    raw : (N,) float64, eV/Å
+        Raw uncertainties.
+    seen : sequence of int
+        Atoms already in the training.
+    failed : sequence of int
+        Atoms whose chunks were given up.
+
+    Returns
+    -------
+    new : list of int
+        The most uncertain atoms not yet in the training.
+    again : list of int
+        Atoms in the training among the most uncertain ones of all (see `bootstrap`).
+    """
+    known = set(seen)
+    order = [i for i in rank_uncertain(settings, raw) if i not in set(failed)]
+    new = [i for i in order if i not in known]
+    most = settings.chunks_per_iteration
+    return (
+        new[: min(most, settings.max_chunks - len(seen))],
+        [i for i in order[:most] if i in known],
+    )
+
+
+def stop_reason(
+    settings: NFTSettings,
+    history: Sequence[Iteration],
+    raw: Array,
+    chunks: int,
+    new: int,
+    started: bool = False,
+) -> str:
+    """Reason to end the training after an iteration with these uncertainties; empty to go on.
+
+    Improvement counts from the first chunks on (see `State.best`), which a training that
+    ``started`` from trained members knew before.
+    """
+    values = [i.structure_uncertainty for i in history] + [float(raw.max())]
+    first = 0 if started or len(values) == 1 else 1
+    since_best = len(values) - 1 - first - int(np.argmin(values[first:]))
+    if settings.stop_uncertainty > 0.0 and values[-1] <= settings.stop_uncertainty:
+        return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
+    if chunks >= settings.max_chunks:
+        return f"there are {chunks} chunks"
+    if len(values) > settings.max_iterations:
+        return f"there were {settings.max_iterations} iterations"
+    if since_best >= settings.steps_not_improved:
+        return f"the uncertainty did not improve in {since_best} iterations"
+    if new == 0:
+        return "no uncertain atom is left that is not in the training"
+    return ""

@@ -1,0 +1,117 @@
+"""The structures a potential is for, with their atoms numbered through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+
+from nearsight.errors import InputError
+from nearsight.model.ensemble import Ensemble
+from nearsight.structures.chunks import extract_chunks
+from nearsight.structures.images import check_neighbours, check_structure
+
+__all__ = ["Targets"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """One or more structures; atom k of the second has the number (atoms of the first) + k.
+
+    Attributes
+    ----------
+    structures : tuple of ase.Atoms
+    """
+
+    structures: tuple[Atoms, ...]
+
+    @classmethod
+    def of(cls, target: Atoms | Sequence[Atoms] | Targets) -> Targets:
+        """The targets of one structure or of several.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        if isinstance(target, Targets):
+            return target
+        found = (target,) if isinstance(target, Atoms) else tuple(target)
+        if not found:
+            raise InputError("there is no target")
+        return cls(found)
+
+    def __len__(self) -> int:
+        """All atoms."""
+        return int(self.offsets[-1])
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """(structures + 1,): the number of the first atom of each, and of all atoms."""
+        sizes = [len(atoms) for atoms in self.structures]
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    @property
+    def formula(self) -> str:
+        """Formulas of the structures."""
+        return ", ".join(f"{atoms.symbols.formula:metal}" for atoms in self.structures)
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The elements that occur, in the order in which they do."""
+        return tuple(dict.fromkeys(s for atoms in self.structures for s in atoms.symbols))
+
+    def locate(self, number: int) -> tuple[int, int]:
+        """The structure an atom belongs to, and its index there."""
+        structure = int(np.searchsorted(self.offsets, number, side="right")) - 1
+        return structure, int(number - self.offsets[structure])
+
+    def check(self, elements: Sequence[str], radius: float) -> None:
+        """Raise an `InputError` for a structure that cannot be worked with.
+
+        Parameters
+        ----------
+        elements : sequence of str
+            Those that are known.
+        radius : float, Å
+            Within which every atom must have a neighbour.
+        """
+        for number, atoms in enumerate(self.structures):
+            name = "target" if len(self.structures) == 1 else f"target {number}"
+            check_structure(atoms, elements, name)
+            check_neighbours(atoms, radius, name)
+
+    def extract(self, numbers: Sequence[int], radius: float, vacuum: float) -> list[Atoms]:
+        """The chunks around atoms, in their order; see `extract_chunks`."""
+        places = [self.locate(number) for number in numbers]
+        found: dict[tuple[int, int], Atoms] = {}
+        for structure in sorted({place[0] for place in places}):
+            indices = [index for which, index in places if which == structure]
+            chunks = extract_chunks(self.structures[structure], indices, radius, vacuum)
+            found |= {(structure, i): chunk for i, chunk in zip(indices, chunks, strict=True)}
+        return [found[place] for place in places]
+
+    def evaluate(self, ensemble: Ensemble) -> tuple[Array, Array, Array]:
+        """What an ensemble says of all atoms.
+
+        Returns
+        -------
+        forces : (N, 3) float64, eV/Å
+        raw, calibrated : (N,) float64, eV/Å
+            Uncertainties.
+        """
+        forces, raw, calibrated = [], [], []
+        for atoms in self.structures:
+            found = ensemble.evaluate(atoms, stress=False)
+            assert found.uncertainty_raw is not None  # members were asked for
+            assert found.uncertainty is not None
+            forces.append(found.forces)
+            raw.append(found.uncertainty_raw)
+            calibrated.append(found.uncertainty)
+        return np.concatenate(forces), np.concatenate(raw), np.concatenate(calibrated)

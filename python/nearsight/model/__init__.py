@@ -1,0 +1,1 @@
+"""The potential: symmetry functions, networks, ensemble, ASE calculator."""

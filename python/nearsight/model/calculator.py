@@ -1,0 +1,140 @@
+"""The ensemble as an ASE calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+
+from nearsight import _core
+from nearsight.errors import InputError
+from nearsight.model.ensemble import Ensemble, as_ensemble
+from nearsight.structures.images import StructureArrays
+
+__all__ = ["NearsightCalculator"]
+
+
+class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # ASE is partly untyped
+    """Mean energy, forces and stress of an ensemble, and the uncertainty of every force.
+
+    Parameters
+    ----------
+    ensemble : Ensemble or path
+        An ensemble or its file.
+    uncertainty : bool
+        Whether every call gives ``results["uncertainty"]`` (N,), calibrated, and
+        ``results["uncertainty_raw"]`` (N,), δ = 2.58 σ, in eV/Å. A call without costs about as
+        much as one member alone.
+    skin : float
+        Å; the neighbour list is kept until an atom has moved by half of it or the cell has
+        changed. Results do not depend on it. 0: a new list for every call.
+    threads : int
+        0: as OpenMP decides (OMP_NUM_THREADS).
+
+    Raises
+    ------
+    InputError
+        If the file is no ensemble, or a structure cannot be evaluated.
+    """
+
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "uncertainty",
+        "uncertainty_raw",
+    ]
+
+    def __init__(
+        self,
+        ensemble: Ensemble | str | Path,
+        *,
+        uncertainty: bool = True,
+        skin: float = 0.3,
+        threads: int = 0,
+    ) -> None:
+        super().__init__()
+        self.use_cache = False  # `calculate` keeps the structure; ASE would copy it once more
+        if not (skin >= 0.0 and np.isfinite(skin)):
+            raise InputError(f"skin must be a length in Å, not negative, got {skin!r}")
+        self.ensemble = as_ensemble(ensemble)
+        self._uncertainty = uncertainty
+        self._skin = skin
+        self._threads = threads
+        # The structure last seen; ASE lets go of `self.atoms` whenever something has changed.
+        self._kept: Atoms | None = None
+        self._structure: StructureArrays | None = None
+        self._neighbors: _core.NeighborList | None = None
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last call, of that which results depend on.
+
+        ASE's own comparison takes longer than the forces of a small cluster.
+        """
+        if self.atoms is None:
+            return list(all_changes)
+        before, now = self.atoms, atoms
+        pairs = {
+            "positions": (before.positions, now.positions),
+            "numbers": (before.numbers, now.numbers),
+            "cell": (before.cell.array, now.cell.array),
+            "pbc": (before.pbc, now.pbc),
+        }
+        return [name for name, (old, new) in pairs.items() if not _same(old, new)]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Iterable[str] = ("energy",),
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Evaluate the structure; ASE calls this when it wants a result."""
+        if atoms is not None:
+            self._keep(atoms, system_changes)
+        s = self._structure
+        if s is None:
+            raise InputError("the calculator has not seen a structure yet")
+        if self._neighbors is None or not self._neighbors.serves(s.positions, s.cell, s.pbc):
+            self._neighbors = self.ensemble.neighbors(s, self._skin, self._threads)
+        found = self.ensemble.evaluate(
+            s,
+            members=self._uncertainty or any(p.startswith("uncertainty") for p in properties),
+            threads=self._threads,
+            neighbors=self._neighbors,
+        )
+        self.results = {
+            "energy": found.energy,
+            "free_energy": found.energy,
+            "energies": found.energies,
+            "forces": found.forces,
+        }
+        if found.stress is not None:
+            self.results["stress"] = found.stress
+        elif "stress" in properties:
+            raise PropertyNotImplementedError("stress needs a periodic cell of three vectors")
+        if found.uncertainty is not None:
+            self.results["uncertainty"] = found.uncertainty
+            self.results["uncertainty_raw"] = found.uncertainty_raw
+
+    def _keep(self, atoms: Atoms, system_changes: list[str]) -> None:
+        """Keep a copy of the structure, as ASE wants it and as the core takes it."""
+        if self._kept is None or self._structure is None or set(system_changes) - {"positions"}:
+            kept = atoms.copy()
+            self._structure = self.ensemble.functions.arrays(kept)
+            self._kept = kept
+        else:  # most calls: a whole copy takes longer than the forces of a small cluster
+            self._structure = self._structure.moved(atoms.positions.copy())
+            self._kept.arrays["positions"] = self._structure.positions
+        self.atoms = self._kept
+
+
+def _same(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> bool:
+    """To the bit, in a tenth of the time of `np.array_equal` for a small structure."""
+    return old.tobytes() == new.tobytes()

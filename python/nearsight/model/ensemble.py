@@ -1,0 +1,251 @@
+"""The ensemble: mean prediction, per-atom uncertainty, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from nearsight import _core
+from nearsight.errors import DamagedFileError, InputError
+from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.model.network import Network, core_potential
+from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+from nearsight.structures.images import StructureArrays
+
+__all__ = ["CONFIDENCE", "COVERAGE", "Ensemble", "Evaluation"]
+
+Array = npt.NDArray[np.float64]
+
+CONFIDENCE = 2.58
+"""Half width of the central 99 % of a normal distribution, in standard deviations."""
+
+COVERAGE = 0.95
+"""Fraction of the atoms whose error the calibrated uncertainty is to cover."""
+
+FORMAT = "nearsight-ensemble"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an ensemble predicts for one structure.
+
+    Attributes
+    ----------
+    energy : float, eV
+        Mean over members, as all without "member" in the name.
+    energies : (N,) eV
+        Atomic energies.
+    forces : (N, 3) eV/Å
+    stress : (6,) eV/Å³ or None
+        Voigt order xx, yy, zz, yz, xz, xy; None without a cell of three vectors or if not asked
+        for.
+    member_energies : (M,) eV
+    member_forces : (M, N, 3) eV/Å or None
+    uncertainty_raw : (N,) eV/Å or None
+        δ_i = 2.58 σ_i with σ_i² = Σ_m |f_i^m − f̄_i|² / (M − 1).
+    uncertainty : (N,) eV/Å or None
+        δ_i times the calibration factor of the ensemble.
+    """
+
+    energy: float
+    energies: Array
+    forces: Array
+    stress: Array | None
+    member_energies: Array
+    member_forces: Array | None
+    uncertainty: Array | None
+    uncertainty_raw: Array | None
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks of one shape on the same symmetry functions; one member alone is a potential.
+
+    Attributes
+    ----------
+    functions : SymmetryFunctions
+    scaling : Scaling
+    members : tuple of dict of str to Network
+        By element.
+    calibration : float
+        Factor from raw to calibrated uncertainty (out-of-bag; see `training.calibrate`).
+    multiplicities : (M, images) int64 or None
+        The members' bootstrap samples of the images they were trained on.
+    provenance : dict
+        How the ensemble was made: settings, parent, versions. Kept, never interpreted.
+    """
+
+    functions: SymmetryFunctions
+    scaling: Scaling
+    members: tuple[dict[str, Network], ...]
+    calibration: float = 1.0
+    multiplicities: npt.NDArray[np.int64] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise InputError("an ensemble needs at least one member")
+        self.core  # noqa: B018  # checks that everything fits together
+
+    @cached_property
+    def core(self) -> _core.Potential:
+        """The compiled potential of all members."""
+        return core_potential(self.functions, self.scaling, self.members)
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """The elements it knows."""
+        return self.functions.elements
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def neighbors(
+        self, atoms: Atoms | StructureArrays, skin: float, threads: int = 0
+    ) -> _core.NeighborList:
+        """A neighbour list for `evaluate`.
+
+        It serves as long as no atom has moved by half the skin (Å) and the cell is the same, which
+        its `serves` tells. Results do not depend on it, up to 2000 atoms to the last bit; above,
+        the list fixes the order in which atoms are worked on, and forces differ by rounding.
+        """
+        s = self._arrays(atoms)
+        try:
+            return self.core.neighbors(s.positions, s.species, s.cell, s.pbc, skin, threads)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def evaluate(
+        self,
+        atoms: Atoms | StructureArrays,
+        *,
+        members: bool = True,
+        stress: bool = True,
+        threads: int = 0,
+        neighbors: _core.NeighborList | None = None,
+    ) -> Evaluation:
+        """Energy, forces, stress and uncertainty of a structure.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms, or what ``functions.arrays`` made of it
+        members : bool
+            Forces of every member and the uncertainty; without them a call costs about as much
+            as one member alone.
+        stress : bool
+        threads : int
+            0: as OpenMP decides (OMP_NUM_THREADS).
+        neighbors : optional
+            A list of `neighbors` that still serves; a new one is made when left out.
+
+        Raises
+        ------
+        InputError
+            For a structure that cannot be worked with: an element the ensemble does not know,
+            positions that are not finite, two atoms at one place, an atom without neighbours ...
+        """
+        s = self._arrays(atoms)
+        virial = stress and s.volume > 0.0
+        try:
+            found = self.core.evaluate(
+                s.positions,
+                s.species,
+                s.cell,
+                s.pbc,
+                forces="members" if members else "mean",
+                virial=virial,
+                threads=threads,
+                neighbors=neighbors,
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        member_energies = found["energies"].sum(axis=1)
+        raw = CONFIDENCE * found["deviation"] if members else None
+        return Evaluation(
+            energy=float(member_energies.sum() / len(member_energies)),
+            energies=found["mean_energies"][0],
+            forces=found["mean_forces"],
+            stress=_stress(found["virial"], s.volume) if virial else None,
+            member_energies=member_energies,
+            member_forces=found["forces"] if members else None,
+            uncertainty=None if raw is None else self.calibration * raw,
+            uncertainty_raw=raw,
+        )
+
+    def _arrays(self, atoms: Atoms | StructureArrays) -> StructureArrays:
+        return atoms if isinstance(atoms, StructureArrays) else self.functions.arrays(atoms)
+
+    def save(self, path: str | Path) -> None:
+        """Write one JSON file, whole or not at all; numbers round-trip to the last bit."""
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "units": {"energy": "eV", "length": "Å"},
+            "elements": list(self.elements),
+            "provenance": dict(self.provenance),
+            "calibration": self.calibration,
+            "symmetry_functions": self.functions.to_dict(),
+            "scaling": self.scaling.to_dict(),
+            "multiplicities": self.multiplicities,
+            "members": [
+                {element: network.to_dict() for element, network in member.items()}
+                for member in self.members
+            ],
+        }
+        write_json(path, content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ensemble:
+        """Read a file of `save`.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, truncated, of another kind, incomplete or from a newer version.
+        """
+        content = check_header(read_json(path), path, FORMAT, VERSION)
+        try:
+            counts = content["multiplicities"]
+            return cls(
+                SymmetryFunctions.from_dict(content["symmetry_functions"]),
+                Scaling.from_dict(content["scaling"]),
+                tuple(
+                    {element: Network.from_dict(network) for element, network in member.items()}
+                    for member in content["members"]
+                ),
+                float(content["calibration"]),
+                None if counts is None else np.asarray(counts, dtype=np.int64),
+                content["provenance"],
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DamagedFileError(
+                f"{path}: the ensemble is incomplete or damaged ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _stress(virial: Array, volume: float) -> Array:
+    voigt: Array = full_3x3_to_voigt_6_stress(virial / volume)
+    return voigt
+
+
+def mean_and_raw_uncertainty(member_forces: Array) -> tuple[Array, Array]:
+    """Mean (..., 3) and δ = 2.58 σ (...) of forces (M, ..., 3), eV/Å."""
+    mean = member_forces.mean(axis=0)
+    variance = ((member_forces - mean) ** 2).sum(axis=(0, -1)) / (len(member_forces) - 1)
+    return mean, CONFIDENCE * np.sqrt(variance)
+
+
+def as_ensemble(source: Ensemble | str | Path) -> Ensemble:
+    """An ensemble, or the one in a file."""
+    return source if isinstance(source, Ensemble) else Ensemble.load(source)

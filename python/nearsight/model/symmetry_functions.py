@@ -1,0 +1,364 @@
+"""Symmetry functions: what they are, which there are to choose from, how they are scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from nearsight import _core
+from nearsight.errors import InputError
+from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.structures.images import StructureArrays, structure_arrays
+
+__all__ = ["G2", "G4", "G5", "Cutoff", "Scaling", "SymmetryFunction", "SymmetryFunctions"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cutoff:
+    """Cutoff function.
+
+    ``cosine``: fc(r) = (1 + cos(π r/Rc)) / 2. ``polynomial`` (Amp's):
+    fc(r) = 1 + γ (r/Rc)^(γ+1) − (γ+1) (r/Rc)^γ. Zero from Rc on.
+
+    Attributes
+    ----------
+    radius : float
+        Rc in Å.
+    function : {"cosine", "polynomial"}
+    gamma : float
+        γ of the polynomial, at least 2.
+    """
+
+    radius: float
+    function: str = "cosine"
+    gamma: float = 4.0
+
+
+@dataclass(frozen=True)
+class G2:
+    """Radial symmetry function Σ_j exp(−η (R_ij − R_s)²/Rc²) fc(R_ij) over one element.
+
+    Attributes
+    ----------
+    element : str
+        Element of the neighbours.
+    eta : float
+        η, without unit (divided by Rc², as in Amp; n2p2's η is this one over Rc²).
+    r_s : float
+        R_s in Å.
+    """
+
+    element: str
+    eta: float
+    r_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Angular:
+    elements: tuple[str, str]
+    eta: float
+    zeta: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        if len(self.elements) != 2 or isinstance(self.elements, str):
+            raise InputError(
+                f"an angular symmetry function takes two elements, got {self.elements!r}"
+            )
+        object.__setattr__(self, "elements", tuple(self.elements))
+
+
+@dataclass(frozen=True)
+class G4(_Angular):
+    """Angular symmetry function over pairs j < k of neighbours of two elements.
+
+    2^(1−ζ) Σ (1 + γ cos θ_ijk)^ζ exp(−η (R_ij² + R_ik² + R_jk²)/Rc²) fc(R_ij) fc(R_ik) fc(R_jk)
+
+    Attributes
+    ----------
+    elements : tuple of two str
+        Elements of the neighbours; the order does not matter.
+    eta, zeta, gamma : float
+        η ≥ 0, ζ ≥ 1, −1 ≤ γ ≤ 1 (Behler's and n2p2's λ).
+    """
+
+
+@dataclass(frozen=True)
+class G5(_Angular):
+    """`G4` without the two factors in R_jk (n2p2's wide angular function)."""
+
+
+SymmetryFunction = G2 | G4 | G5
+_KINDS: dict[str, type[G2] | type[G4] | type[G5]] = {"G2": G2, "G4": G4, "G5": G5}
+
+FORMAT = "nearsight-symmetry-functions"
+VERSION = 1
+
+
+class SymmetryFunctions:
+    """The symmetry functions of every central element.
+
+    Parameters
+    ----------
+    functions : mapping of str to sequence of G2, G4 or G5
+        By central element; the order is that of the features.
+    cutoff : float or Cutoff
+        Å; a number means the cosine cutoff.
+
+    Raises
+    ------
+    InputError
+        If a parameter is out of its domain.
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[str, Sequence[SymmetryFunction]],
+        cutoff: float | Cutoff,
+    ) -> None:
+        self.cutoff = cutoff if isinstance(cutoff, Cutoff) else Cutoff(float(cutoff))
+        mentioned = [
+            element
+            for given in functions.values()
+            for f in given
+            for element in ((f.element,) if isinstance(f, G2) else f.elements)
+        ]
+        self.elements: tuple[str, ...] = tuple(dict.fromkeys([*functions, *mentioned]))
+        self.functions: dict[str, tuple[SymmetryFunction, ...]] = {
+            element: tuple(functions.get(element, ())) for element in self.elements
+        }
+        if not self.elements:
+            raise InputError("symmetry functions of at least one element are needed")
+        for element in self.elements:
+            if element not in atomic_numbers:
+                raise InputError(f"the symmetry functions name {element!r}, which is no element")
+        self.core  # noqa: B018  # checks the parameters
+
+    @cached_property
+    def core(self) -> _core.SymmetryFunctions:
+        """The compiled plan."""
+        index = {element: i for i, element in enumerate(self.elements)}
+        given = []
+        for center, functions in self.functions.items():
+            for f in functions:
+                if isinstance(f, G2):
+                    row = (index[f.element], 0, float(f.eta), float(f.r_s), 1.0, 0.0)
+                else:
+                    first, second = (index[e] for e in f.elements)
+                    row = (first, second, float(f.eta), 0.0, float(f.zeta), float(f.gamma))
+                given.append((type(f).__name__, index[center], *row))
+        try:
+            return _core.SymmetryFunctions(
+                len(self.elements),
+                self.cutoff.function,
+                float(self.cutoff.radius),
+                float(self.cutoff.gamma),
+                given,
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def __len__(self) -> int:
+        return sum(len(f) for f in self.functions.values())
+
+    def size(self, element: str) -> int:
+        """Number of features of an atom of ``element``."""
+        return len(self.functions[element])
+
+    def arrays(self, atoms: Atoms, name: str = "structure") -> StructureArrays:
+        """The arrays of ``atoms`` with these elements.
+
+        Raises
+        ------
+        InputError
+            If there is an element without symmetry functions, and as in `check_structure`.
+        """
+        return structure_arrays(atoms, self.elements, name)
+
+    def compute(self, atoms: Atoms, threads: int = 0) -> dict[str, Array]:
+        """Features of all atoms.
+
+        Returns
+        -------
+        dict of str to ndarray
+            By element of the structure: (atoms of it, features), unscaled, atoms in their order.
+
+        Raises
+        ------
+        InputError
+            For a structure that cannot be worked with; see `check_structure`.
+        """
+        s = self.arrays(atoms)
+        try:
+            found = self.core.features(s.positions, s.species, s.cell, s.pbc, threads)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        return {
+            element: found[s.species == i, : self.size(element)]
+            for i, element in enumerate(self.elements)
+            if (s.species == i).any()
+        }
+
+    def subset(self, chosen: Mapping[str, Iterable[int]]) -> SymmetryFunctions:
+        """Only the chosen functions, by element, in the given order."""
+        return SymmetryFunctions(
+            {e: [self.functions[e][i] for i in indices] for e, indices in chosen.items()},
+            self.cutoff,
+        )
+
+    @classmethod
+    def candidates(
+        cls,
+        elements: Sequence[str],
+        cutoff: float | Cutoff = 6.5,
+        *,
+        g2_eta: Sequence[float] = tuple(np.logspace(-3, 2, 20).tolist()),
+        g2_r_s: Sequence[float] = (0.0, 2.0, 4.0),
+        g4_eta: Sequence[float] = (0.005, 0.1, 1.0),
+        g4_zeta: Sequence[float] = (1.0, 4.0, 16.0),
+        g4_gamma: Sequence[float] = (1.0, -1.0),
+    ) -> SymmetryFunctions:
+        """The grid to choose from (SI Table S1: 78 for one element).
+
+        Every neighbour element gets all G2, every unordered pair of them all G4. Parameters vary
+        in the order in which they are named, the last fastest.
+        """
+        pairs = list(combinations_with_replacement(elements, 2))
+        grid: list[SymmetryFunction] = [
+            G2(element, eta, r_s) for element in elements for eta in g2_eta for r_s in g2_r_s
+        ]
+        grid += [
+            G4(pair, eta, zeta, gamma)
+            for pair in pairs
+            for eta in g4_eta
+            for zeta in g4_zeta
+            for gamma in g4_gamma
+        ]
+        return cls(dict.fromkeys(elements, grid), cutoff)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        return {
+            "cutoff": asdict(self.cutoff),
+            "functions": {
+                element: [{"type": type(f).__name__, **asdict(f)} for f in functions]
+                for element, functions in self.functions.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> SymmetryFunctions:
+        """The inverse of `to_dict`.
+
+        Raises
+        ------
+        InputError
+            If something is missing or of the wrong kind.
+        """
+        try:
+            functions: dict[str, list[SymmetryFunction]] = {}
+            for element, rows in content["functions"].items():
+                functions[element] = []
+                for row in rows:
+                    values = dict(row)
+                    kind = _KINDS[values.pop("type")]
+                    if "elements" in values:
+                        values["elements"] = tuple(values["elements"])
+                    functions[element].append(kind(**values))
+            return cls(functions, Cutoff(**content["cutoff"]))
+        except InputError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(
+                "the symmetry functions are incomplete or damaged "
+                f"({type(error).__name__}: {error})"
+            ) from error
+
+    def save(self, path: str | Path, **notes: Any) -> None:
+        """Write a JSON file; ``notes`` are kept in it but never read."""
+        write_json(path, {"format": FORMAT, "version": VERSION, **self.to_dict(), "notes": notes})
+
+    @classmethod
+    def load(cls, path: str | Path) -> SymmetryFunctions:
+        """Read a file of `save`.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, truncated, of another kind or from a newer version.
+        """
+        content = check_header(read_json(path), path, FORMAT, VERSION)
+        try:
+            return cls.from_dict(content)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Min–max scaling of the features to [−1, 1], by element.
+
+    Attributes
+    ----------
+    minimum, maximum : dict of str to (features,) float64
+    """
+
+    minimum: dict[str, Array]
+    maximum: dict[str, Array]
+
+    @classmethod
+    def fit(cls, functions: SymmetryFunctions, features: Iterable[Mapping[str, Array]]) -> Scaling:
+        """From the features of structures, as `SymmetryFunctions.compute` gives them.
+
+        Raises
+        ------
+        InputError
+            If an element of ``functions`` occurs in none of them.
+        """
+        minimum, maximum = {}, {}
+        structures = list(features)
+        for element in functions.elements:
+            found = [s[element] for s in structures if element in s]
+            if not found:
+                raise InputError(f"no structure contains {element}, its features cannot be scaled")
+            together = np.concatenate(found)
+            minimum[element] = together.min(axis=0)
+            maximum[element] = together.max(axis=0)
+        return cls(minimum, maximum)
+
+    def linear(self, element: str) -> tuple[Array, Array]:
+        """``scale, offset`` so that scaled = scale · G + offset.
+
+        A feature that never varied carries no information and is scaled to zero.
+        """
+        low, high = self.minimum[element], self.maximum[element]
+        spread = high - low
+        varies = spread > 1e-12 * np.maximum(np.abs(low), np.abs(high))
+        scale = np.divide(2.0, spread, out=np.zeros_like(spread), where=varies)
+        return scale, np.where(varies, -1.0 - scale * low, 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        return {
+            element: {"minimum": self.minimum[element], "maximum": self.maximum[element]}
+            for element in self.minimum
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Scaling:
+        """The inverse of `to_dict`."""
+        return cls(
+            {e: np.asarray(v["minimum"], dtype=float) for e, v in content.items()},
+            {e: np.asarray(v["maximum"], dtype=float) for e, v in content.items()},
+        )

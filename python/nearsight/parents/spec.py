@@ -1,0 +1,281 @@
+"""The parent's method: which calculator, with which arguments, for which structure."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import operator
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from nearsight.errors import InputError
+from nearsight.parents.codes import CODES
+
+__all__ = ["CalculatorSpec", "factory_named"]
+
+Arguments = dict[str, Any]
+Make = Callable[[Atoms, Arguments], tuple[Atoms, Any]]
+"""Structure and arguments → the structure as the code wants it, and a fresh calculator for it."""
+
+
+class CalculatorSpec:
+    """A calculator with its arguments, which may differ for isolated and periodic structures.
+
+    Later ones go over earlier ones: those of the preset, `arguments`, and `chunks` or `bulk`.
+
+    Parameters
+    ----------
+    calculator, arguments, preset, chunks, bulk
+        See `nearsight.parents.Parent`.
+    retries : sequence of mapping
+        Arguments to change in later attempts; only checked here.
+
+    Attributes
+    ----------
+    name : str
+        Of the calculator.
+    settings : dict
+        ``calculator`` and ``arguments``, and the others where there are any; as JSON writes them.
+    portable : bool
+        Whether name and arguments suffice to make the calculator in another process.
+
+    Raises
+    ------
+    InputError
+        See `nearsight.parents.Parent`.
+    """
+
+    def __init__(
+        self,
+        calculator: str | Callable[..., Any] | Calculator,
+        arguments: Mapping[str, Any] | None = None,
+        preset: str | None = None,
+        chunks: Mapping[str, Any] | None = None,
+        bulk: Mapping[str, Any] | None = None,
+        retries: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._calculator = calculator
+        if _is_calculator(calculator):
+            self._take_ready(calculator, bool(arguments or chunks or bulk or preset or retries))
+            return
+        if not (isinstance(calculator, str) or callable(calculator)):
+            raise InputError(
+                f"parent calculator must be a name, a callable or an ASE calculator, "
+                f"got {calculator!r}"
+            )
+        self.name = calculator if isinstance(calculator, str) else _qualified_name(calculator)
+        self.portable = isinstance(calculator, str) or _is_found(calculator)
+        self._make = factory_named(calculator) if isinstance(calculator, str) else _own(calculator)
+        self._preset = _preset(self.name, preset)
+        self._given = {
+            "arguments": self._written(arguments),
+            "chunks": self._written(chunks),
+            "bulk": self._written(bulk),
+        }
+        self.settings = {
+            "calculator": self.name,
+            **({"preset": preset} if preset else {}),
+            "arguments": self._given["arguments"],
+            **{key: self._given[key] for key in ("chunks", "bulk") if self._given[key]},
+        }
+        self._check([{}, *(self._written(each) for each in retries)])
+
+    def _take_ready(self, calculator: Calculator, arguments: bool) -> None:
+        if arguments:
+            raise InputError(
+                "arguments cannot go with a ready calculator "
+                f"({type(calculator).__name__}); give them to its constructor"
+            )
+        parameters = dict(getattr(calculator, "parameters", {}))
+        self.name = _qualified_name(type(calculator))
+        self.portable = False
+        self._make = lambda atoms, _: (atoms, _reset(calculator))
+        self._preset = {}
+        self._given = {}
+        self.settings = {
+            "calculator": self.name,
+            "arguments": json.loads(json.dumps(parameters, default=repr)),
+        }
+
+    def arguments(self, atoms: Atoms, changes: Mapping[str, Any] | None = None) -> Arguments:
+        """The arguments for a structure; ``changes`` go over all of them."""
+        return self._merged("bulk" if atoms.pbc.any() else "chunks", changes or {})
+
+    def identity(self, atoms: Atoms) -> str:
+        """What tells the calculations of this method on such a structure from all others."""
+        if _is_calculator(self._calculator):
+            return _canonical_json(self.settings)
+        arguments = self.arguments(atoms)
+        if self.name in CODES:
+            arguments = CODES[self.name].identity(arguments)
+        return _canonical_json({"calculator": self.name, "arguments": arguments})
+
+    def maker(self, changes: Mapping[str, Any]) -> Callable[[Atoms], tuple[Atoms, Any]]:
+        """What gives a structure as the code wants it, and a fresh calculator for it."""
+        return lambda atoms: self._make(atoms, self.arguments(atoms, changes))
+
+    @property
+    def folder(self) -> str | None:
+        """The folder in which another process finds the calculator's module."""
+        module_name = self.name.partition(":")[0].partition(".")[0]
+        file = getattr(sys.modules.get(module_name), "__file__", None)
+        if self.name in CODES or file is None:
+            return None
+        path = Path(file).absolute()
+        return str(path.parents[1] if path.name == "__init__.py" else path.parent)
+
+    def _merged(self, kind: str, changes: Mapping[str, Any]) -> Arguments:
+        layers: list[Mapping[str, Any]] = [
+            *(self._preset.get(each, {}) for each in ("common", kind)),
+            *(self._given.get(each, {}) for each in ("arguments", kind)),
+            changes,
+        ]
+        return {key: value for layer in layers for key, value in layer.items()}
+
+    def _written(self, arguments: Mapping[str, Any] | None) -> Arguments:
+        """Arguments as JSON would write and read them: what one sees is what goes in."""
+        try:
+            return dict(json.loads(_canonical_json(dict(arguments or {}))))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"arguments of parent calculator {self.name}: {error}") from error
+
+    def _check(self, changes: Sequence[Arguments]) -> None:
+        """Make a calculator with every set of arguments that can come."""
+        tried = []
+        for kind in ("chunks", "bulk"):
+            for change in changes:
+                arguments = self._merged(kind, change)
+                if (kind, arguments) in tried or ("chunks", arguments) in tried:
+                    continue
+                tried.append((kind, arguments))
+                try:
+                    self._try(arguments, kind)
+                except InputError:
+                    raise
+                except Exception as error:  # whatever a parent code raises at its arguments
+                    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+                    text = " ".join(str(error).partition("\n\n")[0].split())
+                    reason = f"{type(error).__name__}: {text}".removesuffix(": ")
+                    raise InputError(
+                        f"parent calculator {self.name} cannot be made with arguments ({given}): "
+                        f"{reason}"
+                    ) from error
+
+    def _try(self, arguments: Arguments, kind: str) -> None:
+        if self.name in CODES:
+            CODES[self.name].check(arguments)
+            return
+        probe = Atoms("H", cell=[10.0, 10.0, 10.0], pbc=kind == "bulk")
+        if not _is_calculator(self._make(probe, arguments)[1]):
+            raise InputError(f"parent calculator {self.name} does not make an ASE calculator")
+
+
+def factory_named(name: str, folder: str | None = None) -> Make:
+    """What makes calculators of a name: a known code, or ``package.module:factory``.
+
+    Parameters
+    ----------
+    name : str
+    folder : str, optional
+        Where to look for the module too.
+
+    Raises
+    ------
+    InputError
+        If there is no such code, module or factory.
+    """
+    if name in CODES:
+        code = CODES[name]
+        code.check()
+        return lambda atoms, arguments: (
+            code.prepare(atoms, arguments),
+            code.make(atoms, arguments),
+        )
+    if folder is not None and folder not in sys.path:
+        sys.path.append(folder)
+    return _own(_import_factory(name))
+
+
+def _own(factory: Callable[..., Any]) -> Make:
+    return lambda atoms, arguments: (atoms, factory(**arguments))
+
+
+def _preset(name: str, preset: str | None) -> dict[str, Arguments]:
+    if preset is None:
+        return {}
+    known = CODES[name].presets if name in CODES else {}
+    if preset not in known:
+        listed = ", ".join(repr(each) for each in known) or "none"
+        raise InputError(
+            f"parent preset must be one of those of {name!r} ({listed}), got {preset!r}"
+            + _did_you_mean(preset, known)
+        )
+    found = known[preset]
+    return {"common": dict(found.common), "chunks": dict(found.chunks), "bulk": dict(found.bulk)}
+
+
+def _import_factory(name: str) -> Callable[..., Any]:
+    """The object that ``package.module:factory`` names."""
+    module_name, _, attribute = name.partition(":")
+    if not (module_name and attribute):
+        known = ", ".join(repr(key) for key in CODES)
+        raise InputError(
+            f"parent calculator must be {known} or 'package.module:factory', got {name!r}"
+            + _did_you_mean(name.lower(), CODES)
+        )
+    failure = f"parent calculator {name!r}: "
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a module may raise anything while it is imported
+        raise InputError(
+            f"{failure}module {module_name} cannot be imported ({type(error).__name__}: {error})"
+        ) from error
+    try:
+        factory: Callable[..., Any] = operator.attrgetter(attribute)(module)
+    except AttributeError:
+        public = [key for key in dir(module) if not key.startswith("_")]
+        raise InputError(
+            f"{failure}module {module_name} has no {attribute!r}" + _did_you_mean(attribute, public)
+        ) from None
+    if not callable(factory):
+        raise InputError(f"{failure}{attribute} is no function or class")
+    return factory
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def _is_calculator(candidate: Any) -> bool:
+    return not isinstance(candidate, type) and hasattr(candidate, "get_forces")
+
+
+def _reset(calculator: Any) -> Any:
+    """A ready calculator without what it remembers of the last structure."""
+    if hasattr(calculator, "reset"):
+        calculator.reset()
+    return calculator
+
+
+def _qualified_name(factory: Any) -> str:
+    return f"{factory.__module__}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"
+
+
+def _is_found(factory: Any) -> bool:
+    """Whether a callable is what its qualified name leads to: no lambda, method or closure is."""
+    module_name, _, name = _qualified_name(factory).partition(":")
+    try:
+        return operator.attrgetter(name)(sys.modules[module_name]) is factory
+    except (AttributeError, KeyError):
+        return False
+
+
+def _canonical_json(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,107 @@
+"""Parent calculations as tasks: plain content in, plain content out, in whatever process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from nearsight.parents.database import ParentResult
+from nearsight.parents.spec import factory_named
+
+__all__ = ["Outcome", "reason_of", "run_tasks", "try_one", "validate_result"]
+
+Outcome = dict[str, Any]
+"""Fields of a `ParentResult`; or ``failure``, the reason why there is none."""
+
+
+def run_tasks(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    """Carry out calculations one after the other.
+
+    Nothing is raised: a failure is an outcome too, and an engine that keeps what a call raised
+    would raise it for ever.
+
+    Parameters
+    ----------
+    tasks : sequence of mapping
+        Of each: ``calculator`` (name), ``folder`` (where its module lies, or None),
+        ``arguments``, ``structure`` (`ase.Atoms.todict`), ``stress`` (whether it is wanted).
+    """
+    return [_perform(task) for task in tasks]
+
+
+def _perform(task: Mapping[str, Any]) -> Outcome:
+    try:
+        make = factory_named(task["calculator"], task["folder"])
+    except Exception as error:  # a module may raise anything while it is imported
+        return {"failure": reason_of(error)}
+    atoms = Atoms.fromdict(task["structure"])
+    return try_one(lambda given: make(given, task["arguments"]), atoms, task["stress"])
+
+
+def try_one(make: Callable[[Atoms], tuple[Atoms, Any]], atoms: Atoms, stress: bool) -> Outcome:
+    """Calculate a structure, well or not.
+
+    Parameters
+    ----------
+    make : callable
+        Gives the structure as the code wants it and a calculator, which is of its own for every
+        structure: what it carries from one to the next (densities, neighbour lists) would make a
+        result depend on what came before it.
+    atoms : ase.Atoms
+    stress : bool
+        Whether the stress is wanted as well.
+    """
+    try:
+        return vars(_evaluate(make, atoms, stress))
+    except (Exception, SystemExit) as error:  # a parent code raises whatever it likes
+        return {"failure": reason_of(error)}
+
+
+def _evaluate(
+    make: Callable[[Atoms], tuple[Atoms, Any]], atoms: Atoms, stress: bool
+) -> ParentResult:
+    start = time.perf_counter()
+    prepared, calculator = make(atoms)
+    prepared = prepared.copy()
+    consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
+    prepared.calc = calculator
+    # + 0.0 turns -0.0 into 0.0: SQLite does not keep the sign of a zero
+    energy = float(prepared.get_potential_energy(force_consistent=consistent)) + 0.0
+    forces = np.array(prepared.get_forces(), dtype=np.float64)
+    tensor = np.array(_stress(prepared), dtype=np.float64) if stress else None
+    return ParentResult(energy, forces, time.perf_counter() - start, cached=False, stress=tensor)
+
+
+def validate_result(outcome: Outcome, count: int, max_force: float) -> str:
+    """What is wrong with the result of a structure of ``count`` atoms; empty if nothing is.
+
+    A force above ``max_force`` (eV/Å) is not believed.
+    """
+    for name, shape in (("energy", ()), ("forces", (count, 3)), ("stress", (6,))):
+        value = outcome[name]
+        if value is None:
+            continue
+        if np.shape(value) != shape:
+            return f"{name} of shape {np.shape(value)}, not {shape}"
+        if not np.isfinite(value).all():
+            return f"{name} not finite"
+    largest = float(np.linalg.norm(outcome["forces"], axis=1).max())
+    if largest > max_force:
+        return f"a force of {largest:.4g} eV/Å, beyond max_force = {max_force:g} eV/Å"
+    return ""
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())
+
+
+def _stress(atoms: Atoms) -> Any:
+    try:
+        return atoms.get_stress()
+    except NotImplementedError as error:  # ASE's own subclass of it often comes without a text
+        raise NotImplementedError("it gives no stress, which relaxing a cell needs") from error

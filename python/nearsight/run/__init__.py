@@ -1,0 +1,1 @@
+"""A configuration carried out in its folder."""

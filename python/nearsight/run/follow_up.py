@@ -1,0 +1,173 @@
+"""What follows a training in the folder of its run: relaxation, retraining, dynamics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from nearsight.config import Config, RelaxationSettings
+from nearsight.errors import InputError, ParentError
+from nearsight.files.atomic import read_json, write_json
+from nearsight.learning.learner import Learner
+from nearsight.learning.nft import NFT
+from nearsight.learning.on_the_fly import Dynamics
+from nearsight.learning.retraining import Retraining, RetrainingResult
+from nearsight.learning.targets import Targets
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.parents import Parent
+from nearsight.progress import Progress
+from nearsight.run.folder import RunFolder
+from nearsight.simulation.relaxation import relax, relax_with_parent
+from nearsight.structures.images import read_images, read_structures, write_structures
+
+__all__ = ["FollowUp", "numbered", "open_finished_run"]
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """The stages of a run that begin where its training ended.
+
+    Attributes
+    ----------
+    config : Config
+    folder : Path
+        Of the run.
+    trained : Learner
+        The end of its training.
+    progress : Progress
+    """
+
+    config: Config
+    folder: Path
+    trained: Learner
+    progress: Progress
+
+    @cached_property
+    def retrained(self) -> RetrainingResult:
+        """The end of the retraining, which is done or read back."""
+        retraining = Retraining(self.config.relaxation or RelaxationSettings())
+        return retraining.run(self.trained, self.folder, self.progress)
+
+    @property
+    def latest(self) -> Learner:
+        """The retrained ensemble, or the trained one where there is no retraining."""
+        return self.trained if self.config.retraining is None else self.retrained.learner
+
+    def relax(self, number: int) -> str:
+        """Relax a target with the ensemble and, if asked for, with the parent; one sentence."""
+        settings = self.config.relaxation
+        assert settings is not None  # else the stage is left out
+        target = self.trained.targets.structures[number]
+        ensemble = Ensemble.load(self.folder / "best.json")
+        path = self.folder / numbered("relaxation.traj", number)
+        ours = relax(ensemble, target, settings, self.progress, path)
+        write_structures(self.folder / numbered("relaxed.extxyz", number), [ours.atoms])
+        parents = fmax = None
+        try:
+            if settings.with_parent or self.config.report.true_forces:
+                fmax = self._parent_fmax(ours.atoms)
+            if settings.with_parent:
+                path = self.folder / numbered("relaxation-parent.traj", number)
+                parents = relax_with_parent(
+                    self.trained.parent, target, settings, self.progress, path
+                ).to_dict()
+        except ParentError as error:
+            self.progress.note(f"nothing to compare with: {error}")
+        write_json(
+            self.folder / numbered("relaxation.json", number),
+            {
+                "format": "nearsight-relaxation",
+                "version": 1,
+                "optimizer": ours.optimizer,
+                "fmax": settings.fmax,
+                "ensemble": ours.to_dict(),
+                "parent": parents,
+                "parent_fmax_at_minimum": fmax,
+            },
+        )
+        return ours.summary
+
+    def _parent_fmax(self, atoms: Atoms) -> float:
+        """The parent's largest force on an atom that is free to move, eV/Å."""
+        forces = self.trained.parent.calculate(atoms).forces
+        for constraint in atoms.constraints:
+            constraint.adjust_forces(atoms, forces)
+        return float(np.linalg.norm(forces, axis=1).max())
+
+    def retrain(self) -> str:
+        """Retrain, write ``retrained.extxyz`` and ``retraining.json``; one sentence."""
+        write_structures(self.folder / "retrained.extxyz", self.retrained.relaxed)
+        return self.retrained.summary
+
+    def promote_best(self) -> None:
+        """Make ``best.json`` that of the best round; a training writes its own each time."""
+        best = read_json(self.folder / "retraining.json")["best"]
+        if best:
+            ensemble = Ensemble.load(self.folder / f"retraining-{best:02d}" / "best.json")
+            ensemble.save(self.folder / "best.json")
+
+    def run_dynamics(self) -> str:
+        """Carry out the dynamics of the first target, as far as it is relaxed; one sentence."""
+        settings = self.config.dynamics
+        assert settings is not None  # else it is not asked for
+        if self.config.retraining is not None:
+            file = "retrained.extxyz"
+        else:
+            file = "target.extxyz" if self.config.relaxation is None else "relaxed.extxyz"
+        atoms = read_structures(self.folder / file)[0]
+        latest = self.latest
+        dynamics = Dynamics(settings, latest.settings, self.config.seed)
+        folder = self.folder / "dynamics"
+        return dynamics.run(latest.ensemble, atoms, folder, latest, self.progress)
+
+
+@contextmanager
+def open_finished_run(folder: Path, progress: Progress) -> Iterator[FollowUp]:
+    """What can follow in the folder of a run whose training is finished, whatever its TOML file.
+
+    Parameters
+    ----------
+    folder : Path
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        If there is no finished training in the folder, or another nearsight is at work there.
+    """
+    if not (folder / "best.json").exists() or not (folder / "config.toml").exists():
+        raise InputError(f"{folder}: must be the folder of a finished run (with its best.json)")
+    text = (folder / "config.toml").read_text(encoding="utf-8")
+    config = Config.parse(text, str(folder / "config.toml"))
+    parent = Parent.of(config.parent, config.executor)
+    with RunFolder(folder, progress).executing(config, parent) as trainer:
+        nft = NFT.of(config)
+        targets = Targets(tuple(read_structures(folder / "target.extxyz")))
+        state = nft.run(
+            read_images(folder / "selected.extxyz"),
+            SymmetryFunctions.load(folder / "symmetry_functions.json"),
+            targets.structures,
+            parent,
+            folder,
+            executor=trainer,
+        )
+        trained = Learner.from_training(
+            nft, state, folder, targets, parent, config.retraining, trainer
+        )
+        follow_up = FollowUp(config, folder, trained, progress)
+        if (folder / "retraining.json").exists():
+            follow_up.promote_best()
+        yield follow_up
+
+
+def numbered(name: str, number: int) -> str:
+    """The file of a target: the first one's has the name as it is, others -1, -2 ... in it."""
+    stem, dot, suffix = name.partition(".")
+    return f"{stem}-{number}{dot}{suffix}" if number else name

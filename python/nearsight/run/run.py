@@ -1,0 +1,357 @@
+"""A whole run in its folder: the stages in order, each with its file.
+
+A stage whose file is there is not done again, and every stage goes on from the files of the ones
+before it, as read back; so a run that was stopped ends like one that was not.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from concurrent.futures import Executor
+from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import compare_atoms
+
+from nearsight.config import Config, InitialSettings
+from nearsight.errors import InputError
+from nearsight.files.atomic import read_json, write_json, write_text
+from nearsight.learning.initial_cells import Initialization, label_structures
+from nearsight.learning.learner import Learner
+from nearsight.learning.locality import force_locality
+from nearsight.learning.nft import NFT
+from nearsight.learning.state import State
+from nearsight.learning.targets import Targets
+from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.parents import Failure, Parent
+from nearsight.progress import Progress
+from nearsight.report.page import write_report
+from nearsight.run.folder import RunFolder
+from nearsight.run.follow_up import FollowUp, numbered
+from nearsight.selection.choose import choose_features, choose_images
+from nearsight.simulation.integrators import check_conditions
+from nearsight.structures.images import (
+    Image,
+    check_constraints,
+    check_neighbours,
+    read_images,
+    read_structure,
+    read_structures,
+    write_images,
+    write_structures,
+)
+
+__all__ = ["Run"]
+
+FORMAT = "nearsight-run"
+VERSION = 1
+
+
+class Run:
+    """A configuration carried out in a folder.
+
+    Parameters
+    ----------
+    config : Config
+    folder : path
+        Made if it is not there; a folder of the same configuration is continued.
+    progress : Progress, optional
+
+    Raises
+    ------
+    InputError
+        If the target, the parent or given symmetry functions cannot be worked with (nothing is
+        written then), or the folder belongs to another configuration or target.
+    """
+
+    def __init__(
+        self, config: Config, folder: str | Path, progress: Progress | None = None
+    ) -> None:
+        self.config = config
+        path = Path(folder)
+        self.progress = progress or Progress()
+        targets = [read_structure(config.target.structure)]
+        targets += [atoms for file in config.target.others for atoms in read_structures(file)]
+        self._check(Targets(tuple(targets)))
+        self.parent = Parent.of(config.parent, config.executor)
+        path.mkdir(parents=True, exist_ok=True)
+        given = path / "config.toml"
+        kept = given.read_text(encoding="utf-8") if given.exists() else None
+        if kept is not None and not _same(kept, config.source):
+            raise InputError(
+                f"{path}: belongs to another configuration (its config.toml differs); "
+                "give another folder with --workdir"
+            )
+        if kept != config.source:
+            write_text(given, config.source)
+        known = path / "target.extxyz"
+        if not known.exists():
+            write_structures(known, [_plain(atoms) for atoms in targets])
+        elif _differ(targets, read_structures(known)):
+            raise InputError(
+                f"{path}: belongs to another target (its target.extxyz differs); "
+                "give another folder with --workdir"
+            )
+        self.folder = RunFolder(path, self.progress)
+
+    def execute(self) -> None:
+        """Do all stages that are not done, and write the report.
+
+        Raises
+        ------
+        InputError, ParentError
+            With one sentence; everything finished before stays in the folder.
+        """
+        with self.folder.executing(self.config, self.parent) as self._trainer:
+            try:
+                self._do_stages()
+            finally:
+                self.progress.close()
+
+    def _do_stages(self) -> None:
+        self.folder.stage("Initial cells", "initial.extxyz", self._initial_cells)
+        self.folder.stage("Choice of cells", "selected.extxyz", self._choose_images)
+        self.folder.stage("Symmetry functions", "symmetry_functions.json", self._choose_features)
+        if self.config.locality is not None:
+            self.folder.stage("Locality of the parent", "locality.json", self._scan_locality)
+        self.folder.stage("Nearsighted force training", None, self._train)
+        if self.config.report.true_forces:
+            self.folder.stage("True forces of the target", "reference.json", self._ask_for_forces)
+        if self.config.relaxation is not None:
+            for number in range(len(self._targets.structures)):
+                name = "Relaxation" + (f" of target {number}" if number else "")
+                file = numbered("relaxation.json", number)
+                self.folder.stage(name, file, partial(self._follow_up.relax, number))
+        if self.config.retraining is not None:
+            self.folder.stage("Retraining", "retraining.json", self._follow_up.retrain)
+            self._follow_up.promote_best()
+        if self.config.dynamics is not None:
+            self.folder.stage("Dynamics", "dynamics/dynamics.json", self._follow_up.run_dynamics)
+        self.progress.stage("Report")
+        self._write_record()
+        write_report(self.folder.path)
+        self.progress.note(f"written to {self.folder / 'report.html'}")
+
+    # the stages; each writes its file last and returns one sentence
+
+    def _initial_cells(self) -> str:
+        settings = self.config.initial
+        if settings.structures is not None:
+            images = label_structures(settings.structures, self.parent, self.progress)
+        else:
+            cells = Initialization.of(settings, self._elements(settings))
+            images = cells.run(self.parent, self.progress)
+        self._check_elements(images)
+        write_images(self.folder / "initial.extxyz", images)
+        return f"{len(images)} cells: {_by_size(images)}"
+
+    def _choose_images(self) -> str:
+        images = read_images(self.folder / "initial.extxyz")
+        chosen = [images[i] for i in choose_images(images, self.config.images.count)]
+        write_images(self.folder / "selected.extxyz", chosen)
+        return f"{len(chosen)} of {len(images)} cells: {_by_size(chosen)}"
+
+    def _choose_features(self) -> str:
+        given = self.config.features.symmetry_functions
+        path = self.folder / "symmetry_functions.json"
+        if given is not None:
+            functions = SymmetryFunctions.load(given)
+            functions.save(path)
+            return f"{len(functions)} symmetry functions from {given.name}"
+        settings = self.config.features
+        targets = self._targets.structures if settings.with_target else ()
+        choice = choose_features(self._selected, settings, targets)
+        choice.symmetry_functions.save(
+            path,
+            method=choice.method,
+            candidates=choice.candidates,
+            selected=choice.selected,
+            deviation=choice.deviation,
+        )
+        return choice.summary
+
+    def _scan_locality(self) -> str:
+        settings = self.config.locality
+        assert settings is not None  # else the stage is left out
+        indices = None if settings.atoms == "all" else list(settings.atoms)
+        scan = force_locality(
+            self._targets.structures[0],
+            self.parent,
+            settings.radii,
+            indices,
+            vacuum=self.config.nft.vacuum,
+            progress=self.progress,
+        )
+        write_json(self.folder / "locality.json", scan.to_dict())
+        return scan.summary
+
+    def _train(self) -> str:
+        functions = SymmetryFunctions.load(self.folder / "symmetry_functions.json")
+        self._state = self._nft.run(
+            self._selected,
+            functions,
+            self._targets.structures,
+            self.parent,
+            self.folder.path,
+            self.progress,
+            executor=self._trainer,
+        )
+        return self._state.summary
+
+    def _ask_for_forces(self) -> str:
+        results = self.parent.calculate_many(self._targets.structures)
+        lost = [result for result in results if isinstance(result, Failure)]
+        known = [result for result in results if not isinstance(result, Failure)]
+        write_json(
+            self.folder / "reference.json",
+            {
+                "format": "nearsight-reference",
+                "version": 1,
+                "energies": None if lost else [result.energy for result in known],
+                "forces": None if lost else np.concatenate([result.forces for result in known]),
+            },
+        )
+        if lost:
+            return f"not known: the parent failed on {lost[0]}"
+        return f"the parent's forces on all {len(self._targets)} atoms"
+
+    # what the stages share
+
+    @cached_property
+    def _nft(self) -> NFT:
+        return NFT.of(self.config)
+
+    @cached_property
+    def _follow_up(self) -> FollowUp:
+        trained = Learner.from_training(
+            self._nft,
+            self._state,
+            self.folder.path,
+            self._targets,
+            self.parent,
+            self.config.retraining,
+            self._trainer,
+        )
+        return FollowUp(self.config, self.folder.path, trained, self.progress)
+
+    @cached_property
+    def _targets(self) -> Targets:
+        return Targets(tuple(read_structures(self.folder / "target.extxyz")))
+
+    @cached_property
+    def _selected(self) -> list[Image]:
+        return read_images(self.folder / "selected.extxyz")
+
+    def _elements(self, settings: InitialSettings) -> tuple[str, ...]:
+        return settings.elements or self._targets.elements
+
+    def _check(self, targets: Targets) -> None:
+        """Refuse what would fail hours later."""
+        known = self.config.initial.elements
+        missing = sorted(set(targets.elements) - set(known or targets.elements))
+        if missing:
+            raise InputError(
+                f"the target contains {', '.join(missing)}, which initial.elements leaves out"
+            )
+        features = self.config.features
+        cutoff, elements = features.cutoff, targets.elements
+        if features.symmetry_functions is not None:
+            functions = SymmetryFunctions.load(features.symmetry_functions)
+            cutoff, elements = functions.cutoff.radius, functions.elements
+        targets.check(elements, min(cutoff, self.config.nft.chunk_radius))
+        for atoms in targets.structures:
+            check_constraints(atoms, "target")
+        if self.config.dynamics is not None:
+            check_conditions(targets.structures[0], self.config.dynamics)
+        scan, target = self.config.locality, targets.structures[0]
+        if scan is not None:
+            indices = range(len(target)) if scan.atoms == "all" else scan.atoms
+            if max(indices) >= len(target):
+                raise InputError(
+                    f"locality.atoms names atom {max(indices)}, the target has {len(target)} atoms"
+                )
+            check_neighbours(target, min(scan.radii), "target", indices)
+
+    def _check_elements(self, images: list[Image]) -> None:
+        found = {symbol for image in images for symbol in image.atoms.symbols}
+        missing = sorted(set(self._targets.elements) - found)
+        if missing:
+            raise InputError(
+                f"the target contains {', '.join(missing)}, which no initial structure contains"
+            )
+
+    def _write_record(self) -> None:
+        """``run.json``: what the report says of the run as a whole."""
+        config, state = self.config, self._state
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "seed": config.seed,
+            "parent": self.parent.settings,
+            "target": {"n_atoms": len(self._targets), "formula": self._targets.formula},
+            "targets": [
+                {"n_atoms": len(atoms), "formula": f"{atoms.symbols.formula:metal}"}
+                for atoms in self._targets.structures
+            ],
+            "best_iteration": state.best.iteration,
+            "stop_reason": state.stop_reason,
+            "seconds_total": sum(stage["seconds"] for stage in self.folder.stages.values()),
+            "stages": list(self.folder.stages.values()),
+            "chunk_radius": config.nft.chunk_radius,
+            "initial": {
+                "cells": len(read_images(self.folder / "initial.extxyz")),
+                "selected": len(self._selected),
+                "counts": {str(n): k for n, k in _sizes(self._selected)},
+            },
+            "parent_calculations": self.parent.known,
+            "seconds_parent": self.parent.seconds,
+            "parent_cores": config.executor.cores * config.executor.threads,
+            "failures": [vars(failure) for failure in self.parent.failures.given_up()],
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("nearsight", "numpy", "scipy", "ase")},
+            },
+        }
+        notes = read_json(self.folder / "symmetry_functions.json")["notes"]
+        if notes:
+            content["features"] = notes
+        write_json(self.folder / "run.json", content)
+
+    _state: State
+    _trainer: Executor | None
+
+
+def _same(kept: str, given: str) -> bool:
+    """Whether a folder's configuration and the one given ask for the same."""
+    if kept == given:
+        return True
+    try:
+        return Config.parse(given).same_results(Config.parse(kept))
+    except InputError:  # torn, or of another version
+        return False
+
+
+def _plain(atoms: Atoms) -> Atoms:
+    plain = atoms.copy()
+    plain.info = {}
+    return plain
+
+
+def _differ(given: list[Atoms], kept: list[Atoms]) -> bool:
+    return len(given) != len(kept) or any(
+        compare_atoms(a, b, tol=1e-7)  # the file keeps 8 decimals
+        for a, b in zip(given, kept, strict=True)
+    )
+
+
+def _sizes(images: list[Image]) -> list[tuple[int, int]]:
+    return sorted(Counter(len(image.atoms) for image in images).items())
+
+
+def _by_size(images: list[Image]) -> str:
+    return ", ".join(f"{count} of {size} atoms" for size, count in _sizes(images))

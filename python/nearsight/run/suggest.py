@@ -1,0 +1,148 @@
+"""A configuration for somebody's own structure."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii, reference_states
+
+from nearsight.config import (
+    Config,
+    ExecutorSettings,
+    FeatureSettings,
+    ImageSettings,
+    InitialSettings,
+    LocalitySettings,
+    NetworkSettings,
+    NFTSettings,
+    ParentSettings,
+    RelaxationSettings,
+    ReportSettings,
+    TargetSettings,
+    TrainingSettings,
+)
+from nearsight.parents.codes import CODES
+
+__all__ = ["CHEAP_PARENTS", "nearest_neighbour_distance", "preset_of", "suggest_config"]
+
+# The paper's figures for platinum, whose nearest neighbours are 3.92/√2 Å apart
+START_FACTOR = 4.0 / 3.92
+MINSEP_PER_A0 = 2.65 / 4.0
+# Cells of several elements have to show how these mix: rattled as far as a target may be (the
+# paper's by 0.1 Å), with room for it. docs/how-to/several-elements.md has what that brings.
+ALLOY_POSAMP = 0.1
+ALLOY_MINSEP_PER_DISTANCE = 0.78
+# Of every composition: two elements have more of them than are rattled of three or more
+ALLOY_RATTLED = {2: 5}
+RATTLED = 10
+# Cells and symmetry functions of each element for one element (the paper), two, and more
+IMAGES = {1: 20, 2: 30}
+MOST_IMAGES = 60
+FUNCTIONS = {1: 21, 2: 40}
+MOST_FUNCTIONS = 60
+# The chunks that sufficed for one element (docs: the EMT case), and how they were added; never
+# more than a third of the atoms unless that leaves too few to learn from
+CHUNKS_PER_ELEMENT = 75
+CHUNKS_PER_ITERATION = 15
+FEWEST_CHUNKS = 30
+# eV/Å by the ensemble, whose error comes on top: that leaves room below the usual 0.05
+RELAXED = 0.03
+CHEAP_PARENTS = ("emt",)
+# The force on a chunk's centre by DFT is off by some 0.1 eV/Å; with the default the networks follow
+# that (docs/how-to/gpaw.md)
+NOISY_L2 = 1e-3
+
+
+def suggest_config(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Config:
+    """Settings that suit a target.
+
+    Parameters
+    ----------
+    target : ase.Atoms
+        The structure, checked.
+    structure : path
+        What the file calls the target's file.
+    parent : str
+        Name of the parent calculator; the costly extras are on for a cheap one only.
+    seed : int
+    """
+    elements = tuple(sorted(set(target.symbols), key=lambda symbol: atomic_numbers[symbol]))
+    count = len(elements)
+    cheap = parent in CHEAP_PARENTS
+    fewest = min(FEWEST_CHUNKS, len(target))
+    max_chunks = max(fewest, min(CHUNKS_PER_ELEMENT * count, len(target) // 3))
+    per_iteration = min(CHUNKS_PER_ITERATION, math.ceil(max_chunks / 5))
+    return Config(
+        seed=seed,
+        target=TargetSettings(structure=structure),
+        parent=ParentSettings(calculator=parent, preset=preset_of(parent)),
+        executor=ExecutorSettings(engine="inline" if cheap else "local"),
+        initial=_initial(target, elements),
+        images=ImageSettings(count=IMAGES.get(count, MOST_IMAGES)),
+        features=FeatureSettings(
+            count=FUNCTIONS.get(count, MOST_FUNCTIONS),
+            with_target=True,
+        ),
+        # The paper's networks for DFT; wider ones learn no more from so few forces
+        network=NetworkSettings(hidden_layers=(5, 5)),
+        training=TrainingSettings() if cheap else TrainingSettings(l2=NOISY_L2),
+        nft=NFTSettings(
+            chunks_per_iteration=per_iteration,
+            max_chunks=max_chunks,
+            max_iterations=max(20, 2 * math.ceil(max_chunks / per_iteration)),
+        ),
+        locality=LocalitySettings(atoms=_inner_and_outer(target)) if cheap else None,
+        relaxation=RelaxationSettings(fmax=RELAXED, with_parent=cheap and len(target) <= 500),
+        report=ReportSettings(true_forces=cheap),
+    )
+
+
+def preset_of(parent: str) -> str | None:
+    """The preset a known parent code begins with, if it needs one."""
+    return CODES[parent].proposed if parent in CODES else None
+
+
+def _initial(target: Atoms, elements: tuple[str, ...]) -> InitialSettings:
+    """The initial cells: crystals with the neighbour distances of the elements."""
+    distances = {symbol: nearest_neighbour_distance(symbol) for symbol in elements}
+    # fcc lattice constants with these distances, slightly expanded as in the paper; the cells are
+    # relaxed from there
+    start = {symbol: START_FACTOR * math.sqrt(2) * d for symbol, d in distances.items()}
+    a0 = round(sum(start[symbol] for symbol in target.symbols) / len(target), 1)
+    if len(elements) == 1:
+        minsep = round(MINSEP_PER_A0 * min(start.values()), 2)
+        return InitialSettings(elements=elements, a0=a0, minsep=minsep)
+    return InitialSettings(
+        elements=elements,
+        a0=a0,
+        minsep=round(ALLOY_MINSEP_PER_DISTANCE * min(distances.values()), 2),
+        posamp=ALLOY_POSAMP,
+        n_rattled=ALLOY_RATTLED.get(len(elements), RATTLED),
+    )
+
+
+def nearest_neighbour_distance(symbol: str) -> float:
+    """Distance between neighbours in the crystal of an element, Å.
+
+    Twice the covalent radius for elements that ASE knows no simple crystal of.
+    """
+    number = atomic_numbers[symbol]
+    state: dict[str, Any] = reference_states[number] or {}
+    per_a = {
+        "fcc": 1 / math.sqrt(2),
+        "bcc": math.sqrt(3) / 2,
+        "hcp": 1.0,
+        "sc": 1.0,
+        "diamond": math.sqrt(3) / 4,
+    }.get(state.get("symmetry", ""))
+    return float(2 * covalent_radii[number] if per_a is None else per_a * state["a"])
+
+
+def _inner_and_outer(target: Atoms) -> tuple[int, ...]:
+    """The atom closest to the centre of the structure and the one farthest from it."""
+    distances = np.linalg.norm(target.positions - target.positions.mean(axis=0), axis=1)
+    return tuple(sorted({int(distances.argmin()), int(distances.argmax())}))

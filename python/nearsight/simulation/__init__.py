@@ -1,0 +1,1 @@
+"""Relaxation and integrators driven by the ASE calculator."""

@@ -1,0 +1,1 @@
+"""Structures: reading, checking, cutting chunks, making crystals."""

@@ -1,0 +1,150 @@
+"""Chunks: an atom and its surroundings cut out of a structure (SI 8.4, "chunk")."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from scipy.spatial import cKDTree
+
+from nearsight.errors import InputError
+from nearsight.structures.images import check_structure
+
+__all__ = ["extract_chunk", "extract_chunks"]
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+
+def extract_chunk(atoms: Atoms, index: int, radius: float, vacuum: float = 5.0) -> Atoms:
+    """Cut one chunk; see `extract_chunks`.
+
+    Parameters
+    ----------
+    index : int
+        The atom in the centre; the first atom is 0.
+    """
+    return extract_chunks(atoms, [index], radius, vacuum)[0]
+
+
+def extract_chunks(
+    atoms: Atoms, indices: Sequence[int], radius: float, vacuum: float = 5.0
+) -> list[Atoms]:
+    """Cut chunks out of a structure, all of them with one neighbour search.
+
+    A chunk is the atom in its centre and every atom at most ``radius`` away from it, each periodic
+    image counted (several images of one atom, and those of the centre itself). Its order is fixed:
+    the centre, then the others by their index in the structure, images of one atom by their cell
+    shift. It keeps chemical elements, initial magnetic moments and charges, and tags; it has no
+    constraints and is not periodic.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    indices : sequence of int
+        The atoms in the centres; the first atom is 0.
+    radius : float, Å
+    vacuum : float, Å
+        Empty space around the chunk: its box is the extent of the chunk and twice the vacuum.
+        (5 Å: the paper, SI 8.4.)
+
+    Returns
+    -------
+    list of ase.Atoms
+        In the order of ``indices``. ``info`` holds ``source_index`` and ``chunk_radius``.
+
+    Raises
+    ------
+    InputError
+        An index out of range, a radius that is not positive, a negative vacuum, an atom without a
+        neighbour within the radius, or a structure that cannot be (see `check_structure`).
+    """
+    check_structure(atoms)
+    centres = _checked_indices(indices, len(atoms))
+    if not 0 < radius < np.inf:
+        raise InputError(f"the chunk radius must be a positive number (Å), got {radius!r}")
+    if not 0 <= vacuum < np.inf:
+        raise InputError(f"the vacuum around a chunk must not be negative (Å), got {vacuum!r}")
+    if len(centres) == 0:
+        return []
+    source, shifts, positions = _images_around(atoms, centres, radius)
+    found = cKDTree(positions).query_ball_point(atoms.positions[centres], radius)
+    chunks = []
+    for index, near in zip(centres, found, strict=True):
+        near = np.sort(np.asarray(near, dtype=np.intp))
+        centre = (source[near] == index) & ~shifts[near].any(axis=1)
+        if len(near) == 1:
+            raise InputError(
+                f"atom {index} ({atoms.symbols[index]}) has no neighbour within {radius:g} Å: "
+                "take a larger chunk radius"
+            )
+        members = np.concatenate([near[centre], near[~centre]])
+        chunks.append(_chunk(atoms, source[members], positions[members], radius, vacuum))
+    return chunks
+
+
+def _checked_indices(indices: Sequence[int], count: int) -> Indices:
+    found = np.asarray(indices)
+    if found.size == 0:
+        return np.zeros(0, dtype=np.intp)
+    if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
+        raise InputError(f"atom indices must be whole numbers, got {indices!r}")
+    for index in found:
+        if not 0 <= index < count:
+            raise InputError(f"there is no atom {index}: the structure has atoms 0 to {count - 1}")
+    return found.astype(np.intp)
+
+
+def _images_around(
+    atoms: Atoms, centres: Indices, radius: float
+) -> tuple[Indices, npt.NDArray[np.int_], Array]:
+    """Every image of every atom that can be within ``radius`` of a centre, and some more.
+
+    Ordered by atom, then by shift. ASE's neighbour list searches around all atoms (3.6 s for 1415
+    atoms and 8 Å, and memory in proportion), where mostly a few are wanted.
+
+    Returns
+    -------
+    source : (M,) int, index of the atom
+    shifts : (M, 3) int, its cell shift
+    positions : (M, 3) float64, Å
+    """
+    cell = np.asarray(atoms.cell.complete())
+    scaled = np.linalg.solve(cell.T, atoms.positions.T).T
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    reach = radius / heights + 1e-9  # in units of the cell vectors; the margin covers rounding
+    low = np.ceil(scaled[centres].min(axis=0) - scaled.max(axis=0) - reach)
+    high = np.floor(scaled[centres].max(axis=0) - scaled.min(axis=0) + reach)
+    ranges = [
+        range(int(low[axis]), int(high[axis]) + 1) if atoms.pbc[axis] else range(1)
+        for axis in range(3)
+    ]
+    every_shift = np.array(list(itertools.product(*ranges)))
+    source = np.repeat(np.arange(len(atoms)), len(every_shift))
+    shifts = np.tile(every_shift, (len(atoms), 1))
+    positions = atoms.positions[source] + shifts @ cell
+    margin = radius + 1e-6
+    near = np.all(
+        (positions >= atoms.positions[centres].min(axis=0) - margin)
+        & (positions <= atoms.positions[centres].max(axis=0) + margin),
+        axis=1,
+    )
+    return source[near], shifts[near], positions[near]
+
+
+def _chunk(atoms: Atoms, source: Indices, positions: Array, radius: float, vacuum: float) -> Atoms:
+    low = positions.min(axis=0)
+    chunk = Atoms(
+        numbers=atoms.numbers[source],
+        positions=positions - low + vacuum,
+        cell=positions.max(axis=0) - low + 2 * vacuum,
+        pbc=False,
+        info={"source_index": int(source[0]), "chunk_radius": float(radius)},
+    )
+    for name in ("initial_magmoms", "initial_charges", "tags"):
+        if atoms.has(name):
+            chunk.set_array(name, atoms.get_array(name)[source])
+    return chunk

@@ -1,0 +1,382 @@
+"""Structures and their labels: ``ase.Atoms`` checked, turned into arrays, read and written."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixCartesian
+from ase.data import atomic_numbers
+
+from nearsight import _core
+from nearsight.errors import InputError
+from nearsight.files.atomic import write_bytes
+
+__all__ = [
+    "Image",
+    "StructureArrays",
+    "check_constraints",
+    "check_neighbours",
+    "check_structure",
+    "labelled_image",
+    "read_images",
+    "read_structure",
+    "read_structures",
+    "structure_arrays",
+    "write_images",
+    "write_structures",
+]
+
+Array = npt.NDArray[np.float64]
+
+CHUNK_KEY = "nearsight_chunk"
+"""``atoms.info`` key that marks a chunk in a structure file (True)."""
+
+
+@dataclass(frozen=True)
+class StructureArrays:
+    """One structure as the core takes it.
+
+    Attributes
+    ----------
+    positions : (N, 3) float64, Å
+    species : (N,) int32, index into the element list
+    cell : (3, 3) float64, Å, rows are the cell vectors
+    pbc : (3,) bool
+    volume : float, Å³
+        0 where nothing is periodic or a cell vector is missing.
+    """
+
+    positions: Array
+    species: npt.NDArray[np.int32]
+    cell: Array
+    pbc: npt.NDArray[np.bool_]
+    volume: float
+
+    def moved(self, positions: Array) -> StructureArrays:
+        """The same atoms at new positions (N, 3); only these are checked.
+
+        Raises
+        ------
+        InputError
+            If a position is not finite.
+        """
+        _check_finite(positions, "structure")
+        return StructureArrays(positions, self.species, self.cell, self.pbc, self.volume)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A structure with the labels that count in the loss.
+
+    A bulk image has an energy and the forces on all its atoms. A chunk has no energy and one
+    force, that on its centre, atom 0.
+
+    Attributes
+    ----------
+    atoms : ase.Atoms
+    forces : (n, 3) float64, eV/Å; n = N for a bulk image, 1 for a chunk
+    energy : float, eV, or None for a chunk
+    """
+
+    atoms: Atoms
+    forces: Array
+    energy: float | None = None
+
+    def __post_init__(self) -> None:
+        expected = 1 if self.energy is None else len(self.atoms)
+        if self.forces.shape != (expected, 3):
+            raise InputError(
+                f"forces of an image must have shape ({expected}, 3), got {self.forces.shape}"
+            )
+        if not np.isfinite(self.forces).all():
+            raise InputError("forces of an image must be finite")
+        if self.energy is not None and not np.isfinite(self.energy):
+            raise InputError("the energy of an image must be finite")
+
+    @property
+    def is_chunk(self) -> bool:
+        """Whether only the force on the centre counts."""
+        return self.energy is None
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms) -> Image:
+        """The image in ``atoms`` with the labels its calculator carries.
+
+        Raises
+        ------
+        InputError
+            If the labels are missing.
+        """
+        results = getattr(atoms.calc, "results", {})
+        plain = _without_calculator(atoms)
+        if "forces" not in results:
+            raise InputError(f"structure {atoms.get_chemical_formula()} carries no forces")
+        forces = np.asarray(results["forces"], dtype=float)
+        if atoms.info.get(CHUNK_KEY):
+            return cls(plain, forces[:1])
+        if "energy" not in results:
+            raise InputError(f"structure {atoms.get_chemical_formula()} carries no energy")
+        return cls(plain, forces, float(results["energy"]))
+
+    def to_atoms(self) -> Atoms:
+        """A copy of the structure whose calculator carries the labels.
+
+        The forces of a chunk on other atoms than its centre are zero; they are never used.
+        """
+        atoms = self.atoms.copy()
+        forces = np.zeros((len(atoms), 3))
+        forces[: len(self.forces)] = self.forces
+        if self.is_chunk:
+            atoms.info[CHUNK_KEY] = True
+            atoms.calc = SinglePointCalculator(atoms, forces=forces)
+        else:
+            atoms.calc = SinglePointCalculator(atoms, energy=self.energy, forces=forces)
+        return atoms
+
+
+def check_structure(
+    atoms: Atoms, elements: Sequence[str] | None = None, name: str = "structure"
+) -> None:
+    """Refuse a structure that no stage can work with.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    elements : sequence of str, optional
+        The elements that are known; any when left out.
+    name : str
+        What the messages call the structure.
+
+    Raises
+    ------
+    InputError
+        Empty structure, non-finite positions, unknown element, periodic direction without a
+        cell vector, or two atoms at one place.
+    """
+    _check_arrays(atoms, elements, name)
+    _count_neighbours(atoms, _NEAR, name)  # the core objects to two atoms at one place
+
+
+_NEAR = 0.01  # Å; farther apart than what the core takes for one place
+
+
+def check_neighbours(
+    atoms: Atoms,
+    radius: float,
+    name: str = "structure",
+    indices: Sequence[int] | None = None,
+) -> None:
+    """Refuse a structure with an atom that stands alone.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        A structure that `check_structure` accepts.
+    radius : float, Å
+    name : str
+        What the message calls the structure.
+    indices : sequence of int, optional
+        The atoms to look at; all when left out.
+
+    Raises
+    ------
+    InputError
+        If an atom has no neighbour, periodic images counted, within ``radius``.
+    """
+    wanted = np.arange(len(atoms)) if indices is None else np.asarray(indices)
+    # almost always the nearest neighbours settle it, a tenth of all pairs within the radius
+    for reach in (min(radius, _NEIGHBOURS), radius):
+        wanted = wanted[_count_neighbours(atoms, reach, name)[wanted] == 0]
+        if len(wanted) == 0:
+            return
+    raise InputError(
+        f"{name}: atom {wanted[0]} ({atoms.symbols[wanted[0]]}) has no neighbour within "
+        f"{radius:g} Å"
+    )
+
+
+_NEIGHBOURS = 3.0  # Å; most bonds are shorter
+
+
+def _count_neighbours(atoms: Atoms, radius: float, name: str) -> npt.NDArray[np.int64]:
+    """(N,) number of neighbours within ``radius``."""
+    try:
+        offsets = _core.neighbor_list(atoms.positions, np.asarray(atoms.cell), atoms.pbc, radius)[0]
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
+    return np.diff(offsets)
+
+
+def _check_arrays(atoms: Atoms, elements: Sequence[str] | None, name: str) -> None:
+    """`check_structure` without the search for atoms at one place."""
+    if len(atoms) == 0:
+        raise InputError(f"{name} has no atoms")
+    _check_finite(atoms.positions, name)
+    cell = np.asarray(atoms.cell)
+    if not np.isfinite(cell).all():
+        raise InputError(f"{name}: the cell is not finite")
+    if atoms.pbc.any():
+        periodic = cell[atoms.pbc]
+        lengths = np.linalg.norm(periodic, axis=1)
+        if lengths.min() == 0.0:
+            missing = "".join("xyz"[i] for i in np.flatnonzero(atoms.pbc) if not cell[i].any())
+            raise InputError(f"{name} is periodic in {missing} but has no cell vector there")
+        singular = np.linalg.svd(periodic / lengths[:, None], compute_uv=False)
+        if singular.min() < 1e-6:
+            raise InputError(f"{name}: the periodic cell vectors are linearly dependent")
+    if elements is not None:
+        _species(atoms, elements, name)
+
+
+def _check_finite(positions: Array, name: str) -> None:
+    # A quick look that mostly suffices. Not by BLAS, whose threads would go on waiting busily where
+    # those of the force call should run.
+    if math.isfinite(positions.sum()):
+        return
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(bad) > 0:
+        raise InputError(f"{name}: the position of atom {bad[0]} is not finite")
+
+
+def _species(atoms: Atoms, elements: Sequence[str], name: str) -> npt.NDArray[np.int32]:
+    """(N,) index into ``elements``."""
+    species: npt.NDArray[np.int32] = _species_index(tuple(elements))[atoms.numbers]
+    if (species < 0).any():
+        symbol = atoms.symbols[np.flatnonzero(species < 0)[0]]
+        raise InputError(f"{name} contains {symbol}, but only {', '.join(elements)} is known here")
+    return species
+
+
+@cache
+def _species_index(elements: tuple[str, ...]) -> npt.NDArray[np.int32]:
+    """By atomic number: the index into ``elements``, or −1."""
+    index = np.full(len(atomic_numbers), -1, dtype=np.int32)
+    index[[atomic_numbers[element] for element in elements]] = np.arange(len(elements))
+    return index
+
+
+def structure_arrays(
+    atoms: Atoms, elements: Sequence[str], name: str = "structure"
+) -> StructureArrays:
+    """Check ``atoms`` and turn it into the arrays the core takes.
+
+    Raises
+    ------
+    InputError
+        See `check_structure`; that no two atoms are at one place the core finds out itself.
+    """
+    _check_arrays(atoms, None, name)
+    filled = atoms.pbc.any() and atoms.cell.rank == 3
+    return StructureArrays(
+        positions=np.ascontiguousarray(atoms.positions, dtype=np.float64),
+        species=_species(atoms, elements, name),
+        cell=np.ascontiguousarray(np.asarray(atoms.cell), dtype=np.float64),
+        pbc=np.ascontiguousarray(atoms.pbc, dtype=np.bool_),
+        volume=float(atoms.cell.volume) if filled else 0.0,
+    )
+
+
+def read_structures(path: str | Path) -> list[Atoms]:
+    """All structures of a file that ASE reads (extxyz, traj, ASE database, ...).
+
+    ``file.db@id=3`` and ``file.traj@-1`` select as everywhere in ASE.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is of no known format, or holds no structure.
+    """
+    text = str(path)
+    name = text.partition("@")[0]
+    if not Path(name).exists():
+        raise InputError(f"{name}: no such file")
+    try:
+        found = ase.io.read(text, index=None if "@" in text else ":")
+    except Exception as error:  # ASE's readers raise whatever their format makes them raise
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{name}: ASE cannot read it ({text})") from error
+    structures = found if isinstance(found, list) else [found]
+    if not structures:
+        raise InputError(f"{name}: holds no structure")
+    return structures
+
+
+def read_structure(path: str | Path) -> Atoms:
+    """The last structure of a file, checked.
+
+    Raises
+    ------
+    InputError
+        See `read_structures` and `check_structure`.
+    """
+    atoms = read_structures(path)[-1]
+    check_structure(atoms, name=str(path))
+    return atoms
+
+
+def read_images(path: str | Path) -> list[Image]:
+    """The labelled images of a structure file; chunks are marked ``nearsight_chunk``."""
+    images = []
+    for number, atoms in enumerate(read_structures(path)):
+        name = f"{path}, structure {number}"
+        check_structure(atoms, name=name)
+        images.append(labelled_image(atoms, name))
+    return images
+
+
+def labelled_image(atoms: Atoms, name: str) -> Image:
+    """The image in ``atoms``; ``name`` is what messages call it. See `Image.from_atoms`."""
+    try:
+        return Image.from_atoms(atoms)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def write_images(path: str | Path, images: Iterable[Image]) -> None:
+    """Write labelled images as extended XYZ, whole or not at all."""
+    write_structures(path, [image.to_atoms() for image in images])
+
+
+def check_constraints(atoms: Atoms, name: str = "structure") -> None:
+    """Refuse constraints that extended XYZ, and so the files of a run, would lose.
+
+    Raises
+    ------
+    InputError
+        If there is a constraint other than FixAtoms and FixCartesian.
+    """
+    kinds = {type(c).__name__ for c in atoms.constraints if not isinstance(c, _KEPT)}
+    if kinds:
+        raise InputError(
+            f"{name}: a run cannot keep constraints of the kind {', '.join(sorted(kinds))} in its "
+            "files; it can keep FixAtoms and FixCartesian"
+        )
+
+
+_KEPT = (FixAtoms, FixCartesian)
+
+
+def write_structures(path: str | Path, structures: Sequence[Atoms]) -> None:
+    """Write structures as extended XYZ, whole or not at all.
+
+    Extended XYZ keeps eight decimals; who continues from the file must read it back.
+    """
+    buffer = io.StringIO()
+    ase.io.write(buffer, structures, format="extxyz")
+    write_bytes(path, buffer.getvalue().encode())
+
+
+def _without_calculator(atoms: Atoms) -> Atoms:
+    plain = atoms.copy()
+    plain.info.pop(CHUNK_KEY, None)
+    return plain

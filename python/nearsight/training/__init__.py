@@ -1,0 +1,1 @@
+"""Fit of the members of an ensemble to labelled images."""

@@ -1,0 +1,197 @@
+"""The loss (SI eq. 3) as a sum of weighted squared residuals.
+
+L = ½ Σ_bulk { (ΔE/N)² + α/(3N) Σ |ΔF|² } + α/6 Σ_chunks |ΔF_centre|² + ½ λ |w|²
+
+Every bracket and every chunk is multiplied by the multiplicity of its image in the member's
+sample. Unlike in Amp, λ meets all weights of all layers, biases included, and once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nearsight import _core
+from nearsight.errors import InputError
+from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+from nearsight.training.fingerprints import Fingerprints
+
+__all__ = ["Quality", "TrainingData"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well one member fits a set of images; chunks count with their centre's force.
+
+    Attributes
+    ----------
+    energy_rmse : float, eV/atom
+    force_rmse : float, eV/Å
+        Root mean square over the components.
+    max_force_residual : float, eV/Å
+        Largest component.
+    """
+
+    energy_rmse: float
+    force_rmse: float
+    max_force_residual: float
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Scaled fingerprints of many images, one after the other, and their labels.
+
+    Attributes
+    ----------
+    functions : SymmetryFunctions
+    scaling : Scaling
+    fingerprints : sequence of Fingerprints
+    hidden_layers : sequence of int
+    activation : str
+        Of the hidden layers; the output is linear.
+    intercepts : dict of str to float, eV
+        Energy of an atom for an output of zero, by element.
+    """
+
+    functions: SymmetryFunctions
+    scaling: Scaling
+    fingerprints: Sequence[Fingerprints]
+    hidden_layers: Sequence[int]
+    activation: str
+    intercepts: Mapping[str, float]
+
+    @cached_property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Layer sizes by element, inputs first, 1 last."""
+        return {
+            e: (self.functions.size(e), *self.hidden_layers, 1) for e in self.functions.elements
+        }
+
+    @property
+    def activations(self) -> list[str]:
+        """Activation of every layer."""
+        return [self.activation] * len(self.hidden_layers) + ["linear"]
+
+    @cached_property
+    def core(self) -> _core.TrainingSet:
+        """The images as the compiled core takes them."""
+        return _core.TrainingSet(**self.arrays())
+
+    def arrays(self) -> dict[str, Any]:
+        """What the compiled core is made from: plain content, as another process may get it."""
+        prints = self.fingerprints
+        if not prints:
+            raise InputError("there is no image to train on")
+        species = np.concatenate([p.species for p in prints])
+        width = prints[0].features.shape[1]
+        scale = np.zeros((len(self.functions.elements), width))
+        offset = np.zeros_like(scale)
+        for i, element in enumerate(self.functions.elements):
+            n = self.functions.size(element)
+            scale[i, :n], offset[i, :n] = self.scaling.linear(element)
+        features = np.concatenate([p.features for p in prints]) * scale[species] + offset[species]
+        centers = _offsets([len(p.species) for p in prints])
+        rows = _offsets([len(p.image.forces) for p in prints])
+        blocks = _offsets([len(p.block_center) for p in prints])
+        block_center = np.concatenate(
+            [p.block_center + start for p, start in zip(prints, centers, strict=False)]
+        )
+        row_offsets = np.concatenate(
+            [[0], *(p.row_offsets[1:] + start for p, start in zip(prints, blocks, strict=False))]
+        )
+        derivatives = np.concatenate([p.derivatives for p in prints])
+        derivatives *= scale[species[block_center]][:, None, :]
+        order, lines = _by_element(row_offsets, species[block_center])
+        padding = ((0, 0), (0, -width % 4))  # the core computes four by four
+        return {
+            "sizes": list(self.sizes.values()),
+            "activations": self.activations,
+            "image_centers": centers,
+            "image_rows": rows,
+            "center_element": species,
+            "features": np.pad(features, padding),
+            "row_offsets": row_offsets,
+            "block_center": block_center[order].astype(np.int32),
+            "derivatives": np.pad(derivatives.reshape(-1, width)[lines], padding),
+            "energies": self.energies,
+            "forces": self.forces,
+        }
+
+    @cached_property
+    def energies(self) -> Array:
+        """(images,) labelled energies per atom less the mean intercept, eV; 0 for a chunk."""
+        intercept = np.array([self.intercepts[e] for e in self.functions.elements])
+        return np.array(
+            [
+                0.0
+                if p.image.energy is None
+                else p.image.energy / len(p.species) - intercept[p.species].mean()
+                for p in self.fingerprints
+            ]
+        )
+
+    @cached_property
+    def forces(self) -> Array:
+        """(R, 3) labelled forces, eV/Å."""
+        return np.concatenate([p.image.forces for p in self.fingerprints])
+
+    @cached_property
+    def row_image(self) -> npt.NDArray[np.int64]:
+        """(R,) image of every labelled force."""
+        return np.repeat(
+            np.arange(len(self.fingerprints)), [len(p.image.forces) for p in self.fingerprints]
+        )
+
+    @cached_property
+    def is_chunk(self) -> npt.NDArray[np.bool_]:
+        """(images,) which of them are chunks."""
+        return np.array([p.image.is_chunk for p in self.fingerprints])
+
+    def weights(
+        self, multiplicities: npt.NDArray[np.int64], force_coefficient: float
+    ) -> tuple[Array, Array]:
+        """Weights of the energy (images,) and force (R,) residuals in the loss."""
+        counts = multiplicities.astype(float)
+        atoms = np.array([1 if p.image.is_chunk else len(p.species) for p in self.fingerprints])
+        return (
+            np.where(self.is_chunk, 0.0, counts),
+            (counts * force_coefficient / (3.0 * atoms))[self.row_image],
+        )
+
+    def quality(self, weights: Array) -> Quality:
+        """How well a member with these weights fits all images."""
+        energies, forces = self.core.predict(weights)
+        bulk = ~self.is_chunk
+        error = (energies - self.energies)[bulk]
+        residual = forces - self.forces
+        return Quality(
+            float(np.sqrt(np.mean(error**2))) if bulk.any() else 0.0,
+            float(np.sqrt(np.mean(residual**2))),
+            float(np.abs(residual).max()),
+        )
+
+
+def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+def _by_element(
+    row_offsets: npt.NDArray[np.int64], elements: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The order the core wants: of the blocks, and of the lines of their derivatives.
+
+    The blocks of a row go by element; those of one row and element give all their lines along x,
+    then along y and z, so that the core works on them as matrices.
+    """
+    row = np.repeat(np.arange(len(row_offsets) - 1), np.diff(row_offsets))
+    order = np.lexsort((elements, row))
+    group = np.column_stack([row, elements])[order].repeat(3, axis=0)
+    lines = (3 * order[:, None] + np.arange(3)).ravel()
+    return order, lines[np.lexsort((lines % 3, group[:, 1], group[:, 0]))]

@@ -1,0 +1,79 @@
+"""Features of an image and what its labelled forces need of their derivatives.
+
+Computed once per image; every member, every epoch and every selection uses them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nearsight.errors import InputError
+from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.structures.images import Image
+
+__all__ = ["Fingerprints"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Fingerprints of one image.
+
+    A bulk image keeps all its atoms. A chunk keeps only the atoms that see its centre, and the
+    derivatives with respect to the position of the centre.
+
+    Attributes
+    ----------
+    image : Image
+    species : (C,) int32
+        Element index of the atoms kept ("centres" of symmetry functions).
+    features : (C, S) float64
+        Unscaled; columns beyond the functions of an element are zero.
+    row_offsets : (R + 1,) int64
+        Blocks of every atom whose force is labelled, in compressed rows.
+    block_center : (B,) int32
+        Which of the centres a block belongs to.
+    derivatives : (B, 3, S) float64
+        dG_centre/dr_row, 1/Å.
+    """
+
+    image: Image
+    species: npt.NDArray[np.int32]
+    features: Array
+    row_offsets: npt.NDArray[np.int64]
+    block_center: npt.NDArray[np.int32]
+    derivatives: Array
+
+    @classmethod
+    def of(cls, image: Image, functions: SymmetryFunctions) -> Fingerprints:
+        """Compute them.
+
+        Raises
+        ------
+        InputError
+            For a structure that cannot be worked with.
+        """
+        s = functions.arrays(image.atoms, f"image {image.atoms.get_chemical_formula()}")
+        try:
+            found = functions.core.fingerprints(
+                s.positions,
+                s.species,
+                s.cell,
+                s.pbc,
+                rows=range(len(image.forces)),
+                all_centers=not image.is_chunk,
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        return cls(
+            image,
+            s.species[found["centers"]],
+            found["features"],
+            found["row_offsets"],
+            found["block_center"],
+            found["derivatives"],
+        )

@@ -1,0 +1,321 @@
+"""Levenberg–Marquardt training of one member, and of all members side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+
+from nearsight import _core
+from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.errors import InputError, ParentError
+from nearsight.model.ensemble import COVERAGE, Ensemble, mean_and_raw_uncertainty
+from nearsight.model.network import networks_from_weights
+from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+from nearsight.progress import Progress
+from nearsight.structures.images import Image, check_neighbours, check_structure
+from nearsight.training.bootstrap import draw_initial
+from nearsight.training.dataset import TrainingData
+from nearsight.training.fingerprints import Fingerprints
+
+__all__ = [
+    "Fit",
+    "calibrate",
+    "fit_intercepts",
+    "initial_weights",
+    "levenberg_marquardt",
+    "make_ensemble",
+    "train_ensemble",
+    "train_members",
+]
+
+Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where a minimisation ended.
+
+    Attributes
+    ----------
+    weights : (P,) float64
+    loss : float
+    """
+
+    weights: Array
+    loss: float
+
+
+def levenberg_marquardt(
+    data: TrainingData,
+    start: Array,
+    multiplicities: Counts,
+    settings: TrainingSettings,
+    iterations: int | None = None,
+) -> Fit:
+    """Minimise the loss of one member.
+
+    Every iteration solves (JᵀJ + λ + μ) v = −(Jᵀr + λ w), identity damping having done better here
+    than Marquardt's diagonal, and adds the geodesic acceleration of the step (Transtrum and Sethna,
+    arXiv:1201.5885), which takes a third of the iterations for the same loss. A step that lowers
+    the loss divides μ by five; one that does not, or that bends too much, multiplies it by three.
+
+    Parameters
+    ----------
+    data : TrainingData
+    start : (P,) float64
+    multiplicities : (images,) int64
+        The member's sample.
+    settings : TrainingSettings
+        α, λ and the number of iterations.
+    iterations : int, optional
+        Instead of that of the settings.
+    """
+    weights = data.weights(multiplicities, settings.force_coefficient)
+    return Fit(
+        *_train_here(data.core, start, *weights, settings.l2, iterations or settings.iterations)
+    )
+
+
+def initial_weights(data: TrainingData, seed: int, member: int) -> Array:
+    """Amp's start: uniform within ±√(6/(n_in + n_out)) by layer, biases included."""
+    rng = np.random.default_rng([seed, _WEIGHTS, member])
+    parts = []
+    for nodes in data.sizes.values():
+        for inputs, outputs in pairwise(nodes):
+            limit = np.sqrt(6.0 / (inputs + outputs))
+            parts.append(rng.uniform(-limit, limit, (inputs + 1) * outputs))
+    return np.concatenate(parts)
+
+
+_WEIGHTS = 3  # keeps this random stream apart from those of bootstrap.py
+
+
+def train_members(
+    data: TrainingData,
+    multiplicities: Counts,
+    starts: Sequence[Array],
+    settings: TrainingSettings,
+    iterations: int | None = None,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    patience: float = 72.0,
+) -> list[Fit]:
+    """Train every member on its sample, members side by side.
+
+    The members do not know of each other: the result does not depend on how many at once.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor, optional
+        What trains them, one call each; threads on all cores when left out.
+    patience : float, h
+        How long to wait for a member to come back.
+
+    Raises
+    ------
+    ParentError
+        If none comes back for so long.
+    Exception
+        Whatever goes wrong in a member; with an engine only what does so again and again.
+    """
+    progress = progress or Progress()
+    progress.advance(0, len(starts), "members trained")
+    rounds = iterations or settings.iterations
+    members = [
+        (start, *data.weights(sample, settings.force_coefficient), settings.l2, rounds)
+        for start, sample in zip(starts, multiplicities, strict=True)
+    ]
+    if executor is not None:
+        arrays = data.arrays()
+        calls: list[tuple[Any, ...]] = [(arrays, *each) for each in members]
+        return _collect(executor, _train, calls, progress, _MAX_TRIES, patience)
+    with ThreadPoolExecutor(_cores()) as threads:
+        try:
+            calls = [(data.core, *each) for each in members]
+            return _collect(threads, _train_here, calls, progress, 1, patience)
+        except BaseException:
+            threads.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+_MAX_TRIES = 4
+
+
+def _collect(
+    executor: Executor,
+    function: Callable[..., tuple[Array, float]],
+    calls: Sequence[tuple[Any, ...]],
+    progress: Progress,
+    tries: int,
+    patience: float,
+) -> list[Fit]:
+    """What calls return, each made so often at most until it comes back."""
+    found: dict[int, Fit] = {}
+    waiting = {executor.submit(function, *call): (n, 0) for n, call in enumerate(calls)}
+    while waiting:
+        done = wait(waiting, patience * 3600.0, FIRST_COMPLETED).done
+        if not done:
+            raise ParentError(
+                f"waited {patience:g} h for the training of {len(waiting)} members and none came "
+                "back; start again to go on waiting"
+            )
+        for future in done:
+            number, lost = waiting.pop(future)
+            try:
+                weights, loss = future.result()
+            except Exception:  # engines say in ways of their own that a worker vanished
+                if lost + 1 == tries:
+                    raise
+                waiting[executor.submit(function, *calls[number])] = (number, lost + 1)
+            else:
+                found[number] = Fit(weights, loss)
+                progress.advance(len(found), len(calls), "members trained")
+    return [found[number] for number in range(len(calls))]
+
+
+def _train_here(core: _core.TrainingSet, *arguments: Any) -> tuple[Array, float]:
+    """Train a member: its weights and their loss."""
+    return core.levenberg_marquardt(*arguments)[:2]
+
+
+def _train(arrays: Mapping[str, Any], *arguments: Any) -> tuple[Array, float]:
+    """Train a member in another process: plain content in, plain content out."""
+    return _train_here(_core.TrainingSet(**arrays), *arguments)
+
+
+def _cores() -> int:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return available or 1
+
+
+def fit_intercepts(images: Sequence[Image], elements: Sequence[str]) -> dict[str, float]:
+    """Energy per atom of every element that fits the labelled energies best, eV."""
+    bulk = [image for image in images if image.energy is not None]
+    if not bulk:
+        return dict.fromkeys(elements, 0.0)
+    counts = np.array([[image.atoms.symbols.count(e) for e in elements] for image in bulk], float)
+    atoms = counts.sum(axis=1)
+    energies = np.array([image.energy for image in bulk]) / atoms
+    solution = np.linalg.lstsq(counts / atoms[:, None], energies, rcond=1e-8)[0]
+    return dict(zip(elements, solution.tolist(), strict=True))
+
+
+def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Counts) -> float:
+    """Out-of-bag factor from raw to calibrated uncertainty.
+
+    Members whose sample lacks an image predict its labelled forces; the factor is the
+    `COVERAGE` quantile of residual over their uncertainty δ = 2.58 σ. No extra label is needed.
+    Chunks alone are used as soon as there are `_MIN_CHUNKS` of them, since they are what the
+    ensemble is for.
+    """
+    forces = np.array([data.core.predict(w)[1] for w in weights])
+    ratio = np.full(len(data.forces), np.nan)
+    for row, image in enumerate(data.row_image):
+        unseen = multiplicities[:, image] == 0
+        if unseen.sum() >= 2:
+            mean, raw = mean_and_raw_uncertainty(forces[unseen, row])
+            if raw > 0:
+                ratio[row] = np.linalg.norm(mean - data.forces[row]) / raw
+    known = ~np.isnan(ratio)
+    chunks = known & data.is_chunk[data.row_image]
+    use = chunks if chunks.sum() >= _MIN_CHUNKS else known
+    return float(np.quantile(ratio[use], COVERAGE)) if use.any() else 1.0
+
+
+_MIN_CHUNKS = 10
+
+
+def make_ensemble(
+    data: TrainingData, weights: Sequence[Array], multiplicities: Counts, **provenance: object
+) -> Ensemble:
+    """The ensemble of trained members, calibrated."""
+    return Ensemble(
+        data.functions,
+        data.scaling,
+        tuple(
+            networks_from_weights(w, data.sizes, data.activations, data.intercepts) for w in weights
+        ),
+        calibrate(data, weights, multiplicities),
+        multiplicities,
+        provenance,
+    )
+
+
+def train_ensemble(
+    images: Sequence[Image],
+    functions: SymmetryFunctions,
+    network: NetworkSettings,
+    training: TrainingSettings,
+    ensemble: EnsembleSettings,
+    seed: int = 0,
+    progress: Progress | None = None,
+    scale_over: Sequence[Atoms] = (),
+) -> Ensemble:
+    """Train a bootstrap ensemble from random starts.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        Bulk images and chunks.
+    functions : SymmetryFunctions
+    network, training, ensemble : settings
+    seed : int
+    progress : Progress, optional
+    scale_over : sequence of ase.Atoms
+        Structures without labels, e.g. the target, that the feature scaling shall cover as well.
+
+    Raises
+    ------
+    InputError
+        If there is no image, an element of ``functions`` occurs in none, or an atom whose force is
+        labelled has no neighbour within the cutoff.
+    """
+    progress = progress or Progress()
+    data = prepare(images, functions, network, scale_over, progress)
+    counts = draw_initial(ensemble.members, len(images), seed)
+    starts = [initial_weights(data, seed, m) for m in range(ensemble.members)]
+    fits = train_members(data, counts, starts, training, training.initial_iterations, progress)
+    return make_ensemble(data, [fit.weights for fit in fits], counts, seed=seed)
+
+
+def prepare(
+    images: Sequence[Image],
+    functions: SymmetryFunctions,
+    network: NetworkSettings,
+    scale_over: Sequence[Atoms] = (),
+    progress: Progress | None = None,
+) -> TrainingData:
+    """Fingerprints, scaling and intercepts of a first set of images."""
+    if not images:
+        raise InputError("there is no image to train on")
+    progress = progress or Progress()
+    for number, image in enumerate(images):
+        check_structure(image.atoms, functions.elements, f"image {number}")
+        labelled = range(len(image.forces))  # of a chunk, the centre
+        check_neighbours(image.atoms, functions.cutoff.radius, f"image {number}", labelled)
+    for atoms in scale_over:
+        check_structure(atoms, functions.elements, "target")
+        check_neighbours(atoms, functions.cutoff.radius, "target")
+    features = [functions.compute(image.atoms) for image in images]
+    features += [functions.compute(atoms) for atoms in scale_over]
+    prints = []
+    for image in images:
+        prints.append(Fingerprints.of(image, functions))
+        progress.advance(len(prints), len(images), "fingerprints")
+    return TrainingData(
+        functions,
+        Scaling.fit(functions, features),
+        prints,
+        network.hidden_layers,
+        network.activation,
+        fit_intercepts(images, functions.elements),
+    )
