@@ -6,7 +6,7 @@ import io
 import sys
 
 # each module adds its commands to the app; the help shows them in this order
-from nearsight.cli import model, run, simulate, stages, training
+from nearsight.cli import run, simulate, stages, training, model  # isort: skip
 from nearsight.cli.app import app
 
 __all__ = ["app", "main", "model", "run", "simulate", "stages", "training"]
