@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
-from nearsight.config import Config, RelaxationSettings
+from nearsight.config import Config, DynamicsSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError, ParentError
 from nearsight.files.atomic import read_json, write_json
 from nearsight.learning.learner import Learner
@@ -19,7 +19,7 @@ from nearsight.learning.nft import NFT
 from nearsight.learning.on_the_fly import Dynamics
 from nearsight.learning.retraining import Retraining, RetrainingResult
 from nearsight.learning.targets import Targets
-from nearsight.model.ensemble import Ensemble
+from nearsight.model.ensemble import Ensemble, as_ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Parent
 from nearsight.progress import Progress
@@ -27,7 +27,7 @@ from nearsight.run.folder import RunFolder
 from nearsight.simulation.relaxation import relax, relax_with_parent
 from nearsight.structures.images import read_images, read_structures, write_structures
 
-__all__ = ["FollowUp", "numbered", "open_finished_run"]
+__all__ = ["FollowUp", "numbered", "open_finished_run", "retrain", "run_dynamics"]
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,112 @@ def open_finished_run(folder: Path, progress: Progress) -> Iterator[FollowUp]:
         if (folder / "retraining.json").exists():
             follow_up.promote_best()
         yield follow_up
+
+
+def retrain(
+    run: str | Path,
+    folder: str | Path | None = None,
+    settings: RetrainingSettings | None = None,
+    relaxation: RelaxationSettings | None = None,
+    progress: Progress | None = None,
+) -> RetrainingResult:
+    """Retrain a finished run on the uncertain atoms met while its target relaxes (SI 3).
+
+    An interrupted retraining goes on from where ``folder`` stands.
+
+    Parameters
+    ----------
+    run : path
+        Folder of a finished run; its parent labels the chunks.
+    folder : path, optional
+        Gets ``best.json``, ``retrained.extxyz`` and the rounds; ``retrained`` in ``run`` when
+        left out.
+    settings : RetrainingSettings, optional
+    relaxation : RelaxationSettings, optional
+    progress : Progress, optional
+
+    Returns
+    -------
+    RetrainingResult
+
+    Raises
+    ------
+    InputError
+        If ``run`` holds no finished training or another process works there, or ``folder`` holds
+        a retraining of other settings.
+    ParentError
+        If the parent fails on every chunk of a round.
+    """
+    progress = progress or Progress()
+    folder = _as_folder(Path(run) / "retrained" if folder is None else folder)
+    with open_finished_run(Path(run), progress) as finished:
+        folder.mkdir(parents=True, exist_ok=True)
+        progress.stage("Retraining", str(run))
+        learner = replace(finished.latest, settings=settings or RetrainingSettings())
+        result = Retraining(relaxation or RelaxationSettings()).run(learner, folder, progress)
+        result.learner.ensemble.save(folder / "best.json")
+        write_structures(folder / "retrained.extxyz", result.relaxed)
+    return result
+
+
+def run_dynamics(
+    source: Ensemble | str | Path,
+    atoms: Atoms,
+    folder: str | Path,
+    settings: DynamicsSettings | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> str:
+    """Run molecular dynamics that stop, or retrain, where they become uncertain.
+
+    Interrupted dynamics go on from where ``folder`` stands.
+
+    Parameters
+    ----------
+    source : Ensemble or path
+        An ensemble or its file: the dynamics end where they become too uncertain. Or the folder
+        of a finished run: its parent labels chunks of the uncertain frames, the ensemble learns
+        them, and the dynamics go on.
+    atoms : ase.Atoms
+        The structure to begin with. Its constraints hold; momenta it carries are kept.
+    folder : path
+        Gets ``md.traj``, ``md.log`` and ``dynamics.json``.
+    settings : DynamicsSettings, optional
+    seed : int
+        Of the first velocities and of the heat bath.
+    progress : Progress, optional
+
+    Returns
+    -------
+    str
+        How the dynamics ended, in a sentence.
+
+    Raises
+    ------
+    InputError
+        For a structure or conditions that cannot be worked with, or a folder of other ones.
+    ParentError
+        If the parent fails on every chunk of a retraining.
+    """
+    progress = progress or Progress()
+    settings = settings or DynamicsSettings()
+    folder = _as_folder(folder)
+    if isinstance(source, Ensemble) or not Path(source).is_dir():
+        ensemble = as_ensemble(source)
+        progress.stage("Dynamics")
+        return Dynamics(settings, seed=seed).run(ensemble, atoms, folder, progress=progress)
+    with open_finished_run(Path(source), progress) as finished:
+        latest = finished.latest
+        progress.stage("Dynamics", str(source))
+        dynamics = Dynamics(settings, latest.settings, seed)
+        return dynamics.run(latest.ensemble, atoms, folder, latest, progress)
+
+
+def _as_folder(path: str | Path) -> Path:
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: must be a folder")
+    return path
 
 
 def numbered(name: str, number: int) -> str:

@@ -1,0 +1,47 @@
+"""The names that users import, and how quickly they are there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import nearsight
+
+# design: other people's scripts rely on them
+NAMES = set(
+    """
+    Config Cutoff DynamicsSettings Ensemble EnsembleSettings Evaluation ExecutorSettings
+    FeatureSettings ForceLocality G2 G4 G5 ImageSettings InitialSettings Initialization InputError
+    LocalitySettings NFT NFTSettings NearsightCalculator NetworkSettings Parent ParentError
+    ParentSettings RelaxationSettings ReportSettings RetrainingSettings Run SymmetryFunctions
+    TargetSettings TrainingSettings build_info cur extract_chunk farthest_point_sampling
+    force_correlation force_locality harvest image_descriptor relative_norm_deviation relax retrain
+    run_dynamics suggest_config
+""".split()  # noqa: SIM905
+)
+
+
+def test_public_names() -> None:
+    assert set(nearsight.__all__) == NAMES
+    assert {*NAMES, "__version__"} <= set(dir(nearsight))
+    assert all(getattr(nearsight, name).__doc__ for name in NAMES)
+
+
+def test_version() -> None:
+    assert nearsight.__version__ == version("nearsight")
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="Ensembel"):
+        _ = nearsight.Ensembel  # type: ignore[attr-defined]
+
+
+def test_the_import_is_quick() -> None:
+    code = "import nearsight, sys; print({'numpy', 'ase', 'pydantic'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"
