@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.resources import files
 
 import pytest
 
@@ -32,6 +33,13 @@ def test_public_names() -> None:
 
 def test_version() -> None:
     assert nearsight.__version__ == version("nearsight")
+
+
+def test_types_reach_users() -> None:
+    """Without the marker of PEP 561, mypy takes every name of the package for Any."""
+    package = files("nearsight")
+    for name in ("py.typed", "__init__.pyi", "_core/__init__.pyi", "_core/_cpu.pyi"):
+        assert (package / name).is_file(), name
 
 
 def test_unknown_name() -> None:
