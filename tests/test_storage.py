@@ -46,15 +46,15 @@ def test_a_group_may_read_what_was_written(tmp_path):
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize("where", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, where):
+@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace")])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, owner, name):
     path = tmp_path / "a.json"
     write_json(path, "old")
 
     def full(*arguments):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(os, where, full)
+    monkeypatch.setattr(owner, name, full)
     with pytest.raises(InputError, match="no space left"):
         write_json(path, "new")
     monkeypatch.undo()
