@@ -271,7 +271,7 @@ void compare_threads(const std::string& name, const System& system, const Model&
 
 int main(int argc, char** argv) {
 #if defined(__AVX512F__) && defined(__GNUC__)
-  if (!__builtin_cpu_supports("x86-64-v4")) {
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl")) {
     std::fputs("This processor cannot run " NEARSIGHT_LEVEL ".\n", stderr);
     return 1;
   }
