@@ -13,12 +13,12 @@ double cpu_seconds() {
 }
 
 double fma_peak() {
-  using Lanes = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
+  using Vec = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
   constexpr int kChains = 12;  // more than latency times ports, fewer than there are registers
   constexpr long kRounds = 2'000'000;
-  Lanes a[kChains];
-  for (int c = 0; c < kChains; ++c) a[c] = Lanes{} + (1.0 + 1e-3 * c);
-  const Lanes x = Lanes{} + 0.999999, y = Lanes{} + 1e-9;
+  Vec a[kChains];
+  for (int c = 0; c < kChains; ++c) a[c] = Vec{} + (1.0 + 1e-3 * c);
+  const Vec x = Vec{} + 0.999999, y = Vec{} + 1e-9;
   const double begin = cpu_seconds();
   for (long r = 0; r < kRounds; ++r)
     for (int c = 0; c < kChains; ++c) a[c] = a[c] * x + y;

@@ -118,16 +118,17 @@ struct Errors {
 // force on one atom needs the energies of all that see it. No atom may be its own neighbour.
 Errors errors_of(const Model& model, const System& system, const NeighborList& list,
                  const Evaluation& found) {
+  const Structure structure = system.structure();
   const Index moved = system.positions.rows() / 2;
   std::vector<Bond> around, bonds;
-  list.bonds(system.view(), moved, around);
+  list.bonds(structure, moved, around);
   Errors worst;
   std::set<Index> centers{moved};
   for (const Bond& bond : around) centers.insert(bond.atom);
   for (int axis = 0; axis < 3; ++axis) {
     double force = 0.0;
     for (const Index i : centers) {
-      list.bonds(system.view(), i, bonds);
+      list.bonds(structure, i, bonds);
       std::vector<Dual3> r;
       std::vector<int> species;
       for (const Bond& bond : bonds) {
@@ -152,13 +153,13 @@ struct Counts {
 
 // Ordered bonds, and ordered pairs (i; j, k) with all three sides within the cutoff.
 Counts count(const System& system, const NeighborList& list) {
-  const StructureView view = system.view();  // which looks at every atom
+  const Structure structure = system.structure();
   Counts counts;
   std::vector<Bond> bonds;
   const Index step = list.atoms() / 2000 + 1;  // pairs are counted on a part
   double counted = 0.0;
   for (Index i = 0; i < list.atoms(); ++i) {
-    list.bonds(view, i, bonds);
+    list.bonds(structure, i, bonds);
     counts.bonds += static_cast<double>(bonds.size());
     if (i % step != 0) continue;
     counted += 1.0;
@@ -202,18 +203,18 @@ double median(const std::vector<double>& sorted) { return sorted[sorted.size() /
 
 void force_call(benchmark::State& state, const System& system, const Model& model, Forces mode) {
   const double memory = peak_memory();
-  const StructureView view = system.view();
-  const Index atoms = view.size();
-  const NeighborList list(view, kCutoff, 0.0, 1);
+  const Structure structure = system.structure();
+  const Index atoms = structure.size();
+  const NeighborList list(structure, kCutoff, 0.0, 1);
   std::vector<double> seconds, list_seconds, peaks;
   Evaluation found;
   for (auto _ : state) {
     peaks.push_back(fma_peak());
     const double begin = cpu_seconds();
-    found = model.potential->evaluate(view, list, mode, false, 1);
+    found = model.potential->evaluate(structure, list, mode, false, 1);
     const double taken = cpu_seconds() - begin;
     const double list_begin = cpu_seconds();
-    benchmark::DoNotOptimize(NeighborList(view, kCutoff, 0.0, 1));
+    benchmark::DoNotOptimize(NeighborList(structure, kCutoff, 0.0, 1));
     list_seconds.push_back(cpu_seconds() - list_begin);
     state.SetIterationTime(taken);
     seconds.push_back(taken);
@@ -249,14 +250,14 @@ void force_call(benchmark::State& state, const System& system, const Model& mode
 // Wall time with one thread and with two, five calls after another as in a relaxation.
 void compare_threads(const std::string& name, const System& system, const Model& model) {
   using Clock = std::chrono::steady_clock;
-  const StructureView view = system.view();
-  const NeighborList list(view, kCutoff, 0.0, 1);
+  const Structure structure = system.structure();
+  const NeighborList list(structure, kCutoff, 0.0, 1);
   std::vector<double> milliseconds[2];
-  for (Index round = 0; round < std::max<Index>(3, 10000 / view.size()); ++round)
+  for (Index round = 0; round < std::max<Index>(3, 10000 / structure.size()); ++round)
     for (int threads = 1; threads <= 2; ++threads)
       for (int call = 0; call < 6; ++call) {
         const auto begin = Clock::now();
-        model.potential->evaluate(view, list, Forces::kMembers, false, threads);
+        model.potential->evaluate(structure, list, Forces::kMembers, false, threads);
         const std::chrono::duration<double, std::milli> taken = Clock::now() - begin;
         if (call > 0) milliseconds[threads - 1].push_back(taken.count());  // the first wakes them
       }

@@ -20,13 +20,7 @@ struct System {
   bool periodic = false;
   int n_species = 1;
 
-  StructureView view() const {
-    return {Eigen::Map<const Positions>(positions.data(), positions.rows(), 3),
-            species.data(),
-            n_species,
-            cell,
-            {periodic, periodic, periodic}};
-  }
+  Structure structure() const { return {positions, species, cell, {periodic, periodic, periodic}}; }
 };
 
 inline System finish(const std::vector<Eigen::Vector3d>& sites, int n_species) {

@@ -1,29 +1,66 @@
 // dE/dG contracted with dG/dr of the bonds of one atom, E in the lanes.
 #include <algorithm>
 
-#include "lanes.hpp"
-#include "neighbors.hpp"
+#include "kernels.hpp"
 
 namespace nearsight {
 
 namespace {
 
 void get(const double* p, double& value) { value = *p; }
-void get(const double* p, Lanes& value) { value = load(p); }
+void get(const double* p, Vec& value) { value = load(p); }
 void put(double* p, double value) { *p = value; }
-void put(double* p, Lanes value) { store(p, value); }
+void put(double* p, Vec value) { store(p, value); }
 
-}  // namespace
+// Where the contraction puts its results: first of some lanes, then of one bond, then
+// `add(place, value)` with the place in (3, lanes).
 
-// Width values (numbers or vectors) of E side by side, handed to put(bond)(place, value), place in
-// (3, lanes); `gradient` with respect to what the bonds of every species have: its G2, then its
-// sums.
-template <class Value, int Width, class Put>
-void SymmetryFunctions::contract_block(const Center& center, Workspace& work,
-                                       const double* gradient, Index lanes, const Put& put) const {
+// An array (bonds, 3, lanes).
+struct ToArray {
+  double* out;
+  Index lanes;
+
+  struct AtBond {
+    double* row;
+    template <class Value>
+    void add(Index place, Value value) const {
+      put(row + place, value);
+    }
+  };
+  ToArray at_lane(Index lane) const { return {out + lane, lanes}; }
+  AtBond at_bond(Index bond) const { return {out + bond * 3 * lanes}; }
+};
+
+// Forces (atoms, 3, lanes) on the central atom and on the other atom of the bond.
+struct ToForces {
+  double *forces, *own;
+  const Bond* bonds;
+  const int* rows;
+  Index lanes;
+
+  struct AtBond {
+    double *own, *other;
+    template <class Value>
+    void add(Index place, Value value) const {
+      Value force;
+      get(other + place, force);
+      put(other + place, force - value);
+      get(own + place, force);
+      put(own + place, force + value);
+    }
+  };
+  ToForces at_lane(Index lane) const { return {forces + lane, own + lane, bonds, rows, lanes}; }
+  AtBond at_bond(Index bond) const { return {own, forces + rows[bonds[bond].atom] * 3 * lanes}; }
+};
+
+// Width values (numbers or vectors) of E side by side; `gradient` with respect to what the bonds of
+// every species have: its G2, then its sums.
+template <class Value, int Width, class Sink>
+void contract_lanes(const SymmetryPlan& plan, const CenterPlan& center, const Workspace& work,
+                    const NeighborTable& table, const double* slopes, const double* angular,
+                    const double* gradient, Index lanes, const Sink& sink) {
   constexpr Index step = sizeof(Value) / sizeof(double);
-  const int ns = n_species();
-  const Neighbors near(work.slot[ns], static_cast<Index>(etas_.size()), work.neighbors);
+  const int ns = plan.n_species();
   Index bond = 0;
   for (int s = 0; s < ns; ++s) {
     const Index n_radial = static_cast<Index>(center.radial[s].columns.size());
@@ -37,90 +74,82 @@ void SymmetryFunctions::contract_block(const Center& center, Workspace& work,
         return g;
       };
       for (Index f = 0; f < n_radial; ++f) {
-        const double d = work.slopes.data()[f * near.slots + b];
+        const double d = slopes[f * table.slots + b];
         for (int w = 0; w < Width; ++w) part[0][w] += row(gradient + f * lanes, w) * d;
       }
-      const double* d = work.angular.data() + b * center.most_sums * kAngularParts;
+      const double* d = angular + b * center.max_sums * kAngularParts;
       for (Index n = 0; n < n_sums; ++n, d += kAngularParts)
         for (int w = 0; w < Width; ++w) {
           const Value g = row(of_sums + n * lanes, w);
           for (int p = 0; p < 3; ++p) part[p][w] += g * d[1 + p];
         }
-      const double* const own = near.of(b);
-      const auto to = put(bond);
+      const double* const own = table.of(b);
+      const auto target = sink.at_bond(bond);
       for (int a = 0; a < 3; ++a) {
-        const double u = own[(near.kU + a) * kPairLanes], e1 = own[(near.kE1 + a) * kPairLanes],
-                     e2 = own[(near.kE2 + a) * kPairLanes];
+        const double u = own[(table.kU + a) * kPairLanes], e1 = own[(table.kE1 + a) * kPairLanes],
+                     e2 = own[(table.kE2 + a) * kPairLanes];
         for (int w = 0; w < Width; ++w)
-          to(a * lanes + w * step, u * part[0][w] + e1 * part[1][w] + e2 * part[2][w]);
+          target.add(a * lanes + w * step, u * part[0][w] + e1 * part[1][w] + e2 * part[2][w]);
       }
     }
     gradient = of_sums + n_sums * lanes;
   }
 }
 
-// dE/dG with respect to what the bonds have.
-const double* SymmetryFunctions::share_gradient(const Center& plan, Workspace& work,
-                                                const double* gradient, Index lanes) const {
-  const std::size_t ns = centers_.size();
-  Index rows = plan.all_sums;
-  for (const Radial& radial : plan.radial) rows += static_cast<Index>(radial.columns.size());
-  double* const shares = work.shares.require(rows * lanes);
-  double* to = shares;
+// dE/dG turned into dE/d(G2 and sums) of every species.
+const double* per_sum_gradient(const CenterPlan& center, Workspace& work, const double* gradient,
+                               Index lanes) {
+  const std::size_t ns = center.radial.size();
+  Index rows = center.all_sums;
+  for (const RadialPlan& radial : center.radial) rows += static_cast<Index>(radial.columns.size());
+  double* const result = work.per_sum.require(rows * lanes);
+  double* to = result;
   for (std::size_t s = 0; s < ns; ++s) {
-    for (const Index column : plan.radial[s].columns)
+    for (const Index column : center.radial[s].columns)
       to = std::copy_n(gradient + column * lanes, lanes, to);
-    std::fill_n(to, plan.sums[s] * lanes, 0.0);
+    std::fill_n(to, center.sums[s] * lanes, 0.0);
     for (std::size_t t = 0; t < ns; ++t)
-      for (const auto* groups : {&plan.g4, &plan.g5})
-        for (const Term& term : (*groups)[s * ns + t].terms)
+      for (const auto* groups : {&center.g4, &center.g5})
+        for (const AngularTerm& term : (*groups)[s * ns + t].terms)
           for (int e = 0; e < 2; ++e)
             for (Index l = 0; l < lanes; ++l)
-              to[term.sum[e] * lanes + l] += term.share[e] * gradient[term.column * lanes + l];
-    to += plan.sums[s] * lanes;
+              to[term.sum[e] * lanes + l] +=
+                  term.coefficient[e] * gradient[term.column * lanes + l];
+    to += center.sums[s] * lanes;
   }
-  return shares;
+  return result;
 }
 
-template <class Put>
-void SymmetryFunctions::contract_all(int center, Workspace& work, const double* gradient,
-                                     Index lanes, const Put& put) const {
-  const Center& plan = centers_[center];
-  const double* const shares = share_gradient(plan, work, gradient, lanes);
-  if (lanes == 1) return contract_block<double, 1>(plan, work, shares, 1, put(0));
+template <class Sink>
+void contract_all(const SymmetryPlan& plan, int species, Workspace& work, const double* gradient,
+                  Index lanes, const Sink& sink) {
+  const CenterPlan& center = plan.centers[species];
+  const double* const per_sum = per_sum_gradient(center, work, gradient, lanes);
+  const NeighborTable table(work.slot[plan.n_species()], static_cast<Index>(plan.etas.size()),
+                            work.neighbors);
+  const double *const slopes = work.slopes.data(), *const angular = work.angular.data();
+  const auto contract = [&](auto value, auto width, Index lane) {
+    contract_lanes<decltype(value), width()>(plan, center, work, table, slopes, angular,
+                                             per_sum + lane, lanes, sink.at_lane(lane));
+  };
+  if (lanes == 1) return contract(0.0, std::integral_constant<int, 1>(), 0);
   Index lane = 0;
   for (; lane + 3 * kPairLanes <= lanes; lane += 3 * kPairLanes)
-    contract_block<Lanes, 3>(plan, work, shares + lane, lanes, put(lane));
-  for (; lane < lanes; lane += kPairLanes)
-    contract_block<Lanes, 1>(plan, work, shares + lane, lanes, put(lane));
+    contract(Vec{}, std::integral_constant<int, 3>(), lane);
+  for (; lane < lanes; lane += kPairLanes) contract(Vec{}, std::integral_constant<int, 1>(), lane);
 }
+
+}  // namespace
 
 void SymmetryFunctions::contract(int center, Workspace& work, const double* gradient, Index lanes,
                                  double* out) const {
-  contract_all(center, work, gradient, lanes, [=](Index lane) {
-    return [=](Index bond) {
-      double* const row = out + bond * 3 * lanes + lane;
-      return [=](Index place, auto value) { put(row + place, value); };
-    };
-  });
+  contract_all(*plan_, center, work, gradient, lanes, ToArray{out, lanes});
 }
 
 void SymmetryFunctions::add_forces(int center, Workspace& work, const double* gradient, Index lanes,
                                    const int* rows, Index self, double* forces) const {
-  const Bond* const bonds = work.bonds.data();
-  contract_all(center, work, gradient, lanes, [=](Index lane) {
-    double* const own = forces + self * 3 * lanes + lane;
-    return [=](Index bond) {
-      double* const other = forces + rows[bonds[bond].atom] * 3 * lanes + lane;
-      return [=](Index place, auto value) {
-        decltype(value) force;
-        get(other + place, force);
-        put(other + place, force - value);
-        get(own + place, force);
-        put(own + place, force + value);
-      };
-    };
-  });
+  contract_all(*plan_, center, work, gradient, lanes,
+               ToForces{forces, forces + self * 3 * lanes, work.bonds.data(), rows, lanes});
 }
 
 }  // namespace nearsight

@@ -1,30 +1,27 @@
 // G2: one function at a time, bonds in the lanes.
-#include "lanes.hpp"
-#include "neighbors.hpp"
+#include "kernels.hpp"
 
 namespace nearsight {
 
 template <bool Derivatives>
-void SymmetryFunctions::add_radial(const Radial& radial, const Neighbors& near, Index first,
-                                   Index last, Workspace& work) const {
+void add_radial(const RadialPlan& plan, const NeighborTable& table, Index first, Index last,
+                Workspace& work) {
   double* slopes = work.slopes.data();
-  for (std::size_t f = 0; f < radial.columns.size(); ++f, slopes += near.slots) {
-    const double eta = radial.eta[f], r_s = radial.r_s[f], in_bits = -kLog2E * eta;
-    Lanes total{};
+  for (std::size_t f = 0; f < plan.columns.size(); ++f, slopes += table.slots) {
+    const double eta = plan.eta[f], r_s = plan.r_s[f], exponent = -kLog2E * eta;
+    Vec total{};
     for (Index b = first; b < last; b += kPairLanes) {
-      const Lanes from = load(near.row(b, near.kR)) - r_s, fc = load(near.row(b, near.kCutoff));
-      const Lanes gaussian = power_of_two(in_bits * (from * from));
+      const Vec from = load(table.row(b, table.kR)) - r_s, fc = load(table.row(b, table.kCutoff));
+      const Vec gaussian = exp2(exponent * (from * from));
       total += gaussian * fc;
       if (Derivatives)
-        store(slopes + b, gaussian * (load(near.row(b, near.kSlope)) - 2.0 * eta * from * fc));
+        store(slopes + b, gaussian * (load(table.row(b, table.kSlope)) - 2.0 * eta * from * fc));
     }
-    work.features[radial.columns[f]] += sum(total);
+    work.features[plan.columns[f]] += reduce_add(total);
   }
 }
 
-template void SymmetryFunctions::add_radial<false>(const Radial&, const Neighbors&, Index, Index,
-                                                   Workspace&) const;
-template void SymmetryFunctions::add_radial<true>(const Radial&, const Neighbors&, Index, Index,
-                                                  Workspace&) const;
+template void add_radial<false>(const RadialPlan&, const NeighborTable&, Index, Index, Workspace&);
+template void add_radial<true>(const RadialPlan&, const NeighborTable&, Index, Index, Workspace&);
 
 }  // namespace nearsight

@@ -12,17 +12,16 @@ namespace nearsight {
 
 namespace {
 
-constexpr double kFirstDamping = 1e-2, kLeastDamping = 1e-12, kMostDamping = 1e8;
+constexpr double kFirstDamping = 1e-2, kMinDamping = 1e-12, kMaxDamping = 1e8;
 constexpr double kRaise = 3.0, kLower = 5.0;  // the damping, when a step failed or was taken
-constexpr double kMostAcceleration = 0.75;    // |a| / |v|
+constexpr double kMaxAcceleration = 0.75;     // |a| / |v|
 constexpr double kDifference = 0.1;           // of v, for r''
 constexpr double kStraight = 1e-6;            // |v| / |w| below which r'' would be rounding errors
 
 class Minimizer {
  public:
-  Minimizer(const NetworkShape& shape, const TrainingSet& set, const ResidualWeights& weights,
-            const Vector& start, double l2)
-      : residuals_(shape, set, weights), l2_(l2), weights_(start) {
+  Minimizer(const TrainingSet& set, const ResidualWeights& weights, const Vector& start, double l2)
+      : residuals_(set, weights), l2_(l2), weights_(start) {
     residual_ = residuals_.evaluate(start);
     loss_ = loss(residual_, start);
   }
@@ -44,7 +43,7 @@ class Minimizer {
     residuals_.curvature(curvature_);
     gradient_ = l2_ * weights_;
     gradient_.noalias() += jacobian.transpose() * residual_;
-    for (; damping_ < kMostDamping; damping_ *= kRaise) {
+    for (; damping_ < kMaxDamping; damping_ *= kRaise) {
       ++trials_;
       if (!find_step(jacobian)) continue;
       const Vector trial = weights_ + step_;
@@ -54,7 +53,7 @@ class Minimizer {
       weights_ = trial;
       residual_ = residual;
       loss_ = trial_loss;
-      damping_ = std::max(damping_ / kLower, kLeastDamping);
+      damping_ = std::max(damping_ / kLower, kMinDamping);
       return true;
     }
     return false;
@@ -71,7 +70,7 @@ class Minimizer {
     bend.noalias() -= jacobian * step_;
     bend *= 2.0 / kDifference;
     const Vector acceleration = -cholesky.solve(jacobian.transpose() * bend);
-    if (!(acceleration.norm() <= kMostAcceleration * step_.norm())) return false;
+    if (!(acceleration.norm() <= kMaxAcceleration * step_.norm())) return false;
     step_ += 0.5 * acceleration;
     return true;
   }
@@ -86,10 +85,9 @@ class Minimizer {
 
 }  // namespace
 
-Fit levenberg_marquardt(const NetworkShape& shape, const TrainingSet& set,
-                        const ResidualWeights& weights, const Vector& start, double l2,
-                        Index iterations) {
-  return Minimizer(shape, set, weights, start, l2).run(iterations);
+Fit levenberg_marquardt(const TrainingSet& set, const ResidualWeights& weights, const Vector& start,
+                        double l2, Index iterations) {
+  return Minimizer(set, weights, start, l2).run(iterations);
 }
 
 }  // namespace nearsight

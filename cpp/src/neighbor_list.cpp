@@ -8,29 +8,29 @@
 #include <string>
 #include <utility>
 
-#include "bins.hpp"
-#include "near_points.hpp"
-#include "nearsight/parallel.hpp"
+#include "cell_list.hpp"
+#include "distance_filter.hpp"
+#include "parallel.hpp"
 
 namespace nearsight {
 
 namespace {
 
-// Two atoms nearer than this are at one place, Å.
-constexpr double kSamePlace = 1e-3;
+// Distance below which two atoms overlap, Å.
+constexpr double kOverlap = 1e-3;
 
-using Ints = int __attribute__((vector_size(sizeof(Lanes))));
+using Ints = int __attribute__((vector_size(sizeof(Vec))));
 constexpr Index kInts = sizeof(Ints) / sizeof(int);
 constexpr Index kCounted = 4 * kInts;
 
-// More neighbours than most atoms have.
-constexpr Index kMany = 96;
+// More neighbours than most atoms have: what to reserve.
+constexpr Index kTypicalNeighbors = 96;
 
-// Atoms looked at in one go.
-constexpr Index kPart = 256;
+// Points filtered in one go.
+constexpr Index kBatch = 256;
 
-// The neighbours of one atom as they are found.
-struct Found {
+// Candidates of one atom in the order in which they are found.
+struct Candidates {
   std::vector<int> atom, rank;
   std::vector<std::uint32_t> shift;
   Index size = 0;
@@ -43,46 +43,46 @@ struct Found {
   }
 };
 
-// The neighbours of the atom at place p of the bins, those of one atom in the order of their
+// Candidates of the atom at place p of the cell list, those of one atom in the order of their
 // shifts.
-void find_pairs(const StructureView& structure, const Bins& bins, double range, Index p,
-                bool shifted, Found& found) {
+void find_pairs(const Structure& structure, const CellList& cells, double range, Index p,
+                bool shifted, Candidates& found) {
   // In single precision a few more are found: `bonds` looks again.
-  const double safe = range + bins.rounding;
+  const double safe = range + cells.rounding;
   const float limit = static_cast<float>(safe * safe);
-  const std::array<int, 3>& own = bins.bin[p];
-  const std::array<int, 3>& wrapped = bins.wrapped[bins.atom[p]];
+  const std::array<int, 3>& own = cells.bin[p];
+  const std::array<int, 3>& wrapped = cells.wrapped[cells.atom[p]];
   found.size = 0;
-  for (int dx = -bins.reach[0]; dx <= bins.reach[0]; ++dx) {
-    const auto [bx, ix] = bins.fold(own[0] + dx, 0);
-    if (ix != 0 && !structure.periodic[0]) continue;
-    for (int dy = -bins.reach[1]; dy <= bins.reach[1]; ++dy) {
-      const auto [by, iy] = bins.fold(own[1] + dy, 1);
-      if (iy != 0 && !structure.periodic[1]) continue;
-      for (int low = own[2] - bins.reach[2]; low <= own[2] + bins.reach[2];) {
+  for (int dx = -cells.reach[0]; dx <= cells.reach[0]; ++dx) {
+    const auto [bx, ix] = cells.fold(own[0] + dx, 0);
+    if (ix != 0 && !structure.periodic()[0]) continue;
+    for (int dy = -cells.reach[1]; dy <= cells.reach[1]; ++dy) {
+      const auto [by, iy] = cells.fold(own[1] + dy, 1);
+      if (iy != 0 && !structure.periodic()[1]) continue;
+      for (int low = own[2] - cells.reach[2]; low <= own[2] + cells.reach[2];) {
         // All bins of the column that lie in one image are one range.
-        const auto [bz, iz] = bins.fold(low, 2);
-        const int bins_left = std::min(bins.count[2] - bz, own[2] + bins.reach[2] - low + 1);
+        const auto [bz, iz] = cells.fold(low, 2);
+        const int bins_left = std::min(cells.count[2] - bz, own[2] + cells.reach[2] - low + 1);
         low += bins_left;
-        if (iz != 0 && !structure.periodic[2]) continue;
-        const Index start = bins.begin[bins.index({bx, by, bz})];
-        const Index stop = bins.begin[bins.index({bx, by, bz}) + bins_left];
+        if (iz != 0 && !structure.periodic()[2]) continue;
+        const Index start = cells.begin[cells.index({bx, by, bz})];
+        const Index stop = cells.begin[cells.index({bx, by, bz}) + bins_left];
         if (start == stop) continue;
         const std::array<int, 3> image{ix, iy, iz};
-        std::array<float, 3> point{bins.x[p], bins.y[p], bins.z[p]};
+        std::array<float, 3> point{cells.x[p], cells.y[p], cells.z[p]};
         for (int a = 0; a < 3; ++a)
           for (int b = 0; image[a] != 0 && b < 3; ++b)
-            point[b] -= static_cast<float>(image[a] * bins.cell(a, b));
+            point[b] -= static_cast<float>(image[a] * cells.cell(a, b));
         const std::uint32_t change = pack({ix + wrapped[0], iy + wrapped[1], iz + wrapped[2]});
         const bool home = ix == 0 && iy == 0 && iz == 0;
-        std::uint16_t list[kPart + 8];
-        for (Index part = start; part < stop; part += kPart) {
-          const Index m = list_near(bins.points(part), 0, std::min(kPart, stop - part), point,
-                                    limit, home ? p - part : -1, list);
+        std::uint16_t list[kBatch + 8];
+        for (Index batch = start; batch < stop; batch += kBatch) {
+          const Index m = points_within(cells.points(batch), 0, std::min(kBatch, stop - batch),
+                                        point, limit, home ? p - batch : -1, list);
           found.require(m);
-          for (Index h = 0; h < m; ++h) found.atom[found.size + h] = bins.atom[part + list[h]];
+          for (Index h = 0; h < m; ++h) found.atom[found.size + h] = cells.atom[batch + list[h]];
           for (Index h = 0; shifted && h < m; ++h)
-            found.shift[found.size + h] = bins.shift[part + list[h]] + change;
+            found.shift[found.size + h] = cells.shift[batch + list[h]] + change;
           found.size += m;
         }
       }
@@ -90,10 +90,10 @@ void find_pairs(const StructureView& structure, const Bins& bins, double range, 
   }
 }
 
-// Appends what was found in the order of the atoms. The place of each is the number of those before
-// it, counted for each: quicker than sorting by comparisons up to a thousand neighbours, and of
-// the order of the angular functions in any case.
-void append_sorted(Found& found, bool shifted, std::vector<int>& atoms,
+// Appends the candidates sorted by atom. The place of each is the number of those before it,
+// counted for each: quicker than sorting by comparisons up to a thousand neighbours, and of the
+// order of the angular functions in any case.
+void append_sorted(Candidates& found, bool shifted, std::vector<int>& atoms,
                    std::vector<std::uint32_t>& shifts) {
   const Index n = found.size;
   const std::size_t first = atoms.size();
@@ -118,21 +118,21 @@ void append_sorted(Found& found, bool shifted, std::vector<int>& atoms,
   }
 }
 
-// The bits of a number spread out to every third place.
+// Bits of a number, spread out to every third place.
 std::uint64_t spread(std::uint64_t n) {
   std::uint64_t result = 0;
   for (int bit = 0; bit < 21; ++bit) result |= (n >> bit & 1) << (3 * bit);
   return result;
 }
 
-// Up to this many atoms all their forces are near in memory in any order.
-constexpr Index kMostUnordered = 2000;
+// Up to this many atoms their forces are near in memory in any order.
+constexpr Index kMaxUnordered = 2000;
 
-// Atoms in an order in which neighbours are near: along a Morton curve of bins.
-std::vector<int> order_of(const Bins& bins) {
-  const Index n = static_cast<Index>(bins.atom.size());
+// Atoms in an order in which neighbours are near: along a Morton curve of cells.
+std::vector<int> memory_order(const CellList& cells) {
+  const Index n = static_cast<Index>(cells.atom.size());
   std::vector<int> order(n);
-  if (n <= kMostUnordered) {
+  if (n <= kMaxUnordered) {
     std::iota(order.begin(), order.end(), 0);
     return order;
   }
@@ -141,46 +141,47 @@ std::vector<int> order_of(const Bins& bins) {
     Index first, last;
   };
   std::vector<Cube> cubes;
-  for (int x = 0; x < bins.count[0]; ++x)
-    for (int y = 0; y < bins.count[1]; ++y)
-      for (int z = 0; z < bins.count[2]; z += kThin) {
-        const Index bin = bins.index({x, y, z});
-        cubes.push_back({spread(x) << 2 | spread(y) << 1 | spread(z / kThin), bins.begin[bin],
-                         bins.begin[bin + std::min(kThin, bins.count[2] - z)]});
+  for (int x = 0; x < cells.count[0]; ++x)
+    for (int y = 0; y < cells.count[1]; ++y)
+      for (int z = 0; z < cells.count[2]; z += kBinsPerRange) {
+        const Index bin = cells.index({x, y, z});
+        cubes.push_back({spread(x) << 2 | spread(y) << 1 | spread(z / kBinsPerRange),
+                         cells.begin[bin],
+                         cells.begin[bin + std::min(kBinsPerRange, cells.count[2] - z)]});
       }
   std::sort(cubes.begin(), cubes.end(),
             [](const Cube& a, const Cube& b) { return a.code < b.code; });
   auto next = order.begin();
   for (const Cube& cube : cubes)
-    next = std::copy(bins.atom.begin() + cube.first, bins.atom.begin() + cube.last, next);
+    next = std::copy(cells.atom.begin() + cube.first, cells.atom.begin() + cube.last, next);
   return order;
 }
 
 }  // namespace
 
-NeighborList::NeighborList(const StructureView& structure, double cutoff, double skin, int threads)
+NeighborList::NeighborList(const Structure& structure, double cutoff, double skin, int threads)
     : cutoff_(cutoff),
       skin_(skin),
-      positions_(structure.positions),
-      cell_(structure.cell),
-      periodic_(structure.periodic) {
+      positions_(structure.positions()),
+      cell_(structure.cell()),
+      periodic_(structure.periodic()) {
   if (!(cutoff > 0.0 && skin >= 0.0))
     throw std::invalid_argument("the cutoff must be positive and the skin not negative");
   const Index n = structure.size();
-  const Bins bins(structure, cutoff + skin);
-  order_ = order_of(bins);
-  rank_.resize(n);
-  for (Index q = 0; q < n; ++q) rank_[order_[q]] = static_cast<int>(q);
+  const CellList cells(structure, cutoff + skin);
+  order_ = memory_order(cells);
+  position_in_order_.resize(n);
+  for (Index q = 0; q < n; ++q) position_in_order_[order_[q]] = static_cast<int>(q);
   const bool shifted = periodic_[0] || periodic_[1] || periodic_[2];
   const int team = thread_count(threads);
   blocks_.resize((n + kBlock - 1) / kBlock);
-  std::vector<Found> found(team);
+  std::vector<Candidates> found(team);
   parallel_blocks(n, kBlock, team, [&](Index first, Index last, int thread) {
-    Block& block = blocks_[first / kBlock];
-    block.atoms.reserve(kMany * kBlock);
-    if (shifted) block.shifts.reserve(kMany * kBlock);
+    ListBlock& block = blocks_[first / kBlock];
+    block.atoms.reserve(kTypicalNeighbors * kBlock);
+    if (shifted) block.shifts.reserve(kTypicalNeighbors * kBlock);
     for (Index q = first; q < last; ++q) {
-      find_pairs(structure, bins, cutoff + skin, bins.place[order_[q]], shifted, found[thread]);
+      find_pairs(structure, cells, cutoff + skin, cells.place[order_[q]], shifted, found[thread]);
       append_sorted(found[thread], shifted, block.atoms, block.shifts);
       block.end[q - first] = static_cast<int>(block.atoms.size());
     }
@@ -189,50 +190,44 @@ NeighborList::NeighborList(const StructureView& structure, double cutoff, double
   });
 }
 
-Index NeighborList::candidates() const {
-  Index total = 0;
-  for (const Block& block : blocks_) total += static_cast<Index>(block.atoms.size());
-  return total;
-}
-
-bool NeighborList::serves(const Eigen::Ref<const Positions>& positions, const Eigen::Matrix3d& cell,
-                          const std::array<bool, 3>& periodic) const {
-  if (positions.rows() != atoms() || cell != cell_ || periodic != periodic_) return false;
+bool NeighborList::is_valid_for(const Structure& structure) const {
+  if (structure.size() != atoms() || structure.cell() != cell_ || structure.periodic() != periodic_)
+    return false;
   const double squared = 0.25 * skin_ * skin_;
   for (Index i = 0; i < atoms(); ++i)
-    if (!((positions.row(i) - positions_.row(i)).squaredNorm() < squared)) return false;  // or NaN
+    if (!((structure.positions().row(i) - positions_.row(i)).squaredNorm() < squared)) return false;
   return true;
 }
 
-void NeighborList::bonds(const StructureView& structure, Index i, std::vector<Bond>& found) const {
+void NeighborList::bonds(const Structure& structure, Index i, std::vector<Bond>& found) const {
   const double limit = cutoff_ * cutoff_;
-  const double* own = structure.positions.data() + 3 * i;
-  const Index rank = rank_[i], in_block = rank % kBlock;
-  const Block& block = blocks_[rank / kBlock];
+  const double* own = structure.positions().data() + 3 * i;
+  const Index position = position_in_order_[i], in_block = position % kBlock;
+  const ListBlock& block = blocks_[position / kBlock];
   const Index first = in_block == 0 ? 0 : block.end[in_block - 1], last = block.end[in_block];
   found.resize(last - first);
   Bond* bond = found.data();
   for (Index p = first; p < last; ++p) {
     const int j = block.atoms[p];
-    const double* other = structure.positions.data() + 3 * static_cast<Index>(j);
+    const double* other = structure.positions().data() + 3 * static_cast<Index>(j);
     double x = other[0] - own[0], y = other[1] - own[1], z = other[2] - own[2];
     std::array<int, 3> shift{0, 0, 0};
     if (!block.shifts.empty() && block.shifts[p] != kNoShift) {
       shift = unpack(block.shifts[p]);
       for (int a = 0; a < 3; ++a) {
         if (shift[a] == 0) continue;
-        x += shift[a] * structure.cell(a, 0);
-        y += shift[a] * structure.cell(a, 1);
-        z += shift[a] * structure.cell(a, 2);
+        x += shift[a] * structure.cell()(a, 0);
+        y += shift[a] * structure.cell()(a, 1);
+        z += shift[a] * structure.cell()(a, 2);
       }
     }
     const double square = x * x + y * y + z * z;
     if (square >= limit) continue;
     const double distance = std::sqrt(square);
-    if (distance < kSamePlace)
+    if (distance < kOverlap)
       throw std::invalid_argument("atoms " + std::to_string(std::min<Index>(i, j)) + " and " +
                                   std::to_string(std::max<Index>(i, j)) +
-                                  " are at one place (less than 0.001 Å apart)");
+                                  " overlap (less than 0.001 Å apart)");
     *bond++ = {x, y, z, distance, j, shift};
   }
   found.resize(bond - found.data());

@@ -4,14 +4,14 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "lanes.hpp"
+#include "simd.hpp"
 
 namespace nearsight {
 
 namespace {
 
-using Column = Eigen::Map<Eigen::ArrayXd>;
-using ConstColumn = Eigen::Map<const Eigen::ArrayXd>;
+using ArrayMap = Eigen::Map<Eigen::ArrayXd>;
+using ConstArrayMap = Eigen::Map<const Eigen::ArrayXd>;
 
 }  // namespace
 
@@ -25,25 +25,25 @@ Activation activation_from_name(const std::string& name) {
 }
 
 void activate(Activation f, const double* z, Index n, double* a, double* slope, double* curvature) {
-  const ConstColumn in(z, n);
-  Column value(a, n), first(slope, n);
+  const ConstArrayMap in(z, n);
+  ArrayMap value(a, n), first(slope, n);
   switch (f) {
     case Activation::kLinear:
       value = in;
       first.setOnes();
-      if (curvature) Column(curvature, n).setZero();
+      if (curvature) ArrayMap(curvature, n).setZero();
       return;
     case Activation::kTanh:
       // Beyond 20 tanh is 1 to the last bit; the clamp keeps exp finite.
       value = (-2.0 * in.max(-20.0).min(20.0)).exp();
       value = (1.0 - value) / (1.0 + value);
       first = 1.0 - value.square();
-      if (curvature) Column(curvature, n) = -2.0 * value * first;
+      if (curvature) ArrayMap(curvature, n) = -2.0 * value * first;
       return;
     case Activation::kSigmoid:
       value = 1.0 / (1.0 + (-in.max(-40.0).min(40.0)).exp());
       first = value * (1.0 - value);
-      if (curvature) Column(curvature, n) = first * (1.0 - 2.0 * value);
+      if (curvature) ArrayMap(curvature, n) = first * (1.0 - 2.0 * value);
       return;
     case Activation::kSoftplus:
       for (Index i = 0; i < n; ++i) {
@@ -92,13 +92,13 @@ NetworkBatch::NetworkBatch(Index members, const std::vector<LayerView>& layers, 
   }
 }
 
-// Members `first` to first + Width vectors of them, side by side in registers.
+// Width vectors of members from `first` on, side by side in registers.
 template <int Width>
 void NetworkBatch::evaluate_block(const double* features, Index first, double* energy,
                                   double* gradient, Workspace& work) const {
   constexpr Index n = Width * kPairLanes;
   struct Members {
-    Lanes of[Width];
+    Vec of[Width];
     explicit Members(const double* p) {
       for (int w = 0; w < Width; ++w) of[w] = load(p + w * kPairLanes);
     }
@@ -122,8 +122,9 @@ void NetworkBatch::evaluate_block(const double* features, Index first, double* e
       const double* w = layer.weights.data() + o * layer.inputs * lanes_ + first;
       for (Index i = 0; i < layer.inputs; ++i, w += lanes_)
         for (int v = 0; v < Width; ++v)
-          sum.of[v] += load(w + v * kPairLanes) *
-                       (input == nullptr ? all(features[i]) : load(input + i * n + v * kPairLanes));
+          sum.of[v] +=
+              load(w + v * kPairLanes) *
+              (input == nullptr ? broadcast(features[i]) : load(input + i * n + v * kPairLanes));
       sum.put(z + o * n);
     }
     activate(layer.activation, z, layer.outputs * n, value, slope);
@@ -143,7 +144,7 @@ void NetworkBatch::evaluate_block(const double* features, Index first, double* e
     const bool last = layer + 1 == layers_.rend();
     for (Index i = 0; i < inputs; ++i) {
       const double* w = layer->weights.data() + i * lanes_ + first;
-      Lanes sum[Width] = {};
+      Vec sum[Width] = {};
       for (Index o = 0; o < layer->outputs; ++o, w += inputs * lanes_)
         for (int v = 0; v < Width; ++v)
           sum[v] += load(w + v * kPairLanes) * load(adjoint + o * n + v * kPairLanes);

@@ -1,9 +1,9 @@
 #include "nearsight/structure.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
-#include <string>
-#include <vector>
+#include <utility>
 
 namespace nearsight {
 
@@ -22,25 +22,64 @@ double periodic_volume(const Eigen::Matrix3d& cell, const std::array<bool, 3>& p
 
 }  // namespace
 
-StructureView::StructureView(Eigen::Map<const Positions> positions, const int* species,
-                             int n_species, const Eigen::Matrix3d& cell,
-                             std::array<bool, 3> periodic)
-    : positions(positions), species(species), cell(cell), periodic(periodic) {
-  if (size() == 0) throw std::invalid_argument("the structure has no atoms");
+Structure::Structure(Positions positions, std::vector<int> species, const Eigen::Matrix3d& cell,
+                     std::array<bool, 3> periodic, std::string name)
+    : positions_(std::move(positions)),
+      species_(std::move(species)),
+      cell_(cell),
+      periodic_(periodic),
+      name_(std::move(name)) {
+  if (size() == 0) throw std::invalid_argument(name_ + " has no atoms");
+  check_positions();
+  check_cell();
+  check_species();
+}
+
+Structure Structure::moved(Positions positions) const {
+  if (positions.rows() != size())
+    throw std::invalid_argument(name_ + ": " + std::to_string(positions.rows()) +
+                                " positions for " + std::to_string(size()) + " atoms");
+  Structure result = *this;
+  result.positions_ = std::move(positions);
+  result.check_positions();
+  return result;
+}
+
+double Structure::volume() const {
+  const bool any = periodic_[0] || periodic_[1] || periodic_[2];
+  return any ? std::abs(cell_.determinant()) : 0.0;
+}
+
+void Structure::check_positions() const {
+  if (positions_.allFinite()) return;
+  Index atom = 0;
+  while (positions_.row(atom).allFinite()) ++atom;
+  throw std::invalid_argument(name_ + ": the position of atom " + std::to_string(atom) +
+                              " is not finite");
+}
+
+void Structure::check_species() {
+  if (static_cast<Index>(species_.size()) != size())
+    throw std::invalid_argument(name_ + ": " + std::to_string(species_.size()) + " species for " +
+                                std::to_string(size()) + " atoms");
   for (Index i = 0; i < size(); ++i) {
-    if (!positions.row(i).allFinite())
-      throw std::invalid_argument("the position of atom " + std::to_string(i) + " is not finite");
-    if (species[i] < 0 || species[i] >= n_species)
-      throw std::invalid_argument("atom " + std::to_string(i) + " has species index " +
-                                  std::to_string(species[i]) + ", expected 0 to " +
-                                  std::to_string(n_species - 1));
+    if (species_[i] < 0)
+      throw std::invalid_argument(name_ + ": atom " + std::to_string(i) + " has species index " +
+                                  std::to_string(species_[i]) + ", expected 0 or more");
+    n_species_ = std::max(n_species_, species_[i] + 1);
   }
+}
+
+void Structure::check_cell() const {
+  if (!cell_.allFinite()) throw std::invalid_argument(name_ + ": the cell is not finite");
+  std::string missing;
   for (int a = 0; a < 3; ++a)
-    if (periodic[a] && !(cell.row(a).norm() > 0.0 && cell.row(a).allFinite()))
-      throw std::invalid_argument(std::string("the structure is periodic in ") + "xyz"[a] +
-                                  " but has no cell vector there");
-  if (!(periodic_volume(cell, periodic) > 1e-6))
-    throw std::invalid_argument("the periodic cell vectors are linearly dependent");
+    if (periodic_[a] && !(cell_.row(a).norm() > 0.0)) missing += "xyz"[a];
+  if (!missing.empty())
+    throw std::invalid_argument(name_ + " is periodic in " + missing +
+                                " but has no cell vector there");
+  if (!(periodic_volume(cell_, periodic_) > 1e-6))
+    throw std::invalid_argument(name_ + ": the periodic cell vectors are linearly dependent");
 }
 
 }  // namespace nearsight

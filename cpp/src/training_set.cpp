@@ -1,8 +1,8 @@
 #include "nearsight/training_set.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
-#include <string>
 #include <utility>
 
 namespace nearsight {
@@ -27,37 +27,89 @@ NetworkShape::NetworkShape(const std::vector<std::vector<Index>>& sizes,
   }
 }
 
-void TrainingSet::check(const NetworkShape& shape) const {
-  const auto offsets = [](const Index* values, Index n, Index last) {
-    if (values[0] != 0 || values[n] != last) return false;
-    return std::is_sorted(values, values + n + 1);
-  };
-  if (!offsets(image_centers, n_images, n_centers) || !offsets(image_rows, n_images, n_rows) ||
-      !offsets(row_offsets, n_rows, n_blocks))
-    throw std::invalid_argument("offsets of the training set do not fit its arrays");
-  if (n_features % kFeatureLanes != 0)
-    throw std::invalid_argument("features of the training set are not padded");
-  for (Index c = 0; c < n_centers; ++c) {
-    const int e = center_element[c];
-    if (e < 0 || e >= static_cast<int>(shape.elements.size()))
-      throw std::invalid_argument("a centre of the training set has an unknown element");
-    if (shape.elements[e].front().inputs > n_features)
+namespace {
+
+// Doubles to which rows of features are padded.
+constexpr Index kFeatureLanes = 4;
+static_assert(kFeatureLanes % kPairLanes == 0);
+
+}  // namespace
+
+TrainingSet::TrainingSet(NetworkShape shape, Matrix scale, Matrix offset)
+    : shape(std::move(shape)),
+      scale(std::move(scale)),
+      offset(std::move(offset)),
+      n_features(padded(this->scale.cols(), kFeatureLanes)) {
+  const auto& elements = this->shape.elements;
+  if (this->scale.rows() != static_cast<Index>(elements.size()) ||
+      this->offset.rows() != this->scale.rows() || this->offset.cols() != this->scale.cols())
+    throw std::invalid_argument("scale and offset must have one row per element");
+  for (const std::vector<NetworkShape::Layer>& layers : elements)
+    if (layers.front().inputs > this->scale.cols())
       throw std::invalid_argument("a network takes more features than the training set has");
+}
+
+void TrainingSet::add(const LabelledImage& image) {
+  check(image);
+  add_features(image);
+  for (Index f = 0; f < image.n_force_atoms; ++f) add_blocks(image, f);
+  energies.push_back(image.energy);
+  forces.insert(forces.end(), image.forces, image.forces + 3 * image.n_force_atoms);
+  image_centers.push_back(static_cast<Index>(center_element.size()));
+  image_force_atoms.push_back(image_force_atoms.back() + image.n_force_atoms);
+}
+
+void TrainingSet::check(const LabelledImage& image) const {
+  if (image.n_centers == 0)
+    throw std::invalid_argument("an image of the training set has no atoms");
+  for (Index c = 0; c < image.n_centers; ++c)
+    if (image.center_element[c] < 0 || image.center_element[c] >= scale.rows())
+      throw std::invalid_argument("a centre of the training set has an unknown element");
+  const Index* offsets = image.block_offsets;
+  if (offsets[0] != 0 || offsets[image.n_force_atoms] != image.n_blocks ||
+      !std::is_sorted(offsets, offsets + image.n_force_atoms + 1))
+    throw std::invalid_argument("block offsets of an image do not fit its blocks");
+  for (Index b = 0; b < image.n_blocks; ++b)
+    if (image.block_center[b] < 0 || image.block_center[b] >= image.n_centers)
+      throw std::invalid_argument("a block of the training set belongs to another image");
+}
+
+void TrainingSet::add_features(const LabelledImage& image) {
+  const Index width = scale.cols(), first = static_cast<Index>(features.size());
+  center_element.insert(center_element.end(), image.center_element,
+                        image.center_element + image.n_centers);
+  features.resize(first + image.n_centers * n_features, 0.0);
+  for (Index c = 0; c < image.n_centers; ++c) {
+    const int e = image.center_element[c];
+    double* const row = features.data() + first + c * n_features;
+    // Rounded in between, as without fused multiply-add: every SIMD level trains on the same.
+    for (Index i = 0; i < width; ++i) row[i] = image.features[c * width + i] * scale(e, i);
+    for (Index i = 0; i < width; ++i) row[i] += offset(e, i);
   }
-  for (Index g = 0; g < n_images; ++g) {
-    if (image_centers[g] == image_centers[g + 1])
-      throw std::invalid_argument("an image of the training set has no atoms");
-    for (Index r = image_rows[g]; r < image_rows[g + 1]; ++r) {
-      int element = 0;
-      for (Index b = row_offsets[r]; b < row_offsets[r + 1]; ++b) {
-        if (block_center[b] < image_centers[g] || block_center[b] >= image_centers[g + 1])
-          throw std::invalid_argument("a block of the training set belongs to another image");
-        if (center_element[block_center[b]] < element)
-          throw std::invalid_argument("blocks of the training set are not ordered by element");
-        element = center_element[block_center[b]];
+}
+
+// Blocks of one labelled atom: by element, and those of an element along x, then y, then z.
+void TrainingSet::add_blocks(const LabelledImage& image, Index force_atom) {
+  const Index width = scale.cols();
+  const auto element = [&](Index b) { return image.center_element[image.block_center[b]]; };
+  std::vector<Index> order(image.block_offsets[force_atom + 1] - image.block_offsets[force_atom]);
+  std::iota(order.begin(), order.end(), image.block_offsets[force_atom]);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](Index a, Index b) { return element(a) < element(b); });
+  Index row = static_cast<Index>(derivatives.size());
+  derivatives.resize(row + 3 * static_cast<Index>(order.size()) * n_features, 0.0);
+  for (auto group = order.begin(), end = group; group != order.end(); group = end) {
+    const int e = element(*group);
+    end = std::find_if(group, order.end(), [&](Index b) { return element(b) != e; });
+    for (int axis = 0; axis < 3; ++axis)
+      for (auto b = group; b != end; ++b, row += n_features) {
+        const double* const from = image.derivatives + (3 * *b + axis) * width;
+        for (Index i = 0; i < width; ++i) derivatives[row + i] = from[i] * scale(e, i);
       }
-    }
   }
+  for (const Index b : order)
+    block_center.push_back(static_cast<int>(image_centers.back()) + image.block_center[b]);
+  block_offsets.push_back(static_cast<Index>(block_center.size()));
 }
 
 }  // namespace nearsight

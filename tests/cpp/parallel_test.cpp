@@ -1,4 +1,4 @@
-#include "nearsight/parallel.hpp"
+#include "parallel.hpp"
 
 #include <gtest/gtest.h>
 

@@ -38,16 +38,15 @@ Potential potential_of(const Cutoff& cutoff, Index members) {
 }
 
 // Neighbours from one to a hundred, of two species in any proportion.
-std::vector<Structure> structures() {
-  std::vector<Structure> made = {cluster({{0, 0, 0}, {2.5, 0, 0}}), fcc(3.92, 1), fcc(3.92, 2)};
+std::vector<StructureData> structures() {
+  std::vector<StructureData> made = {cluster({{0, 0, 0}, {2.5, 0, 0}}), fcc(3.92, 1), fcc(3.92, 2)};
   std::vector<std::array<double, 3>> spiral;
   for (int i = 0; i < 23; ++i) {
     spiral.push_back({2.4 * std::cos(1.1 * i), 2.4 * std::sin(1.1 * i), 0.55 * i});
     made.push_back(cluster(spiral));
   }
   made.erase(made.begin() + 3);  // one atom has no neighbour
-  for (Structure& structure : made) {
-    structure.n_species = 2;
+  for (StructureData& structure : made) {
     for (std::size_t i = 0; i < structure.species.size(); ++i)
       structure.species[i] = i % 3 == 1 ? 1 : 0;
     for (Index i = 0; i < structure.positions.rows(); ++i)
@@ -61,30 +60,30 @@ TEST(Potential, ForcesOfManyShapesAddUpToNothing) {
        {Cutoff(CutoffKind::kCosine, 5.3), Cutoff(CutoffKind::kPolynomial, 6.1, 3.5)})
     for (const Index members : {1, 3, 8}) {
       const Potential potential = potential_of(cutoff, members);
-      for (const Structure& structure : structures()) {
-        const StructureView view = structure.view();
-        const NeighborList list(view, cutoff.radius, 0.3);
-        const Evaluation one = potential.evaluate(view, list, Forces::kMembers, true, 1);
-        const Evaluation two = potential.evaluate(view, list, Forces::kMembers, true, 2);
-        const Evaluation mean = potential.evaluate(view, list, Forces::kMean, false, 2);
+      for (const StructureData& structure : structures()) {
+        const Structure checked = structure.checked();
+        const NeighborList list(checked, cutoff.radius, 0.3);
+        const Evaluation one = potential.evaluate(checked, list, Forces::kMembers, true, 1);
+        const Evaluation two = potential.evaluate(checked, list, Forces::kMembers, true, 2);
+        const Evaluation mean = potential.evaluate(checked, list, Forces::kMean, false, 2);
         ASSERT_TRUE(one.mean_forces.allFinite());
         EXPECT_LT(one.mean_forces.colwise().sum().cwiseAbs().maxCoeff(), 1e-11);
         EXPECT_EQ(one.energies, two.energies);
         EXPECT_LT((one.mean_forces - two.mean_forces).cwiseAbs().maxCoeff(), 1e-12);
         EXPECT_LT((one.mean_forces - mean.mean_forces).cwiseAbs().maxCoeff(), 1e-12);
-        EXPECT_EQ(one.forces.size(), members * view.size() * 3);
+        EXPECT_EQ(one.forces.size(), members * checked.size() * 3);
       }
     }
 }
 
 TEST(Potential, RefusesAnAtomWithoutNeighboursFromAnyThread) {
   const Potential potential = potential_of(Cutoff(CutoffKind::kCosine, 5.3), 3);
-  Structure structure = structures().back();
+  StructureData structure = structures().back();
   structure.positions(20, 0) += 50.0;
-  const StructureView view = structure.view();
-  const NeighborList list(view, 5.3);
+  const Structure checked = structure.checked();
+  const NeighborList list(checked, 5.3);
   for (const int threads : {1, 2})
-    EXPECT_THROW(potential.evaluate(view, list, Forces::kMembers, true, threads),
+    EXPECT_THROW(potential.evaluate(checked, list, Forces::kMembers, true, threads),
                  std::invalid_argument);
 }
 

@@ -1,4 +1,4 @@
-// Structures that several tests use: a StructureView borrows, these own.
+// Structures that several tests use, open to change before they are checked.
 #pragma once
 
 #include <array>
@@ -9,21 +9,17 @@
 
 namespace nearsight {
 
-struct Structure {
+struct StructureData {
   Positions positions;
   std::vector<int> species;
   Eigen::Matrix3d cell = Eigen::Matrix3d::Zero();
   std::array<bool, 3> periodic{false, false, false};
-  int n_species = 1;
 
-  StructureView view() const {
-    return {Eigen::Map<const Positions>(positions.data(), positions.rows(), 3), species.data(),
-            n_species, cell, periodic};
-  }
+  Structure checked() const { return {positions, species, cell, periodic}; }
 };
 
-inline Structure cluster(const std::vector<std::array<double, 3>>& places) {
-  Structure made;
+inline StructureData cluster(const std::vector<std::array<double, 3>>& places) {
+  StructureData made;
   made.positions.resize(static_cast<Index>(places.size()), 3);
   for (std::size_t i = 0; i < places.size(); ++i)
     for (int a = 0; a < 3; ++a) made.positions(static_cast<Index>(i), a) = places[i][a];
@@ -32,7 +28,7 @@ inline Structure cluster(const std::vector<std::array<double, 3>>& places) {
 }
 
 // The cubic face-centred cell of four atoms, repeated n times in every direction.
-inline Structure fcc(double a, int n) {
+inline StructureData fcc(double a, int n) {
   std::vector<std::array<double, 3>> places;
   for (int x = 0; x < n; ++x)
     for (int y = 0; y < n; ++y)
@@ -40,7 +36,7 @@ inline Structure fcc(double a, int n) {
         for (const auto& [u, v, w] : std::vector<std::array<double, 3>>{
                  {0.0, 0.0, 0.0}, {0.0, 0.5, 0.5}, {0.5, 0.0, 0.5}, {0.5, 0.5, 0.0}})
           places.push_back({(x + u) * a, (y + v) * a, (z + w) * a});
-  Structure made = cluster(places);
+  StructureData made = cluster(places);
   made.cell = n * a * Eigen::Matrix3d::Identity();
   made.periodic = {true, true, true};
   return made;

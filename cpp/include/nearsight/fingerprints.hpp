@@ -8,20 +8,35 @@
 namespace nearsight {
 
 // Features of every atom, (N, max_size): columns beyond the size of the atom's species are zero.
-Matrix features(const SymmetryFunctions& functions, const StructureView& structure,
-                int threads = 0);
+Matrix features(const SymmetryFunctions& functions, const Structure& structure, int threads = 0);
 
-// What the forces on some atoms ("rows") need: the features of all atoms that see one of them
-// ("centres") and, in compressed rows, dG_centre/dr_row. For a chunk only atom 0 is asked for.
+// Input of the forces on some atoms ("force atoms"): the features of all atoms that see one of them
+// ("centres") and, in compressed rows, dG_centre/dr_force_atom. For a chunk only atom 0 is one.
 struct Fingerprints {
-  Fingerprints(const SymmetryFunctions& functions, const StructureView& structure,
-               const std::vector<Index>& rows, bool all_centers, int threads = 0);
+  // Throws std::invalid_argument for overlapping atoms or a force atom that does not exist.
+  Fingerprints(const SymmetryFunctions& functions, const Structure& structure,
+               const std::vector<Index>& force_atoms, bool all_centers, int threads = 0);
 
-  std::vector<int> centers;         // (C) atoms, ascending
-  Matrix features;                  // (C, max_size)
-  std::vector<Index> row_offsets;   // (rows + 1)
-  std::vector<int> block_center;    // (B) index into `centers`, ascending within a row
-  std::vector<double> derivatives;  // (B, 3, max_size)
+  std::vector<int> centers;          // (C) atoms, ascending
+  Matrix features;                   // (C, max_size)
+  std::vector<Index> block_offsets;  // (F + 1) blocks of every force atom
+  std::vector<int> block_center;     // (B) index into `centers`, ascending within a force atom
+  std::vector<double> derivatives;   // (B, 3, max_size)
+
+ private:
+  // dG_centre/dr of one force atom, (3, width).
+  struct DerivativeBlock {
+    int force_atom;
+    std::vector<double> values;
+  };
+  using BlocksByCenter = std::vector<std::vector<DerivativeBlock>>;
+
+  void find_centers(const NeighborList& list, const Structure& structure,
+                    const std::vector<Index>& force_atoms, bool all_centers);
+  BlocksByCenter evaluate_centers(const SymmetryFunctions& functions, const NeighborList& list,
+                                  const Structure& structure, const std::vector<Index>& force_atoms,
+                                  int threads);
+  void compress(const BlocksByCenter& blocks, Index n_force_atoms);
 };
 
 }  // namespace nearsight

@@ -13,8 +13,7 @@ struct Fit {
 };
 
 // Minimises 1/2 |r|^2 + l2/2 |w|^2 from `start`, in that many iterations at most.
-Fit levenberg_marquardt(const NetworkShape& shape, const TrainingSet& set,
-                        const ResidualWeights& weights, const Vector& start, double l2,
-                        Index iterations);
+Fit levenberg_marquardt(const TrainingSet& set, const ResidualWeights& weights, const Vector& start,
+                        double l2, Index iterations);
 
 }  // namespace nearsight

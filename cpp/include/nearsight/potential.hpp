@@ -11,6 +11,7 @@ namespace nearsight {
 
 struct Evaluation {
   Matrix energies;         // (M, N) per-atom energies, eV
+  Vector mean_energies;    // (N) eV
   Vector forces;           // (M, N, 3) eV/Å; empty unless all members were asked for
   Matrix mean_forces;      // (N, 3) eV/Å
   Vector deviation;        // (N) sqrt(sum_m |f_m - mean|^2 / (M - 1)), eV/Å; 0 if M = 1
@@ -27,12 +28,17 @@ class Potential {
   const SymmetryFunctions& functions() const { return functions_; }
   Index members() const { return networks_.front().members(); }
 
-  // `list` must have been made with this cutoff for this structure, with its atoms moved by less
-  // than half the skin. Throws std::invalid_argument if an atom has no neighbour within the cutoff.
-  Evaluation evaluate(const StructureView& structure, const NeighborList& list, Forces forces,
+  // `list` must have this cutoff and be valid for this structure. Throws std::invalid_argument if
+  // an atom has no neighbour within the cutoff.
+  Evaluation evaluate(const Structure& structure, const NeighborList& list, Forces forces,
                       bool virial, int threads = 0) const;
 
  private:
+  struct Call;
+  struct ThreadSums;
+  void add_atom(const Call& call, Index position, ThreadSums& sums, Evaluation& result) const;
+  void reduce(const Call& call, const std::vector<ThreadSums>& sums, Evaluation& result) const;
+
   SymmetryFunctions functions_;
   std::vector<NetworkBatch> networks_;
 };

@@ -1,4 +1,4 @@
-// What the weights of one member are fitted to.
+// Training data: images, their labels and the shape of the networks that are fitted to them.
 #pragma once
 
 #include <vector>
@@ -25,39 +25,65 @@ struct NetworkShape {
   Index n_weights = 0;
 };
 
-// The features of a training set are padded with zeros to a multiple of this.
-inline constexpr Index kFeatureLanes = 4;
-static_assert(kFeatureLanes % kPairLanes == 0);
+// Fingerprints of one image and its labels, as `TrainingSet::add` takes them; borrowed.
+struct LabelledImage {
+  Index n_centers, n_force_atoms, n_blocks;
+  const int* center_element;   // (centres)
+  const double* features;      // (centres, features), unscaled
+  const Index* block_offsets;  // (force atoms + 1) blocks of every atom whose force is labelled
+  const int* block_center;     // (blocks) index of the centre
+  const double* derivatives;   // (blocks, 3, features) dG/dr, 1/Å
+  double energy;               // eV per atom, against the mean of the centres' energies
+  const double* forces;        // (force atoms, 3) eV/Å
+};
 
-// Scaled fingerprints of all images of a training set, one after the other, and the targets.
-// A view: the arrays belong to the caller.
+// Scaled fingerprints of all images, one after the other, and their labels, in the layout of the
+// training loops. Nothing changes after the last `add`, so that members may be trained in parallel.
 struct TrainingSet {
-  Index n_images, n_centers, n_rows, n_blocks, n_features;
-  const Index* image_centers;  // (images + 1) centres of every image
-  const Index* image_rows;     // (images + 1) atoms whose force counts, of every image
-  const int* center_element;   // (C)
-  const double* features;      // (C, features)
-  const Index* row_offsets;    // (R + 1) blocks of every row
-  const int* block_center;     // (B) index of the centre; in a row by element
-  // (3 B, features) dG/dr: for every row and element, all blocks along x, then y, then z.
-  const double* derivatives;
-  const double* energies;  // (images) eV per atom, against the mean of the centres' energies
-  const double* forces;    // (R, 3) eV/Å
+  // scale, offset: (elements, features); the networks see scale * G + offset.
+  TrainingSet(NetworkShape shape, Matrix scale, Matrix offset);
 
-  // The first block from `b` on, of those before `last`, whose centre has another element.
+  // Scales the fingerprints of an image and sorts their blocks. Throws std::invalid_argument if an
+  // index is out of range.
+  void add(const LabelledImage& image);
+
+  Index n_images() const { return static_cast<Index>(energies.size()); }
+  Index n_centers() const { return image_centers.back(); }
+  Index n_force_atoms() const { return image_force_atoms.back(); }
+  Index n_blocks() const { return block_offsets.back(); }
+
+  // First block from `b` on, of those before `last`, whose centre has another element.
   Index group_end(Index b, Index last) const {
     const int element = center_element[block_center[b]];
     while (b < last && center_element[block_center[b]] == element) ++b;
     return b;
   }
-  // Throws std::invalid_argument if an index is out of range.
-  void check(const NetworkShape& shape) const;
+
+  NetworkShape shape;
+  Matrix scale, offset;
+  Index n_features;                         // padded with zeros to a multiple of the vectors
+  std::vector<Index> image_centers{0};      // (images + 1) centres of every image
+  std::vector<Index> image_force_atoms{0};  // (images + 1) labelled atoms of every image
+  std::vector<int> center_element;          // (C)
+  std::vector<double> features;             // (C, n_features)
+  std::vector<Index> block_offsets{0};      // (F + 1) blocks of every labelled atom
+  std::vector<int> block_center;            // (B) index of the centre; of an atom, by element
+  // (3 B, n_features): for every labelled atom and element, all blocks along x, then y, then z, so
+  // that the training loops work on them as matrices.
+  std::vector<double> derivatives;
+  std::vector<double> energies;  // (images)
+  std::vector<double> forces;    // (F, 3)
+
+ private:
+  void check(const LabelledImage& image) const;
+  void add_features(const LabelledImage& image);
+  void add_blocks(const LabelledImage& image, Index force_atom);
 };
 
 // Weight (not its root) of every energy and force residual; zero leaves it out.
 struct ResidualWeights {
   const double* energies;  // (images)
-  const double* forces;    // (R)
+  const double* forces;    // (F)
 };
 
 }  // namespace nearsight

@@ -1,5 +1,5 @@
-// The few vector operations of the hot loops, on the compiler's own vector types (GCC, Clang);
-// only `at_most`, `at_least`, `bits`, `sums_of` and `load_columns` know the instruction set.
+// Vector operations of the hot loops, on the compiler's own vector types (GCC, Clang), with xsimd's
+// names. Only `min`, `max`, `movemask`, `reduce_add4` and `load_columns` know the instruction set.
 #pragma once
 
 #include <cstdint>
@@ -14,15 +14,15 @@
 
 namespace nearsight {
 
-using Lanes = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
-using Four = double __attribute__((vector_size(4 * sizeof(double))));
-using LaneBits = std::uint64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
-using Floats = float __attribute__((vector_size(sizeof(Lanes))));
+using Vec = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
+using Vec4 = double __attribute__((vector_size(4 * sizeof(double))));
+using VecBits = std::uint64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
+using Floats = float __attribute__((vector_size(sizeof(Vec))));
 inline constexpr Index kFloats = sizeof(Floats) / sizeof(float);
-using FloatMask = std::int32_t __attribute__((vector_size(sizeof(Lanes))));
+using FloatMask = std::int32_t __attribute__((vector_size(sizeof(Vec))));
 
-inline Lanes load(const double* p) {
-  Lanes v;
+inline Vec load(const double* p) {
+  Vec v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
@@ -33,55 +33,52 @@ inline Floats load(const float* p) {
   return v;
 }
 
-inline void store(double* p, Lanes v) { std::memcpy(p, &v, sizeof v); }
+inline void store(double* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 
-inline Lanes all(double x) {
-  Lanes v{};
+inline Vec broadcast(double x) {
+  Vec v{};
   for (Index l = 0; l < kPairLanes; ++l) v[l] = x;
   return v;
 }
 
-// The smaller and the larger of two.
-inline Lanes at_most(Lanes v, double limit) {
+inline Vec min(Vec v, double limit) {
 #if defined(__AVX2__)
-  return reinterpret_cast<Lanes>(
-      _mm256_min_pd(reinterpret_cast<__m256d>(v), _mm256_set1_pd(limit)));
+  return reinterpret_cast<Vec>(_mm256_min_pd(reinterpret_cast<__m256d>(v), _mm256_set1_pd(limit)));
 #else
-  return v < limit ? v : all(limit);
+  return v < limit ? v : broadcast(limit);
 #endif
 }
 
-inline Lanes at_least(Lanes v, double limit) {
+inline Vec max(Vec v, double limit) {
 #if defined(__AVX2__)
-  return reinterpret_cast<Lanes>(
-      _mm256_max_pd(reinterpret_cast<__m256d>(v), _mm256_set1_pd(limit)));
+  return reinterpret_cast<Vec>(_mm256_max_pd(reinterpret_cast<__m256d>(v), _mm256_set1_pd(limit)));
 #else
-  return v > limit ? v : all(limit);
+  return v > limit ? v : broadcast(limit);
 #endif
 }
 
-inline double sum(Lanes v) {
+inline double reduce_add(Vec v) {
   double total = 0.0;
   for (Index l = 0; l < kPairLanes; ++l) total += v[l];
   return total;
 }
 
-// Sums over the lanes of four vectors.
-inline void sums_of(Lanes a, Lanes b, Lanes c, Lanes d, Four& sums) {
+// Sums over the lanes of four vectors (xsimd's haddp).
+inline void reduce_add4(Vec a, Vec b, Vec c, Vec d, Vec4& sums) {
 #if defined(__AVX2__)
-  const auto pairs = [](Lanes low, Lanes high) {  // low 0+1, high 0+1, low 2+3, high 2+3
+  const auto pairs = [](Vec low, Vec high) {  // low 0+1, high 0+1, low 2+3, high 2+3
     return _mm256_hadd_pd(reinterpret_cast<__m256d>(low), reinterpret_cast<__m256d>(high));
   };
   const __m256d ab = pairs(a, b), cd = pairs(c, d);
-  sums = reinterpret_cast<Four>(
+  sums = reinterpret_cast<Vec4>(
       _mm256_add_pd(_mm256_permute2f128_pd(ab, cd, 0x20), _mm256_permute2f128_pd(ab, cd, 0x31)));
 #else
-  sums = Four{sum(a), sum(b), sum(c), sum(d)};
+  sums = Vec4{reduce_add(a), reduce_add(b), reduce_add(c), reduce_add(d)};
 #endif
 }
 
-// 2^r = sum_n of these r^n for |r| <= 1/2, to 2e-17: its Chebyshev series there, by fit_unit.
-inline constexpr double kPowerOfTwo[] = {1.0,
+// Coefficients of 2^r in powers of r for |r| <= 1/2, to 2e-17: its Chebyshev series, by fit_unit.
+inline constexpr double kExp2Series[] = {1.0,
                                          0.6931471805599453,
                                          0.24022650695910158,
                                          0.0555041086648217,
@@ -94,19 +91,19 @@ inline constexpr double kPowerOfTwo[] = {1.0,
                                          7.074194562613105e-09,
                                          4.456675463639861e-10};
 
-// 2^x for x <= 1000, to the last bit or two; below -1000 as at -1000.
-inline Lanes power_of_two(Lanes x) {
-  x = at_least(x, -1000.0);
+// 2^x for x <= 1000, to the last bit or two; 2^-1000 below -1000.
+inline Vec exp2(Vec x) {
+  x = max(x, -1000.0);
   // Adding 1.5 2^52 rounds to a whole number and leaves it in the low bits.
-  const Lanes shifted = x + 0x1.8p52, rest = x - (shifted - 0x1.8p52), square = rest * rest;
-  constexpr int kTerms = std::size(kPowerOfTwo);
-  Lanes even = all(kPowerOfTwo[kTerms - 2]), odd = all(kPowerOfTwo[kTerms - 1]);
+  const Vec shifted = x + 0x1.8p52, rest = x - (shifted - 0x1.8p52), square = rest * rest;
+  constexpr int kTerms = std::size(kExp2Series);
+  Vec even = broadcast(kExp2Series[kTerms - 2]), odd = broadcast(kExp2Series[kTerms - 1]);
   for (int p = kTerms - 4; p >= 0; p -= 2) {  // two chains, half as long
-    even = even * square + kPowerOfTwo[p];
-    odd = odd * square + kPowerOfTwo[p + 1];
+    even = even * square + kExp2Series[p];
+    odd = odd * square + kExp2Series[p + 1];
   }
-  Lanes value = even + rest * odd;
-  LaneBits whole, result;
+  Vec value = even + rest * odd;
+  VecBits whole, result;
   std::memcpy(&whole, &shifted, sizeof whole);
   std::memcpy(&result, &value, sizeof result);
   result += whole << 52;
@@ -116,10 +113,10 @@ inline Lanes power_of_two(Lanes x) {
 
 inline constexpr double kLog2E = 1.4426950408889634;  // log2(e)
 
-inline Lanes exponential(Lanes x) { return power_of_two(kLog2E * x); }
+inline Vec exp(Vec x) { return exp2(kLog2E * x); }
 
 // One bit per lane.
-inline unsigned bits(FloatMask mask) {
+inline unsigned movemask(FloatMask mask) {
 #if defined(__AVX2__)
   return static_cast<unsigned>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
 #else
@@ -129,34 +126,34 @@ inline unsigned bits(FloatMask mask) {
 #endif
 }
 
-// The numbers of the bits of a byte that are set, lowest first.
-using Numbers = std::uint16_t __attribute__((vector_size(16)));
-struct NumbersOfBits {
+// Indices of the set bits of a byte, lowest first.
+using Index16x8 = std::uint16_t __attribute__((vector_size(16)));
+struct SetBits {
   std::uint16_t of[256][8]{};
-  constexpr NumbersOfBits() {
+  constexpr SetBits() {
     for (unsigned byte = 0; byte < 256; ++byte)
       for (int bit = 0, n = 0; bit < 8; ++bit)
         if (byte >> bit & 1) of[byte][n++] = static_cast<std::uint16_t>(bit);
   }
 };
-alignas(16) inline constexpr NumbersOfBits kNumbersOfBits;
+alignas(16) inline constexpr SetBits kSetBits;
 
-inline Numbers numbers_of_bits(unsigned byte) {
-  Numbers numbers;
-  std::memcpy(&numbers, kNumbersOfBits.of[byte], sizeof numbers);
-  return numbers;
+inline Index16x8 set_bit_indices(unsigned byte) {
+  Index16x8 indices;
+  std::memcpy(&indices, kSetBits.of[byte], sizeof indices);
+  return indices;
 }
 
-// Two neighbouring columns of as many records as there are lanes, each starting at a pointer.
-inline void load_columns(const double* const records[kPairLanes], Index column, Lanes out[2]) {
+// Two neighbouring columns of kPairLanes records, each starting at a pointer.
+inline void load_columns(const double* const records[kPairLanes], Index column, Vec out[2]) {
 #if defined(__AVX2__)
   const auto halves = [&](int low, int high) {
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(records[low] + column)),
                                 _mm_loadu_pd(records[high] + column), 1);
   };
   const __m256d even = halves(0, 2), odd = halves(1, 3);
-  out[0] = reinterpret_cast<Lanes>(_mm256_unpacklo_pd(even, odd));
-  out[1] = reinterpret_cast<Lanes>(_mm256_unpackhi_pd(even, odd));
+  out[0] = reinterpret_cast<Vec>(_mm256_unpacklo_pd(even, odd));
+  out[1] = reinterpret_cast<Vec>(_mm256_unpackhi_pd(even, odd));
 #else
   for (int c = 0; c < 2; ++c) {
     double each[kPairLanes];

@@ -1,4 +1,4 @@
-// Atoms sorted into bins, from which neighbours are found; shifts by whole cells.
+// Cell list: atoms sorted into bins, from which neighbours are found; packed shifts by whole cells.
 #pragma once
 
 #include <algorithm>
@@ -11,19 +11,19 @@
 #include <utility>
 #include <vector>
 
-#include "near_points.hpp"
+#include "distance_filter.hpp"
 #include "nearsight/structure.hpp"
 
 namespace nearsight {
 
-// Cells within the cutoff in one direction; more are no crystal but another unit of length.
-inline constexpr int kMostReach = 40;
+// Largest number of cells within the cutoff in one direction; more are another unit of length.
+inline constexpr int kMaxReach = 40;
 
 // The cell with the vectors of directions that are not periodic replaced by unit vectors
 // orthogonal to all others, so that it is never singular.
-inline Eigen::Matrix3d complete_cell(const StructureView& structure) {
-  Eigen::Matrix3d cell = structure.cell;
-  const auto& periodic = structure.periodic;
+inline Eigen::Matrix3d complete_cell(const Structure& structure) {
+  Eigen::Matrix3d cell = structure.cell();
+  const auto& periodic = structure.periodic();
   const int n = periodic[0] + periodic[1] + periodic[2];
   if (n == 3) return cell;
   if (n == 0) return Eigen::Matrix3d::Identity();
@@ -41,48 +41,48 @@ inline Eigen::Matrix3d complete_cell(const StructureView& structure) {
 }
 
 // A shift packed into three times 10 bits. Packed numbers may be added and subtracted as long as
-// the sum is one of kNoShift and a shift within kMostShift.
+// the sum is that of kNoShift and a shift within kMaxShift.
 inline constexpr int kShiftBits = 10;
-inline constexpr int kMostShift = (1 << (kShiftBits - 1)) - 1;
+inline constexpr int kMaxShift = (1 << (kShiftBits - 1)) - 1;
 
 inline std::uint32_t pack(const std::array<int, 3>& shift) {
   const int packed = (shift[0] * (1 << kShiftBits) + shift[1]) * (1 << kShiftBits) + shift[2];
   return static_cast<std::uint32_t>(packed);
 }
 
-inline const std::uint32_t kNoShift = pack({kMostShift, kMostShift, kMostShift});
+inline const std::uint32_t kNoShift = pack({kMaxShift, kMaxShift, kMaxShift});
 
 inline std::array<int, 3> unpack(std::uint32_t packed) {
   std::array<int, 3> shift;
   for (int a = 2; a >= 0; --a, packed >>= kShiftBits)
-    shift[a] = static_cast<int>(packed & ((1U << kShiftBits) - 1)) - kMostShift;
+    shift[a] = static_cast<int>(packed & ((1U << kShiftBits) - 1)) - kMaxShift;
   return shift;
 }
 
-// Cells a position may lie away from the first.
-inline constexpr int kMostWrapped = (kMostShift - kMostReach) / 2 - 1;
+// Largest number of cells between a position and the first cell.
+inline constexpr int kMaxWrapped = (kMaxShift - kMaxReach) / 2 - 1;
 
-// Bins per range in the last direction.
-inline constexpr int kThin = 4;
+// CellList per range in the last direction.
+inline constexpr int kBinsPerRange = 4;
 
 // Atoms sorted into bins; the last direction runs fastest, so a column of bins is one range.
-struct Bins {
-  Bins(const StructureView& structure, double range) : cell(complete_cell(structure)) {
+struct CellList {
+  CellList(const Structure& structure, double range) : cell(complete_cell(structure)) {
     const Index n = structure.size();
     const Eigen::Matrix3d inverse = cell.inverse();
-    Positions fractional = structure.positions * inverse;
+    Positions fractional = structure.positions() * inverse;
     wrapped.assign(n, {0, 0, 0});
-    // Bins as long as the range, but thin in the last direction, where many are one loop. And not
-    // many more bins than atoms, which vacuum would cost.
+    // CellList as long as the range, but thin in the last direction, where many are one loop. And
+    // not many more bins than atoms, which vacuum would cost.
     const double most = 2.0 * std::cbrt(static_cast<double>(n)) + 1.0;
     for (int a = 0; a < 3; ++a) {
       double height, length = 1.0;
       origin[a] = 0.0;
-      if (structure.periodic[a]) {
+      if (structure.periodic()[a]) {
         height = 1.0 / inverse.col(a).norm();
         for (Index i = 0; i < n; ++i) {
           const double whole = std::floor(fractional(i, a));
-          if (!(std::abs(whole) <= kMostWrapped))
+          if (!(std::abs(whole) <= kMaxWrapped))
             throw std::invalid_argument("atom " + std::to_string(i) +
                                         " lies hundreds of cells away; wrap the positions");
           wrapped[i][a] = static_cast<int>(whole);
@@ -93,13 +93,13 @@ struct Bins {
         length = std::max(fractional.col(a).maxCoeff() - origin[a], 1e-9);
         height = length;  // the vector has length 1 and is orthogonal to the others
       }
-      const double bins_per_range = a == 2 ? kThin : 1.0;
+      const double bins_per_range = a == 2 ? kBinsPerRange : 1.0;
       count[a] =
           static_cast<int>(std::clamp(std::floor(bins_per_range * height / range), 1.0, most));
       double bins_reached = std::ceil(range * count[a] / height * (1.0 + 1e-12));
-      if (!structure.periodic[a])  // the structure may be flat
+      if (!structure.periodic()[a])  // the structure may be flat
         bins_reached = std::min(bins_reached, count[a] - 1.0);
-      if (bins_reached > kMostReach)
+      if (bins_reached > kMaxReach)
         throw std::invalid_argument("the cell is only " + std::to_string(height) +
                                     " Å high in one direction; lengths must be in Å");
       reach[a] = static_cast<int>(bins_reached);
@@ -142,10 +142,10 @@ struct Bins {
     return (static_cast<Index>(b[0]) * count[1] + b[1]) * count[2] + b[2];
   }
 
-  // Those from place p on.
+  // Points from place p on.
   Points points(Index p) const { return {&x[p], &y[p], &z[p]}; }
 
-  // Bin `place` of direction a as a bin inside and whole cells.
+  // Bin `place` of direction a as a bin inside the cell and whole cells.
   std::pair<int, int> fold(int place, int a) const {
     const int image = place >= 0 ? place / count[a] : -((count[a] - 1 - place) / count[a]);
     return {place - image * count[a], image};
@@ -155,11 +155,11 @@ struct Bins {
   std::array<int, 3> count, reach;
   std::array<double, 3> scale, origin;
   std::vector<std::array<int, 3>> wrapped;  // by atom: whole cells taken off
-  std::vector<Index> place;                 // by atom: where it is among the following
+  std::vector<Index> place;                 // by atom: index into the following
   std::vector<Index> begin;                 // by bin: where its atoms begin
   // In the order of the bins:
   std::vector<int> atom;
-  std::vector<std::uint32_t> shift;  // that of the cells taken off, packed
+  std::vector<std::uint32_t> shift;  // minus the cells taken off, packed
   std::vector<std::array<int, 3>> bin;
   std::vector<float> x, y, z;  // Å, inside the cell, from the lowest; room for eight at a time
   double rounding;             // Å, of distances from these

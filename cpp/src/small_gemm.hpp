@@ -1,15 +1,15 @@
-// Products of matrices too small for the packing of a general product: sums in registers.
+// Products of matrices too small for the packing of a general GEMM: sums in registers.
 #pragma once
 
 #include <algorithm>
 
-#include "lanes.hpp"
 #include "nearsight/types.hpp"
+#include "simd.hpp"
 
 namespace nearsight {
 
-// One factor of a product: element (k, i) is at data[k * outer + i * inner].
-struct Factor {
+// Left operand: element (k, i) is at data[k * outer + i * inner].
+struct GemmOperand {
   const double* data;
   Index outer, inner;
 };
@@ -17,14 +17,15 @@ struct Factor {
 namespace detail {
 
 template <bool kAdd, int kRows, int kVectors>
-inline void tile(Index depth, Factor a, const double* b, Index b_outer, double* c, Index c_outer) {
-  Lanes sum[kRows][kVectors];
+inline void tile(Index depth, GemmOperand a, const double* b, Index b_outer, double* c,
+                 Index c_outer) {
+  Vec sum[kRows][kVectors];
   for (int i = 0; i < kRows; ++i)
     for (int v = 0; v < kVectors; ++v)
-      sum[i][v] = kAdd ? load(c + i * c_outer + v * kPairLanes) : Lanes{};
+      sum[i][v] = kAdd ? load(c + i * c_outer + v * kPairLanes) : Vec{};
   const double* x = a.data;
   for (Index k = 0; k < depth; ++k, x += a.outer, b += b_outer) {
-    Lanes right[kVectors];
+    Vec right[kVectors];
     for (int v = 0; v < kVectors; ++v) right[v] = load(b + v * kPairLanes);
     for (int i = 0; i < kRows; ++i) {
       const double left = x[i * a.inner];
@@ -35,9 +36,9 @@ inline void tile(Index depth, Factor a, const double* b, Index b_outer, double* 
     for (int v = 0; v < kVectors; ++v) store(c + i * c_outer + v * kPairLanes, sum[i][v]);
 }
 
-// The same for n rows, at most kRows.
+// `tile` for n rows, at most kRows.
 template <bool kAdd, int kVectors, int kRows>
-inline void tile_of(Index n, Index depth, Factor a, const double* b, Index b_outer, double* c,
+inline void tile_of(Index n, Index depth, GemmOperand a, const double* b, Index b_outer, double* c,
                     Index c_outer) {
   if constexpr (kRows > 1) {
     if (n < kRows) return tile_of<kAdd, kVectors, kRows - 1>(n, depth, a, b, b_outer, c, c_outer);
@@ -46,14 +47,14 @@ inline void tile_of(Index n, Index depth, Factor a, const double* b, Index b_out
 }
 
 template <bool kAdd, int kVectors>
-inline void strip(Index rows, Index depth, Factor a, const double* b, Index b_outer, double* c,
+inline void strip(Index rows, Index depth, GemmOperand a, const double* b, Index b_outer, double* c,
                   Index c_outer) {
-  constexpr int kMost = 6;
+  constexpr int kMaxRows = 6;
   while (rows > 0) {
     // Ten rows are five and five.
     const Index n =
-        rows > kMost && rows < 2 * kMost ? (rows + 1) / 2 : std::min<Index>(rows, kMost);
-    tile_of<kAdd, kVectors, kMost>(n, depth, a, b, b_outer, c, c_outer);
+        rows > kMaxRows && rows < 2 * kMaxRows ? (rows + 1) / 2 : std::min<Index>(rows, kMaxRows);
+    tile_of<kAdd, kVectors, kMaxRows>(n, depth, a, b, b_outer, c, c_outer);
     rows -= n;
     a.data += n * a.inner;
     c += n * c_outer;
@@ -62,11 +63,11 @@ inline void strip(Index rows, Index depth, Factor a, const double* b, Index b_ou
 
 }  // namespace detail
 
-// c(i, j) = sum over k of a(k, i) b(k, j), or added to c, for `rows` i and `depth` k. Lines of b
+// c(i, j) = sum over k of a(k, i) b(k, j), or added to c, for `rows` i and `depth` k. Rows of b
 // and c are contiguous and `columns` long, a multiple of the lanes.
 template <bool kAdd>
-inline void product(Index rows, Index columns, Index depth, Factor a, const double* b,
-                    Index b_outer, double* c, Index c_outer) {
+inline void small_gemm(Index rows, Index columns, Index depth, GemmOperand a, const double* b,
+                       Index b_outer, double* c, Index c_outer) {
   Index j = 0;
   for (; j + 2 * kPairLanes <= columns; j += 2 * kPairLanes)
     detail::strip<kAdd, 2>(rows, depth, a, b + j, b_outer, c + j, c_outer);

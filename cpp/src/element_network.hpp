@@ -1,4 +1,4 @@
-// The network of one element, for all its centres in a training set.
+// The network of one element in training, for all its centres at once.
 #pragma once
 
 #include <vector>
@@ -16,54 +16,61 @@ namespace nearsight {
 //   adjoint of z_l:   y_l = f'(z_l) W_(l+1)^T y_(l+1) + f''(z_l) z'_l dE/da_l
 //   dE'/dW_l = d_l (x) a'_(l-1) + y_l (x) a_(l-1),  dE'/db_l = y_l
 // which costs a tenth of forming d2E/dG dw.
-class ElementPass {
+class ElementNetwork {
  public:
   using Layer = NetworkShape::Layer;
 
   // One row of scaled features for every centre, padded.
-  ElementPass(const std::vector<Layer>& layers, Matrix features);
+  ElementNetwork(const std::vector<Layer>& layers, Matrix features);
 
   // Energies of all centres and their derivatives at these weights of a member.
   void run(const double* weights);
   double energy(Index first, Index n) const;  // of these centres
   const double* gradient(Index center) const { return gradient_.row(center).data(); }
 
-  // Sets d(factor * energy of these centres)/dw in a line of the Jacobian, after `run`.
-  void energy_line(Index first, Index n, double factor, double* line) const;
+  // Sets d(factor * energy of these centres)/dw in a row of the Jacobian, after `run`.
+  void energy_row(Index first, Index n, double factor, double* row) const;
 
-  // The blocks of one row: their centres, and the lines of dG/dr along x, y and z, (3 n, inputs),
+  // Blocks of one labelled atom: their centres, and dG/dr along x, y and z, (3 n, inputs), rows
   // `stride` apart and padded.
-  struct Blocks {
+  struct BlockView {
     const Index* centers;
     Index n;
     const double* derivatives;
     Index stride;
   };
-  // Sets d(factor * sum of V . dE/dG)/dw along x, y and z in three lines, `stride` apart.
-  void force_lines(const Blocks& blocks, double factor, double* lines, Index stride);
+  // Sets d(factor * sum of V . dE/dG)/dw along x, y and z in three rows, `stride` apart.
+  void force_rows(const BlockView& blocks, double factor, double* rows, Index stride);
 
  private:
-  // What the blocks of a row need of a layer: the lines of their centres, and z'_l, a'_l, y_l.
-  struct Row {
-    Scratch slope, bend, delta, below;
+  // Of one layer, for the blocks of an atom: rows of their centres, and z'_l, a'_l, y_l.
+  struct LayerScratch {
+    Scratch slope, curvature_term, delta, input;
     Scratch tangent_z, tangent_a, adjoint;
   };
+  void forward_tangents(const BlockView& blocks);
+  void backward_adjoint(const BlockView& blocks, std::size_t l);
+  void write_rows(const BlockView& blocks, std::size_t l, double factor, double* rows,
+                  Index stride);
+  const double* rows_of(const Matrix& all, const BlockView& blocks, Scratch& copy) const;
+
   Index inputs(std::size_t l) const { return padded(layers_[l].inputs, kPairLanes); }
   Index outputs(std::size_t l) const { return padded(layers_[l].outputs, kPairLanes); }
-  const Matrix& below(std::size_t l) const { return l == 0 ? features_ : value_[l - 1]; }
-  // An output that is linear has a tangent, but its derivatives do not bend.
-  bool bends(std::size_t l) const {
+  const Matrix& input(std::size_t l) const { return l == 0 ? features_ : value_[l - 1]; }
+  // A linear output has a tangent, but no curvature.
+  bool has_curvature(std::size_t l) const {
     return l + 1 < layers_.size() || layers_[l].activation != Activation::kLinear;
   }
 
-  // Lines of all matrices are padded, so that products have no tails.
+  // Rows of all matrices are padded, so that products have no tails.
   const std::vector<Layer>& layers_;
   std::vector<Matrix> weights_, transposed_;  // by layer, (outputs, inputs) and (inputs, outputs)
   Matrix features_, gradient_;                // (centres, inputs)
   // By layer, (centres, outputs): a_l, f', dE/dz_l, dE/da_l and f'' dE/da_l.
-  std::vector<Matrix> value_, slope_, delta_, above_, bend_;
-  std::vector<Row> row_;
-  Scratch product_;
+  std::vector<Matrix> value_, slope_, delta_, dE_da_, curvature_term_;
+  std::vector<LayerScratch> scratch_;
+  bool consecutive_ = true;  // the centres of the blocks at hand
+  Scratch weight_gradient_;
 };
 
 }  // namespace nearsight

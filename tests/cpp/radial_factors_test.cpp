@@ -1,13 +1,13 @@
-#include "polynomial.hpp"
+#include "radial_factors.hpp"
 
 #include <gtest/gtest.h>
 
 #include <iterator>
 #include <stdexcept>
 
-#include "lanes.hpp"
-#include "nearsight/damping.hpp"
 #include "nearsight/symmetry_functions.hpp"
+#include "radial_factors.hpp"
+#include "simd.hpp"
 #include "structures.hpp"
 
 namespace nearsight {
@@ -18,7 +18,7 @@ constexpr long double kPi = 3.14159265358979323846264338327950288L;
 // Largest error of the fit on [0, 1], relative to the largest value there.
 template <class Function>
 double error_of_fit(const Function& f) {
-  const auto c = fit_unit<Damping::kTerms>(f);
+  const auto c = fit_unit<RadialFactors::kTerms>(f);
   double largest = 0.0, error = 0.0;
   for (int i = 0; i <= 1000; ++i) {
     const double x = i / 1000.0, t = 2.0 * x - 1.0;
@@ -31,7 +31,7 @@ double error_of_fit(const Function& f) {
   return error / largest;
 }
 
-// The functions that the damping is made of, at the ends of what they are used for.
+// The functions that radial factors are made of, at the ends of what they are used for.
 TEST(FitUnit, IsExactToTheLastBitsForExponentials) {
   for (const double eta : {0.0, 1e-6, 0.005, 0.1, 0.25}) {
     const auto f = [eta](long double x) { return std::exp(-eta * x); };
@@ -64,20 +64,20 @@ TEST(FitUnit, AConstantIsAConstant) {
   EXPECT_NEAR(c[2], 0.0, 1e-17);
 }
 
-TEST(PowerOfTwo, IsExactToTheLastBitsEverywhere) {
-  const auto c = fit_unit<std::size(kPowerOfTwo)>([](long double x) {
+TEST(Exp2, IsExactToTheLastBitsEverywhere) {
+  const auto c = fit_unit<std::size(kExp2Series)>([](long double x) {
     return std::exp2(x - 0.5L);  // of t = 2 (x - 1/2), twice the argument
   });
   for (std::size_t p = 0; p < c.size(); ++p)
-    EXPECT_NEAR(c[p], std::ldexp(kPowerOfTwo[p], -static_cast<int>(p)), 1e-16) << p;
+    EXPECT_NEAR(c[p], std::ldexp(kExp2Series[p], -static_cast<int>(p)), 1e-16) << p;
   for (double x = -999.7; x <= 1000.0; x += 0.0137)
-    for (const double value : {power_of_two(all(x))[0], power_of_two(all(x))[kPairLanes - 1]})
+    for (const double value : {exp2(broadcast(x))[0], exp2(broadcast(x))[kPairLanes - 1]})
       EXPECT_NEAR(value / static_cast<double>(std::exp2(static_cast<long double>(x))), 1.0, 5e-16)
           << "x = " << x;
-  EXPECT_EQ(power_of_two(all(-1e6))[0], power_of_two(all(-1000.0))[0]);
+  EXPECT_EQ(exp2(broadcast(-1e6))[0], exp2(broadcast(-1000.0))[0]);
   for (const double x : {-600.0, -20.0, -1.0, 0.0, 1e-9, 1.0, 600.0}) {
     const double expected = static_cast<double>(std::exp(static_cast<long double>(x)));
-    EXPECT_NEAR(exponential(all(x))[0] / expected, 1.0, 3e-16 * (1.0 + std::abs(x))) << x;
+    EXPECT_NEAR(exp(broadcast(x))[0] / expected, 1.0, 3e-16 * (1.0 + std::abs(x))) << x;
   }
 }
 
@@ -90,14 +90,14 @@ TEST(AngularFunctions, HaveAnyZetaAndGamma) {
   for (const double zeta : {1.0, 1.5, 2.0, 3.0, 4.0, 8.0, 16.0, 31.0, 200.0})
     for (const double gamma : {1.0, -1.0, 0.7, 0.002, -1e-6, 0.0})
       for (const double angle : {0.4, 1.9, 3.0}) {
-        const Structure given =
+        const StructureData given =
             cluster({{0, 0, 0}, {a, 0, 0}, {b * std::cos(angle), b * std::sin(angle), 0}});
         const SymmetryFunctions functions(1, Cutoff(CutoffKind::kCosine, radius),
                                           {{FunctionKind::kG5, 0, 0, 0, eta, 0.0, zeta, gamma}});
-        const NeighborList list(given.view(), radius);
+        const NeighborList list(given.checked(), radius);
         SymmetryFunctions::Workspace work;
-        list.bonds(given.view(), 0, work.bonds);
-        functions.evaluate<true>(0, given.species.data(), work);
+        list.bonds(given.checked(), 0, work.bonds);
+        functions.evaluate<true>(0, given.species, work);
         const long double one = 1.0L + gamma * std::cos(static_cast<long double>(angle));
         const long double scale = std::pow(2.0L, 1.0L - zeta) * wide;
         const double g5 = static_cast<double>(scale * std::pow(one, zeta));
@@ -121,17 +121,17 @@ TEST(AngularFunctions, HaveAnyZetaAndGamma) {
 // G4 and G5 of an atom with two neighbours at a right angle, in closed form.
 TEST(AngularFunctions, KeepTheirRelativeAccuracyForAnyEta) {
   const double radius = 6.0, a = 1.1, b = 1.3, square = radius * radius;
-  const Structure given = cluster({{0, 0, 0}, {a, 0, 0}, {0, b, 0}});
+  const StructureData given = cluster({{0, 0, 0}, {a, 0, 0}, {0, b, 0}});
   const auto fc = [&](long double r) { return 0.5L * (1.0L + std::cos(kPi * r / radius)); };
   for (const double eta :
        {0.0, 0.005, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0}) {
     const SymmetryFunctions functions(1, Cutoff(CutoffKind::kCosine, radius),
                                       {{FunctionKind::kG4, 0, 0, 0, eta, 0.0, 2.0, 1.0},
                                        {FunctionKind::kG5, 0, 0, 0, eta, 0.0, 2.0, 1.0}});
-    const NeighborList list(given.view(), radius);
+    const NeighborList list(given.checked(), radius);
     SymmetryFunctions::Workspace work;
-    list.bonds(given.view(), 0, work.bonds);
-    functions.evaluate<true>(0, given.species.data(), work);
+    list.bonds(given.checked(), 0, work.bonds);
+    functions.evaluate<true>(0, given.species, work);
     const long double wide = 0.5L * fc(a) * fc(b), sides = static_cast<long double>(a) * a + b * b;
     const long double g5 = wide * std::exp(-eta * sides / square);
     const long double g4 = wide * std::exp(-2.0L * eta * sides / square) * fc(std::sqrt(sides));
@@ -142,19 +142,29 @@ TEST(AngularFunctions, KeepTheirRelativeAccuracyForAnyEta) {
   }
 }
 
-TEST(Cutoff, HasItsDerivativeAndEndsAtTheRadius) {
+// The cutoff functions in closed form and their derivatives in x = (r/Rc)^2, as the kernels take
+// them.
+TEST(RadialFactors, HoldTheCutoffFunctionAndItsDerivative) {
   for (const Cutoff& cutoff :
        {Cutoff(CutoffKind::kCosine, 6.5), Cutoff(CutoffKind::kPolynomial, 5.0, 2.0),
-        Cutoff(CutoffKind::kPolynomial, 5.0, 4.5)}) {
-    EXPECT_EQ(cutoff(0.0).f, 1.0);
-    EXPECT_EQ(cutoff(cutoff.radius).f, 0.0);
-    EXPECT_EQ(cutoff(cutoff.radius).df_dr, 0.0);
-    EXPECT_NEAR(cutoff(cutoff.radius * (1.0 - 1e-9)).f, 0.0, 1e-16);
-    for (const double r : {0.3, 1.7, 3.1, 4.9}) {
-      const double h = 1e-5;
-      EXPECT_NEAR(cutoff(r).df_dr, (cutoff(r + h).f - cutoff(r - h).f) / (2.0 * h), 1e-9);
+        Cutoff(CutoffKind::kPolynomial, 5.0, 4.5)})
+    for (const double eta : {0.0, 0.05}) {
+      const RadialFactors radial(cutoff, {eta});
+      for (const double r : {0.3, 1.7, 3.1, 4.9, cutoff.radius}) {
+        const long double u = r / static_cast<long double>(cutoff.radius), g = cutoff.gamma;
+        const bool cosine = cutoff.kind == CutoffKind::kCosine;
+        const long double fc = cosine
+                                   ? 0.5L * (1.0L + std::cos(kPi * u))
+                                   : 1.0L + g * std::pow(u, g + 1.0L) - (g + 1.0L) * std::pow(u, g);
+        const long double slope = cosine
+                                      ? -0.25L * kPi * std::sin(kPi * u) / u
+                                      : 0.5L * g * (g + 1.0L) * std::pow(u, g - 2.0L) * (u - 1.0L);
+        const Vec t = broadcast(static_cast<double>(2.0L * u * u - 1.0L));
+        const ValueAndSlope found = cutoff_factor(radial, t, base_factor(radial, t));
+        EXPECT_NEAR(found.a[0], static_cast<double>(fc), 2e-15) << "r = " << r;
+        EXPECT_NEAR(found.b[0], static_cast<double>(slope), 2e-14) << "r = " << r;
+      }
     }
-  }
 }
 
 TEST(Cutoff, RefusesParametersOutOfTheirDomain) {

@@ -1,4 +1,4 @@
-#include "small_product.hpp"
+#include "small_gemm.hpp"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@ namespace {
 
 // All numbers of rows that the tiles are made for, and more; odd and even vectors; either order of
 // the first factor.
-TEST(SmallProduct, EqualsPlainSums) {
+TEST(SmallGemm, EqualsPlainSums) {
   for (const Index rows : {1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 29})
     for (const Index columns : {kPairLanes, 2 * kPairLanes, 3 * kPairLanes, 8 * kPairLanes})
       for (const Index depth : {0, 1, 2, 21}) {
@@ -17,10 +17,12 @@ TEST(SmallProduct, EqualsPlainSums) {
         const Matrix given = Matrix::Random(rows, columns + 1);
         const Matrix expected = a * b.leftCols(columns);
         const Matrix turned = a.transpose();
-        for (const Factor left : {Factor{a.data(), 1, depth}, Factor{turned.data(), rows, 1}}) {
+        for (const GemmOperand left :
+             {GemmOperand{a.data(), 1, depth}, GemmOperand{turned.data(), rows, 1}}) {
           Matrix set = given, added = given;
-          product<false>(rows, columns, depth, left, b.data(), b.cols(), set.data(), set.cols());
-          product<true>(rows, columns, depth, left, b.data(), b.cols(), added.data(), added.cols());
+          small_gemm<false>(rows, columns, depth, left, b.data(), b.cols(), set.data(), set.cols());
+          small_gemm<true>(rows, columns, depth, left, b.data(), b.cols(), added.data(),
+                           added.cols());
           EXPECT_LE((set.leftCols(columns) - expected).cwiseAbs().maxCoeff(), 1e-13);
           added -= given;
           EXPECT_LE((added.leftCols(columns) - expected).cwiseAbs().maxCoeff(), 1e-13);

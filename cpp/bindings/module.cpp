@@ -1,0 +1,49 @@
+// The extension module of one SIMD level.
+#include "arrays.hpp"
+#include "parallel.hpp"
+
+namespace nearsight {
+
+namespace {
+
+// What the core refuses is a mistake of the user: nearsight.errors.InputError, a ValueError.
+void translate_errors(std::exception_ptr error) {
+  try {
+    if (error) std::rethrow_exception(error);
+  } catch (const std::invalid_argument& refused) {
+    const py::object type = py::module_::import("nearsight.errors").attr("InputError");
+    PyErr_SetString(type.ptr(), refused.what());
+  }
+}
+
+py::dict build_info() {
+  py::dict info;
+  info["version"] = NEARSIGHT_VERSION;
+  info["level"] = NEARSIGHT_LEVEL;
+  info["compiler"] = NEARSIGHT_COMPILER;
+  info["flags"] = NEARSIGHT_FLAGS;
+  info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) +
+                  "." + std::to_string(EIGEN_MINOR_VERSION);
+#ifdef _OPENMP
+  info["openmp"] = true;
+#else
+  info["openmp"] = false;
+#endif
+  info["threads"] = thread_count(0);
+  return info;
+}
+
+}  // namespace
+
+}  // namespace nearsight
+
+PYBIND11_MODULE(NEARSIGHT_MODULE, m, pybind11::mod_gil_not_used()) {
+  m.doc() = "The compiled core of nearsight; see _core/__init__.pyi.";
+  pybind11::register_local_exception_translator(&nearsight::translate_errors);
+  nearsight::bind_structure(m);
+  nearsight::bind_neighbor_list(m);
+  nearsight::bind_symmetry_functions(m);
+  nearsight::bind_potential(m);
+  nearsight::bind_training_set(m);
+  m.def("build_info", &nearsight::build_info);
+}

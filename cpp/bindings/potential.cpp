@@ -1,0 +1,81 @@
+#include "nearsight/potential.hpp"
+
+#include "arrays.hpp"
+
+namespace nearsight {
+
+namespace {
+
+// One element's networks of all members: (weights of every layer (M, out, in), biases (M, out),
+// activations, slope (M), intercept (M), scale (in), offset (in))
+using BatchTuple =
+    std::tuple<std::vector<Array<double>>, std::vector<Array<double>>, std::vector<std::string>,
+               Array<double>, Array<double>, Array<double>, Array<double>>;
+
+NetworkBatch make_batch(const BatchTuple& given) {
+  const auto& [weights, biases, activations, slope, intercept, scale, offset] = given;
+  if (weights.empty() || weights.size() != biases.size() || weights.size() != activations.size())
+    throw std::invalid_argument("a network needs weights, bias and activation for every layer");
+  expect(weights[0], "weights", {-1, -1, -1});
+  const py::ssize_t members = weights[0].shape(0);
+  expect(slope, "slope", {members});
+  expect(intercept, "intercept", {members});
+  expect(scale, "scale", {weights[0].shape(2)});
+  expect(offset, "offset", {weights[0].shape(2)});
+  std::vector<LayerView> layers;
+  for (std::size_t l = 0; l < weights.size(); ++l) {
+    expect(weights[l], "weights", {members, -1, -1});
+    expect(biases[l], "bias", {members, weights[l].shape(1)});
+    layers.push_back({weights[l].shape(2), weights[l].shape(1), weights[l].data(), biases[l].data(),
+                      activation_from_name(activations[l])});
+  }
+  return NetworkBatch(members, layers, slope.data(), intercept.data(), scale.data(), offset.data());
+}
+
+Potential make_potential(const SymmetryFunctions& functions, const std::vector<BatchTuple>& given) {
+  if (given.empty()) throw std::invalid_argument("a potential needs a network");
+  std::vector<NetworkBatch> networks;
+  for (const BatchTuple& batch : given) networks.push_back(make_batch(batch));
+  return {functions, std::move(networks)};
+}
+
+Forces forces_mode(const std::string& name) {
+  if (name == "members") return Forces::kMembers;
+  if (name == "mean") return Forces::kMean;
+  if (name == "none") return Forces::kNone;
+  throw std::invalid_argument("forces must be 'members', 'mean' or 'none'");
+}
+
+py::dict evaluate(const Potential& potential, const Structure& structure, const std::string& forces,
+                  bool virial, int threads, const NeighborList* neighbors) {
+  const Forces mode = forces_mode(forces);
+  const Evaluation made = [&] {
+    py::gil_scoped_release release;
+    if (neighbors != nullptr)
+      return potential.evaluate(structure, *neighbors, mode, virial, threads);
+    const NeighborList list(structure, potential.functions().cutoff().radius, 0.0, threads);
+    return potential.evaluate(structure, list, mode, virial, threads);
+  }();
+  py::dict result;
+  result["energies"] = matrix_array(made.energies);
+  result["mean_energies"] = vector_array(made.mean_energies);
+  if (mode != Forces::kNone) result["mean_forces"] = matrix_array(made.mean_forces);
+  if (mode == Forces::kMembers) {
+    result["forces"] =
+        Array<double>({potential.members(), structure.size(), Index{3}}, made.forces.data());
+    result["deviation"] = vector_array(made.deviation);
+  }
+  if (virial) result["virial"] = matrix_array(made.virial);
+  return result;
+}
+
+}  // namespace
+
+void bind_potential(py::module_& m) {
+  py::class_<Potential>(m, "Potential", py::module_local())
+      .def(py::init(&make_potential), py::arg("functions"), py::arg("networks"))
+      .def("evaluate", &evaluate, py::arg("structure"), py::arg("forces") = "members",
+           py::arg("virial") = false, py::arg("threads") = 0, py::arg("neighbors") = nullptr);
+}
+
+}  // namespace nearsight

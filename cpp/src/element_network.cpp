@@ -1,0 +1,158 @@
+#include "element_network.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "small_gemm.hpp"
+
+namespace nearsight {
+
+ElementNetwork::ElementNetwork(const std::vector<Layer>& layers, Matrix features)
+    : layers_(layers), features_(std::move(features)), scratch_(layers.size()) {
+  const Index centers = features_.rows();
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    weights_.push_back(Matrix::Zero(layers_[l].outputs, inputs(l)));
+    transposed_.push_back(Matrix::Zero(layers_[l].inputs, outputs(l)));
+    for (auto* list : {&value_, &slope_, &delta_, &dE_da_, &curvature_term_})
+      list->emplace_back(centers, outputs(l));
+  }
+  gradient_.resize(centers, inputs(0));
+}
+
+void ElementNetwork::run(const double* weights) {
+  const Index centers = features_.rows();
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const Layer& layer = layers_[l];
+    const Eigen::Map<const Matrix> given(weights + layer.weights, layer.outputs, layer.inputs);
+    weights_[l].leftCols(layer.inputs) = given;
+    transposed_[l].leftCols(layer.outputs) = given.transpose();
+    const Matrix& x = input(l);
+    Matrix& z = dE_da_[l];
+    z.setZero();
+    z.leftCols(layer.outputs).rowwise() +=
+        Eigen::Map<const Eigen::RowVectorXd>(weights + layer.bias, layer.outputs);
+    small_gemm<true>(centers, z.cols(), layer.inputs, {x.data(), 1, x.cols()},
+                     transposed_[l].data(), z.cols(), z.data(), z.cols());
+    activate(layer.activation, z.data(), z.size(), value_[l].data(), slope_[l].data(),
+             curvature_term_[l].data());
+  }
+  dE_da_.back().setOnes();
+  for (std::size_t l = layers_.size(); l-- > 0;) {
+    delta_[l] = slope_[l].cwiseProduct(dE_da_[l]);
+    curvature_term_[l].array() *= dE_da_[l].array();
+    Matrix& next = l > 0 ? dE_da_[l - 1] : gradient_;
+    small_gemm<false>(centers, next.cols(), layers_[l].outputs,
+                      {delta_[l].data(), 1, delta_[l].cols()}, weights_[l].data(), next.cols(),
+                      next.data(), next.cols());
+  }
+}
+
+double ElementNetwork::energy(Index first, Index n) const {
+  return value_.back().col(0).segment(first, n).sum();
+}
+
+void ElementNetwork::energy_row(Index first, Index n, double factor, double* row) const {
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const Layer& layer = layers_[l];
+    const auto delta = delta_[l].block(first, 0, n, layer.outputs);
+    const auto x = input(l).block(first, 0, n, layer.inputs);
+    Eigen::Map<Matrix> w(row + layer.weights, layer.outputs, layer.inputs);
+    w.noalias() = factor * delta.transpose() * x;
+    Eigen::Map<Eigen::RowVectorXd>(row + layer.bias, layer.outputs) =
+        factor * delta.colwise().sum();
+  }
+}
+
+// Rows of the centres of the blocks, copied unless these follow each other, as they mostly do.
+const double* ElementNetwork::rows_of(const Matrix& all, const BlockView& blocks,
+                                      Scratch& copy) const {
+  if (consecutive_) return all.row(blocks.centers[0]).data();
+  double* rows = copy.require(blocks.n * all.cols());
+  for (Index b = 0; b < blocks.n; ++b)
+    std::copy_n(all.row(blocks.centers[b]).data(), all.cols(), rows + b * all.cols());
+  return rows;
+}
+
+// z'_l and a'_l of all layers.
+void ElementNetwork::forward_tangents(const BlockView& blocks) {
+  const Index n = blocks.n;
+  const double* tangent = blocks.derivatives;
+  Index tangent_stride = blocks.stride;
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const Index out = outputs(l);
+    double* z = scratch_[l].tangent_z.require(3 * n * out);
+    double* a = scratch_[l].tangent_a.require(3 * n * out);
+    small_gemm<false>(3 * n, out, layers_[l].inputs, {tangent, 1, tangent_stride},
+                      transposed_[l].data(), out, z, out);
+    const double* slope = rows_of(slope_[l], blocks, scratch_[l].slope);
+    for (int d = 0; d < 3; ++d)
+      for (Index k = 0; k < n * out; ++k) a[d * n * out + k] = slope[k] * z[d * n * out + k];
+    tangent = a;
+    tangent_stride = out;
+  }
+}
+
+// y_l, from y_(l+1).
+void ElementNetwork::backward_adjoint(const BlockView& blocks, std::size_t l) {
+  const Index n = blocks.n, out = outputs(l), size = n * out;
+  double* adjoint = scratch_[l].adjoint.require(3 * size);
+  const double* slope = consecutive_ ? slope_[l].row(blocks.centers[0]).data()
+                                     : scratch_[l].slope.data();  // copied on the way forward
+  const double* curvature = rows_of(curvature_term_[l], blocks, scratch_[l].curvature_term);
+  const double* z = scratch_[l].tangent_z.data();
+  if (l + 1 < layers_.size() && has_curvature(l + 1)) {
+    small_gemm<false>(3 * n, out, layers_[l + 1].outputs,
+                      {scratch_[l + 1].adjoint.data(), 1, outputs(l + 1)}, weights_[l + 1].data(),
+                      out, adjoint, out);
+    for (int d = 0; d < 3; ++d)
+      for (Index k = 0; k < size; ++k)
+        adjoint[d * size + k] = slope[k] * adjoint[d * size + k] + curvature[k] * z[d * size + k];
+  } else {
+    for (int d = 0; d < 3; ++d)
+      for (Index k = 0; k < size; ++k) adjoint[d * size + k] = curvature[k] * z[d * size + k];
+  }
+}
+
+// dE'/dW_l and dE'/db_l, times the factor, in the rows of the Jacobian.
+void ElementNetwork::write_rows(const BlockView& blocks, std::size_t l, double factor, double* rows,
+                                Index stride) {
+  const Layer& layer = layers_[l];
+  const Index n = blocks.n, in = inputs(l), out = outputs(l), size = n * out;
+  const double* tangent = l == 0 ? blocks.derivatives : scratch_[l - 1].tangent_a.data();
+  const Index tangent_stride = l == 0 ? blocks.stride : in;
+  const double* adjoint = scratch_[l].adjoint.data();
+  const double* delta = rows_of(delta_[l], blocks, scratch_[l].delta);
+  const double* x = rows_of(input(l), blocks, scratch_[l].input);
+  double* w = weight_gradient_.require(layer.outputs * in + out);
+  double* b = w + layer.outputs * in;
+  const double one = 1.0;
+  for (int d = 0; d < 3; ++d) {
+    small_gemm<false>(layer.outputs, in, n, {delta, out, 1}, tangent + d * n * tangent_stride,
+                      tangent_stride, w, in);
+    std::fill_n(b, out, 0.0);
+    if (has_curvature(l)) {
+      small_gemm<true>(layer.outputs, in, n, {adjoint + d * size, out, 1}, x, in, w, in);
+      small_gemm<false>(1, out, n, {&one, 0, 0}, adjoint + d * size, out, b, out);
+    }
+    double* row = rows + d * stride;
+    for (Index o = 0; o < layer.outputs; ++o) {
+      for (Index i = 0; i < layer.inputs; ++i)
+        row[layer.weights + o * layer.inputs + i] = factor * w[o * in + i];
+      row[layer.bias + o] = factor * b[o];
+    }
+  }
+}
+
+void ElementNetwork::force_rows(const BlockView& blocks, double factor, double* rows,
+                                Index stride) {
+  consecutive_ = true;
+  for (Index b = 1; b < blocks.n; ++b)
+    consecutive_ = consecutive_ && blocks.centers[b] == blocks.centers[0] + b;
+  forward_tangents(blocks);
+  for (std::size_t l = layers_.size(); l-- > 0;) {
+    if (has_curvature(l)) backward_adjoint(blocks, l);
+    write_rows(blocks, l, factor, rows, stride);
+  }
+}
+
+}  // namespace nearsight

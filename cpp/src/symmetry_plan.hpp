@@ -1,0 +1,65 @@
+// The plan of a set of symmetry functions: its functions by species, and the sums over neighbours
+// that they share. Made once, read by the kernels.
+#pragma once
+
+#include <vector>
+
+#include "nearsight/symmetry_functions.hpp"
+#include "radial_factors.hpp"
+
+namespace nearsight {
+
+// All G2 of one central and one neighbour species.
+struct RadialPlan {
+  std::vector<double> eta, r_s;  // eta divided by Rc^2
+  std::vector<Index> columns;    // of the features
+};
+
+// One angular function: its coefficients of two of the sums over k that every j has.
+struct AngularTerm {
+  double zeta, gamma;
+  Index eta;     // index into the radial factors
+  Index column;  // of the feature
+  Index sum[2];
+  double coefficient[2];
+};
+
+// One loop over k: the sums of the power zeta of p = scale c + offset with one eta or two, or,
+// for zeta = 1, of 1 and of the cosine c with one eta.
+struct AngularPass {
+  double zeta, gamma;
+  int exponent;  // zeta where it is a whole number, else 0
+  bool unrolled;
+  double scale, offset;
+  int sums;  // 1 or 2
+  Index eta[2], sum[2];
+};
+
+// All G4, or all G5, of one central species and one ordered pair of species.
+struct AngularPlan {
+  std::vector<AngularTerm> terms;
+  std::vector<AngularPass> passes;
+  Index first = 0;  // of the sums of j's species among those of all species
+};
+
+// All functions of one central species.
+struct CenterPlan {
+  Index size = 0, max_radial = 0, max_sums = 0, all_sums = 0;
+  std::vector<RadialPlan> radial;   // by species of the neighbour
+  std::vector<AngularPlan> g4, g5;  // by species of j * n_species + species of k
+  std::vector<Index> sums;          // by species of j: how many
+};
+
+struct SymmetryPlan {
+  SymmetryPlan(int n_species, const Cutoff& cutoff, const std::vector<SymmetryFunction>& functions);
+
+  int n_species() const { return static_cast<int>(centers.size()); }
+
+  Cutoff cutoff;
+  std::vector<CenterPlan> centers;
+  Index max_size = 0;
+  std::vector<double> etas;  // distinct eta of the angular functions
+  RadialFactors radial;
+};
+
+}  // namespace nearsight
