@@ -13,7 +13,7 @@ from ase.build import bulk, fcc111
 from ase.cluster.octahedron import Octahedron
 
 from nearsight.model.ensemble import Ensemble
-from nearsight.model.network import Layer, Network
+from nearsight.model.network import Layer, Network, stack
 from nearsight.model.symmetry_functions import (
     G2,
     G4,
@@ -183,7 +183,7 @@ def random_ensemble(
             ]
             networks[element] = Network(tuple(layers), rng.uniform(0.5, 2.0), rng.normal())
         made.append(networks)
-    return Ensemble(functions, Scaling(minimum, maximum), tuple(made), calibration=1.7)
+    return Ensemble(functions, Scaling(minimum, maximum), stack(made), calibration=1.7)
 
 
 def labelled_images(n_elements: int = 1, seed: int = 0) -> list[Image]:

@@ -172,11 +172,11 @@ BAD_STRUCTURES = {
     "NaN": ("3\n\nCu 0 0 0\nCu 0 0 2.5\nCu 0 nan 2\n", "the position of atom 2 is not finite"),
     "infinite": ("2\n\nCu 0 0 0\nCu 0 0 inf\n", "the position of atom 1 is not finite"),
     "no element": ("2\n\nCu 0 0 0\nQq 0 0 2\n", "ASE cannot read it (KeyError: 'Qq')"),
-    "one place": ("3\n\nCu 0 0 0\nCu 0 0 2\nCu 0 0 2\n", "atoms 1 and 2 are at one place"),
-    "nearly": ("2\n\nCu 0 0 0\nCu 0 0 0.0009\n", "atoms 0 and 1 are at one place"),
+    "one place": ("3\n\nCu 0 0 0\nCu 0 0 2\nCu 0 0 2\n", "atoms 1 and 2 overlap"),
+    "nearly": ("2\n\nCu 0 0 0\nCu 0 0 0.0009\n", "atoms 0 and 1 overlap"),
     "one place by a period": (
         '2\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T T"\nCu 0 0 0\nCu 4 0 -4\n',
-        "atoms 0 and 1 are at one place",
+        "atoms 0 and 1 overlap",
     ),
     "alone": ("3\n\nCu 0 0 0\nCu 0 0 2.5\nCu 0 0 40\n", "atom 2 (Cu) has no neighbour within "),
     "one atom": ("1\n\nCu 0 0 0\n", "atom 0 (Cu) has no neighbour within "),
@@ -230,7 +230,7 @@ def test_a_bad_structure_among_good_ones(refused: Refused) -> None:
     double.positions[7] = double.positions[2]
     ase.io.write("several.extxyz", [copper.particle(), double, copper.particle()])
     assert refused("evaluate", "ensemble.json", "several.extxyz") == (
-        "several.extxyz, structure 1: atoms 2 and 7 are at one place (less than 0.001 Å apart)"
+        "several.extxyz, structure 1: atoms 2 and 7 overlap (less than 0.001 Å apart)"
     )
 
 
@@ -253,7 +253,7 @@ def bad_images(case: str) -> str:
         "no energy": "structure 3: structure Cu4 carries no energy",
         "NaN force": "structure 3: forces of an image must be finite",
         "NaN energy": "structure 3: the energy of an image must be finite",
-        "one place": "structure 3: atoms 0 and 1 are at one place",
+        "one place": "structure 3: atoms 0 and 1 overlap",
     }[case]
     if case == "one place":
         frames[3].positions[1] = frames[3].positions[0]

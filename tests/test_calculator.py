@@ -176,7 +176,7 @@ def test_many_atoms_are_worked_on_in_another_order(ensemble):
     )
 
 
-def test_a_list_is_kept_until_it_no_longer_serves(ensemble, monkeypatch):
+def test_a_list_is_kept_until_it_is_no_longer_valid(ensemble, monkeypatch):
     lists = []
     neighbors = Ensemble.neighbors
 
@@ -219,7 +219,7 @@ def test_bad_structures_each_have_their_sentence(ensemble):
     good = atoms.positions.copy()
     for position, message in [
         (np.nan, "structure: the position of atom 3 is not finite"),
-        (good[7], "atoms 3 and 7 are at one place"),
+        (good[7], "atoms 3 and 7 overlap"),
         (good[3] + 50.0, "atom 3 has no neighbour within the cutoff"),
     ]:
         atoms.positions[3] = position

@@ -41,6 +41,7 @@ from nearsight.learning.on_the_fly import Dynamics
 from nearsight.learning.targets import Targets
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
+from nearsight.model.network import stack
 from nearsight.parents import Parent
 from nearsight.simulation.integrators import give_momenta
 from nearsight.training.fit import train_ensemble
@@ -285,7 +286,7 @@ def test_a_finished_one_is_not_done_again(
         lambda ensemble, atoms: (Dynamics(settings()), ensemble, atoms[1:]),
         lambda ensemble, atoms: (
             Dynamics(settings()),
-            replace(ensemble, members=ensemble.members[1:]),
+            replace(ensemble, networks=stack(ensemble.members[1:])),
             atoms,
         ),
     ],

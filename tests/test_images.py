@@ -14,12 +14,11 @@ from ase.constraints import FixAtoms
 from nearsight.errors import InputError
 from nearsight.structures.images import (
     Image,
-    check_neighbours,
     check_structure,
+    core_structure,
     read_images,
     read_structure,
     read_structures,
-    structure_arrays,
     write_images,
     write_structures,
 )
@@ -109,11 +108,11 @@ REFUSED = {
     "element": ({"symbols": "PtPb"}, "^it contains Pb, but only Pt, Au is known here$"),
     "one place": (
         {"positions": [[0, 0, 0], [0, 0, 9e-4]]},
-        "^it: atoms 0 and 1 are at one place",
+        "^it: atoms 0 and 1 overlap",
     ),
     "one place over the boundary": (
         {"positions": [[0, 0, 0], [8, -5, 6.0005]]},
-        "^it: atoms 0 and 1 are at one place",
+        "^it: atoms 0 and 1 overlap",
     ),
 }
 
@@ -137,24 +136,42 @@ def test_a_single_atom_is_a_structure():
 
 def test_an_atom_that_stands_alone():
     atoms = Atoms("Pt2Au", [[0, 0, 0], [2, 0, 0], [9, 0, 0]])
-    check_neighbours(atoms, 7.5, "it")
+    check_structure(atoms, name="it", radius=7.5)
     with pytest.raises(InputError, match=r"it: atom 2 \(Au\) has no neighbour within 6\.5 Å"):
-        check_neighbours(atoms, 6.5, "it")
-    check_neighbours(atoms, 6.5, "it", [0, 1])
+        check_structure(atoms, name="it", radius=6.5)
+    check_structure(atoms, name="it", radius=6.5, indices=[0, 1])
     atoms.cell, atoms.pbc = [[11, 0, 0], [0, 0, 0], [0, 0, 0]], [True, False, False]
-    check_neighbours(atoms, 6.5, "it")
+    check_structure(atoms, name="it", radius=6.5)
 
 
-def test_arrays_of_a_structure():
+def test_a_structure_as_the_core_takes_it():
     atoms = structure("sheet", 2)
-    arrays = structure_arrays(atoms, ["Au", "Cu", "Pt"])
-    assert arrays.species.tolist() == [2, 0, 2, 0]
-    assert arrays.species.dtype == np.int32
-    assert arrays.pbc.tolist() == [True, False, True]
-    np.testing.assert_array_equal(arrays.positions, atoms.positions)
-    np.testing.assert_array_equal(arrays.cell, np.asarray(atoms.cell))
-    for array in (arrays.positions, arrays.species, arrays.cell, arrays.pbc):
-        assert array.flags.c_contiguous
+    given = core_structure(atoms, ["Au", "Cu", "Pt"])
+    assert len(given) == len(atoms)
+    assert given.species.tolist() == [2, 0, 2, 0]
+    assert given.species.dtype == np.int32
+    assert given.pbc.tolist() == [True, False, True]
+    np.testing.assert_array_equal(given.positions, atoms.positions)
+    np.testing.assert_array_equal(given.cell, np.asarray(atoms.cell))
+    np.testing.assert_allclose(given.volume, abs(np.linalg.det(atoms.cell)), rtol=1e-15)
+
+
+def test_what_comes_from_the_core_changes_nothing_in_it():
+    given = core_structure(structure("sheet", 2))
+    given.positions[:] = np.nan
+    assert np.isfinite(given.positions).all()
+
+
+def test_a_structure_that_moves_is_checked_again():
+    atoms = structure("sheet", 2)
+    given = core_structure(atoms, name="it")
+    moved = given.moved(atoms.positions + 0.5)
+    np.testing.assert_array_equal(moved.positions, atoms.positions + 0.5)
+    np.testing.assert_array_equal(moved.species, given.species)
+    with pytest.raises(InputError, match=r"^it: the position of atom 0 is not finite$"):
+        given.moved(np.full((4, 3), np.nan))
+    with pytest.raises(InputError, match=r"^it: 3 positions for 4 atoms$"):
+        given.moved(atoms.positions[1:])
 
 
 # --- files -------------------------------------------------------------------------------------
@@ -163,9 +180,9 @@ def test_arrays_of_a_structure():
 def test_no_thread_goes_on_working_after_a_look_at_the_positions():
     """Threads of BLAS wait busily for more work, in the place of those of the force call."""
     atoms = Atoms("Pt20000", positions=np.random.default_rng(0).uniform(size=(20000, 3)))
-    arrays = structure_arrays(atoms, ["Pt"])
+    given = core_structure(atoms, ["Pt"])
     time.sleep(0.3)  # whatever came before
-    arrays.moved(atoms.positions)
+    given.moved(atoms.positions)
     begin = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - begin < 0.03
@@ -225,7 +242,7 @@ def test_the_message_names_file_and_structure(tmp_path):
     with pytest.raises(InputError, match=r"a\.extxyz, structure 2: structure Pt2 carries no forc"):
         read_images(path)
     path.write_text("2\nProperties=species:S:1:pos:R:3\nPt 2 0 0\nPt 2 0 0\n")
-    with pytest.raises(InputError, match=r"a\.extxyz, structure 0: atoms 0 and 1 are at one place"):
+    with pytest.raises(InputError, match=r"a\.extxyz, structure 0: atoms 0 and 1 overlap"):
         read_images(path)
-    with pytest.raises(InputError, match=r"a\.extxyz: atoms 0 and 1 are at one place"):
+    with pytest.raises(InputError, match=r"a\.extxyz: atoms 0 and 1 overlap"):
         read_structure(path)

@@ -30,8 +30,8 @@ def random_weights(data, seed=0):
 
 def ensemble_of(data, weights):
     """The same network by way of the force call."""
-    member = networks_from_weights(weights, data.sizes, data.activations, data.intercepts)
-    return Ensemble(data.functions, data.scaling, (member,))
+    networks = networks_from_weights(weights[None], data.sizes, data.activations, data.intercepts)
+    return Ensemble(data.functions, data.scaling, networks)
 
 
 @pytest.fixture(params=[1, 2, 3], ids=lambda n: f"{n} elements")
@@ -240,18 +240,21 @@ def test_weights_of_another_shape():
         data.core.residuals(random_weights(data), np.ones(7), np.ones(7))
 
 
+IMAGE = {
+    "center_element": np.zeros(2, np.int32),
+    "features": np.zeros((2, 2)),
+    "block_offsets": np.array([0, 1]),
+    "block_center": np.zeros(1, np.int32),
+    "derivatives": np.zeros((1, 3, 2)),
+    "energy": 0.0,
+    "forces": np.zeros((1, 3)),
+}
 GOOD = {
     "sizes": [[2, 3, 1]],
     "activations": ["tanh", "linear"],
-    "image_centers": np.array([0, 2]),
-    "image_rows": np.array([0, 1]),
-    "center_element": np.zeros(2, np.int32),
-    "features": np.zeros((2, 4)),
-    "row_offsets": np.array([0, 1]),
-    "block_center": np.zeros(1, np.int32),
-    "derivatives": np.zeros((3, 4)),
-    "energies": np.zeros(1),
-    "forces": np.zeros((1, 3)),
+    "scale": np.ones((1, 2)),
+    "offset": np.zeros((1, 2)),
+    "images": [tuple(IMAGE.values())],
 }
 
 MISFITS = {
@@ -259,32 +262,23 @@ MISFITS = {
     "output": ({"sizes": [[2, 3, 2]]}, "last layer of a network must have one output"),
     "nodes": ({"sizes": [[2, 0, 1]]}, "layers must have at least one node"),
     "inputs": ({"sizes": [[5, 3, 1]]}, "takes more features than the training set has"),
-    "offsets": ({"image_centers": np.array([0, 1])}, "offsets of the training set do not fit"),
-    "order": ({"row_offsets": np.array([1, 1])}, "offsets of the training set do not fit"),
+    "scale": ({"scale": np.ones((2, 2))}, r"scale must have shape \(1, n\), got \(2, 2\)"),
+    "offset": ({"offset": np.zeros((1, 3))}, r"offset must have shape \(1, 2\), got \(1, 3\)"),
+    "block offsets": ({"block_offsets": np.array([1, 1])}, "block offsets of an image do not fit"),
+    "too few": ({"block_offsets": np.array([0])}, r"block_offsets must have shape \(2\), got"),
     "element": ({"center_element": np.array([0, 1], np.int32)}, "has an unknown element"),
     "block": ({"block_center": np.array([2], np.int32)}, "belongs to another image"),
     "empty": (
         {
-            "image_centers": np.array([0, 2, 2]),
-            "image_rows": np.array([0, 1, 1]),
-            "energies": np.zeros(2),
+            "center_element": np.zeros(0, np.int32),
+            "features": np.zeros((0, 2)),
+            "block_offsets": np.array([0, 0]),
+            "block_center": np.zeros(0, np.int32),
+            "derivatives": np.zeros((0, 3, 2)),
         },
         "an image of the training set has no atoms",
     ),
-    "padding": (
-        {"features": np.zeros((2, 2)), "derivatives": np.zeros((3, 2))},
-        "features of the training set are not padded",
-    ),
-    "mixed": (
-        {
-            "sizes": [[2, 3, 1], [2, 3, 1]],
-            "center_element": np.array([0, 1], np.int32),
-            "row_offsets": np.array([0, 2]),
-            "block_center": np.array([1, 0], np.int32),
-            "derivatives": np.zeros((6, 4)),
-        },
-        "blocks of the training set are not ordered by element",
-    ),
+    "width": ({"features": np.zeros((2, 4))}, r"features must have shape \(2, 2\), got \(2, 4\)"),
     "shape": ({"forces": np.zeros(3)}, r"forces must have shape \(n, 3\), got \(3\)"),
 }
 
@@ -293,7 +287,9 @@ MISFITS = {
 def test_arrays_that_do_not_fit_together(case):
     assert _core.TrainingSet(**GOOD).n_weights == 13
     change, message = MISFITS[case]
-    with pytest.raises(ValueError, match=message):
+    if change.keys() <= IMAGE.keys():
+        change = {"images": [tuple((IMAGE | change).values())]}
+    with pytest.raises(InputError, match=message):
         _core.TrainingSet(**(GOOD | change))
 
 

@@ -9,6 +9,8 @@ from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 
 from nearsight import _core
+from nearsight.errors import InputError
+from nearsight.structures.images import core_structure
 from structures import NAMES, structure
 
 CUTOFFS = [2.717, 4.161, 6.513, 9.087]
@@ -17,9 +19,10 @@ CUTOFFS = [2.717, 4.161, 6.513, 9.087]
 
 def bonds(atoms: Atoms, cutoff: float, threads: int = 1):
     """(B, 5) integers i, j and the shift, and (B, 3) vectors, in the order of the list."""
-    offsets, second, shifts, vectors = _core.neighbor_list(
-        atoms.positions, np.asarray(atoms.cell), atoms.pbc, cutoff, threads
-    )
+    given = core_structure(atoms)
+    neighbors = _core.NeighborList(given, cutoff, threads=threads)
+    offsets, second, shifts, vectors = neighbors.bonds(given)
+    np.testing.assert_array_equal(neighbors.counts(given), np.diff(offsets))
     first = np.repeat(np.arange(len(atoms)), np.diff(offsets))
     return np.column_stack([first, second, shifts]), vectors
 
@@ -112,13 +115,14 @@ def test_no_neighbour_just_within_the_cutoff_is_lost(offset, periodic):
 def test_cell_vectors_that_are_not_periodic_are_not_used():
     atoms = structure("chain")
     expected = bonds(atoms, 6.513)
-    for vectors in ([[6.9, 0, 0], [1, 1, 0], [1, 1, 0]], [[6.9, 0, 0], [np.nan] * 3, [6.9, 0, 0]]):
-        found = _core.neighbor_list(atoms.positions, np.array(vectors), atoms.pbc, 6.513)
-        np.testing.assert_array_equal(found[1], expected[0][:, 1])
-        np.testing.assert_array_equal(found[3], expected[1])
+    for vectors in ([[6.9, 0, 0], [1, 1, 0], [1, 1, 0]], [[6.9, 0, 0], [0, 0, 0], [6.9, 0, 0]]):
+        atoms.cell[:] = vectors
+        found = bonds(atoms, 6.513)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
 
 
-SAME_PLACE = {
+OVERLAPS = {
     "cluster": (Atoms("Pt3", [[0, 0, 0], [2, 0, 0], [2, 0, 5e-4]]), "atoms 1 and 2"),
     "over the boundary": (
         Atoms("Pt2", [[0, 0, 0], [3.9999, 8, -4]], cell=[4, 4, 4], pbc=True),
@@ -127,20 +131,20 @@ SAME_PLACE = {
 }
 
 
-@pytest.mark.parametrize("case", SAME_PLACE)
+@pytest.mark.parametrize("case", OVERLAPS)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_two_atoms_at_one_place(case, threads):
-    atoms, who = SAME_PLACE[case]
-    with pytest.raises(ValueError, match=f"{who} are at one place"):
+def test_overlapping_atoms(case, threads):
+    atoms, who = OVERLAPS[case]
+    with pytest.raises(ValueError, match=f"{who} overlap"):
         bonds(atoms, 0.4, threads)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cutoff": 0.0}, "cutoff must be a positive number of Å"),
-        ({"cutoff": np.nan}, "cutoff must be a positive number of Å"),
-        ({"positions": np.zeros((0, 3))}, "the structure has no atoms"),
+        ({"cutoff": 0.0}, "the cutoff must be positive"),
+        ({"cutoff": np.nan}, "the cutoff must be positive"),
+        ({"positions": np.zeros((0, 3))}, "structure has no atoms"),
         ({"positions": np.zeros((2, 4))}, r"positions must have shape \(n, 3\), got \(2, 4\)"),
         ({"positions": np.full((2, 3), np.inf)}, "the position of atom 0 is not finite"),
         (
@@ -162,5 +166,9 @@ def test_bad_arguments(arguments, message):
         "pbc": np.ones(3, bool),
         "cutoff": 3.0,
     }
-    with pytest.raises(ValueError, match=message):
-        _core.neighbor_list(**(good | arguments))
+    given = good | arguments
+    with pytest.raises(InputError, match=message):
+        _core.NeighborList(
+            _core.Structure(given["positions"], np.zeros(2), given["cell"], given["pbc"]),
+            given["cutoff"],
+        )

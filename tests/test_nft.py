@@ -488,7 +488,7 @@ def test_targets_that_cannot_be_worked_with_cost_nothing(tmp_path: Path) -> None
     for target, sentence in (
         (alone, r"target: atom 55 \(Cu\) has no neighbour within 4.5 Å"),
         (foreign, "target contains Au, but only Cu is known here"),
-        (double, "target: atoms 2 and 4 are at one place"),
+        (double, "target: atoms 2 and 4 overlap"),
         (Atoms(), "target has no atoms"),
     ):
         parent = Parent("emt", database=tmp_path / "parent.db")

@@ -13,12 +13,14 @@ from ase.cluster.octahedron import Octahedron
 
 import reference
 from differences import error_of
+from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.model.network import (
     Layer,
     Network,
     core_potential,
     networks_from_weights,
+    stack,
     weights_from_networks,
 )
 from nearsight.model.symmetry_functions import G2, SymmetryFunctions
@@ -37,8 +39,7 @@ CASES = [
 
 
 def evaluate(ensemble, atoms, forces="members", virial=False, threads=1):
-    s = ensemble.functions.arrays(atoms)
-    return ensemble.core.evaluate(s.positions, s.species, s.cell, s.pbc, forces, virial, threads)
+    return ensemble.core.evaluate(ensemble.functions.structure(atoms), forces, virial, threads)
 
 
 def total_energy(ensemble, atoms, offset):
@@ -152,11 +153,9 @@ def test_virial_is_the_derivative_by_strain(name, cutoff):
 def test_networks_far_in_saturation_stay_finite():
     atoms = structure("cluster")
     ensemble = random_ensemble(functions_of(["Pt"]), atoms, members=1)
-    network = ensemble.members[0]["Pt"]
+    network = ensemble.networks["Pt"]
     first = replace(network.layers[0], weights=1e5 * network.layers[0].weights)
-    hard = replace(
-        ensemble, members=({"Pt": replace(network, layers=(first, *network.layers[1:]))},)
-    )
+    hard = replace(ensemble, networks={"Pt": replace(network, layers=(first, *network.layers[1:]))})
     found = evaluate(hard, atoms)
     np.testing.assert_allclose(
         found["energies"], reference.atomic_energies(atoms, hard), atol=1e-12
@@ -247,7 +246,7 @@ def test_a_member_does_not_depend_on_the_others(alloy):
     atoms, ensemble = alloy
     together = evaluate(ensemble, atoms)
     for m, member in enumerate(ensemble.members):
-        alone = evaluate(replace(ensemble, members=(member,)), atoms)
+        alone = evaluate(replace(ensemble, networks=stack([member])), atoms)
         np.testing.assert_allclose(alone["energies"][0], together["energies"][m], atol=1e-13)
         np.testing.assert_allclose(alone["forces"][0], together["forces"][m], atol=1e-13)
         assert not alone["deviation"].any()
@@ -268,22 +267,21 @@ def test_any_number_of_members(members):
 
 
 @pytest.mark.parametrize("name", ["particle", "slab", "skewed"])
-def test_a_list_serves_until_an_atom_has_moved_by_half_the_skin(name):
+def test_a_list_is_valid_until_an_atom_has_moved_by_half_the_skin(name):
     """To the last bit: the bonds are worked out anew, from fewer candidates."""
     atoms = structure(name, 2)
     ensemble = random_ensemble(functions_of(ELEMENTS[:2], 4.3), atoms)
-    s = ensemble.functions.arrays(atoms)
+    given = ensemble.functions.structure(atoms)
     skin = 0.8
-    neighbors = ensemble.core.neighbors(s.positions, s.species, s.cell, s.pbc, skin)
+    neighbors = ensemble.neighbors(given, skin)
     rng = np.random.default_rng(4)
     for _ in range(3):
         moves = rng.normal(size=(len(atoms), 3))
         moves *= 0.49 * skin / np.linalg.norm(moves, axis=1, keepdims=True)
-        place = s.positions + moves
-        found = ensemble.core.evaluate(
-            place, s.species, s.cell, s.pbc, virial=True, threads=1, neighbors=neighbors
-        )
-        fresh = ensemble.core.evaluate(place, s.species, s.cell, s.pbc, virial=True, threads=1)
+        moved = given.moved(given.positions + moves)
+        assert neighbors.is_valid_for(moved)
+        found = ensemble.core.evaluate(moved, virial=True, threads=1, neighbors=neighbors)
+        fresh = ensemble.core.evaluate(moved, virial=True, threads=1)
         for key, value in fresh.items():
             np.testing.assert_array_equal(found[key], value)
 
@@ -291,10 +289,26 @@ def test_a_list_serves_until_an_atom_has_moved_by_half_the_skin(name):
 def test_a_list_of_another_structure_is_refused():
     atoms, other = structure("cluster"), structure("planar")
     ensemble = random_ensemble(functions_of(["Pt"]), atoms)
-    s, t = (ensemble.functions.arrays(a) for a in (atoms, other))
-    neighbors = ensemble.core.neighbors(t.positions, t.species, t.cell, t.pbc, 0.5)
+    neighbors = ensemble.neighbors(other, 0.5)
+    given = ensemble.functions.structure(atoms)
+    assert not neighbors.is_valid_for(given)
     with pytest.raises(ValueError, match="neighbour list belongs to another structure or cutoff"):
-        ensemble.core.evaluate(s.positions, s.species, s.cell, s.pbc, neighbors=neighbors)
+        ensemble.core.evaluate(given, neighbors=neighbors)
+    with pytest.raises(InputError, match="neighbour list belongs to another structure or cutoff"):
+        neighbors.bonds(given)
+
+
+def test_species_without_symmetry_functions_are_refused():
+    atoms = structure("cluster")
+    ensemble = random_ensemble(functions_of(["Pt"]), atoms)
+    given = _core.Structure(atoms.positions, np.ones(len(atoms)), np.eye(3), atoms.pbc)
+    for call in (
+        ensemble.core.evaluate,
+        ensemble.functions.core.features,
+        lambda s: ensemble.functions.core.fingerprints(s, [0], True),
+    ):
+        with pytest.raises(InputError, match="the structure has species index 1, expected 0 to 0"):
+            call(given)
 
 
 # --- weights and plain content -----------------------------------------------------------------
@@ -308,11 +322,30 @@ def test_weights_and_networks_are_each_others_inverse():
         weights, sizes, ["tanh", "tanh", "linear"], {"Pt": 1.5, "Au": 2}
     )
     np.testing.assert_array_equal(weights_from_networks(networks), weights)
+    assert weights_from_networks(networks).ndim == 1
     first = networks["Pt"].layers[0]
     np.testing.assert_array_equal(first.weights, [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
     np.testing.assert_array_equal(first.bias, [12, 13, 14])
     assert [layer.activation for layer in networks["Au"].layers] == ["tanh", "tanh", "linear"]
     assert (networks["Pt"].slope, networks["Pt"].intercept) == (1.0, 1.5)
+
+
+def test_weights_of_members_are_stacked():
+    sizes = {"Pt": (4, 3, 1), "Au": (2, 3, 1)}
+    n = sum((a + 1) * b for s in sizes.values() for a, b in itertools.pairwise(s))
+    weights = np.random.default_rng(0).normal(size=(5, n))
+    arguments = sizes, ["tanh", "linear"], {"Pt": 1.5, "Au": 2}
+    networks = networks_from_weights(weights, *arguments)
+    assert networks["Pt"].layers[0].weights.shape == (5, 3, 4)
+    assert networks["Au"].intercept.tolist() == [2] * 5
+    np.testing.assert_array_equal(weights_from_networks(networks), weights)
+    single = [networks_from_weights(w, *arguments) for w in weights]
+    for m, member in enumerate(single):
+        for element in sizes:
+            np.testing.assert_array_equal(
+                networks[element].member(m).layers[0].weights, member[element].layers[0].weights
+            )
+    np.testing.assert_array_equal(weights_from_networks(stack(single)), weights)
 
 
 def test_network_as_plain_content():
@@ -361,13 +394,16 @@ def test_networks_that_do_not_fit(case):
     networks, message = MISFITS[case]
     scaling = random_ensemble(TWO_FEATURES, structure("cluster")).scaling
     with pytest.raises(InputError, match=message):
-        core_potential(TWO_FEATURES, scaling, [{"Pt": n} for n in networks])
+        core_potential(TWO_FEATURES, scaling, stack([{"Pt": n} for n in networks]))
 
 
 def test_a_member_without_a_network_for_an_element():
     ensemble = random_ensemble(functions_of(ELEMENTS[:2]), structure("cluster", 2))
+    one, two = ensemble.members[:2]
     with pytest.raises(InputError, match="a member has no network for Au"):
-        core_potential(ensemble.functions, ensemble.scaling, [{"Pt": ensemble.members[0]["Pt"]}])
+        stack([one, {"Pt": two["Pt"]}])
+    with pytest.raises(InputError, match="the ensemble has no network for Au"):
+        core_potential(ensemble.functions, ensemble.scaling, stack([{"Pt": one["Pt"]}]))
 
 
 def test_unknown_mode_of_forces():

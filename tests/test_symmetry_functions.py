@@ -103,18 +103,16 @@ def test_an_atom_alone_has_no_features():
 
 def dense_derivatives(functions, atoms, rows):
     """dG_centre/dr_row as (rows, 3, N, features), from the compressed rows."""
-    s = functions.arrays(atoms)
-    found = functions.core.fingerprints(s.positions, s.species, s.cell, s.pbc, rows, True)
+    found = functions.core.fingerprints(functions.structure(atoms), rows, True)
     dense = np.zeros((len(rows), 3, len(atoms), found["features"].shape[1]))
     for r in range(len(rows)):
-        for b in range(found["row_offsets"][r], found["row_offsets"][r + 1]):
+        for b in range(found["block_offsets"][r], found["block_offsets"][r + 1]):
             dense[r, :, found["block_center"][b]] += found["derivatives"][b]
     return dense
 
 
 def feature_matrix(functions, atoms):
-    s = functions.arrays(atoms)
-    return functions.core.features(s.positions, s.species, s.cell, s.pbc)
+    return functions.core.features(functions.structure(atoms))
 
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)
@@ -167,11 +165,11 @@ def test_a_bulk_image_keeps_all_atoms_and_a_chunk_those_that_see_its_centre():
     np.testing.assert_array_equal(chunk.features, bulk.features[sees])
     np.testing.assert_array_equal(bulk.species, np.arange(len(atoms)) % 2)
     np.testing.assert_array_equal(chunk.species, sees % 2)
-    first = slice(*bulk.row_offsets[:2])
+    first = slice(*bulk.block_offsets[:2])
     np.testing.assert_array_equal(bulk.block_center[first], sees)
     np.testing.assert_array_equal(chunk.block_center, np.arange(len(sees)))
     np.testing.assert_array_equal(chunk.derivatives, bulk.derivatives[first])
-    assert chunk.row_offsets.tolist() == [0, len(sees)]
+    assert chunk.block_offsets.tolist() == [0, len(sees)]
 
 
 # --- sets of functions -------------------------------------------------------------------------
@@ -279,7 +277,7 @@ def test_damaged_files(tmp_path, change, message):
         (Atoms("Pt2", [[0, 0, 0], [np.nan, 0, 0]]), "the position of atom 1 is not finite"),
         (Atoms("PtPb", [[0, 0, 0], [2, 0, 0]]), "contains Pb, but only Pt, Au is known here"),
         (Atoms("Pt2", [[0, 0, 0], [2, 0, 0]], pbc=[1, 0, 0]), "periodic in x but has no cell"),
-        (Atoms("Pt2", [[2, 0, 0], [2, 0, 0]]), "atoms 0 and 1 are at one place"),
+        (Atoms("Pt2", [[2, 0, 0], [2, 0, 0]]), "atoms 0 and 1 overlap"),
     ],
     ids=["empty", "nan", "element", "cell", "place"],
 )

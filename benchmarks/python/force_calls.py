@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nearsight import G2, G4, Ensemble, NearsightCalculator, SymmetryFunctions, build_info
-from nearsight.model.network import Layer, Network
+from nearsight.model.network import Layer, Network, stack
 from nearsight.model.symmetry_functions import Scaling
 
 RADIAL = [  # eta, R_s
@@ -82,7 +82,7 @@ def ensemble(members: int) -> Ensemble:
         )
         networks.append({"Pt": Network(layers)})
     scaling = Scaling.fit(functions, [functions.compute(particle(5, 2))])
-    return Ensemble(functions, scaling, tuple(networks))
+    return Ensemble(functions, scaling, stack(networks))
 
 
 def block(nx: int, ny: int, nz: int) -> Atoms:
@@ -221,18 +221,11 @@ def large(console: Console) -> None:
     table = Table("atoms", "list\nµs/atom", "call\nµs/atom", "seconds", "peak memory\nkB/atom")
     for cells in ((25, 25, 40), (50, 50, 100)):
         atoms = block(*cells)
-        arrays = ten.functions.arrays(atoms)
+        given = ten.functions.structure(atoms)
         begin = time.process_time()
         neighbors = ten.neighbors(atoms, 0.3)
         listed = time.process_time()
-        ten.core.evaluate(
-            arrays.positions,
-            arrays.species,
-            arrays.cell,
-            arrays.pbc,
-            threads=1,
-            neighbors=neighbors,
-        )
+        ten.core.evaluate(given, threads=1, neighbors=neighbors)
         done = time.process_time()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         table.add_row(
@@ -272,18 +265,11 @@ def main() -> None:
     )
     for length, cut in ((3, 1), (8, 3), (15, 7), (29, 14)):
         atoms = particle(length, cut)
-        arrays = ten.functions.arrays(atoms)
+        given = ten.functions.structure(atoms)
         neighbors = ten.neighbors(atoms, 0.3)
 
-        def bare(arrays=arrays, neighbors=neighbors) -> None:
-            ten.core.evaluate(
-                arrays.positions,
-                arrays.species,
-                arrays.cell,
-                arrays.pbc,
-                threads=1,
-                neighbors=neighbors,
-            )
+        def bare(given=given, neighbors=neighbors) -> None:
+            ten.core.evaluate(given, threads=1, neighbors=neighbors)
 
         calls = {
             "ten": mover(atoms, NearsightCalculator(ten, threads=1)),

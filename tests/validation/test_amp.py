@@ -10,7 +10,7 @@ import pytest
 from ase import Atoms
 
 from nearsight.model.ensemble import Ensemble
-from nearsight.model.network import Layer, Network
+from nearsight.model.network import Layer, Network, stack
 from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
 
 CASES = json.loads((Path(__file__).parent / "data" / "amp.json").read_text())["cases"]
@@ -47,7 +47,7 @@ def ensemble_of(case):
             **model["scalings"][element],
         )
         minimum[element], maximum[element] = np.array(model["fprange"][element]).T
-    return Ensemble(functions_of(case), Scaling(minimum, maximum), (networks,))
+    return Ensemble(functions_of(case), Scaling(minimum, maximum), stack([networks]))
 
 
 def test_fingerprints(case):
@@ -59,12 +59,12 @@ def test_fingerprints(case):
 
 def test_fingerprint_derivatives(case):
     functions = functions_of(case)
-    s = functions.arrays(Atoms(**case["structure"]))
-    n = len(s.positions)
-    found = functions.core.fingerprints(s.positions, s.species, s.cell, s.pbc, range(n), True)
+    given = functions.structure(Atoms(**case["structure"]))
+    n = len(given)
+    found = functions.core.fingerprints(given, range(n), True)
     derivatives = np.zeros((n, 3, n, functions.size("Pt")))  # moved atom, direction, centre
     for moved in range(n):
-        for block in range(found["row_offsets"][moved], found["row_offsets"][moved + 1]):
+        for block in range(found["block_offsets"][moved], found["block_offsets"][moved + 1]):
             derivatives[moved, :, found["block_center"][block]] = found["derivatives"][block]
     assert len(case["fingerprint_primes_sample"]) >= 2
     for sample in case["fingerprint_primes_sample"]:

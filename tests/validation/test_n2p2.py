@@ -14,7 +14,7 @@ import pytest
 from ase.data import atomic_numbers
 
 from nearsight.model.ensemble import Ensemble
-from nearsight.model.network import Layer, Network
+from nearsight.model.network import Layer, Network, stack
 from nearsight.model.symmetry_functions import G2, G4, Scaling, SymmetryFunctions
 
 DATA = Path(__file__).parent / "data" / "n2p2"
@@ -87,7 +87,7 @@ def model():
     assert (settings["scale_min_short"], settings["scale_max_short"]) == ([["-1.0"]], [["1.0"]])
     order, functions = read_functions(settings)
     network = read_network(DATA / "weights.078.data", settings, len(functions))
-    return order, Ensemble(functions, read_scaling(DATA / "scaling.data"), ({"Pt": network},))
+    return order, Ensemble(functions, read_scaling(DATA / "scaling.data"), stack([{"Pt": network}]))
 
 
 @pytest.fixture(params=STRUCTURES)

@@ -46,7 +46,7 @@ def _best() -> ModuleType:
 _module = _best()
 NeighborList = _module.NeighborList
 Potential = _module.Potential
+Structure = _module.Structure
 SymmetryFunctions = _module.SymmetryFunctions
 TrainingSet = _module.TrainingSet
-neighbor_list = _module.neighbor_list
 build_info = _module.build_info

@@ -14,10 +14,41 @@ _Bools = npt.NDArray[np.bool_]
 
 def load(level: str) -> ModuleType | None: ...
 def build_info() -> dict[str, Any]: ...
-def neighbor_list(
-    positions: _Floats, cell: _Floats, pbc: _Bools, cutoff: float, threads: int = 0
-) -> tuple[_Longs, _Ints, _Ints, _Floats]:
-    """Offsets (N + 1), then per bond: atom (B), shift (B, 3), vector (B, 3) Å."""
+
+class Structure:
+    """A structure checked once; a refusal is an `InputError` that calls it ``name``."""
+
+    def __init__(
+        self,
+        positions: _Floats,
+        species: _Ints,
+        cell: _Floats,
+        pbc: _Bools,
+        name: str = "structure",
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def moved(self, positions: _Floats) -> Structure: ...
+    @property
+    def positions(self) -> _Floats: ...
+    @property
+    def species(self) -> _Ints: ...
+    @property
+    def cell(self) -> _Floats: ...
+    @property
+    def pbc(self) -> _Bools: ...
+    @property
+    def volume(self) -> float: ...
+
+class NeighborList:
+    def __init__(
+        self, structure: Structure, cutoff: float, skin: float = 0.0, threads: int = 0
+    ) -> None: ...
+    def is_valid_for(self, structure: Structure) -> bool: ...
+    def bonds(self, structure: Structure) -> tuple[_Longs, _Ints, _Ints, _Floats]:
+        """Offsets (N + 1), then per bond: atom (B), shift (B, 3), vector (B, 3) Å."""
+
+    def counts(self, structure: Structure) -> _Longs:
+        """Number of neighbours (N) of every atom."""
 
 class SymmetryFunctions:
     def __init__(
@@ -29,22 +60,14 @@ class SymmetryFunctions:
         functions: Sequence[tuple[str, int, int, int, float, float, float, float]],
     ) -> None: ...
     def size(self, species: int) -> int: ...
-    def features(
-        self, positions: _Floats, species: _Ints, cell: _Floats, pbc: _Bools, threads: int = 0
-    ) -> _Floats: ...
+    def features(self, structure: Structure, threads: int = 0) -> _Floats: ...
     def fingerprints(
         self,
-        positions: _Floats,
-        species: _Ints,
-        cell: _Floats,
-        pbc: _Bools,
-        rows: Sequence[int],
+        structure: Structure,
+        force_atoms: Sequence[int],
         all_centers: bool,
         threads: int = 0,
     ) -> dict[str, npt.NDArray[Any]]: ...
-
-class NeighborList:
-    def serves(self, positions: _Floats, cell: _Floats, pbc: _Bools) -> bool: ...
 
 class Potential:
     def __init__(
@@ -64,39 +87,21 @@ class Potential:
     ) -> None: ...
     def evaluate(
         self,
-        positions: _Floats,
-        species: _Ints,
-        cell: _Floats,
-        pbc: _Bools,
+        structure: Structure,
         forces: str = "members",
         virial: bool = False,
         threads: int = 0,
         neighbors: NeighborList | None = None,
     ) -> dict[str, _Floats]: ...
-    def neighbors(
-        self,
-        positions: _Floats,
-        species: _Ints,
-        cell: _Floats,
-        pbc: _Bools,
-        skin: float,
-        threads: int = 0,
-    ) -> NeighborList: ...
 
 class TrainingSet:
     def __init__(
         self,
         sizes: Sequence[Sequence[int]],
         activations: Sequence[str],
-        image_centers: _Longs,
-        image_rows: _Longs,
-        center_element: _Ints,
-        features: _Floats,
-        row_offsets: _Longs,
-        block_center: _Ints,
-        derivatives: _Floats,
-        energies: _Floats,
-        forces: _Floats,
+        scale: _Floats,
+        offset: _Floats,
+        images: Sequence[tuple[_Ints, _Floats, _Longs, _Ints, _Floats, float, _Floats]],
     ) -> None: ...
     @property
     def n_weights(self) -> int: ...

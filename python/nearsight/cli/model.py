@@ -62,7 +62,6 @@ def evaluate(
         output(output_file)
     from nearsight.model.ensemble import Ensemble
     from nearsight.structures.images import (
-        check_neighbours,
         check_structure,
         read_structures,
         write_structures,
@@ -71,8 +70,8 @@ def evaluate(
     model = Ensemble.load(ensemble)
     found = read_structures(structures)
     for number, atoms in enumerate(found):
-        check_structure(atoms, model.elements, f"{structures}, structure {number}")
-        check_neighbours(atoms, model.functions.cutoff.radius, f"{structures}, structure {number}")
+        name = f"{structures}, structure {number}"
+        check_structure(atoms, model.elements, name, model.functions.cutoff.radius)
     table = table_of(
         "",
         "structure",
@@ -136,7 +135,6 @@ def relax(
     from nearsight.model.ensemble import Ensemble
     from nearsight.simulation.relaxation import relax as relax_structure
     from nearsight.structures.images import (
-        check_neighbours,
         check_structure,
         read_structure,
         write_structures,
@@ -144,8 +142,7 @@ def relax(
 
     model = Ensemble.load(ensemble)
     atoms = read_structure(structure)
-    check_structure(atoms, model.elements, structure)
-    check_neighbours(atoms, model.functions.cutoff.radius, structure)
+    check_structure(atoms, model.elements, structure, model.functions.cutoff.radius)
     with display() as progress:
         progress.stage("Relaxation", f"{optimizer} to {fmax:g} eV/Å")
         relaxation = relax_structure(model, atoms, settings, progress, trajectory)

@@ -51,7 +51,7 @@ def new(
     from nearsight.files.atomic import write_text
     from nearsight.parents import Parent
     from nearsight.run.suggest import CHEAP_PARENTS, preset_of, suggest_config
-    from nearsight.structures.images import check_neighbours, read_structure
+    from nearsight.structures.images import check_structure, read_structure
 
     output(output_file, force)
     folder = output_file.absolute().parent
@@ -67,7 +67,8 @@ def new(
         structure = Path(target).absolute()
     formula = f"{atoms.symbols.formula:metal}"
     config = suggest_config(atoms, structure, parent, seed)
-    check_neighbours(atoms, min(config.features.cutoff, config.nft.chunk_radius), target)
+    radius = min(config.features.cutoff, config.nft.chunk_radius)
+    check_structure(atoms, name=target, radius=radius)
     title = (
         f"nearsight: nearsighted force training of {formula}.\n"
         f"Run it with:  nearsight run {output_file}\n"

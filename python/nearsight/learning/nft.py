@@ -254,7 +254,7 @@ class _Session:
             return data
         # what the weights of trained members were made for
         earlier = self.start.ensemble
-        intercepts = {e: network.intercept for e, network in earlier.members[0].items()}
+        intercepts = {e: float(n.intercept) for e, n in earlier.members[0].items()}
         return replace(data, scaling=earlier.scaling, intercepts=intercepts)
 
     @cached_property
@@ -391,4 +391,4 @@ def _trained(ensemble: Ensemble) -> tuple[Counts, list[Array]]:
     """Multiplicities and weights of trained members."""
     if ensemble.multiplicities is None:
         raise InputError("the ensemble holds no multiplicities to go on from")
-    return ensemble.multiplicities, [weights_from_networks(m) for m in ensemble.members]
+    return ensemble.multiplicities, list(weights_from_networks(ensemble.networks))

@@ -27,7 +27,7 @@ from nearsight.model.network import weights_from_networks
 from nearsight.parents.database import fingerprint
 from nearsight.progress import Progress
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
-from nearsight.structures.images import check_neighbours, check_structure
+from nearsight.structures.images import check_structure
 
 __all__ = ["Dynamics"]
 
@@ -103,8 +103,7 @@ class Dynamics:
         ParentError
             If the parent fails on every chunk of a retraining.
         """
-        check_structure(atoms, ensemble.elements)
-        check_neighbours(atoms, ensemble.functions.cutoff.radius)
+        check_structure(atoms, ensemble.elements, radius=ensemble.functions.cutoff.radius)
         check_conditions(atoms, self.settings)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,8 +120,7 @@ class Dynamics:
         text = f"{self!r} {[each.todict() for each in atoms.constraints]}"
         digest = hashlib.sha256(fingerprint(plain, text).encode())
         digest.update(atoms.get_momenta().tobytes())
-        for member in ensemble.members:
-            digest.update(weights_from_networks(member).tobytes())
+        digest.update(weights_from_networks(ensemble.networks).tobytes())
         return digest.hexdigest()
 
 

@@ -200,8 +200,7 @@ class Retraining:
     def _inputs(self, learner: Learner) -> str:
         """SHA-256 over what decides a retraining and no training of it looks at."""
         digest = hashlib.sha256(f"{self!r} {learner.settings!r}".encode())
-        for member in learner.ensemble.members:
-            digest.update(weights_from_networks(member).tobytes())
+        digest.update(weights_from_networks(learner.ensemble.networks).tobytes())
         return digest.hexdigest()
 
 

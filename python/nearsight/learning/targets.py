@@ -13,7 +13,7 @@ from ase import Atoms
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble
 from nearsight.structures.chunks import extract_chunks
-from nearsight.structures.images import check_neighbours, check_structure
+from nearsight.structures.images import check_structure
 
 __all__ = ["Targets"]
 
@@ -84,8 +84,7 @@ class Targets:
         """
         for number, atoms in enumerate(self.structures):
             name = "target" if len(self.structures) == 1 else f"target {number}"
-            check_structure(atoms, elements, name)
-            check_neighbours(atoms, radius, name)
+            check_structure(atoms, elements, name, radius)
 
     def extract(self, numbers: Sequence[int], radius: float, vacuum: float) -> list[Atoms]:
         """The chunks around atoms, in their order; see `extract_chunks`."""

@@ -14,7 +14,6 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble, as_ensemble
-from nearsight.structures.images import StructureArrays
 
 __all__ = ["NearsightCalculator"]
 
@@ -70,7 +69,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         self._threads = threads
         # The structure last seen; ASE lets go of `self.atoms` whenever something has changed.
         self._kept: Atoms | None = None
-        self._structure: StructureArrays | None = None
+        self._structure: _core.Structure | None = None
         self._neighbors: _core.NeighborList | None = None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -98,13 +97,13 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         """Evaluate the structure; ASE calls this when it wants a result."""
         if atoms is not None:
             self._keep(atoms, system_changes)
-        s = self._structure
-        if s is None:
+        structure = self._structure
+        if structure is None:
             raise InputError("the calculator has not seen a structure yet")
-        if self._neighbors is None or not self._neighbors.serves(s.positions, s.cell, s.pbc):
-            self._neighbors = self.ensemble.neighbors(s, self._skin, self._threads)
+        if self._neighbors is None or not self._neighbors.is_valid_for(structure):
+            self._neighbors = self.ensemble.neighbors(structure, self._skin, self._threads)
         found = self.ensemble.evaluate(
-            s,
+            structure,
             members=self._uncertainty or any(p.startswith("uncertainty") for p in properties),
             threads=self._threads,
             neighbors=self._neighbors,
@@ -127,11 +126,11 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         """Keep a copy of the structure, as ASE wants it and as the core takes it."""
         if self._kept is None or self._structure is None or set(system_changes) - {"positions"}:
             kept = atoms.copy()
-            self._structure = self.ensemble.functions.arrays(kept)
+            self._structure = self.ensemble.functions.structure(kept)
             self._kept = kept
         else:  # most calls: a whole copy takes longer than the forces of a small cluster
-            self._structure = self._structure.moved(atoms.positions.copy())
-            self._kept.arrays["positions"] = self._structure.positions
+            self._structure = self._structure.moved(atoms.positions)
+            self._kept.arrays["positions"] = atoms.positions.copy()
         self.atoms = self._kept
 
 

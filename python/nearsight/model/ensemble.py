@@ -16,9 +16,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from nearsight import _core
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.atomic import check_header, read_json, write_json
-from nearsight.model.network import Network, core_potential
+from nearsight.model.network import Network, core_potential, stack
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
-from nearsight.structures.images import StructureArrays
 
 __all__ = ["CONFIDENCE", "COVERAGE", "Ensemble", "Evaluation"]
 
@@ -74,8 +73,8 @@ class Ensemble:
     ----------
     functions : SymmetryFunctions
     scaling : Scaling
-    members : tuple of dict of str to Network
-        By element.
+    networks : dict of str to Network
+        Networks of all members, by element.
     calibration : float
         Factor from raw to calibrated uncertainty (out-of-bag; see `training.calibrate`).
     multiplicities : (M, images) int64 or None
@@ -86,20 +85,18 @@ class Ensemble:
 
     functions: SymmetryFunctions
     scaling: Scaling
-    members: tuple[dict[str, Network], ...]
+    networks: Mapping[str, Network]
     calibration: float = 1.0
     multiplicities: npt.NDArray[np.int64] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.members:
-            raise InputError("an ensemble needs at least one member")
         self.core  # noqa: B018  # checks that everything fits together
 
     @cached_property
     def core(self) -> _core.Potential:
         """The compiled potential of all members."""
-        return core_potential(self.functions, self.scaling, self.members)
+        return core_potential(self.functions, self.scaling, self.networks)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -107,26 +104,31 @@ class Ensemble:
         return self.functions.elements
 
     def __len__(self) -> int:
-        return len(self.members)
+        return len(np.atleast_1d(next(iter(self.networks.values())).slope))
+
+    @property
+    def members(self) -> list[dict[str, Network]]:
+        """Networks of every member, by element."""
+        return [
+            {element: network.member(m) for element, network in self.networks.items()}
+            for m in range(len(self))
+        ]
 
     def neighbors(
-        self, atoms: Atoms | StructureArrays, skin: float, threads: int = 0
+        self, atoms: Atoms | _core.Structure, skin: float, threads: int = 0
     ) -> _core.NeighborList:
         """A neighbour list for `evaluate`.
 
-        It serves as long as no atom has moved by half the skin (Å) and the cell is the same, which
-        its `serves` tells. Results do not depend on it, up to 2000 atoms to the last bit; above,
-        the list fixes the order in which atoms are worked on, and forces differ by rounding.
+        It is valid as long as no atom has moved by half the skin (Å) and the cell is the same, see
+        its `is_valid_for`. Results do not depend on it, up to 2000 atoms to the last bit; above,
+        the list fixes the order of the atoms, and forces differ by rounding.
         """
-        s = self._arrays(atoms)
-        try:
-            return self.core.neighbors(s.positions, s.species, s.cell, s.pbc, skin, threads)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        radius = self.functions.cutoff.radius
+        return _core.NeighborList(self._structure(atoms), radius, skin, threads)
 
     def evaluate(
         self,
-        atoms: Atoms | StructureArrays,
+        atoms: Atoms | _core.Structure,
         *,
         members: bool = True,
         stress: bool = True,
@@ -137,7 +139,7 @@ class Ensemble:
 
         Parameters
         ----------
-        atoms : ase.Atoms, or what ``functions.arrays`` made of it
+        atoms : ase.Atoms, or what ``functions.structure`` made of it
         members : bool
             Forces of every member and the uncertainty; without them a call costs about as much
             as one member alone.
@@ -145,44 +147,38 @@ class Ensemble:
         threads : int
             0: as OpenMP decides (OMP_NUM_THREADS).
         neighbors : optional
-            A list of `neighbors` that still serves; a new one is made when left out.
+            A list of `neighbors` that is still valid; a new one is made when left out.
 
         Raises
         ------
         InputError
             For a structure that cannot be worked with: an element the ensemble does not know,
-            positions that are not finite, two atoms at one place, an atom without neighbours ...
+            positions that are not finite, overlapping atoms, an atom without neighbours ...
         """
-        s = self._arrays(atoms)
-        virial = stress and s.volume > 0.0
-        try:
-            found = self.core.evaluate(
-                s.positions,
-                s.species,
-                s.cell,
-                s.pbc,
-                forces="members" if members else "mean",
-                virial=virial,
-                threads=threads,
-                neighbors=neighbors,
-            )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        structure = self._structure(atoms)
+        virial = stress and structure.volume > 0.0
+        found = self.core.evaluate(
+            structure,
+            forces="members" if members else "mean",
+            virial=virial,
+            threads=threads,
+            neighbors=neighbors,
+        )
         member_energies = found["energies"].sum(axis=1)
         raw = CONFIDENCE * found["deviation"] if members else None
         return Evaluation(
             energy=float(member_energies.sum() / len(member_energies)),
-            energies=found["mean_energies"][0],
+            energies=found["mean_energies"],
             forces=found["mean_forces"],
-            stress=_stress(found["virial"], s.volume) if virial else None,
+            stress=_stress(found["virial"], structure.volume) if virial else None,
             member_energies=member_energies,
             member_forces=found["forces"] if members else None,
             uncertainty=None if raw is None else self.calibration * raw,
             uncertainty_raw=raw,
         )
 
-    def _arrays(self, atoms: Atoms | StructureArrays) -> StructureArrays:
-        return atoms if isinstance(atoms, StructureArrays) else self.functions.arrays(atoms)
+    def _structure(self, atoms: Atoms | _core.Structure) -> _core.Structure:
+        return self.functions.structure(atoms) if isinstance(atoms, Atoms) else atoms
 
     def save(self, path: str | Path) -> None:
         """Write one JSON file, whole or not at all; numbers round-trip to the last bit."""
@@ -218,9 +214,11 @@ class Ensemble:
             return cls(
                 SymmetryFunctions.from_dict(content["symmetry_functions"]),
                 Scaling.from_dict(content["scaling"]),
-                tuple(
-                    {element: Network.from_dict(network) for element, network in member.items()}
-                    for member in content["members"]
+                stack(
+                    [
+                        {element: Network.from_dict(network) for element, network in member.items()}
+                        for member in content["members"]
+                    ]
                 ),
                 float(content["calibration"]),
                 None if counts is None else np.asarray(counts, dtype=np.int64),

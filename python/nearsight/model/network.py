@@ -1,4 +1,4 @@
-"""Networks of one element, and their evaluation in the compiled core."""
+"""Networks of one element, all members stacked, and their evaluation in the compiled core."""
 
 from __future__ import annotations
 
@@ -13,25 +13,37 @@ from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
 
-__all__ = ["Layer", "Network", "core_potential", "networks_from_weights", "weights_from_networks"]
+__all__ = [
+    "Layer",
+    "Network",
+    "core_potential",
+    "networks_from_weights",
+    "stack",
+    "weights_from_networks",
+]
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """x → f(W x + b).
+    """x → f(W x + b), of all members or, without the first axis, of one.
 
     Attributes
     ----------
-    weights : (out, in) float64
-    bias : (out,) float64
+    weights : (M, out, in) float64
+    bias : (M, out) float64
     activation : {"linear", "tanh", "sigmoid", "softplus"}
     """
 
     weights: Array
     bias: Array
     activation: str
+
+    @property
+    def shape(self) -> tuple[int, int, str]:
+        """Outputs, inputs and activation."""
+        return (*self.weights.shape[-2:], self.activation)
 
 
 @dataclass(frozen=True)
@@ -41,15 +53,28 @@ class Network:
     Attributes
     ----------
     layers : tuple of Layer
-    slope, intercept : float, eV
+    slope, intercept : (M,) float64, eV; a number where the network is of one member
     """
 
     layers: tuple[Layer, ...]
-    slope: float = 1.0
-    intercept: float = 0.0
+    slope: Array | float = 1.0
+    intercept: Array | float = 0.0
+
+    @property
+    def shape(self) -> list[tuple[int, int, str]]:
+        """Shapes of the layers."""
+        return [layer.shape for layer in self.layers]
+
+    def member(self, index: int) -> Network:
+        """The network of one member."""
+        return Network(
+            tuple(Layer(a.weights[index], a.bias[index], a.activation) for a in self.layers),
+            float(np.asarray(self.slope)[index]),
+            float(np.asarray(self.intercept)[index]),
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
+        """Plain content for JSON of the network of one member."""
         return {
             "slope": self.slope,
             "intercept": self.intercept,
@@ -73,26 +98,63 @@ class Network:
         return cls(layers, float(content["slope"]), float(content["intercept"]))
 
 
+def stack(members: Sequence[Mapping[str, Network]]) -> dict[str, Network]:
+    """Networks of all members, by element, from those of every member.
+
+    Raises
+    ------
+    InputError
+        If there is no member, or they differ in their elements or in the shape of their networks.
+    """
+    if not members:
+        raise InputError("an ensemble needs at least one member")
+    stacked = {}
+    for element in dict.fromkeys(e for member in members for e in member):
+        try:
+            networks = [member[element] for member in members]
+        except KeyError:
+            raise InputError(f"a member has no network for {element}") from None
+        if any(n.shape != networks[0].shape for n in networks):
+            raise InputError(f"the members' networks for {element} differ in shape")
+        layers = tuple(
+            Layer(
+                np.stack([layer.weights for layer in same]),
+                np.stack([layer.bias for layer in same]),
+                same[0].activation,
+            )
+            for same in zip(*(n.layers for n in networks), strict=True)
+        )
+        stacked[element] = Network(
+            layers,
+            np.array([n.slope for n in networks]),
+            np.array([n.intercept for n in networks]),
+        )
+    return stacked
+
+
 def networks_from_weights(
     weights: Array,
     sizes: Mapping[str, Sequence[int]],
     activations: Sequence[str],
     intercepts: Mapping[str, float],
 ) -> dict[str, Network]:
-    """One member's networks from its vector of weights.
+    """Networks from flat weights (M, P), or from those (P,) of one member.
 
-    The vector holds, for every element and layer, W (out, in) row-major, then b (out).
+    Flat weights hold, for every element and layer, W (out, in) row-major, then b (out).
     """
+    members = weights.shape[:-1]
     networks = {}
-    place = 0
+    begin = 0
     for element, nodes in sizes.items():
         layers = []
         for activation, inputs, outputs in zip(activations, nodes[:-1], nodes[1:], strict=True):
-            matrix = weights[place : place + inputs * outputs].reshape(outputs, inputs)
-            place += inputs * outputs
-            layers.append(Layer(matrix.copy(), weights[place : place + outputs].copy(), activation))
-            place += outputs
-        networks[element] = Network(tuple(layers), 1.0, intercepts[element])
+            bias, end = begin + inputs * outputs, begin + (inputs + 1) * outputs
+            matrix = weights[..., begin:bias].reshape(*members, outputs, inputs)
+            layers.append(Layer(matrix.copy(), weights[..., bias:end].copy(), activation))
+            begin = end
+        networks[element] = Network(
+            tuple(layers), np.ones(members), np.full(members, intercepts[element])
+        )
     return networks
 
 
@@ -100,16 +162,17 @@ def weights_from_networks(networks: Mapping[str, Network]) -> Array:
     """The inverse of `networks_from_weights`."""
     return np.concatenate(
         [
-            part
+            part.reshape(*layer.bias.shape[:-1], -1)
             for network in networks.values()
             for layer in network.layers
-            for part in (layer.weights.ravel(), layer.bias)
-        ]
+            for part in (layer.weights, layer.bias)
+        ],
+        axis=-1,
     )
 
 
 def core_potential(
-    functions: SymmetryFunctions, scaling: Scaling, members: Sequence[Mapping[str, Network]]
+    functions: SymmetryFunctions, scaling: Scaling, networks: Mapping[str, Network]
 ) -> _core.Potential:
     """Many members as one compiled potential: one traversal of the structure serves all.
 
@@ -120,33 +183,17 @@ def core_potential(
     """
     batches = []
     for element in functions.elements:
-        try:
-            networks = [member[element] for member in members]
-        except KeyError:
-            raise InputError(f"a member has no network for {element}") from None
-        depth = len(networks[0].layers)
-        if any(
-            len(n.layers) != depth
-            or any(
-                a.activation != b.activation or a.weights.shape != b.weights.shape
-                for a, b in zip(n.layers, networks[0].layers, strict=False)
-            )
-            for n in networks
-        ):
-            raise InputError(f"the members' networks for {element} differ in shape")
-        scale, offset = scaling.linear(element)
+        if element not in networks:
+            raise InputError(f"the ensemble has no network for {element}")
+        network = networks[element]
         batches.append(
             (
-                [np.stack([n.layers[i].weights for n in networks]) for i in range(depth)],
-                [np.stack([n.layers[i].bias for n in networks]) for i in range(depth)],
-                [layer.activation for layer in networks[0].layers],
-                np.array([n.slope for n in networks]),
-                np.array([n.intercept for n in networks]),
-                scale,
-                offset,
+                [layer.weights for layer in network.layers],
+                [layer.bias for layer in network.layers],
+                [layer.activation for layer in network.layers],
+                np.asarray(network.slope),
+                np.asarray(network.intercept),
+                *scaling.linear(element),
             )
         )
-    try:
-        return _core.Potential(functions.core, batches)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    return _core.Potential(functions.core, batches)

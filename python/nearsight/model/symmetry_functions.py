@@ -17,7 +17,7 @@ from ase.data import atomic_numbers
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.files.atomic import check_header, read_json, write_json
-from nearsight.structures.images import StructureArrays, structure_arrays
+from nearsight.structures.images import core_structure
 
 __all__ = ["G2", "G4", "G5", "Cutoff", "Scaling", "SymmetryFunction", "SymmetryFunctions"]
 
@@ -158,16 +158,13 @@ class SymmetryFunctions:
                     first, second = (index[e] for e in f.elements)
                     row = (first, second, float(f.eta), 0.0, float(f.zeta), float(f.gamma))
                 given.append((type(f).__name__, index[center], *row))
-        try:
-            return _core.SymmetryFunctions(
-                len(self.elements),
-                self.cutoff.function,
-                float(self.cutoff.radius),
-                float(self.cutoff.gamma),
-                given,
-            )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        return _core.SymmetryFunctions(
+            len(self.elements),
+            self.cutoff.function,
+            float(self.cutoff.radius),
+            float(self.cutoff.gamma),
+            given,
+        )
 
     def __len__(self) -> int:
         return sum(len(f) for f in self.functions.values())
@@ -176,15 +173,15 @@ class SymmetryFunctions:
         """Number of features of an atom of ``element``."""
         return len(self.functions[element])
 
-    def arrays(self, atoms: Atoms, name: str = "structure") -> StructureArrays:
-        """The arrays of ``atoms`` with these elements.
+    def structure(self, atoms: Atoms, name: str = "structure") -> _core.Structure:
+        """The checked structure of ``atoms`` with these elements.
 
         Raises
         ------
         InputError
             If there is an element without symmetry functions, and as in `check_structure`.
         """
-        return structure_arrays(atoms, self.elements, name)
+        return core_structure(atoms, self.elements, name)
 
     def compute(self, atoms: Atoms, threads: int = 0) -> dict[str, Array]:
         """Features of all atoms.
@@ -199,15 +196,12 @@ class SymmetryFunctions:
         InputError
             For a structure that cannot be worked with; see `check_structure`.
         """
-        s = self.arrays(atoms)
-        try:
-            found = self.core.features(s.positions, s.species, s.cell, s.pbc, threads)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        structure = self.structure(atoms)
+        features, species = self.core.features(structure, threads), structure.species
         return {
-            element: found[s.species == i, : self.size(element)]
+            element: features[species == i, : self.size(element)]
             for i, element in enumerate(self.elements)
-            if (s.species == i).any()
+            if (species == i).any()
         }
 
     def subset(self, chosen: Mapping[str, Iterable[int]]) -> SymmetryFunctions:

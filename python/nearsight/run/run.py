@@ -38,7 +38,7 @@ from nearsight.simulation.integrators import check_conditions
 from nearsight.structures.images import (
     Image,
     check_constraints,
-    check_neighbours,
+    check_structure,
     read_images,
     read_structure,
     read_structures,
@@ -275,7 +275,7 @@ class Run:
                 raise InputError(
                     f"locality.atoms names atom {max(indices)}, the target has {len(target)} atoms"
                 )
-            check_neighbours(target, min(scan.radii), "target", indices)
+            check_structure(target, name="target", radius=min(scan.radii), indices=indices)
 
     def _check_elements(self, images: list[Image]) -> None:
         found = {symbol for image in images for symbol in image.atoms.symbols}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,15 +22,13 @@ from nearsight.files.atomic import write_bytes
 
 __all__ = [
     "Image",
-    "StructureArrays",
     "check_constraints",
-    "check_neighbours",
     "check_structure",
+    "core_structure",
     "labelled_image",
     "read_images",
     "read_structure",
     "read_structures",
-    "structure_arrays",
     "write_images",
     "write_structures",
 ]
@@ -40,38 +37,6 @@ Array = npt.NDArray[np.float64]
 
 CHUNK_KEY = "nearsight_chunk"
 """``atoms.info`` key that marks a chunk in a structure file (True)."""
-
-
-@dataclass(frozen=True)
-class StructureArrays:
-    """One structure as the core takes it.
-
-    Attributes
-    ----------
-    positions : (N, 3) float64, Å
-    species : (N,) int32, index into the element list
-    cell : (3, 3) float64, Å, rows are the cell vectors
-    pbc : (3,) bool
-    volume : float, Å³
-        0 where nothing is periodic or a cell vector is missing.
-    """
-
-    positions: Array
-    species: npt.NDArray[np.int32]
-    cell: Array
-    pbc: npt.NDArray[np.bool_]
-    volume: float
-
-    def moved(self, positions: Array) -> StructureArrays:
-        """The same atoms at new positions (N, 3); only these are checked.
-
-        Raises
-        ------
-        InputError
-            If a position is not finite.
-        """
-        _check_finite(positions, "structure")
-        return StructureArrays(positions, self.species, self.cell, self.pbc, self.volume)
 
 
 @dataclass(frozen=True)
@@ -145,7 +110,11 @@ class Image:
 
 
 def check_structure(
-    atoms: Atoms, elements: Sequence[str] | None = None, name: str = "structure"
+    atoms: Atoms,
+    elements: Sequence[str] | None = None,
+    name: str = "structure",
+    radius: float | None = None,
+    indices: Sequence[int] | None = None,
 ) -> None:
     """Refuse a structure that no stage can work with.
 
@@ -156,47 +125,25 @@ def check_structure(
         The elements that are known; any when left out.
     name : str
         What the messages call the structure.
+    radius : float, Å, optional
+        Within which atoms must have a neighbour, periodic images counted.
+    indices : sequence of int, optional
+        These atoms; all when left out.
 
     Raises
     ------
     InputError
         Empty structure, non-finite positions, unknown element, periodic direction without a
-        cell vector, or two atoms at one place.
+        cell vector, overlapping atoms, or an atom without neighbours.
     """
-    _check_arrays(atoms, elements, name)
-    _count_neighbours(atoms, _NEAR, name)  # the core objects to two atoms at one place
-
-
-_NEAR = 0.01  # Å; farther apart than what the core takes for one place
-
-
-def check_neighbours(
-    atoms: Atoms,
-    radius: float,
-    name: str = "structure",
-    indices: Sequence[int] | None = None,
-) -> None:
-    """Refuse a structure with an atom that stands alone.
-
-    Parameters
-    ----------
-    atoms : ase.Atoms
-        A structure that `check_structure` accepts.
-    radius : float, Å
-    name : str
-        What the message calls the structure.
-    indices : sequence of int, optional
-        The atoms to look at; all when left out.
-
-    Raises
-    ------
-    InputError
-        If an atom has no neighbour, periodic images counted, within ``radius``.
-    """
+    structure = core_structure(atoms, elements, name)
+    if radius is None:
+        _count_neighbours(structure, _NEAR, name)  # the core objects to overlapping atoms
+        return
     wanted = np.arange(len(atoms)) if indices is None else np.asarray(indices)
     # almost always the nearest neighbours settle it, a tenth of all pairs within the radius
-    for reach in (min(radius, _NEIGHBOURS), radius):
-        wanted = wanted[_count_neighbours(atoms, reach, name)[wanted] == 0]
+    for reach in (min(radius, _BOND), radius):
+        wanted = wanted[_count_neighbours(structure, reach, name)[wanted] == 0]
         if len(wanted) == 0:
             return
     raise InputError(
@@ -205,47 +152,18 @@ def check_neighbours(
     )
 
 
-_NEIGHBOURS = 3.0  # Å; most bonds are shorter
+_NEAR = 0.01  # Å; farther apart than atoms that overlap for the core
+_BOND = 3.0  # Å; most bonds are shorter
 
 
-def _count_neighbours(atoms: Atoms, radius: float, name: str) -> npt.NDArray[np.int64]:
+def _count_neighbours(
+    structure: _core.Structure, radius: float, name: str
+) -> npt.NDArray[np.int64]:
     """(N,) number of neighbours within ``radius``."""
     try:
-        offsets = _core.neighbor_list(atoms.positions, np.asarray(atoms.cell), atoms.pbc, radius)[0]
-    except ValueError as error:
-        raise InputError(f"{name}: {error}") from error
-    return np.diff(offsets)
-
-
-def _check_arrays(atoms: Atoms, elements: Sequence[str] | None, name: str) -> None:
-    """`check_structure` without the search for atoms at one place."""
-    if len(atoms) == 0:
-        raise InputError(f"{name} has no atoms")
-    _check_finite(atoms.positions, name)
-    cell = np.asarray(atoms.cell)
-    if not np.isfinite(cell).all():
-        raise InputError(f"{name}: the cell is not finite")
-    if atoms.pbc.any():
-        periodic = cell[atoms.pbc]
-        lengths = np.linalg.norm(periodic, axis=1)
-        if lengths.min() == 0.0:
-            missing = "".join("xyz"[i] for i in np.flatnonzero(atoms.pbc) if not cell[i].any())
-            raise InputError(f"{name} is periodic in {missing} but has no cell vector there")
-        singular = np.linalg.svd(periodic / lengths[:, None], compute_uv=False)
-        if singular.min() < 1e-6:
-            raise InputError(f"{name}: the periodic cell vectors are linearly dependent")
-    if elements is not None:
-        _species(atoms, elements, name)
-
-
-def _check_finite(positions: Array, name: str) -> None:
-    # A quick look that mostly suffices. Not by BLAS, whose threads would go on waiting busily where
-    # those of the force call should run.
-    if math.isfinite(positions.sum()):
-        return
-    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
-    if len(bad) > 0:
-        raise InputError(f"{name}: the position of atom {bad[0]} is not finite")
+        return _core.NeighborList(structure, radius).counts(structure)
+    except InputError as error:  # the list knows no names
+        raise InputError(f"{name}: {error}") from None
 
 
 def _species(atoms: Atoms, elements: Sequence[str], name: str) -> npt.NDArray[np.int32]:
@@ -265,25 +183,21 @@ def _species_index(elements: tuple[str, ...]) -> npt.NDArray[np.int32]:
     return index
 
 
-def structure_arrays(
-    atoms: Atoms, elements: Sequence[str], name: str = "structure"
-) -> StructureArrays:
-    """Check ``atoms`` and turn it into the arrays the core takes.
+def core_structure(
+    atoms: Atoms, elements: Sequence[str] | None = None, name: str = "structure"
+) -> _core.Structure:
+    """The structure as the core takes it, checked.
 
     Raises
     ------
     InputError
-        See `check_structure`; that no two atoms are at one place the core finds out itself.
+        See `check_structure`; that no atoms overlap is found when their neighbours are.
     """
-    _check_arrays(atoms, None, name)
-    filled = atoms.pbc.any() and atoms.cell.rank == 3
-    return StructureArrays(
-        positions=np.ascontiguousarray(atoms.positions, dtype=np.float64),
-        species=_species(atoms, elements, name),
-        cell=np.ascontiguousarray(np.asarray(atoms.cell), dtype=np.float64),
-        pbc=np.ascontiguousarray(atoms.pbc, dtype=np.bool_),
-        volume=float(atoms.cell.volume) if filled else 0.0,
-    )
+    if elements is None:
+        species = np.zeros(len(atoms), dtype=np.int32)
+    else:
+        species = _species(atoms, elements, name)
+    return _core.Structure(atoms.positions, species, np.asarray(atoms.cell), atoms.pbc, name)
 
 
 def read_structures(path: str | Path) -> list[Atoms]:

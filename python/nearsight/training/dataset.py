@@ -82,46 +82,34 @@ class TrainingData:
     @cached_property
     def core(self) -> _core.TrainingSet:
         """The images as the compiled core takes them."""
-        return _core.TrainingSet(**self.arrays())
+        return _core.TrainingSet(**self.content())
 
-    def arrays(self) -> dict[str, Any]:
-        """What the compiled core is made from: plain content, as another process may get it."""
-        prints = self.fingerprints
-        if not prints:
+    def content(self) -> dict[str, Any]:
+        """Arguments of the compiled training set: plain content, as another process may get it."""
+        if not self.fingerprints:
             raise InputError("there is no image to train on")
-        species = np.concatenate([p.species for p in prints])
-        width = prints[0].features.shape[1]
-        scale = np.zeros((len(self.functions.elements), width))
+        scale = np.zeros((len(self.functions.elements), self.fingerprints[0].features.shape[1]))
         offset = np.zeros_like(scale)
         for i, element in enumerate(self.functions.elements):
             n = self.functions.size(element)
             scale[i, :n], offset[i, :n] = self.scaling.linear(element)
-        features = np.concatenate([p.features for p in prints]) * scale[species] + offset[species]
-        centers = _offsets([len(p.species) for p in prints])
-        rows = _offsets([len(p.image.forces) for p in prints])
-        blocks = _offsets([len(p.block_center) for p in prints])
-        block_center = np.concatenate(
-            [p.block_center + start for p, start in zip(prints, centers, strict=False)]
-        )
-        row_offsets = np.concatenate(
-            [[0], *(p.row_offsets[1:] + start for p, start in zip(prints, blocks, strict=False))]
-        )
-        derivatives = np.concatenate([p.derivatives for p in prints])
-        derivatives *= scale[species[block_center]][:, None, :]
-        order, lines = _by_element(row_offsets, species[block_center])
-        padding = ((0, 0), (0, -width % 4))  # the core computes four by four
         return {
             "sizes": list(self.sizes.values()),
             "activations": self.activations,
-            "image_centers": centers,
-            "image_rows": rows,
-            "center_element": species,
-            "features": np.pad(features, padding),
-            "row_offsets": row_offsets,
-            "block_center": block_center[order].astype(np.int32),
-            "derivatives": np.pad(derivatives.reshape(-1, width)[lines], padding),
-            "energies": self.energies,
-            "forces": self.forces,
+            "scale": scale,
+            "offset": offset,
+            "images": [
+                (
+                    p.species,
+                    p.features,
+                    p.block_offsets,
+                    p.block_center,
+                    p.derivatives,
+                    float(energy),
+                    p.image.forces,
+                )
+                for p, energy in zip(self.fingerprints, self.energies, strict=True)
+            ],
         }
 
     @cached_property
@@ -139,12 +127,12 @@ class TrainingData:
 
     @cached_property
     def forces(self) -> Array:
-        """(R, 3) labelled forces, eV/Å."""
+        """(F, 3) labelled forces, eV/Å."""
         return np.concatenate([p.image.forces for p in self.fingerprints])
 
     @cached_property
     def row_image(self) -> npt.NDArray[np.int64]:
-        """(R,) image of every labelled force."""
+        """(F,) image of every labelled force."""
         return np.repeat(
             np.arange(len(self.fingerprints)), [len(p.image.forces) for p in self.fingerprints]
         )
@@ -157,7 +145,7 @@ class TrainingData:
     def weights(
         self, multiplicities: npt.NDArray[np.int64], force_coefficient: float
     ) -> tuple[Array, Array]:
-        """Weights of the energy (images,) and force (R,) residuals in the loss."""
+        """Weights of the energy (images,) and force (F,) residuals in the loss."""
         counts = multiplicities.astype(float)
         atoms = np.array([1 if p.image.is_chunk else len(p.species) for p in self.fingerprints])
         return (
@@ -176,22 +164,3 @@ class TrainingData:
             float(np.sqrt(np.mean(residual**2))),
             float(np.abs(residual).max()),
         )
-
-
-def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-
-
-def _by_element(
-    row_offsets: npt.NDArray[np.int64], elements: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The order the core wants: of the blocks, and of the lines of their derivatives.
-
-    The blocks of a row go by element; those of one row and element give all their lines along x,
-    then along y and z, so that the core works on them as matrices.
-    """
-    row = np.repeat(np.arange(len(row_offsets) - 1), np.diff(row_offsets))
-    order = np.lexsort((elements, row))
-    group = np.column_stack([row, elements])[order].repeat(3, axis=0)
-    lines = (3 * order[:, None] + np.arange(3)).ravel()
-    return order, lines[np.lexsort((lines % 3, group[:, 1], group[:, 0]))]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nearsight.errors import InputError
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.structures.images import Image
 
@@ -33,18 +32,18 @@ class Fingerprints:
         Element index of the atoms kept ("centres" of symmetry functions).
     features : (C, S) float64
         Unscaled; columns beyond the functions of an element are zero.
-    row_offsets : (R + 1,) int64
+    block_offsets : (F + 1,) int64
         Blocks of every atom whose force is labelled, in compressed rows.
     block_center : (B,) int32
         Which of the centres a block belongs to.
     derivatives : (B, 3, S) float64
-        dG_centre/dr_row, 1/Å.
+        dG_centre/dr of the atom whose force is labelled, 1/Å.
     """
 
     image: Image
     species: npt.NDArray[np.int32]
     features: Array
-    row_offsets: npt.NDArray[np.int64]
+    block_offsets: npt.NDArray[np.int64]
     block_center: npt.NDArray[np.int32]
     derivatives: Array
 
@@ -57,23 +56,16 @@ class Fingerprints:
         InputError
             For a structure that cannot be worked with.
         """
-        s = functions.arrays(image.atoms, f"image {image.atoms.get_chemical_formula()}")
-        try:
-            found = functions.core.fingerprints(
-                s.positions,
-                s.species,
-                s.cell,
-                s.pbc,
-                rows=range(len(image.forces)),
-                all_centers=not image.is_chunk,
-            )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        name = f"image {image.atoms.get_chemical_formula()}"
+        structure = functions.structure(image.atoms, name)
+        made = functions.core.fingerprints(
+            structure, force_atoms=range(len(image.forces)), all_centers=not image.is_chunk
+        )
         return cls(
             image,
-            s.species[found["centers"]],
-            found["features"],
-            found["row_offsets"],
-            found["block_center"],
-            found["derivatives"],
+            structure.species[made["centers"]],
+            made["features"],
+            made["block_offsets"],
+            made["block_center"],
+            made["derivatives"],
         )

@@ -20,7 +20,7 @@ from nearsight.model.ensemble import COVERAGE, Ensemble, mean_and_raw_uncertaint
 from nearsight.model.network import networks_from_weights
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
 from nearsight.progress import Progress
-from nearsight.structures.images import Image, check_neighbours, check_structure
+from nearsight.structures.images import Image, check_structure
 from nearsight.training.bootstrap import draw_initial
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
@@ -135,8 +135,8 @@ def train_members(
         for start, sample in zip(starts, multiplicities, strict=True)
     ]
     if executor is not None:
-        arrays = data.arrays()
-        calls: list[tuple[Any, ...]] = [(arrays, *each) for each in members]
+        content = data.content()
+        calls: list[tuple[Any, ...]] = [(content, *each) for each in members]
         return _collect(executor, _train, calls, progress, _MAX_TRIES, patience)
     with ThreadPoolExecutor(_cores()) as threads:
         try:
@@ -187,9 +187,9 @@ def _train_here(core: _core.TrainingSet, *arguments: Any) -> tuple[Array, float]
     return core.levenberg_marquardt(*arguments)[:2]
 
 
-def _train(arrays: Mapping[str, Any], *arguments: Any) -> tuple[Array, float]:
+def _train(content: Mapping[str, Any], *arguments: Any) -> tuple[Array, float]:
     """Train a member in another process: plain content in, plain content out."""
-    return _train_here(_core.TrainingSet(**arrays), *arguments)
+    return _train_here(_core.TrainingSet(**content), *arguments)
 
 
 def _cores() -> int:
@@ -241,9 +241,7 @@ def make_ensemble(
     return Ensemble(
         data.functions,
         data.scaling,
-        tuple(
-            networks_from_weights(w, data.sizes, data.activations, data.intercepts) for w in weights
-        ),
+        networks_from_weights(np.stack(weights), data.sizes, data.activations, data.intercepts),
         calibrate(data, weights, multiplicities),
         multiplicities,
         provenance,
@@ -298,13 +296,12 @@ def prepare(
     if not images:
         raise InputError("there is no image to train on")
     progress = progress or Progress()
+    radius = functions.cutoff.radius
     for number, image in enumerate(images):
-        check_structure(image.atoms, functions.elements, f"image {number}")
         labelled = range(len(image.forces))  # of a chunk, the centre
-        check_neighbours(image.atoms, functions.cutoff.radius, f"image {number}", labelled)
+        check_structure(image.atoms, functions.elements, f"image {number}", radius, labelled)
     for atoms in scale_over:
-        check_structure(atoms, functions.elements, "target")
-        check_neighbours(atoms, functions.cutoff.radius, "target")
+        check_structure(atoms, functions.elements, "target", radius)
     features = [functions.compute(image.atoms) for image in images]
     features += [functions.compute(atoms) for atoms in scale_over]
     prints = []
