@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCartesian
 
 from nearsight.errors import InputError
 from nearsight.structures.images import (
@@ -62,6 +62,20 @@ def test_forces_are_those_of_the_parent_whatever_is_constrained():
     atoms.set_constraint(FixAtoms([0, 1, 2, 3]))
     image = Image.from_atoms(labelled(atoms, energy=0.0, forces=np.ones((4, 3))))
     np.testing.assert_array_equal(image.forces, np.ones((4, 3)))
+
+
+def test_files_keep_what_is_held(tmp_path):
+    """ASE before 3.26 loses constraints in extended XYZ; 3.26 holds the other atoms as well."""
+    atoms = structure("bulk")
+    pushed = atoms.positions + 0.5
+    expected = pushed.copy()
+    expected[0] = atoms.positions[0]
+    expected[1, :2] = atoms.positions[1, :2]
+    atoms.set_constraint([FixAtoms([0]), FixCartesian([1], (True, True, False))])
+    write_structures(tmp_path / "a.extxyz", [atoms])
+    (again,) = read_structures(tmp_path / "a.extxyz")
+    again.set_positions(pushed)
+    np.testing.assert_allclose(again.positions, expected, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize(

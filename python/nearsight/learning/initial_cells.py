@@ -352,7 +352,7 @@ def _energies_of_atoms(images: Sequence[Image]) -> dict[str, float]:
     """
     elements = sorted({symbol for image in images for symbol in image.atoms.symbols})
     counts = [[image.atoms.symbols.count(symbol) for symbol in elements] for image in images]
-    energies, *_ = np.linalg.lstsq(np.array(counts), [_energy(image) for image in images])
+    energies, *_ = np.linalg.lstsq(counts, [_energy(image) for image in images], rcond=None)
     return dict(zip(elements, energies.tolist(), strict=True))
 
 
