@@ -52,7 +52,7 @@ PAGES = sorted(
 )
 MADE = {"configuration.md", "command-line.md"}  # of the code: their examples are tested with it
 LANGUAGES = {"console", "jsonc", "python", "sh", "toml"}
-NOT_RUN = {".", "clang-format", "cmake", "ctest", "git", "mypy", "pip", "pytest", "python", "ruff"}
+NOT_RUN = {".", "cmake", "ctest", "git", "nox", "pip", "pre-commit", "pytest", "python"}
 FILES = {"cp", "mkdir"}
 QUICK = {
     "init": "--n-rattled 3",
