@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from ase import Atoms
 from ase.cluster.octahedron import Octahedron
 
 from nearsight.parents import Parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def helpers_in_child_processes() -> Iterator[None]:
+    """Let child processes and jobs import `helpers`."""
+    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path))
+        yield
 
 
 @pytest.fixture(scope="session")

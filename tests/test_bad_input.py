@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -18,7 +19,9 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-import copper
+from helpers import copper
+from helpers.faulty import FAULTY, Script
+from helpers.runs import GIVEN, tiny_config, write_given
 from nearsight.cli import app
 from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.structures.images import Image, write_images
@@ -31,67 +34,14 @@ OF_A_BEGUN_RUN = [
     "nft/target.extxyz",
 ]  # fmt: skip
 
-CONFIG = """\
-[target]
-structure = "particle.extxyz"
-[parent]
-calculator = "emt"
-[initial]
-structures = "images.extxyz"
-[images]
-count = 4
-[features]
-symmetry_functions = "functions.json"
-[network]
-hidden_layers = [3]
-[training]
-initial_iterations = 3
-iterations = 2
-[ensemble]
-members = 2
-[nft]
-max_chunks = 2
-chunk_radius = 6.5
-"""
-
-PARENTS = """\
-import numpy as np
-from ase.calculators.emt import EMT
+CONFIG = tiny_config(GIVEN, nft={"chunks_per_iteration": None})
+NO_CALCULATOR = 1
 
 
-class Raising(EMT):
-    def calculate(self, *arguments):
-        raise RuntimeError("SCF did not converge\\n  in 333 steps")
-
-
-class Changed(EMT):
-    def calculate(self, *arguments):
-        super().calculate(*arguments)
-        self.change(self.results)
-
-
-class NoForces(Changed):
-    def change(self, results):
-        results["forces"] = results["forces"] * np.nan
-
-
-class NoEnergy(Changed):
-    def change(self, results):
-        results["energy"] = results["free_energy"] = np.inf
-
-
-class OneForce(Changed):
-    def change(self, results):
-        results["forces"] = results["forces"][:1]
-
-
-class WantsMore(EMT):
-    def __init__(self, kpts):
-        super().__init__()
-
-
-raise_on_import = "no"
-"""
+def with_parent(parent: str, **arguments: Any) -> str:
+    """Text of the configuration with another parent."""
+    table = {"calculator": parent, "arguments": arguments or None}
+    return tiny_config(GIVEN, parent=table, nft={"chunks_per_iteration": None})
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Good files of every kind."""
     folder = tmp_path_factory.mktemp("made")
     ase.io.write(folder / "particle.extxyz", copper.particle())
-    write_images(folder / "images.extxyz", copper.cells())
-    copper.functions().save(folder / "functions.json")
+    write_given(folder)
     train_ensemble(
         copper.cells(),
         copper.functions(),
@@ -109,7 +58,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         EnsembleSettings(members=2),
     ).save(folder / "ensemble.json")
     (folder / "nft.toml").write_text(CONFIG)
-    (folder / "parents_that_fail.py").write_text(PARENTS)
     (folder / "folder").mkdir()
     return folder
 
@@ -164,8 +112,8 @@ TAKE_A_STRUCTURE = {
     "evaluate": ("evaluate", "ensemble.json", "bad.xyz", "-o", "out.extxyz"),
     "relax": ("relax", "ensemble.json", "bad.xyz", "--trajectory", "out.traj"),
     "locality": ("locality", "bad.xyz", "--atoms", "all", "-o", "scan.json"),
-    "train": ("train", "images.extxyz", "functions.json", "--target", "bad.xyz", "-o", "out.json"),
-    "nft": ("nft", "bad.xyz", "images.extxyz", "functions.json"),
+    "train": ("train", "cells.extxyz", "functions.json", "--target", "bad.xyz", "-o", "out.json"),
+    "nft": ("nft", "bad.xyz", "cells.extxyz", "functions.json"),
 }
 
 BAD_STRUCTURES = {
@@ -283,15 +231,15 @@ def test_images(refused: Refused, command: str, case: str) -> None:
 @pytest.mark.parametrize("case", BAD_LABELS[1:])  # the parent labels what has no labels
 def test_images_of_a_run(refused: Refused, case: str) -> None:
     sentence = bad_images(case)
-    Path("nft.toml").write_text(CONFIG.replace("images.extxyz", "bad.extxyz"))
+    Path("nft.toml").write_text(CONFIG.replace("cells.extxyz", "bad.extxyz"))
     assert f"bad.extxyz, {sentence}" in refused("run", "nft.toml", leaves=OF_A_BEGUN_RUN)
 
 
 @pytest.mark.parametrize("command", [*TAKE_IMAGES, "run"])
 def test_torn_images(refused: Refused, command: str) -> None:
-    text = Path("images.extxyz").read_text()
+    text = Path("cells.extxyz").read_text()
     Path("bad.extxyz").write_text(text[: text.rindex("\n", 0, len(text) - 1)])
-    Path("nft.toml").write_text(CONFIG.replace("images.extxyz", "bad.extxyz"))
+    Path("nft.toml").write_text(CONFIG.replace("cells.extxyz", "bad.extxyz"))
     arguments = {**TAKE_IMAGES, "run": ("run", "nft.toml")}[command]
     leaves = OF_A_BEGUN_RUN if command == "run" else []
     assert "bad.extxyz: ASE cannot read it" in refused(*arguments, leaves=leaves)
@@ -329,8 +277,8 @@ SAYS = {
 TAKE_A_FILE_OF_OURS = {
     "evaluate": ("ensemble.json", ("evaluate", "bad.json", "particle.extxyz")),
     "relax": ("ensemble.json", ("relax", "bad.json", "particle.extxyz")),
-    "train": ("functions.json", ("train", "images.extxyz", "bad.json")),
-    "nft": ("functions.json", ("nft", "particle.extxyz", "images.extxyz", "bad.json")),
+    "train": ("functions.json", ("train", "cells.extxyz", "bad.json")),
+    "nft": ("functions.json", ("nft", "particle.extxyz", "cells.extxyz", "bad.json")),
     "run": ("functions.json", ("run", "nft.toml")),
 }
 
@@ -357,18 +305,19 @@ def test_a_potential_of_numbers_that_do_not_fit(refused: Refused) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("fault", "words"),
     [
-        ("Raising", "RuntimeError: SCF did not converge in 333 steps"),
-        ("NoForces", "forces not finite"),
-        ("NoEnergy", "energy not finite"),
-        ("OneForce", "forces of shape (1, 3), not ("),
+        ("raise", "RuntimeError: SCF did not converge"),
+        ("nan", "forces not finite"),
+        ("infinite energy", "energy not finite"),
+        ("keep one force", "forces of shape (1, 3), not ("),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "locality", "init", "nft"])
-def test_parents_that_fail(refused: Refused, command: str, name: str, words: str) -> None:
-    parent = f"parents_that_fail:{name}"
-    Path("nft.toml").write_text(CONFIG.replace('"emt"', f'"{parent}"'))
+def test_parents_that_fail(refused: Refused, command: str, fault: str, words: str) -> None:
+    faults = {"*": fault}
+    Path("nft.toml").write_text(with_parent(FAULTY, faults=faults))
+    parent = ("--parent", FAULTY, "--parent-arguments", json.dumps({"faults": faults}))
     made = ["ensemble.json", "evaluation.json"]
     folder = ["nft", "nft/parent.db", "nft/run.log"]
     folder += ["nft/iteration-000", *(f"nft/iteration-000/{name}" for name in made)]
@@ -376,10 +325,10 @@ def test_parents_that_fail(refused: Refused, command: str, name: str, words: str
              "stages.json", "status.json", "symmetry_functions.json", "target.extxyz"]  # fmt: skip
     arguments, leaves = {
         "run": (("run", "nft.toml"), [*folder, *(f"nft/{name}" for name in files)]),
-        "locality": (("locality", "particle.extxyz", "--parent", parent), []),
-        "init": (("init", "Cu", "--a0", "3.7", "--parent", parent), []),
+        "locality": (("locality", "particle.extxyz", *parent), []),
+        "init": (("init", "Cu", "--a0", "3.7", *parent), []),
         "nft": (
-            ("nft", "particle.extxyz", "images.extxyz", "functions.json", "--parent", parent,
+            ("nft", "particle.extxyz", "cells.extxyz", "functions.json", *parent,
              "--members", "2", "--initial-iterations", "2"),
             folder,
         ),
@@ -390,7 +339,7 @@ def test_parents_that_fail(refused: Refused, command: str, name: str, words: str
         "nft": "all 30 chunks asked for, the last one ",
         "locality": "all 7 structures of the locality scan, the first one ",
     }.get(command, "")
-    assert said.startswith(f"parent {parent} failed on {what}Cu")
+    assert said.startswith(f"parent {FAULTY} failed on {what}Cu")
     assert words in said
     assert ("delete nft/failures.json to try again" in said) == (command == "run")
 
@@ -399,16 +348,16 @@ def test_parents_that_fail(refused: Refused, command: str, name: str, words: str
     ("parent", "words"),
     [
         ("emmt", "did you mean 'emt'?"),
-        ("parents_that_fail:Missing", "has no 'Missing'"),
-        ("parents_that_fail:raise_on_import", "raise_on_import is no function or class"),
-        ("parents_that_fail:WantsMore", "missing 1 required positional argument: 'kpts'"),
-        ("parents_that_fail:PARENTS.nothing", "has no 'PARENTS.nothing'"),
+        ("test_bad_input:Missing", "has no 'Missing'"),
+        ("test_bad_input:NO_CALCULATOR", "NO_CALCULATOR is no function or class"),
+        ("helpers.faulty:Script", "missing 1 required positional argument: 'path'"),
+        ("test_bad_input:CONFIG.nothing", "has no 'CONFIG.nothing'"),
         ("no_such_module_here:EMT", "module no_such_module_here cannot be imported"),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "locality", "init", "new"])
 def test_parents_that_are_none(refused: Refused, command: str, parent: str, words: str) -> None:
-    Path("nft.toml").write_text(CONFIG.replace('"emt"', f'"{parent}"'))
+    Path("nft.toml").write_text(with_parent(parent))
     arguments = {
         "run": ("run", "nft.toml"),
         "locality": ("locality", "particle.extxyz", "--parent", parent),
@@ -422,16 +371,15 @@ def test_the_parent_is_mended_and_the_run_goes_on(
     refused: Refused, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What a failed run has finished is used by the next one."""
-    good = PARENTS.replace('raise RuntimeError("SCF', 'super().calculate(*arguments)  # ("SCF')
-    Path("mended.py").write_text(PARENTS)
-    Path("nft.toml").write_text(CONFIG.replace('"emt"', '"mended:Raising"'))
+    script = Script(Path("script.json"))
+    script.write({"*": "raise"})
+    Path("nft.toml").write_text(with_parent(FAULTY, script=str(script.path)))
     with pytest.raises(SystemExit):
         app(["run", "nft.toml"], prog_name="nearsight")
     first = Path("nft/iteration-000/ensemble.json").stat().st_mtime_ns
     assert "SCF did not converge" in capsys.readouterr().err
-    del sys.modules["mended"]
     Path("nft/failures.json").unlink()
-    Path("mended.py").write_text(good + "# the file has another size, so it is compiled again\n")
+    script.write()
     with pytest.raises(SystemExit) as caught:
         app(["run", "nft.toml"], prog_name="nearsight")
     assert caught.value.code == 0
@@ -451,11 +399,11 @@ def test_the_parent_is_mended_and_the_run_goes_on(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("count = 4", "cuont = 4"), "line 8: unknown key images.cuont; did you mean count?"),
-        (("[images]", "[image]"), "line 7: unknown key image; did you mean images?"),
-        (("count = 4", "count = 0"), "line 8: images.count must be at least 1, got 0"),
-        (("count = 4", 'count = "4"'), "line 8: images.count must be a whole number, got '4'"),
-        (("count = 4", "count = 4.5"), "line 8: images.count must be a whole number, got 4.5"),
+        (("count = 4", "cuont = 4"), "line 6: unknown key images.cuont; did you mean count?"),
+        (("[images]", "[image]"), "line 5: unknown key image; did you mean images?"),
+        (("count = 4", "count = 0"), "line 6: images.count must be at least 1, got 0"),
+        (("count = 4", 'count = "4"'), "line 6: images.count must be a whole number, got '4'"),
+        (("count = 4", "count = 4.5"), "line 6: images.count must be a whole number, got 4.5"),
         (("= 6.5", "= nan"), "nft.chunk_radius must be "),
         (("count = 4", "count = "), "not valid TOML"),
         (('"particle.extxyz"', '"nowhere.extxyz"'), "there is no "),
@@ -489,11 +437,11 @@ COMMANDS = {
     "select-images": ("select-images", "FILE"),
     "select-features": ("select-features", "FILE"),
     "train": ("train", "FILE", "functions.json"),
-    "train functions": ("train", "images.extxyz", "FILE"),
-    "train target": ("train", "images.extxyz", "functions.json", "--target", "FILE"),
-    "nft": ("nft", "FILE", "images.extxyz", "functions.json"),
+    "train functions": ("train", "cells.extxyz", "FILE"),
+    "train target": ("train", "cells.extxyz", "functions.json", "--target", "FILE"),
+    "nft": ("nft", "FILE", "cells.extxyz", "functions.json"),
     "nft images": ("nft", "particle.extxyz", "FILE", "functions.json"),
-    "nft functions": ("nft", "particle.extxyz", "images.extxyz", "FILE"),
+    "nft functions": ("nft", "particle.extxyz", "cells.extxyz", "FILE"),
     "new": ("new", "FILE", "-o", "new.toml"),
     "info": ("info", "FILE"),
     "report": ("report", "FILE"),
@@ -514,9 +462,9 @@ def test_files_that_are_not_there(refused: Refused, command: str, name: str) -> 
         ("relax", "ensemble.json", "particle.extxyz", "-o"),
         ("locality", "particle.extxyz", "-o"),
         ("locality", "particle.extxyz", "--figure"),
-        ("train", "images.extxyz", "functions.json", "-o"),
-        ("select-images", "images.extxyz", "-o"),
-        ("select-features", "images.extxyz", "-o"),
+        ("train", "cells.extxyz", "functions.json", "-o"),
+        ("select-images", "cells.extxyz", "-o"),
+        ("select-features", "cells.extxyz", "-o"),
         ("init", "Cu", "-o"),
         ("new", "particle.extxyz", "-o"),
     ],
@@ -530,10 +478,10 @@ def test_results_that_cannot_be_written(
 
 
 def test_a_folder_that_is_a_file(refused: Refused) -> None:
-    sentence = "images.extxyz: must be a folder (give another one with --workdir)"
-    assert refused("run", "nft.toml", "--workdir", "images.extxyz") == sentence
-    arguments = ("particle.extxyz", "images.extxyz", "functions.json")
-    assert refused("nft", *arguments, "--workdir", "images.extxyz") == sentence
+    sentence = "cells.extxyz: must be a folder (give another one with --workdir)"
+    assert refused("run", "nft.toml", "--workdir", "cells.extxyz") == sentence
+    arguments = ("particle.extxyz", "cells.extxyz", "functions.json")
+    assert refused("nft", *arguments, "--workdir", "cells.extxyz") == sentence
 
 
 def test_the_program_itself_says_it_too(folder: Path) -> None:

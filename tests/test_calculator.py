@@ -10,9 +10,9 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.constraints import FixAtoms
 
 import nearsight
+from helpers.structures import ELEMENTS, functions_of, random_ensemble, structure
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble
-from structures import ELEMENTS, functions_of, random_ensemble, structure
 
 
 @pytest.fixture(scope="module")

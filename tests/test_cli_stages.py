@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -15,6 +16,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from helpers.faulty import FAULTY
+from helpers.runs import GIVEN, tiny_config
 from nearsight.cli import app
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
@@ -280,95 +283,48 @@ def test_structures_without_labels_are_refused(run: Run) -> None:
     assert err.count("\n") == 1
 
 
-PARENTS = """\
-import numpy as np
-from ase.calculators.emt import EMT
-
-
-class Raising(EMT):
-    def calculate(self, *args, **kwargs):
-        raise RuntimeError("the SCF cycle\\n did not converge")
-
-
-class NotFinite(EMT):
-    def calculate(self, *args, **kwargs):
-        super().calculate(*args, **kwargs)
-        self.results["forces"] = self.results["forces"] * np.nan
-"""
-
-
 @pytest.mark.parametrize(
-    ("name", "words"), [("Raising", "the SCF cycle did not converge"), ("NotFinite", "not finite")]
+    ("fault", "words"), [("raise", "SCF did not converge"), ("nan", "not finite")]
 )
 @pytest.mark.parametrize("command", [("locality", "particle.xyz"), ("init", "Cu", "--a0", "3.7")])
 def test_a_parent_that_fails_is_named(
-    run: Run, command: tuple[str, ...], name: str, words: str
+    run: Run, command: tuple[str, ...], fault: str, words: str
 ) -> None:
-    Path("parents_of_test.py").write_text(PARENTS)
-    code, out, err = run(*command, "--parent", f"parents_of_test:{name}")
+    arguments = json.dumps({"faults": {"*": fault}})
+    code, out, err = run(*command, "--parent", FAULTY, "--parent-arguments", arguments)
     assert (code, out) == (2, "")
     what = "all 7 structures of the locality scan, the first one " if "locality" in command else ""
-    assert err.startswith(f"parent parents_of_test:{name} failed on {what}Cu")
+    assert err.startswith(f"parent {FAULTY} failed on {what}Cu")
     assert words in err
     assert err.count("\n") == 1
 
 
-# presses Ctrl-C when it is asked for the whole particle for the first time
-INTERRUPTING_PARENT = """\
-import os
-import signal
-from pathlib import Path
-from ase.calculators.emt import EMT
-
-HERE = Path(__file__).parent
-
-
-class Parent(EMT):
-    def calculate(self, *args, **kwargs):
-        marker = HERE / "reached"
-        if len(args[0]) == 32 and not marker.exists():
-            marker.touch()
-            # Ctrl-C is ignored in what a shell starts in the background.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.kill(os.getpid(), signal.SIGINT)
-        super().calculate(*args, **kwargs)
-"""
-
-CONFIG = """\
-[target]
-structure = "particle.xyz"
-[parent]
-calculator = "interrupting:Parent"
-[initial]
-structures = "selected.extxyz"
-[features]
-symmetry_functions = "symmetry_functions.json"
-[network]
-hidden_layers = [3]
-[training]
-initial_iterations = 4
-iterations = 3
-[ensemble]
-members = 2
-[nft]
-max_chunks = 2
-chunk_radius = 5.0
-[report]
-true_forces = true
-"""
+def write_config(**parent: Any) -> None:
+    text = tiny_config(
+        GIVEN,
+        target={"structure": "particle.xyz"},
+        parent=parent,
+        initial={"structures": "selected.extxyz"},
+        images=None,
+        features={"symmetry_functions": "symmetry_functions.json"},
+        training={"initial_iterations": 4, "iterations": 3},
+        nft={"chunk_radius": 5.0, "chunks_per_iteration": None},
+        report={"true_forces": True},
+    )
+    Path("nft.toml").write_text(text)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot press Ctrl-C for itself")
 def test_a_run_that_is_interrupted_continues(run: Run) -> None:
-    Path("interrupting.py").write_text(INTERRUPTING_PARENT)
-    Path("nft.toml").write_text(CONFIG)
+    faults = {"32": "press ctrl c once"}  # when it is asked for the whole particle
+    write_config(calculator=FAULTY, arguments={"log": "log", "faults": faults})
     first = subprocess.run(
         [sys.executable, "-m", "nearsight", "run", "nft.toml"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert Path("reached").exists()
+    assert Path("log.interrupted").exists()
     assert (first.returncode, first.stdout) == (130, "")
     assert first.stderr == "Interrupted; the same command continues from here.\n"
     code, out, err = run("run", "nft.toml")
@@ -381,7 +337,7 @@ def test_a_run_that_is_interrupted_continues(run: Run) -> None:
 
 
 def test_a_folder_of_another_run_is_refused(run: Run) -> None:
-    Path("nft.toml").write_text(CONFIG.replace("interrupting:Parent", "emt"))
+    write_config(calculator="emt")
     Path("nft").mkdir()
     Path("nft/config.toml").write_text("seed = 1\n")
     code, out, err = run("run", "nft.toml")

@@ -26,8 +26,9 @@ from ase.io import read
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
-import copper
 import nearsight.learning.on_the_fly
+from helpers import copper
+from helpers.recorder import Stopped
 from nearsight.config import (
     DynamicsSettings,
     EnsembleSettings,
@@ -199,17 +200,13 @@ def test_the_record(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:
 # -- taken up again
 
 
-class Killed(Exception):
-    """Stands for whatever ends a program."""
-
-
 def dies_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the step after ``step`` end the program."""
     advance = nearsight.learning.on_the_fly.Integrator.advance
 
     def lethal(self: Any) -> None:
         if self.step == step:
-            raise Killed
+            raise Stopped
         advance(self)
 
     monkeypatch.setattr(nearsight.learning.on_the_fly.Integrator, "advance", lethal)
@@ -232,7 +229,7 @@ def test_taken_up_to_the_last_bit(
     Dynamics(chosen).run(ensemble, cell, tmp_path / "whole")
     with monkeypatch.context() as patch:
         dies_at(stop, patch)
-        with pytest.raises(Killed):
+        with pytest.raises(Stopped):
             Dynamics(chosen).run(ensemble, cell, tmp_path / "stopped")
     Dynamics(chosen).run(ensemble, cell, tmp_path / "stopped")
     assert_same(tmp_path / "whole", tmp_path / "stopped")
@@ -308,7 +305,7 @@ def test_a_trajectory_that_was_cut(
 ) -> None:
     with monkeypatch.context() as patch:
         dies_at(12, patch)
-        with pytest.raises(Killed):
+        with pytest.raises(Stopped):
             Dynamics(settings()).run(ensemble, cell, tmp_path)
     frames(tmp_path)[0].write(tmp_path / "md.traj")
     with pytest.raises(InputError, match=r"md\.traj: damaged, or cut: it holds 1 frames instead"):
@@ -449,7 +446,7 @@ def test_interrupted_in_a_retraining(
     trained = learner(tmp_path / "nft")
     with monkeypatch.context() as patch:
         patch.setattr("nearsight.learning.learner.write_images", _dies)
-        with pytest.raises(Killed):
+        with pytest.raises(Stopped):
             dynamics.run(trained.ensemble, copper.particle(), tmp_path / "md", trained)
     assert (tmp_path / "md" / "retraining-01" / "harvest.json").exists()
     known = trained.parent.known
@@ -464,7 +461,7 @@ def test_interrupted_in_a_retraining(
 
 
 def _dies(*_: Any) -> None:
-    raise Killed
+    raise Stopped
 
 
 def test_no_further_retraining(hot: tuple[Path, float, str], tmp_path: Path) -> None:
@@ -504,7 +501,7 @@ def test_fixed_bonds_hold_and_are_taken_up(
     chosen = settings(conditions="NVE")
     with monkeypatch.context() as patch:
         dies_at(12, patch)
-        with pytest.raises(Killed):
+        with pytest.raises(Stopped):
             Dynamics(chosen).run(ensemble, cell, tmp_path)
     Dynamics(chosen).run(ensemble, cell, tmp_path)
     for atoms in frames(tmp_path):

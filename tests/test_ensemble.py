@@ -12,12 +12,12 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
 import nearsight
-import reference
-from differences import error_of
+from helpers import reference
+from helpers.differences import error_of
+from helpers.structures import ELEMENTS, functions_of, random_ensemble, structure
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble, as_ensemble, mean_and_raw_uncertainty
 from nearsight.model.network import stack
-from structures import ELEMENTS, functions_of, random_ensemble, structure
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.neighborlist import neighbor_list
 
+from helpers.runs import CHUNKS, reduced
 from nearsight import Ensemble, SymmetryFunctions
 from nearsight.config import Config
 from nearsight.run.run import Run
 from nearsight.structures.images import Image, read_images, read_structure
-from reduced import CHUNKS, reduced
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

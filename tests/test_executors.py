@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
+from helpers.processes import alive, linger, until
 from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError
 from nearsight.executors import WorkerLost, discard_finished, make_executor, training_executor
@@ -27,7 +28,7 @@ DRIVER = """\
 import sys, time
 from pathlib import Path
 from nearsight.executors.local import LocalExecutor
-from test_executors import linger
+from helpers.processes import linger
 if __name__ == "__main__":
     with LocalExecutor(2) as executor:
         for number in range(2):
@@ -50,15 +51,6 @@ executor.shutdown()
 # calls: found by name in the processes that do them
 
 
-def linger(folder: str, name: int = 0) -> None:
-    """Note this process and a program started by it, which sleeps for long."""
-    program = subprocess.Popen(["sleep", "100"])
-    draft = Path(folder, f"{name}.new")
-    draft.write_text(f"{os.getpid()} {program.pid}")
-    draft.rename(draft.with_suffix(".pids"))
-    program.wait()
-
-
 def shout() -> None:
     print("printed", flush=True)
     print("complained", file=sys.stderr, flush=True)
@@ -69,21 +61,6 @@ def threads() -> tuple[set[int], str | None]:
     np.ones((2, 2)) @ np.ones((2, 2))
     info = threadpoolctl.threadpool_info()
     return {each["num_threads"] for each in info}, os.environ.get("OMP_NUM_THREADS")
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def alive(process: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def noted(folder: Path, count: int) -> list[int]:

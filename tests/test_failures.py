@@ -1,6 +1,6 @@
 """Failures of parent calculations: tried again, put on record, given up; what engines do to them.
 
-The parent is ``troubled.py``; what is right is ASE's EMT itself.
+The parent is ``helpers/faulty.py``; what is right is ASE's EMT itself.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
+from helpers.faulty import FAULTY
 from nearsight.config import ExecutorSettings
 from nearsight.errors import DamagedFileError, ParentError
 from nearsight.executors import WorkerLost
@@ -51,9 +52,9 @@ def make(log: Path, tmp_path: Path) -> Callable[..., Parent]:
     """Makes parents of one folder: with a database, a record of failures, and trouble."""
 
     def made(trouble: dict[str, str] | None = None, **settings: Any) -> Parent:
-        arguments = {"log": str(log), "trouble": trouble or {}}
+        arguments = {"log": str(log), "faults": trouble or {}}
         place = {"database": tmp_path / "parent.db", "failures": tmp_path / "failures.json"}
-        return Parent("troubled:Troubled", arguments, **(place | settings))
+        return Parent(FAULTY, arguments, **(place | settings))
 
     return made
 
@@ -66,7 +67,8 @@ def local() -> Iterator[LocalExecutor]:
 
 def tries(log: Path) -> list[str]:
     """What was begun: atoms and mixer."""
-    return log.read_text().splitlines() if log.exists() else []
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line.rpartition(" ")[0] for line in lines]
 
 
 def on_record(parent: Parent) -> list[dict[str, Any]]:
@@ -88,7 +90,7 @@ def assert_right(result: ParentResult | Failure, atoms: Atoms) -> None:
 
 
 def test_retries_change_arguments_in_turn(make: Callable[..., Parent], log: Path) -> None:
-    retries = [{"mixer": 0.2}, {}, {"mixer": 0.3, "trouble": {}}, {"mixer": 0.4}]
+    retries = [{"mixer": 0.2}, {}, {"mixer": 0.3, "faults": {}}, {"mixer": 0.4}]
     parent = make({"4": "raise"}, retries=retries)
     result = parent.calculate(chain(4))
     assert_right(result, chain(4))
@@ -104,8 +106,8 @@ def test_retries_change_arguments_in_turn(make: Callable[..., Parent], log: Path
     # it is known as what was asked for, with what had to be changed
     assert make({"4": "raise"}).calculate(chain(4)).cached
     row = ase.db.connect(parent._database.name).get(id=1)  # type: ignore[union-attr]
-    assert row.data["settings"]["changed"] == {"mixer": 0.3, "trouble": {}}
-    assert row.data["settings"]["arguments"]["trouble"] == {"4": "raise"}
+    assert row.data["settings"]["changed"] == {"mixer": 0.3, "faults": {}}
+    assert row.data["settings"]["arguments"]["faults"] == {"4": "raise"}
 
 
 def test_what_is_given_up_is_not_tried_by_a_restart(make: Callable[..., Parent], log: Path) -> None:
@@ -121,7 +123,7 @@ def test_what_is_given_up_is_not_tried_by_a_restart(make: Callable[..., Parent],
     with pytest.raises(ParentError) as caught:
         again.calculate(chain(4))
     assert str(caught.value) == (
-        "parent troubled:Troubled failed on Cu4 (4 atoms): RuntimeError: SCF did not converge "
+        f"parent {FAULTY} failed on Cu4 (4 atoms): RuntimeError: SCF did not converge "
         "(given up after 2 attempts)"
     )
     assert len(tries(log)) == 4
@@ -134,16 +136,16 @@ def test_what_is_given_up_is_not_tried_by_a_restart(make: Callable[..., Parent],
 def test_a_restart_goes_on_with_the_attempt_it_was_at(
     make: Callable[..., Parent], log: Path
 ) -> None:
-    retries: list[dict[str, Any]] = [{"mixer": 0.2}, {"mixer": 0.3, "trouble": {"4": "interrupt"}}]
+    retries: list[dict[str, Any]] = [{"mixer": 0.2}, {"mixer": 0.3, "faults": {"4": "interrupt"}}]
     with pytest.raises(KeyboardInterrupt):
         make({"4": "raise"}, retries=retries).calculate(chain(4))
-    retries[1] = {"mixer": 0.4, "trouble": {}}
+    retries[1] = {"mixer": 0.4, "faults": {}}
     assert_right(make({"4": "raise"}, retries=retries).calculate(chain(4)), chain(4))
     assert tries(log) == ["4 0.1", "4 0.2", "4 0.3", "4 0.4"]
 
 
 def test_fewer_retries_than_failures_on_record(make: Callable[..., Parent], log: Path) -> None:
-    retries = [{"mixer": 0.2}, {"trouble": {"4": "interrupt"}}]
+    retries = [{"mixer": 0.2}, {"faults": {"4": "interrupt"}}]
     with pytest.raises(KeyboardInterrupt):
         make({"4": "raise"}, retries=retries).calculate(chain(4))
     (failed,) = make({"4": "raise"}).calculate_many([chain(4)])
@@ -164,7 +166,7 @@ def test_results_that_cannot_be_believed(
     make: Callable[..., Parent], local: LocalExecutor, engine: str, trouble: str, reason: str
 ) -> None:
     executor = local if engine == "local" else None
-    parent = make({"4": trouble}, executor=executor, retries=[{"trouble": {}}])
+    parent = make({"4": trouble}, executor=executor, retries=[{"faults": {}}])
     assert_right(parent.calculate(chain(4)), chain(4))
     assert on_record(parent)[0]["failed"] == [reason]
     assert parent.known == 1
@@ -267,7 +269,7 @@ def test_after_too_many_losses_the_retries_come(
         {"4": "kill"},
         executor=local,
         engine=ExecutorSettings(resubmissions=0),
-        retries=[{"mixer": 0.2, "trouble": {}}],
+        retries=[{"mixer": 0.2, "faults": {}}],
     )
     assert_right(parent.calculate(chain(4)), chain(4))
     assert tries(log) == ["4 0.1", "4 0.2"]
@@ -276,7 +278,7 @@ def test_after_too_many_losses_the_retries_come(
 def test_out_of_time(make: Callable[..., Parent], log: Path) -> None:
     with LocalExecutor(2, timeout=3.0) as executor:
         parent = make(
-            {"4": "sleep", "5": "sleep"}, executor=executor, retries=[{"trouble": {"5": "sleep"}}]
+            {"4": "sleep", "5": "sleep"}, executor=executor, retries=[{"faults": {"5": "sleep"}}]
         )
         found = parent.calculate_many(CHAINS)
     assert found[3] == Failure("Cu5 (5 atoms)", ("no result after 3 s",) * 2)
@@ -388,7 +390,7 @@ def test_waiting_has_an_end(make: Callable[..., Parent]) -> None:
     with pytest.raises(ParentError) as caught:
         parent.calculate_many(CHAINS)
     assert str(caught.value) == (
-        "waited 1e-05 h for 3 calculations of parent troubled:Troubled and none came back; start "
+        f"waited 1e-05 h for 3 calculations of parent {FAULTY} and none came back; start "
         "again to go on waiting"
     )
 
@@ -399,7 +401,7 @@ def test_an_engine_that_is_shut_down(make: Callable[..., Parent]) -> None:
     with pytest.raises(ParentError) as caught:
         make(executor=executor).calculate(chain(3))
     assert str(caught.value) == (
-        "the executor takes no calculation of parent troubled:Troubled: cannot schedule new "
+        f"the executor takes no calculation of parent {FAULTY}: cannot schedule new "
         "futures after shutdown"
     )
 
@@ -411,7 +413,7 @@ def test_an_engine_that_breaks_keeps_what_was_done(make: Callable[..., Parent]) 
         with pytest.raises(ParentError) as caught:
             parent.calculate_many(CHAINS)
     sentence = str(caught.value)
-    assert sentence.startswith("the executor takes no calculation of parent troubled:Troubled: ")
+    assert sentence.startswith(f"the executor takes no calculation of parent {FAULTY}: ")
     assert "\n" not in sentence
     assert parent.known == 5
 
@@ -424,7 +426,7 @@ def test_settings_of_chunks_and_bulk(log: Path, tmp_path: Path) -> None:
 
     def parent(**settings: Any) -> Parent:
         arguments = {"log": str(log), "mixer": 0.1}
-        return Parent("troubled:Troubled", arguments, database, **settings)
+        return Parent(FAULTY, arguments, database, **settings)
 
     crystal = bulk("Cu", cubic=True)
     both = parent(chunks={"mixer": 0.2}, bulk={"mixer": 0.3})

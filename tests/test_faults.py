@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from test_run import CONFIG, FILES, assert_same_results, files, make_workplace
+from helpers.faulty import FAULTY
+from helpers.runs import FILES, assert_same_results, files, make_workplace, tiny_config
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,18 +62,6 @@ while len(told) < 1000:
         shutil.rmtree(folder)
 print(json.dumps({"told": told, "code": code, "said": err.getvalue()}))
 '''
-COUNTED = '''\
-"""EMT that notes what it has calculated."""
-from pathlib import Path
-from ase.calculators.emt import EMT
-
-class Counted(EMT):
-    def calculate(self, *arguments):
-        super().calculate(*arguments)
-        with Path(__file__).with_name("calculations.log").open("a") as log:
-            log.write(f"{hash(self.atoms.positions.tobytes() + self.atoms.cell.tobytes())}\\n")
-'''
-OWN = CONFIG.replace("[target]", '[parent]\ncalculator = "counted:Counted"\n[target]', 1)
 
 
 def run(command: list[str | Path], place: Path, **environment: str) -> str:
@@ -88,16 +77,20 @@ def run(command: list[str | Path], place: Path, **environment: str) -> str:
     return done.stdout
 
 
+def make_logged_workplace(place: Path) -> None:
+    parent = {"calculator": FAULTY, "arguments": {"log": "calculations.log"}}
+    make_workplace(place, tiny_config(parent=parent))
+
+
 def calculations(place: Path) -> list[str]:
-    return (place / "calculations.log").read_text().split()
+    return (place / "calculations.log").read_text().splitlines()
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The place of an undisturbed run."""
     place = tmp_path_factory.mktemp("finished")
-    make_workplace(place, OWN)
-    (place / "counted.py").write_text(COUNTED)
+    make_logged_workplace(place)
     run(["-m", "nearsight", "run", "nft.toml"], place)
     return place
 
@@ -124,11 +117,10 @@ def disturbed(
     """The place of a run on the faulty file system, what failed, and the error it failed with."""
     name, times = request.param
     place = tmp_path_factory.mktemp(name)
-    make_workplace(place, OWN)
-    (place / "counted.py").write_text(COUNTED)
+    make_logged_workplace(place)
     (place / "driver.py").write_text(DRIVER)
     library = place / "faulty.so"
-    source = Path(__file__).with_name("faulty_files.cpp")
+    source = Path(__file__).with_name("helpers") / "faulty_files.cpp"
     subprocess.run(
         ["c++", "-std=c++17", "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True
     )

@@ -4,59 +4,56 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
-from ase.calculators.emt import EMT
 
-import copper
+from helpers import copper
+from helpers.faulty import FAULTY, Script, digest
+from helpers.recorder import Recorder
+from helpers.runs import make_workplace, tiny_config
 from nearsight.cli import app
 from nearsight.errors import ParentError
 from nearsight.files.atomic import read_json, write_json
 from nearsight.learning.locality import ForceLocality, force_locality
 from nearsight.learning.state import State
 from nearsight.parents import Parent
-from nearsight.progress import Progress
 from nearsight.report.drawing import png
 from nearsight.report.figures import locality_figure
 from nearsight.report.records import Locality
 from nearsight.structures.chunks import extract_chunks
-from test_run import CONFIG, make_workplace
 
 SHORT = copper.nft(max_chunks=16)
 
 
-class Choosy(EMT):
-    """EMT that fails on some chunks, and may be interrupted after some calculations."""
-
-    bad: ClassVar[set[bytes]] = set()
-    left: ClassVar[float] = np.inf
-
-    def calculate(self, *arguments: Any) -> None:
-        super().calculate(*arguments)
-        if Choosy.left == 0:
-            raise KeyboardInterrupt
-        Choosy.left -= 1
-        if Choosy.bad == {b"all"} or self.atoms.positions.tobytes() in Choosy.bad:
-            raise RuntimeError("no convergence")
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Script:
+    """What the parent fails on; one file, so that all tests have the same parent."""
+    return Script(tmp_path_factory.mktemp("script") / "script.json")
 
 
-@pytest.fixture
-def fail_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
-    def choose(indices: list[int]) -> None:
-        chunks = extract_chunks(copper.particle(), indices, 6.5, SHORT.settings.vacuum)
-        monkeypatch.setattr(Choosy, "bad", {chunk.positions.tobytes() for chunk in chunks})
-
-    return choose
+@pytest.fixture(autouse=True)
+def nothing_fails(script: Script) -> None:
+    script.write()
 
 
-def train(folder: Path) -> State:
-    parent = Parent(Choosy, database=folder / "parent.db", failures=folder / "failures.json")
+def faults_of(indices: list[int]) -> dict[str, str]:
+    chunks = extract_chunks(copper.particle(), indices, 6.5, SHORT.settings.vacuum)
+    return {digest(chunk): "raise" for chunk in chunks}
+
+
+def scripted(script: Script, folder: Path | None = None) -> Parent:
+    arguments = {"script": str(script.path)}
+    if folder is None:
+        return Parent(FAULTY, arguments)
+    return Parent(FAULTY, arguments, folder / "parent.db", failures=folder / "failures.json")
+
+
+def train(script: Script, folder: Path) -> State:
     particle, functions = copper.particle(), copper.functions()
-    return SHORT.run(copper.cells(), functions, particle, parent, folder)
+    return SHORT.run(copper.cells(), functions, particle, scripted(script, folder), folder)
 
 
 def evaluations(folder: Path) -> list[dict[str, Any]]:
@@ -65,27 +62,26 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def usual(script: Script, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What the training finds when nothing fails."""
     folder = tmp_path_factory.mktemp("usual")
-    train(folder)
+    train(script, folder)
     return evaluations(folder)
 
 
 def test_the_next_most_uncertain_atoms_take_the_place(
     usual: list[dict[str, Any]],
-    fail_on: Callable[[list[int]], None],
+    script: Script,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     order = [int(i) for i in np.argsort(-np.array(usual[0]["uncertainty_raw"]), kind="stable")]
     asked = usual[0]["new_indices"]
     assert asked == order[:8]
     # two of those asked for fail, and one of those that take their place
     bad = [order[0], order[5], order[8]]
-    fail_on(bad)
+    script.write(faults_of(bad))
     (tmp_path / "straight").mkdir()
-    state = train(tmp_path / "straight")
+    state = train(script, tmp_path / "straight")
     first, second, third = evaluations(tmp_path / "straight")
     assert first == usual[0]
     taken = [i for i in order[:8] if i not in bad] + order[9:11]
@@ -100,9 +96,9 @@ def test_the_next_most_uncertain_atoms_take_the_place(
     stopped = 0
     (tmp_path / "stopped").mkdir()
     while True:
-        monkeypatch.setattr(Choosy, "left", 2)
+        script.write(faults_of(bad), interrupt_after=2)
         try:
-            train(tmp_path / "stopped")
+            train(script, tmp_path / "stopped")
             break
         except KeyboardInterrupt:
             stopped += 1
@@ -114,14 +110,14 @@ def test_the_next_most_uncertain_atoms_take_the_place(
         )
 
 
-def test_when_all_fail_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Choosy, "bad", {b"all"})
+def test_when_all_fail_it_says_so(script: Script, tmp_path: Path) -> None:
+    script.write({"*": "raise"})
     for _ in range(2):  # the second time from the record
         with pytest.raises(ParentError) as caught:
-            train(tmp_path)
+            train(script, tmp_path)
         sentence = str(caught.value)
-        assert sentence.startswith("parent test_given_up:Choosy failed on all 16 chunks asked for")
-        assert "RuntimeError: no convergence" in sentence
+        assert sentence.startswith(f"parent {FAULTY} failed on all 16 chunks asked for")
+        assert "RuntimeError: SCF did not converge" in sentence
         assert "\n" not in sentence
     assert len(read_json(tmp_path / "failures.json")["structures"]) == 16
 
@@ -129,8 +125,8 @@ def test_when_all_fail_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 # -- the locality scan
 
 
-def scan(radii: tuple[float, ...] = (4.0, 6.5), indices: tuple[int, ...] = (0, 7)) -> ForceLocality:
-    return force_locality(copper.particle(), Choosy, radii, indices)
+def scan(script: Script, indices: tuple[int, ...] = (0, 7)) -> ForceLocality:
+    return force_locality(copper.particle(), scripted(script), (4.0, 6.5), indices)
 
 
 def assert_survives_its_file(found: ForceLocality, folder: Path) -> None:
@@ -148,12 +144,10 @@ def draw(found: ForceLocality) -> bytes:
     )
 
 
-def test_a_scan_leaves_out_a_chunk_that_failed(
-    fail_on: Callable[[list[int]], None], tmp_path: Path
-) -> None:
-    whole = scan()
-    fail_on([7])
-    found = scan()
+def test_a_scan_leaves_out_a_chunk_that_failed(script: Script, tmp_path: Path) -> None:
+    whole = scan(script)
+    script.write(faults_of([7]))
+    found = scan(script)
     assert np.isnan(found.forces[1, 1]).all()
     np.testing.assert_array_equal(found.forces[0], whole.forces[0])
     np.testing.assert_array_equal(found.forces[1, 0], whole.forces[1, 0])
@@ -167,11 +161,11 @@ def test_a_scan_leaves_out_a_chunk_that_failed(
 
 @pytest.mark.parametrize("indices", [(0,), (0, 7)])
 def test_a_scan_whose_whole_structure_failed(
-    indices: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: Script, indices: tuple[int, ...], tmp_path: Path
 ) -> None:
-    expected = scan(indices=indices)
-    monkeypatch.setattr(Choosy, "bad", {copper.particle().positions.tobytes()})
-    found = scan(indices=indices)
+    expected = scan(script, indices)
+    script.write({digest(copper.particle()): "raise"})
+    found = scan(script, indices)
     np.testing.assert_array_equal(found.forces, expected.forces)
     assert np.isnan(found.true_forces).all()
     assert np.isnan(found.mean_errors).all()
@@ -180,34 +174,27 @@ def test_a_scan_whose_whole_structure_failed(
     assert draw(found)
 
 
-def test_a_scan_in_which_all_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Choosy, "bad", {b"all"})
+def test_a_scan_in_which_all_fails(script: Script) -> None:
+    script.write({"*": "raise"})
     with pytest.raises(ParentError, match="failed on all 5 structures of the locality scan"):
-        scan()
+        scan(script)
 
 
 # -- a whole run
 
 
-def run_with(folder: Path, trouble: str) -> tuple[int, Path]:
+def run_with(folder: Path, faults: dict[str, str]) -> tuple[int, Path]:
     """Carry out the small configuration with a parent that has trouble."""
-    parent = (
-        '[parent]\ncalculator = "troubled:Troubled"\n'
-        f'arguments = {{ log = "{folder / "log"}", trouble = {{ {trouble} }} }}\n'
-    )
-    few = CONFIG.replace("[features]\ncount = 8", "[features]\ncount = 3")  # for few cells
-    make_workplace(folder, few.replace("[target]", f"{parent}[target]", 1))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", list(sys.path))
-        with pytest.raises(SystemExit) as caught:
-            app(["run", str(folder / "nft.toml")], prog_name="nearsight")
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, folder / "nft"
+    arguments = {"log": folder / "log", "faults": faults}
+    few = {"count": 3}  # for few cells
+    parent = {"calculator": FAULTY, "arguments": arguments}
+    make_workplace(folder, tiny_config(parent=parent, features=few))
+    return run_again(folder), folder / "nft"
 
 
 def test_a_run_around_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Rattled cells, true forces, the whole of the scan and the parent's relaxation fail."""
-    code, folder = run_with(tmp_path, '32 = "raise", 55 = "nan"')
+    code, folder = run_with(tmp_path, {"32": "raise", "55": "nan"})
     assert (code, capsys.readouterr().err) == (0, "")
     assert read_json(folder / "reference.json")["forces"] is None
     assert read_json(folder / "locality.json")["true_forces"] == [[None] * 3] * 2
@@ -230,8 +217,8 @@ def test_a_run_around_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_run_whose_chunks_all_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trouble = ", ".join(f'{size} = "raise"' for size in range(5, 56) if size != 32)
-    code, folder = run_with(tmp_path, trouble)
+    faults = {str(size): "raise" for size in range(5, 56) if size != 32}
+    code, folder = run_with(tmp_path, faults)
     sentence = capsys.readouterr().err
     assert code == 2
     assert sentence.count("\n") == 1
@@ -252,18 +239,10 @@ def run_again(folder: Path) -> int:
     return caught.value.code
 
 
-class Notes(Progress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def test_a_scan_tells_what_it_leaves_out(fail_on: Callable[[list[int]], None]) -> None:
-    fail_on([7])
-    notes = Notes()
-    force_locality(copper.particle(), Choosy, [6.5], [0, 7], progress=notes)
+def test_a_scan_tells_what_it_leaves_out(script: Script) -> None:
+    script.write(faults_of([7]))
+    notes = Recorder()
+    force_locality(copper.particle(), scripted(script), [6.5], [0, 7], progress=notes)
     (note,) = notes.notes
     assert note.startswith("left out of the locality scan: Cu")
-    assert note.endswith("RuntimeError: no convergence")
+    assert note.endswith("RuntimeError: SCF did not converge")

@@ -14,10 +14,10 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
 
+from helpers.structures import functions_of, random_ensemble, structure
 from nearsight.errors import InputError
 from nearsight.learning.harvest import Harvest, harvest, load_harvest, save_harvest
 from nearsight.model.ensemble import Ensemble
-from structures import functions_of, random_ensemble, structure
 
 Array = npt.NDArray[np.float64]
 

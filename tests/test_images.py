@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
 
+from helpers.structures import NAMES, labelled_images, structure
 from nearsight.errors import InputError
 from nearsight.structures.images import (
     Image,
@@ -22,7 +23,6 @@ from nearsight.structures.images import (
     write_images,
     write_structures,
 )
-from structures import NAMES, labelled_images, structure
 
 
 def labelled(atoms, **results):

@@ -9,18 +9,17 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import bulk
-from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 from ase.spacegroup import Spacegroup
 
+from helpers.faulty import FaultyEMT
+from helpers.recorder import Recorder
 from nearsight.errors import InputError, ParentError
 from nearsight.learning.initial_cells import Initialization, label_structures
 from nearsight.parents import Parent
-from nearsight.progress import Progress
 from nearsight.structures.crystals import (
     compositions,
     rattled_cells,
@@ -35,18 +34,6 @@ FILE_ROUNDING = 5.1e-9  # the reference set has eight decimals
 EMT_ROUNDING = 1e-10  # eV, Å: eight relaxation steps of two versions of ASE
 
 OF_EVERY_SYSTEM = [1, 14, 15, 19, 24, 43, 70, 76, 92, 144, 160, 167, 169, 194, 198, 213, 227, 230]
-
-
-class Recorder(Progress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.steps: list[tuple[int, str]] = []
-
-    def advance(self, done: int, total: int | None = None, what: str = "") -> None:
-        self.steps.append((done, what))
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -344,11 +331,11 @@ def test_a_space_group_that_needs_smaller_distances() -> None:
 def test_says_what_it_does() -> None:
     recorder = Recorder()
     Initialization(["Pt"]).run("emt", recorder)
-    relaxing = [step for step in recorder.steps if step[1].startswith("relaxing")]
-    assert [done for done, _ in relaxing] == list(range(16))
-    assert relaxing[0][1] == "relaxing Pt, space group 225"
+    relaxing = [step for step in recorder.steps if step[2].startswith("relaxing")]
+    assert [done for done, _, _ in relaxing] == list(range(16))
+    assert relaxing[0][2] == "relaxing Pt, space group 225"
     # twice where one has ended and the next begins
-    assert list(dict.fromkeys(recorder.steps[16:])) == [
+    assert list(dict.fromkeys((done, what) for done, _, what in recorder.steps[16:])) == [
         (k, f"rattled cells of Pt, space group {group}") for group in (225, 79) for k in range(11)
     ]
     assert recorder.notes == [
@@ -433,16 +420,9 @@ def test_an_element_the_parent_does_not_know() -> None:
         Initialization(["Fe"]).run("emt")
 
 
-class NoStress(Calculator):
-    implemented_properties = ["energy", "forces"]  # noqa: RUF012
-
-    def calculate(self, atoms: Atoms, *_: object) -> None:
-        self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3))}
-
-
 def test_a_parent_without_stress() -> None:
     with pytest.raises(ParentError, match="it gives no stress, which relaxing a cell needs"):
-        Initialization(["Pt"]).run(NoStress)
+        Initialization(["Pt"]).run(Parent(FaultyEMT, {"lacks": ["stress"]}))
 
 
 # -- structures of the user

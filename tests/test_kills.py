@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from test_executors import alive, until
-from test_run import CONFIG, make_workplace
+from helpers.faulty import FAULTY
+from helpers.processes import alive, until
+from helpers.runs import make_workplace, tiny_config
 
 pytestmark = [
     pytest.mark.slow,
@@ -47,14 +48,9 @@ def test_nothing_is_lost_in_twenty_kills() -> None:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A configuration whose parent calculates the first cell for ever, in two local processes."""
-    parent = (
-        '[parent]\ncalculator = "troubled:Troubled"\n'
-        f'arguments = {{ log = "{tmp_path / "log"}", trouble = {{ 4 = "sleep" }} }}\n'
-        '[executor]\nengine = "local"\n'
-    )
-    make_workplace(tmp_path, CONFIG.replace("[target]", f"{parent}[target]", 1))
-    source = Path(__file__).with_name("troubled.py")
-    (tmp_path / "troubled.py").write_text(source.read_text())
+    arguments = {"log": tmp_path / "log", "faults": {"4": "sleep"}}
+    parent = {"calculator": FAULTY, "arguments": arguments}
+    make_workplace(tmp_path, tiny_config(parent=parent, executor={"engine": "local"}))
     return tmp_path
 
 

@@ -13,13 +13,8 @@ import pytest
 from ase import Atoms
 
 import nearsight
-import reference
-from nearsight import _core
-from nearsight._core import _cpu
-from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
-from nearsight.structures.images import Image, core_structure
-from nearsight.training.fingerprints import Fingerprints
-from structures import (
+from helpers import reference
+from helpers.structures import (
     ELEMENTS,
     functions_of,
     random_ensemble,
@@ -27,6 +22,11 @@ from structures import (
     structure,
     training_data,
 )
+from nearsight import _core
+from nearsight._core import _cpu
+from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
+from nearsight.structures.images import Image, core_structure
+from nearsight.training.fingerprints import Fingerprints
 
 LEVELS = [level for level in _cpu.levels() if _core.load(level) is not None]
 FASTER = [level for level in LEVELS if level != "baseline"]

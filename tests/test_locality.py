@@ -11,11 +11,11 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 
+from helpers.recorder import Recorder
 from nearsight.errors import InputError, ParentError
 from nearsight.files.atomic import read_json, write_json
 from nearsight.learning.locality import ForceLocality, force_locality
 from nearsight.parents import Parent
-from nearsight.progress import Progress
 
 # Fig. S7a of the paper: force on atom 29 of the rattled Pt260, EMT, in eV/Å
 RADII = [3.5, 4.5, 5.5, 6.5, 7.5, 8.5]
@@ -146,15 +146,8 @@ def test_a_failing_parent_is_named(emt_parent: Parent) -> None:
 
 
 def test_reports_its_progress(pt260: Atoms) -> None:
-    class Recorder(Progress):
-        def __init__(self) -> None:
-            self.seen: list[tuple[int, int | None, str]] = []
-
-        def advance(self, done: int, total: int | None = None, what: str = "") -> None:
-            self.seen.append((done, total, what))
-
     recorder = Recorder()
     force_locality(pt260, "emt", [3.5, 4.0], [29, 30], progress=recorder)
     # twice where one has ended and the next begins
-    assert list(dict.fromkeys(step[:2] for step in recorder.seen)) == [(k, 5) for k in range(6)]
-    assert {step[2] for step in recorder.seen} == {"whole structure and chunks"}
+    assert list(dict.fromkeys(step[:2] for step in recorder.steps)) == [(k, 5) for k in range(6)]
+    assert {step[2] for step in recorder.steps} == {"whole structure and chunks"}

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from differences import error_of
+from helpers.differences import error_of
+from helpers.structures import structure, training_data
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import networks_from_weights
 from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
-from structures import structure, training_data
 
 HIDDEN = [(6,), (5, 4), (4, 3, 3)]
 MULTIPLICITIES = np.array([2, 1, 0, 1, 3, 1, 0])

@@ -8,10 +8,10 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 
+from helpers.structures import NAMES, structure
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.structures.images import core_structure
-from structures import NAMES, structure
 
 CUTOFFS = [2.717, 4.161, 6.513, 9.087]
 """Å; no structure has a distance within rounding of one of them."""

@@ -21,7 +21,9 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 
-import copper
+from helpers import copper
+from helpers.faulty import FAULTY, FaultyEMT, Script
+from helpers.recorder import Recorder, Stopped
 from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.errors import InputError
 from nearsight.learning.iteration import Iteration
@@ -30,7 +32,6 @@ from nearsight.learning.policy import choose_atoms, stop_reason
 from nearsight.learning.state import State
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
-from nearsight.progress import Progress
 from nearsight.structures.images import Image, read_images
 
 RAW = np.array([0.1, 0.5, 0.3, 0.4, 0.2])
@@ -230,15 +231,7 @@ def test_where_the_network_is_asked(tmp_path: Path, environment: str) -> None:
 
 
 def test_only_the_force_on_the_centre_counts(finished: tuple[Path, State], tmp_path: Path) -> None:
-    class OnlyTheCentre(EMT):
-        """EMT, but with nonsense for the energy and the forces on all other atoms."""
-
-        def calculate(self, *arguments: Any) -> None:
-            super().calculate(*arguments)
-            self.results["forces"][1:] = 12.3
-            self.results["energy"] = self.results["free_energy"] = -1e6
-
-    run(tmp_path, SHORT, Parent(OnlyTheCentre))
+    run(tmp_path, SHORT, Parent(FaultyEMT, {"faults": {"*": "spoil all but the first force"}}))
     assert_begins_like(finished[0], tmp_path)
 
 
@@ -322,27 +315,12 @@ def test_the_number_of_threads_does_not_matter(
 # -- stopped and continued
 
 
-class Stopped(Exception):
-    """The user has seen enough."""
-
-
-class StopsAfter(Progress):
-    """Raises when an iteration is over; those read back come at once."""
-
-    def __init__(self, iteration: int) -> None:
-        self.number = iteration
-
-    def iteration(self, record: Mapping[str, Any]) -> None:
-        if record["iteration"] == self.number:
-            raise Stopped
-
-
 def test_continues_after_every_iteration(finished: tuple[Path, State], tmp_path: Path) -> None:
     calculations = 0
     for number in range(4):
         parent = Parent("emt", database=tmp_path / "parent.db")
         with pytest.raises(Stopped):
-            run(tmp_path, parent=parent, progress=StopsAfter(number))
+            run(tmp_path, parent=parent, progress=Recorder(iteration=number))
         assert parent.calculations == (8 if number else 0)  # those of one iteration
         calculations += parent.calculations
         if number == 2:  # killed while it wrote the third iteration
@@ -359,36 +337,27 @@ def test_continues_after_every_iteration(finished: tuple[Path, State], tmp_path:
     assert evaluations(tmp_path) == evaluations(finished[0])
 
 
-class Breaks(EMT):
-    """EMT that works a number of times and is then interrupted."""
+def test_an_interrupted_parent_loses_nothing(tmp_path: Path) -> None:
+    script = Script(tmp_path / "script.json")
 
-    left = 0
+    def parent(folder: Path) -> Parent:
+        return Parent(FAULTY, {"script": str(script.path)}, folder / "parent.db")
 
-    def calculate(self, *arguments: Any) -> None:
-        if Breaks.left == 0:
-            raise KeyboardInterrupt
-        Breaks.left -= 1
-        super().calculate(*arguments)
-
-
-def test_an_interrupted_parent_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     done = 0
     for calculations in (0, 3, 4):
-        monkeypatch.setattr(Breaks, "left", calculations)
-        parent = Parent(Breaks, database=tmp_path / "parent.db")
+        script.write(interrupt_after=calculations)
+        interrupted = parent(tmp_path)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, SHORT, parent)
+            run(tmp_path, SHORT, interrupted)
         done += calculations
-        assert (parent.calculations, parent.known) == (calculations, done)
-    monkeypatch.setattr(Breaks, "left", 1)
-    run(tmp_path, SHORT, Parent(Breaks, database=tmp_path / "parent.db"))
+        assert (interrupted.calculations, interrupted.known) == (calculations, done)
+    script.write(interrupt_after=1)
+    run(tmp_path, SHORT, parent(tmp_path))
 
     whole = tmp_path / "whole"
     whole.mkdir()
-    monkeypatch.setattr(Breaks, "left", 8)
-    run(whole, SHORT, Parent(Breaks, database=whole / "parent.db"))
+    script.write(interrupt_after=8)
+    run(whole, SHORT, parent(whole))
     assert ensembles(tmp_path) == ensembles(whole)
 
 
@@ -515,11 +484,10 @@ def test_images_that_cannot_be_trained_on(tmp_path: Path) -> None:
 def test_another_process_finds_the_same(finished: tuple[Path, State], tmp_path: Path) -> None:
     """Hash seeds and threads of a new process change nothing."""
     code = (
-        "import copper\nfrom nearsight.parents import Parent\n"
+        "from helpers import copper\nfrom nearsight.parents import Parent\n"
         "copper.nft(max_chunks=8).run(copper.cells(), copper.functions(), copper.particle(), "
         "Parent('emt'), '.')"
     )
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "7"}
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
     assert_begins_like(finished[0], tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 from ase.build import fcc111
 
-import copper
+from helpers import copper
 from nearsight.errors import InputError
 from nearsight.learning.nft import NFT
 from nearsight.learning.state import Start, State

@@ -9,7 +9,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,43 +28,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from helpers.faulty import FAULTY, FaultyEMT, Script
+from helpers.parents import bits
 from nearsight.errors import InputError, ParentError
 from nearsight.parents import Parent, ParentCalculator, as_parent
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 
-
-class Scripted(Calculator):
-    """Gives the results it is told to give."""
-
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
-
-    def __init__(self, **results: Any) -> None:
-        super().__init__()
-        self._scripted = results
-
-    def calculate(self, atoms: Atoms, *_: object) -> None:
-        count = len(atoms)
-        self.results = {
-            "energy": 1.0,
-            "free_energy": 2.0,
-            "forces": np.zeros((count, 3)),
-            "stress": np.zeros(6),
-            **{name: np.array(value) for name, value in self._scripted.items()},
-        }
-
-
-class EnergyOnly(Scripted):
-    """Has no energy that is consistent with the forces, as some calculators of ASE."""
-
-    implemented_properties = ["energy", "forces"]  # noqa: RUF012
-
-
-class Failing(Scripted):
-    def calculate(self, atoms: Atoms, *_: object) -> None:
-        raise RuntimeError("SCF did not converge in 333 steps")
-
-
 NOT_CALLABLE = 1
+
+
+def scripted(lacks: Sequence[str] = (), **results: Any) -> Callable[[], Calculator]:
+    return lambda: FaultyEMT(lacks=lacks, results=results)
 
 
 @pytest.fixture
@@ -77,11 +51,6 @@ def rattled() -> Atoms:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "parent.db"
-
-
-def bits(result: ParentResult) -> tuple[bytes, bytes, bytes]:
-    stress = b"" if result.stress is None else result.stress.tobytes()
-    return struct.pack("<d", result.energy), result.forces.tobytes(), stress
 
 
 # -- what a parent calculates
@@ -128,8 +97,9 @@ def test_constraints_are_disregarded_and_the_structure_is_left_alone(rattled: At
 
 
 def test_takes_the_energy_the_forces_derive_from(rattled: Atoms) -> None:
-    assert Parent(Scripted).calculate(rattled).energy == 2.0
-    assert Parent(EnergyOnly).calculate(rattled).energy == 1.0
+    assert Parent(scripted(energy=1.0, free_energy=2.0)).calculate(rattled).energy == 2.0
+    energy_only = scripted(lacks=("free_energy", "stress"), energy=1.0)
+    assert Parent(energy_only).calculate(rattled).energy == 1.0
 
 
 def test_arguments_reach_the_calculator(rattled: Atoms) -> None:
@@ -298,21 +268,20 @@ def test_refuses_a_structure_that_cannot_be(emt_parent: Parent) -> None:
 # -- what fails
 
 
-def scripted(**results: Any) -> Callable[[], Calculator]:
-    return lambda: Scripted(**results)
-
-
 @pytest.mark.parametrize(
     ("factory", "reason"),
     [
-        (Failing, "RuntimeError: SCF did not converge in 333 steps"),
+        (lambda: FaultyEMT({"*": "raise"}), "RuntimeError: SCF did not converge"),
         (scripted(free_energy=np.nan), "energy not finite"),
         (scripted(free_energy=np.inf), "energy not finite"),
         (scripted(forces=np.full((4, 3), np.nan)), "forces not finite"),
         (scripted(forces=[[0, 0, np.inf]] * 4), "forces not finite"),
         (scripted(forces=np.zeros((3, 3))), "forces of shape (3, 3), not (4, 3)"),
         (scripted(stress=np.full(6, np.nan)), "stress not finite"),
-        (EnergyOnly, "NotImplementedError: it gives no stress, which relaxing a cell needs"),
+        (
+            scripted(lacks=("free_energy", "stress")),
+            "NotImplementedError: it gives no stress, which relaxing a cell needs",
+        ),
     ],
 )
 def test_a_failure_names_the_structure(factory: Any, reason: str, rattled: Atoms) -> None:
@@ -331,30 +300,18 @@ def test_an_element_the_parent_does_not_know(emt_parent: Parent) -> None:
     )
 
 
-class Broken(Scripted):
-    """Fails in whatever way the class attribute says."""
-
-    way: Any = None
-
-    def calculate(self, atoms: Atoms, *_: object) -> None:
-        super().calculate(atoms)
-        if self.way is RuntimeError:
-            raise RuntimeError
-        self.results["forces"][0, 0] = self.way
-
-
-@pytest.mark.parametrize("way", [np.nan, -np.inf, RuntimeError])
-def test_a_failure_is_not_stored(
-    way: Any, rattled: Atoms, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Broken, "way", way)
+@pytest.mark.parametrize("fault", ["nan", "infinite force", "raise"])
+def test_a_failure_is_not_stored(fault: str, rattled: Atoms, path: Path) -> None:
+    script = Script(path.with_name("script.json"))
+    arguments = {"script": str(script.path)}
+    script.write({"*": fault})
     with pytest.raises(ParentError):
-        Parent(Broken, database=path).calculate(rattled)
-    monkeypatch.setattr(Broken, "way", 0.5)
-    parent = Parent(Broken, database=path)
+        Parent(FAULTY, arguments, path).calculate(rattled)
+    script.write()
+    parent = Parent(FAULTY, arguments, path)
     result = parent.calculate(rattled)
     assert not result.cached
-    assert result.forces[0, 0] == 0.5
+    assert bits(result) == bits(Parent("emt").calculate(rattled))
     assert parent.calculate(rattled).cached
 
 
@@ -672,6 +629,6 @@ def test_gives_stress_when_asked_for_it(rattled: Atoms) -> None:
 
 
 def test_a_failure_passes_through_ase(rattled: Atoms) -> None:
-    rattled.calc = ParentCalculator(Parent(Failing))
+    rattled.calc = ParentCalculator(Parent(FaultyEMT, {"faults": {"*": "raise"}}))
     with pytest.raises(ParentError, match="SCF did not converge"):
         rattled.get_forces()

@@ -10,10 +10,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-import postgres
+from helpers import postgres
+from helpers.parents import bits
 from nearsight.errors import InputError
 from nearsight.parents import Parent
-from test_parents import bits
 
 pytestmark = [
     pytest.mark.postgres,

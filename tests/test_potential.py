@@ -11,8 +11,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.cluster.octahedron import Octahedron
 
-import reference
-from differences import error_of
+from helpers import reference
+from helpers.differences import error_of
+from helpers.structures import CUTOFFS, ELEMENTS, NAMES, functions_of, random_ensemble, structure
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.model.network import (
@@ -24,7 +25,6 @@ from nearsight.model.network import (
     weights_from_networks,
 )
 from nearsight.model.symmetry_functions import G2, SymmetryFunctions
-from structures import CUTOFFS, ELEMENTS, NAMES, functions_of, random_ensemble, structure
 
 CASES = [
     ("planar", 1),

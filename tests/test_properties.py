@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from helpers.structures import ELEMENTS, functions_of, random_ensemble, scattered, structure
 from nearsight.model.symmetry_functions import Scaling
-from structures import ELEMENTS, functions_of, random_ensemble, scattered, structure
 
 quick = settings(max_examples=20, deadline=None, derandomize=True)
 SEEDS = st.integers(min_value=0, max_value=2**32 - 1)

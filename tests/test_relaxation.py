@@ -14,7 +14,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixedPlane
 
-import copper
+from helpers import copper
+from helpers.recorder import Recorder
 from nearsight.config import (
     EnsembleSettings,
     NetworkSettings,
@@ -25,7 +26,6 @@ from nearsight.errors import InputError, ParentError
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
-from nearsight.progress import Progress
 from nearsight.simulation.relaxation import Relaxation, relax, relax_with_parent
 from nearsight.training.fit import train_ensemble
 
@@ -199,17 +199,10 @@ def test_the_parent_is_asked_once_for_every_step(cell: Atoms, tmp_path: Path) ->
 
 
 def test_progress_counts_the_steps(cell: Atoms) -> None:
-    class Recorded(Progress):
-        def __init__(self) -> None:
-            self.steps: list[int] = []
-
-        def advance(self, done: int, total: int | None = None, what: str = "") -> None:
-            assert what.startswith("steps, largest force ")
-            self.steps.append(done)
-
-    progress = Recorded()
+    progress = Recorder()
     found = relax_with_parent(Parent("emt"), cell, SHORT, progress)
-    assert progress.steps == list(range(found.steps + 1))
+    assert [done for done, _, _ in progress.steps] == list(range(found.steps + 1))
+    assert all(what.startswith("steps, largest force ") for _, _, what in progress.steps)
 
 
 def test_what_cannot_be_relaxed(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:

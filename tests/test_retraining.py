@@ -18,8 +18,11 @@ from ase.constraints import FixAtoms, FixCartesian, FixedPlane
 from ase.io import read
 from typer.testing import CliRunner
 
-import copper
 import nearsight.learning.retraining
+from helpers import copper
+from helpers.faulty import FaultyEMT
+from helpers.recorder import Recorder, Stopped
+from helpers.runs import reduced, tiny_config
 from nearsight.cli import app
 from nearsight.config import Config, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError, ParentError
@@ -28,9 +31,7 @@ from nearsight.learning.retraining import Retraining, RetrainingResult
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
-from nearsight.progress import Progress
 from nearsight.run.run import Run
-from reduced import reduced
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -214,54 +215,29 @@ def test_a_relaxation_that_breaks_off(
 # -- failures of the parent
 
 
-class Fails:
-    """EMT, but for chunks with an odd number of atoms, or for all of them."""
-
-    every = False
-
-    def __call__(self) -> Any:
-        from ase.calculators.emt import EMT
-
-        class Moody(EMT):  # type: ignore[misc, unused-ignore]
-            def calculate(self, atoms: Any = None, *rest: Any) -> None:
-                if not atoms.pbc.any() and (Fails.every or len(atoms) % 2):
-                    raise RuntimeError("no convergence")
-                super().calculate(atoms, *rest)
-
-        return Moody()
-
-
 def test_chunks_that_the_parent_fails_on_are_left_out(
-    done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, RetrainingResult], tmp_path: Path
 ) -> None:
-    notes: list[str] = []
-
-    class Notes(Progress):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
+    recorder = Recorder()
+    odd = Parent(FaultyEMT, {"faults": {str(size): "raise" for size in range(1, 57, 2)}})
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
     plan = PLAN.model_copy(
         update={"max_rounds": 1, "threshold": 1e-6, "chunks": 10, "target_chunks": 0}
     )
     given = trained(tmp_path / "nft", plan)
-    given = Learner(**{**vars(given), "parent": Parent(Fails())})
-    Retraining(RELAXATION).run(given, tmp_path, Notes())
+    given = Learner(**{**vars(given), "parent": odd})
+    Retraining(RELAXATION).run(given, tmp_path, recorder)
     labels = read(tmp_path / "retraining-01" / "chunks.extxyz", index=":")
     chosen = json.loads((tmp_path / "retraining-01" / "harvest.json").read_text())["chosen"]
-    lost = [text for text in notes if "is left out" in text and "no convergence" in text]
+    lost = [text for text in recorder.notes if "is left out" in text and "SCF did not" in text]
     assert 0 < len(lost) == len(chosen) - len(labels)
-    monkeypatch.setattr(Fails, "every", True)
-    given = Learner(**{**vars(given), "parent": Parent(Fails())})
+    every = Parent(FaultyEMT, {"faults": {"*": "raise"}})
+    given = Learner(**{**vars(given), "parent": every})
     with pytest.raises(ParentError, match=r"failed on all 10 chunks of the frames, the last one"):
         Retraining(RELAXATION).run(given, tmp_path / "nft")
 
 
 # -- taken up again
-
-
-class Killed(Exception):
-    """Stands for whatever ends a program."""
 
 
 @pytest.mark.parametrize(
@@ -279,12 +255,12 @@ def test_taken_up_to_the_last_bit(
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
 
     def dies(*_: Any) -> None:
-        raise Killed
+        raise Stopped
 
     given = trained(tmp_path / "nft")
     with monkeypatch.context() as patch:
         patch.setattr(where, dies)
-        with pytest.raises(Killed):
+        with pytest.raises(Stopped):
             Retraining(RELAXATION).run(given, tmp_path)
     Retraining(RELAXATION).run(given, tmp_path)
     assert record(tmp_path) == record(done[0])
@@ -325,44 +301,16 @@ def test_fixed_atoms_stay(done: tuple[Path, RetrainingResult], tmp_path: Path) -
 
 # -- within a run
 
-CONFIG = """\
-[target]
-structure = "particle.extxyz"
-[initial]
-a0 = 3.7
-minsep = 2.2
-space_groups = [225]
-n_rattled = 3
-[images]
-count = 5
-[features]
-count = 8
-cutoff = 4.5
-[network]
-hidden_layers = [4]
-[training]
-initial_iterations = 10
-iterations = 5
-[ensemble]
-members = 3
-[nft]
-chunk_radius = 6.5
-chunks_per_iteration = 6
-max_chunks = 6
-[relaxation]
-max_steps = 5
-[retraining]
-threshold = 1e-4
-chunks = 3
-target_chunks = 3
-max_rounds = 1
-[dynamics]
-steps = 6
-write_every = 3
-timestep = 1.0
-threshold = 1e-3
-max_rounds = 1
-"""
+CONFIG = tiny_config(
+    nft={"chunks_per_iteration": 6},
+    locality=None,
+    relaxation={"max_steps": 5, "with_parent": None},
+    retraining={"threshold": 1e-4, "chunks": 3, "target_chunks": 3, "max_rounds": 1},
+    dynamics={
+        "steps": 6, "write_every": 3, "timestep": 1.0, "threshold": 1e-3, "max_rounds": 1,
+    },
+    report=None,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,101 +19,30 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
-import copper
 import nearsight.run.run
+from helpers import copper
+from helpers.recorder import Recorder, Stopped
+from helpers.runs import (
+    FILES,
+    GIVEN,
+    assert_same_results,
+    files,
+    make_workplace,
+    read,
+    tiny_config,
+    write_given,
+)
 from nearsight.cli import app
 from nearsight.config import Config
 from nearsight.errors import InputError
 from nearsight.files.atomic import write_json
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
-from nearsight.progress import Progress
 from nearsight.report.data import RunData, report_json
 from nearsight.run.run import Run
 from nearsight.structures.images import read_images
-
-CONFIG = """\
-seed = 2
-[target]
-structure = "particle.extxyz"
-[initial]
-a0 = 3.7
-minsep = 2.2
-space_groups = [225]
-n_rattled = 3
-[images]
-count = 5
-[features]
-count = 8
-cutoff = 4.5
-[network]
-hidden_layers = [4]
-[training]
-initial_iterations = 10
-iterations = 5
-[ensemble]
-members = 3
-[nft]
-chunk_radius = 6.5
-chunks_per_iteration = 3
-max_chunks = 6
-[locality]
-radii = [4.0, 6.5]
-atoms = [0, 7]
-[relaxation]
-max_steps = 4
-with_parent = true
-[report]
-true_forces = true
-"""
-
-FIGURES = [
-    "iterations", "learning", "locality", "parity", "relaxation-energy", "relaxation-uncertainty",
-    "uncertainty",
-]  # fmt: skip
-FILES = {
-    "best.json", "config.toml", "initial.extxyz", "locality.json", "parent.db", "reference.json",
-    "relaxation-parent.traj", "relaxation.json", "relaxation.traj", "relaxed.extxyz", "report.html",
-    "report.json", "run.json", "run.lock", "run.log", "selected.extxyz", "stages.json",
-    "status.json", "symmetry_functions.json", "target.extxyz",
-    "iteration-000/ensemble.json", "iteration-000/evaluation.json",
-    "iteration-001/chunks.extxyz", "iteration-001/ensemble.json", "iteration-001/evaluation.json",
-    "iteration-002/chunks.extxyz", "iteration-002/ensemble.json", "iteration-002/evaluation.json",
-    *(f"figures/{name}.png" for name in FIGURES),
-}  # fmt: skip
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def without_times(content: Any) -> Any:
-    """JSON content without what a clock wrote into it."""
-    if isinstance(content, dict):
-        return {
-            key: without_times(value)
-            for key, value in content.items()
-            if key not in ("seconds", "seconds_parent", "seconds_total")
-        }
-    if isinstance(content, list):
-        return [without_times(value) for value in content]
-    return content
-
-
-def assert_same_results(found: Path, expected: Path) -> None:
-    """All files agree, bit for bit where no time is written into them."""
-    for name in FILES - {"parent.db", "run.lock", "run.log", "status.json", "report.html"}:
-        if name.endswith(("stages.json", "evaluation.json", "run.json", "report.json")):
-            assert without_times(read(found / name)) == without_times(read(expected / name)), name
-        elif not name.startswith("figures/"):  # two of them show the times
-            assert (found / name).read_bytes() == (expected / name).read_bytes(), name
 
 
 @pytest.fixture
@@ -121,12 +50,6 @@ def workplace(tmp_path: Path) -> Path:
     """A folder with the target and the configuration."""
     make_workplace(tmp_path)
     return tmp_path
-
-
-def make_workplace(folder: Path, config: str = CONFIG, target: Atoms | None = None) -> Config:
-    ase.io.write(folder / "particle.extxyz", target or copper.particle())
-    (folder / "nft.toml").write_text(config)
-    return Config.load(folder / "nft.toml")
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +80,7 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_file_is_there(finished: Path) -> None:
     assert files(finished) == FILES
-    assert (finished / "config.toml").read_text() == CONFIG
+    assert (finished / "config.toml").read_text() == tiny_config()
     assert [
         len(read_images(finished / name)) for name in ("initial.extxyz", "selected.extxyz")
     ] == [
@@ -273,32 +196,6 @@ def test_a_finished_run_does_nothing_new(finished: Path, tmp_path: Path) -> None
 # -- interrupted and continued
 
 
-class Stopped(Exception):
-    """An interruption at a chosen place."""
-
-
-class StopsAt(Progress):
-    """Raises at a stage, an iteration of the training or a step of a stage."""
-
-    def __init__(self, **place: Any) -> None:
-        self.place = place
-        self.name = ""
-
-    def stage(self, name: str, detail: str = "") -> None:
-        self.name = name
-        self._look(stage=name)
-
-    def iteration(self, record: Mapping[str, Any]) -> None:
-        self._look(iteration=record["iteration"])
-
-    def advance(self, done: int, total: int | None = None, what: str = "") -> None:
-        self._look(within=self.name, step=done)
-
-    def _look(self, **place: Any) -> None:
-        if place == self.place:
-            raise Stopped
-
-
 PLACES: list[dict[str, Any]] = [
     {"stage": "Initial cells"},
     {"within": "Initial cells", "step": 2},
@@ -324,7 +221,7 @@ def test_a_run_stopped_everywhere_ends_like_one_that_was_not(
     config = Config.load(workplace / "nft.toml")
     calculations = 0
     for place in PLACES:
-        run = Run(config, workplace / "nft", StopsAt(**place))
+        run = Run(config, workplace / "nft", Recorder(**place))
         with pytest.raises(Stopped):
             run.execute()
         calculations += run.parent.calculations
@@ -416,7 +313,7 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_another_configuration_is_refused(copied: Path) -> None:
-    config = make_workplace(copied, CONFIG.replace("seed = 2", "seed = 3"))
+    config = make_workplace(copied, tiny_config(seed=3))
     assert refused(config, copied / "nft") == (
         f"{copied / 'nft'}: belongs to another configuration (its config.toml differs); give "
         "another folder with --workdir"
@@ -465,11 +362,11 @@ READ_AGAIN = sorted(
 )
 
 
-GIVEN = ("config.toml", "target.extxyz", "parent.db")  # what nothing else could be made from
+KEPT = ("config.toml", "target.extxyz", "parent.db")  # what nothing else could be made from
 
 
 @pytest.mark.usefixtures("no_page")
-@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("name", KEPT)
 def test_a_torn_file_is_named(copied: Path, name: str) -> None:
     path = copied / "nft" / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -479,7 +376,7 @@ def test_a_torn_file_is_named(copied: Path, name: str) -> None:
 
 
 @pytest.mark.usefixtures("no_page")
-@pytest.mark.parametrize("name", sorted(set(READ_AGAIN) - set(GIVEN)))
+@pytest.mark.parametrize("name", sorted(set(READ_AGAIN) - set(KEPT)))
 @pytest.mark.parametrize("damage", ["torn", "cut", "gone"])
 def test_a_file_that_is_not_whole_is_made_again(
     finished: Path, copied: Path, name: str, damage: str
@@ -519,48 +416,15 @@ def test_a_second_run_in_the_folder_says_so(copied: Path) -> None:
 # -- what the user brings along
 
 
-OWN = """\
-[target]
-structure = "particle.extxyz"
-[initial]
-structures = "own.extxyz"
-[images]
-count = 4
-[features]
-symmetry_functions = "functions.json"
-[network]
-hidden_layers = [3]
-[training]
-initial_iterations = 3
-iterations = 2
-[ensemble]
-members = 2
-[nft]
-max_chunks = 2
-chunks_per_iteration = 2
-chunk_radius = 6.5
-"""
-
-
-def own_files(folder: Path) -> None:
-    frames = []
-    for image in copper.cells():
-        atoms = image.atoms.copy()
-        atoms.calc = SinglePointCalculator(atoms, energy=image.energy, forces=image.forces)
-        frames.append(atoms)
-    ase.io.write(folder / "own.extxyz", frames)
-    copper.functions().save(folder / "functions.json")
-
-
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Path]:
-    own_files(tmp_path)
+    write_given(tmp_path)
     return tmp_path
 
 
 @pytest.mark.usefixtures("no_page")
 def test_structures_and_symmetry_functions_of_the_user(own: Path) -> None:
-    run = Run(make_workplace(own, OWN), own / "nft")
+    run = Run(make_workplace(own, tiny_config(GIVEN)), own / "nft")
     run.execute()
     assert run.parent.calculations == 2  # the chunks, and nothing for bulk cells
     initial = read_images(own / "nft/initial.extxyz")
@@ -588,7 +452,7 @@ def test_constraints_and_moments_of_the_target_are_kept(own: Path) -> None:
     target = copper.particle()
     target.set_constraint(FixAtoms([0, 5, 30]))
     target.set_initial_magnetic_moments(np.linspace(-1.0, 1.0, 55))
-    config = make_workplace(own, OWN + "[relaxation]\nmax_steps = 2\n", target)
+    config = make_workplace(own, tiny_config(GIVEN, relaxation={"max_steps": 2}), target)
     for _ in range(2):
         Run(config, own / "nft").execute()
     relaxed = ase.io.read(own / "nft/relaxed.extxyz")
@@ -602,29 +466,23 @@ def test_constraints_and_moments_of_the_target_are_kept(own: Path) -> None:
     assert chunk.get_initial_magnetic_moments()[0] == pytest.approx(-1.0 + index / 27)
 
 
-def change_own(folder: Path, **changes: str) -> Config:
-    text = OWN
-    for section, key in changes.items():
-        text = text.replace(f"[{section}]\n", f"[{section}]\n{key}\n")
-    return make_workplace(folder, text)
-
-
 def test_what_would_fail_hours_later_is_refused_before_there_is_a_folder(own: Path) -> None:
     gold = SymmetryFunctions.candidates(["Au"], 4.5)
-    locality = "[locality]\nradii = [1.5, 6.5]\natoms = [4]\n"
-    for text, target, functions, sentence in (
-        (OWN.replace("chunk_radius = 6.5", "chunk_radius = 1.5"), None, None,
+    for changes, target, functions, sentence in (
+        ({"nft": {"chunk_radius": 1.5}}, None, None,
          "has no neighbour within 1.5 Å"),
-        (OWN, copper.particle() + Atoms("Cu", [[0, 0, 40]]), None,
+        ({}, copper.particle() + Atoms("Cu", [[0, 0, 40]]), None,
          "target: atom 55 (Cu) has no neighbour within 4.5 Å"),
-        (OWN, None, gold, "target contains Cu, but only Au is known here"),
-        (OWN + "[parent]\ncalculator = 'emtt'\n", None, None, "did you mean 'emt'?"),
-        (OWN + locality, None, None, "target: atom 4 (Cu) has no neighbour within 1.5 Å"),
-        (OWN + locality.replace("4]", "55]"), None, None, "locality.atoms names atom 55"),
+        ({}, None, gold, "target contains Cu, but only Au is known here"),
+        ({"parent": {"calculator": "emtt"}}, None, None, "did you mean 'emt'?"),
+        ({"locality": {"radii": [1.5, 6.5], "atoms": [4]}}, None, None,
+         "target: atom 4 (Cu) has no neighbour within 1.5 Å"),
+        ({"locality": {"radii": [1.5, 6.5], "atoms": [55]}}, None, None,
+         "locality.atoms names atom 55"),
     ):  # fmt: skip
         (functions or copper.functions()).save(own / "functions.json")
         with pytest.raises(InputError) as caught:
-            Run(make_workplace(own, text, target), own / "nft")
+            Run(make_workplace(own, tiny_config(GIVEN, **changes), target), own / "nft")
         assert sentence in str(caught.value)
         assert not (own / "nft").exists()
 
@@ -635,6 +493,6 @@ def test_structures_without_the_element_of_the_target_are_refused(own: Path) -> 
     target.symbols[0] = "Au"
     both = SymmetryFunctions.candidates(["Cu", "Au"], 4.5)
     both.save(own / "functions.json")
-    config = make_workplace(own, OWN, target)
+    config = make_workplace(own, tiny_config(GIVEN), target)
     with pytest.raises(InputError, match="contains Au, which no initial structure contains"):
         Run(config, own / "nft").execute()

@@ -17,20 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 import pytest
 
-import copper
-import slurm
+from helpers import copper, slurm
+from helpers.processes import until
+from helpers.runs import GIVEN, make_workplace, tiny_config, without_times, write_given
+from helpers.slurm import note
 from nearsight.config import Config, ExecutorSettings
 from nearsight.errors import InputError
 from nearsight.executors import WorkerLost, discard_finished, make_executor
 from nearsight.parents import Parent, ParentResult
 from nearsight.run.run import Run
-from nearsight.structures.images import write_images
-from slurm import until
-from test_run import without_times
 
 pytestmark = pytest.mark.slurm
 
@@ -39,7 +37,7 @@ import sys
 from pathlib import Path
 from nearsight.executors import make_executor
 from nearsight.config import ExecutorSettings
-from test_slurm import note
+from helpers.slurm import note
 settings = ExecutorSettings(engine="slurm", workers=6)
 with make_executor(settings, Path(sys.argv[1])) as executor:
     futures = [executor.submit(note, sys.argv[1], f"call-{k}", 1.5 * k) for k in range(6)]
@@ -72,15 +70,6 @@ def engine(folder: Path, **settings: Any) -> Any:
 
 
 # calls: found by name in the jobs
-
-
-def note(folder: str, name: str, seconds: float = 0.0) -> int:
-    """Add the number of this job to a file; it is also what comes back."""
-    number = os.environ["SLURM_JOB_ID"]
-    with Path(folder, name).open("a") as file:
-        file.write(f"{number}\n")
-    subprocess.run(["sleep", str(seconds)], check=True)
-    return int(number)
 
 
 def outlive(folder: str, name: str) -> None:
@@ -394,57 +383,36 @@ def test_parsl_carries_out_parent_calculations(
 
 # a whole run
 
-TRAINING = """\
-seed = 3
-[target]
-structure = "particle.extxyz"
-[initial]
-structures = "cells.extxyz"
-[images]
-count = 6
-[features]
-count = 6
-cutoff = 4.5
-[network]
-hidden_layers = [4]
-[training]
-initial_iterations = 8
-iterations = 4
-[ensemble]
-members = 3
-[nft]
-chunk_radius = 6.5
-chunks_per_iteration = 3
-max_chunks = 6
-[report]
-true_forces = true
-"""
-ON_SLURM = """\
-[executor]
-engine = "slurm"
-partition = "batch"
-workers = 3
-trainings = true
-memory = 0.5
-"""
+TRAINING: dict[str, Any] = {
+    "seed": 3,
+    "initial": {"structures": "cells.extxyz"},
+    "images": {"count": 6},
+    "features": {"symmetry_functions": None, "count": 6, "cutoff": 4.5},
+    "network": {"hidden_layers": [4]},
+    "training": {"initial_iterations": 8, "iterations": 4},
+    "ensemble": {"members": 3},
+    "nft": {"chunks_per_iteration": 3, "max_chunks": 6},
+    "report": {"true_forces": True},
+}
+ON_SLURM = {
+    "engine": "slurm", "partition": "batch", "workers": 3, "trainings": True, "memory": 0.5,
+}  # fmt: skip
 
 
-def work_in(folder: Path, config: str) -> Path:
+def work_in(folder: Path, **changes: Any) -> Path:
     folder.mkdir()
-    ase.io.write(folder / "particle.extxyz", copper.particle())
-    write_images(folder / "cells.extxyz", copper.cells())
-    path = folder / "nft.toml"
-    path.write_text(config)
-    return path
+    write_given(folder)
+    make_workplace(folder, tiny_config(GIVEN, **TRAINING, **changes))
+    return folder / "nft.toml"
 
 
 def test_a_run_with_lost_jobs_and_a_killed_driver_ends_like_a_local_one(
     cluster: Path, tmp_path: Path
 ) -> None:
-    here = work_in(tmp_path / "here", TRAINING)
+    here = work_in(tmp_path / "here")
     Run(Config.load(here), here.parent / "run").execute()
 
-    there = work_in(tmp_path / "there", TRAINING + ON_SLURM)
+    there = work_in(tmp_path / "there", executor=ON_SLURM)
     folder = there.parent / "run"
     words = [sys.executable, "-m", "nearsight", "run", str(there), "--workdir", str(folder)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:

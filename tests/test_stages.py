@@ -12,8 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-import copper
-import oracle
+from helpers import copper, oracle
 from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
 from nearsight.model.symmetry_functions import G2, G4, Cutoff

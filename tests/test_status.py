@@ -14,18 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 import pytest
 from ase.build import molecule
-from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
 from filelock import FileLock
 from rich.cells import cell_len
 from rich.console import Console
 
-import copper
 import nearsight.run.status
+from helpers.faulty import FAULTY, FaultyEMT
+from helpers.recorder import Recorder
+from helpers.runs import GIVEN, make_workplace, tiny_config, write_given
 from nearsight.cli import app
 from nearsight.cli.display import TerminalProgress
 from nearsight.cli.status import describe_status
@@ -41,19 +40,12 @@ from nearsight.run.status import Estimate, RunStatus, StatusProgress
 # -- what the parent tells
 
 
-class Picky(EMT):
-    """EMT that fails on CO."""
-
-    def calculate(self, atoms: Any = None, *arguments: Any) -> None:
-        if "C" in atoms.symbols:
-            raise RuntimeError("no convergence")
-        super().calculate(atoms, *arguments)
-
-
 def test_a_parent_tells_how_far_it_is() -> None:
     told: list[Tally] = []
     structures = [molecule(name) for name in ("N2", "CO", "H2O")]
-    results = Parent(Picky).calculate_many(structures, report=told.append)
+    results = Parent(FaultyEMT, {"faults": {"CO": "raise"}}).calculate_many(
+        structures, report=told.append
+    )
     assert [(t.waiting, t.running, t.done, t.failed) for t in told] == [
         (3, 0, 0, 0),
         (2, 1, 0, 0),
@@ -97,13 +89,9 @@ def test_a_parent_without_a_database_counts_its_time() -> None:
 
 
 def test_calculations_are_steps_for_who_does_not_care() -> None:
-    class Steps(Progress):
-        def advance(self, done: int, total: int | None = None, what: str = "") -> None:
-            self.found = (done, total, what)
-
-    steps = Steps()
-    steps.calculations(Tally(5, 2, 3, 1), "chunks")
-    assert steps.found == (4, 11, "chunks")
+    recorder = Recorder()
+    recorder.calculations(Tally(5, 2, 3, 1), "chunks")
+    assert recorder.steps == [(4, 11, "chunks")]
 
 
 def test_the_display_shows_what_runs() -> None:
@@ -457,60 +445,23 @@ def test_neither_the_core_nor_gpaw_is_needed(begun: Path) -> None:
 
 # -- a real run
 
-RUN = """\
-[target]
-structure = "particle.extxyz"
-[parent]
-calculator = "{calculator}"
-[initial]
-structures = "own.extxyz"
-[images]
-count = 4
-[features]
-symmetry_functions = "functions.json"
-[network]
-hidden_layers = [3]
-[training]
-initial_iterations = 3
-iterations = 2
-[ensemble]
-members = 2
-[nft]
-max_chunks = 4
-chunks_per_iteration = 2
-chunk_radius = 6.5
-"""
-
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Run a small case with a parent; its folder."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    frames = []
-    for image in copper.cells():
-        atoms = image.atoms.copy()
-        atoms.calc = SinglePointCalculator(atoms, energy=image.energy, forces=image.forces)
-        frames.append(atoms)
-    ase.io.write(tmp_path / "own.extxyz", frames)
-    copper.functions().save(tmp_path / "functions.json")
-    ase.io.write(tmp_path / "particle.extxyz", copper.particle())
-    (tmp_path / "no_chunks_here.py").write_text(
-        "def make():\n    return Never()\n\n"
-        "from ase.calculators.emt import EMT\n\n"
-        "class Never(EMT):\n"
-        "    def calculate(self, *arguments):\n"
-        "        raise RuntimeError('no convergence')\n"
-    )
+    write_given(tmp_path)
 
-    def run(calculator: str) -> Path:
-        (tmp_path / "nft.toml").write_text(RUN.format(calculator=calculator))
+    def run(calculator: str, **arguments: Any) -> Path:
+        parent = {"calculator": calculator, "arguments": arguments}
+        make_workplace(tmp_path, tiny_config(GIVEN, parent=parent, nft={"max_chunks": 4}))
         command("run", str(tmp_path / "nft.toml"))
         return tmp_path / "nft"
 
     return run
 
 
-def test_a_run_that_has_ended(place: Callable[[str], Path]) -> None:
+def test_a_run_that_has_ended(place: Callable[..., Path]) -> None:
     folder = place("emt")
     status = RunStatus.of(folder)
     assert status.finished
@@ -526,9 +477,9 @@ def test_a_run_that_has_ended(place: Callable[[str], Path]) -> None:
 
 
 def test_a_run_that_could_not_go_on(
-    place: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+    place: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = place("no_chunks_here:make")
+    folder = place(FAULTY, faults={"*": "raise"})
     reason = capsys.readouterr().err.strip()
     assert "failed on all" in reason
     status = RunStatus.of(folder)
@@ -536,4 +487,4 @@ def test_a_run_that_could_not_go_on(
     assert status.moment is not None
     assert (status.moment.stage, status.moment.error) == ("Nearsighted force training", reason)
     assert len(status.given_up) == 4  # the two asked for, and the two most uncertain after them
-    assert "RuntimeError: no convergence" in shown(status)
+    assert "RuntimeError: SCF did not converge" in shown(status)

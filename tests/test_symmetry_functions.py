@@ -10,13 +10,13 @@ from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import reference
-from differences import error_of
+from helpers import reference
+from helpers.differences import error_of
+from helpers.structures import CUTOFFS, ELEMENTS, functions_of, scattered, structure
 from nearsight.errors import InputError
 from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
 from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
-from structures import CUTOFFS, ELEMENTS, functions_of, scattered, structure
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 

@@ -13,13 +13,13 @@ from ase.build import add_adsorbate, bulk, fcc111
 from ase.cluster import Icosahedron
 from ase.neighborlist import neighbor_list
 
+from helpers.runs import reduced
 from nearsight import Ensemble, SymmetryFunctions
 from nearsight.config import Config
 from nearsight.run.run import Run
 from nearsight.run.suggest import suggest_config
 from nearsight.structures.chunks import extract_chunks
 from nearsight.structures.images import read_images
-from reduced import reduced
 
 
 def cluster(shells: int, *elements: str) -> Atoms:

@@ -11,13 +11,13 @@ import pytest
 import scipy.optimize
 from ase import Atoms
 
+from helpers.recorder import Recorder
+from helpers.structures import ELEMENTS, functions_of, labelled_images, structure, training_data
 from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.errors import InputError
-from nearsight.progress import Progress
 from nearsight.structures.images import Image
 from nearsight.training import fit as training
 from nearsight.training.bootstrap import draw_initial
-from structures import ELEMENTS, functions_of, labelled_images, structure, training_data
 
 COUNTS = np.array([2, 1, 0, 1, 3, 1, 1])
 """Multiplicities of the seven images."""
@@ -161,26 +161,18 @@ def test_starts_are_uniform_within_the_limits_of_their_layers():
 # --- members side by side ----------------------------------------------------------------------
 
 
-class Counting(Progress):
-    def __init__(self):
-        self.calls = []
-
-    def advance(self, done, total=None, what=""):
-        self.calls.append((done, total, what))
-
-
 @pytest.mark.parametrize("cores", [1, 2, 5])
 def test_members_do_not_depend_on_the_number_of_cores(small, monkeypatch, cores):
     counts = draw_initial(5, 7, seed=0)
     starts = [training.initial_weights(small, 0, m) for m in range(5)]
     monkeypatch.setattr(training, "_cores", lambda: cores)
-    progress = Counting()
+    progress = Recorder()
     fits = training.train_members(small, counts, starts, settings(), 6, progress)
     for m, fit in enumerate(fits):
         alone = training.levenberg_marquardt(small, starts[m], counts[m], settings(), 6)
         np.testing.assert_array_equal(fit.weights, alone.weights)
         assert fit.loss == alone.loss
-    assert progress.calls == [(n, 5, "members trained") for n in range(6)]
+    assert progress.steps == [(n, 5, "members trained") for n in range(6)]
 
 
 def test_what_goes_wrong_in_a_member_reaches_the_caller(small):
@@ -317,9 +309,9 @@ def test_scaling_covers_structures_without_labels():
 
 
 def test_progress_of_fingerprints_and_members():
-    progress = Counting()
+    progress = Recorder()
     train(progress=progress)
-    assert progress.calls == [(n, 7, "fingerprints") for n in range(1, 8)] + [
+    assert progress.steps == [(n, 7, "fingerprints") for n in range(1, 8)] + [
         (n, 3, "members trained") for n in range(4)
     ]
 

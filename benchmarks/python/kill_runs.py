@@ -38,71 +38,12 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
-from ase.cluster import Icosahedron
 
-CONFIG = """\
-seed = 2
-[target]
-structure = "particle.extxyz"
-[parent]
-calculator = "counted:Counted"
-[executor]
-engine = "{engine}"
-workers = 2
-[initial]
-a0 = 3.7
-minsep = 2.2
-space_groups = [225]
-n_rattled = 3
-[images]
-count = 5
-[features]
-count = 8
-cutoff = 4.5
-[network]
-hidden_layers = [4]
-[training]
-initial_iterations = 10
-iterations = 5
-[ensemble]
-members = 3
-[nft]
-chunk_radius = 6.5
-chunks_per_iteration = 3
-max_chunks = 6
-[locality]
-radii = [4.0, 6.5]
-atoms = [0, 7]
-[relaxation]
-max_steps = 4
-with_parent = true
-[report]
-true_forces = true
-"""
-COUNTED = '''\
-"""EMT that notes every calculation it has finished."""
-import hashlib
-import os
-import time
-from pathlib import Path
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from helpers.faulty import FAULTY
+from helpers.runs import files, make_workplace, tiny_config, without_times
 
-import numpy as np
-from ase.calculators.emt import EMT
-
-
-class Counted(EMT):
-    def calculate(self, *arguments):
-        super().calculate(*arguments)
-        time.sleep(0.01)
-        digest = hashlib.sha256()
-        for array in (self.atoms.numbers, self.atoms.positions, self.atoms.cell):
-            digest.update(np.asarray(array, dtype="<f8").tobytes())
-        log = os.open(Path(__file__).with_name("calculations.log"), os.O_WRONLY | os.O_APPEND)
-        os.write(log, digest.hexdigest().encode() + b"\\n")
-        os.close(log)
-'''
 ENGINES = ("inline", "inline", "inline", "local")  # of the runs, in turns
 MOST_KILLS = 8  # of one run
 
@@ -138,11 +79,9 @@ class Found:
 def prepare(folder: Path, engine: str) -> Path:
     """Make the folder of a run, with its configuration beside it."""
     folder.mkdir()
-    cluster = Icosahedron("Cu", 3, latticeconstant=3.61)
-    cluster.rattle(0.1, seed=1)
-    ase.io.write(folder / "particle.extxyz", cluster)
-    (folder / "nft.toml").write_text(CONFIG.format(engine=engine))
-    (folder / "counted.py").write_text(COUNTED)
+    parent = {"calculator": FAULTY, "arguments": {"log": "calculations.log", "pause": 0.01}}
+    executor = {"engine": engine, "workers": 2}
+    make_workplace(folder, tiny_config(parent=parent, executor=executor))
     (folder / "calculations.log").touch()
     return folder / "nft"
 
@@ -246,7 +185,8 @@ def rows(run: Path) -> Rows:
 
 
 def calculated(run: Path) -> list[str]:
-    return (run.parent / "calculations.log").read_text().split()
+    lines = (run.parent / "calculations.log").read_text().splitlines()
+    return [line.rpartition(" ")[2] for line in lines]
 
 
 def stage_at(run: Path, size: int) -> str:
@@ -257,26 +197,10 @@ def stage_at(run: Path, size: int) -> str:
     return ([each for each in stages if each and not each.startswith(" ")] or ["Start"])[-1]
 
 
-def without_times(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {
-            key: without_times(value)
-            for key, value in content.items()
-            if not key.startswith("seconds")
-        }
-    if isinstance(content, list):
-        return [without_times(value) for value in content]
-    return content
-
-
 def content(path: Path) -> Any:
     if path.suffix == ".json":
         return without_times(json.loads(path.read_text()))
     return path.read_bytes()
-
-
-def files(run: Path) -> set[str]:
-    return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
 
 
 def compare(run: Path, expected: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 
-import oracle
+from helpers import oracle
 from nearsight.selection import (
     cur,
     farthest_point_sampling,

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 
-import oracle
+from helpers import oracle
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import G2, G5, SymmetryFunction, SymmetryFunctions
 

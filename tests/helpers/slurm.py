@@ -11,10 +11,11 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from helpers.processes import until
 
 CONFIGURATION = """\
 ClusterName=tests
@@ -73,15 +74,6 @@ def queued(*options: str) -> list[int]:
 
 def node() -> str:
     return socket.gethostname().partition(".")[0]
-
-
-def until(condition: object, seconds: float = 120.0) -> None:
-    """Wait for a condition, and fail if it does not come."""
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def free_ports(count: int) -> list[int]:
@@ -143,3 +135,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def note(folder: str, name: str, seconds: float = 0.0) -> int:
+    """Add the number of this job to a file; it is also what comes back."""
+    number = os.environ["SLURM_JOB_ID"]
+    with Path(folder, name).open("a") as file:
+        file.write(f"{number}\n")
+    subprocess.run(["sleep", str(seconds)], check=True)
+    return int(number)

@@ -1,0 +1,1 @@
+"""Structures, models, parents and small runs that several tests use."""

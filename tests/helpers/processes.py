@@ -1,0 +1,35 @@
+"""Waiting for processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def until(condition: Callable[[], Any], seconds: float = 120.0) -> None:
+    """Wait for a condition, and fail if it does not come true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def linger(folder: str, name: int = 0) -> None:
+    """Note this process and a program started by it, which sleeps for long."""
+    program = subprocess.Popen(["sleep", "100"])
+    draft = Path(folder, f"{name}.new")
+    draft.write_text(f"{os.getpid()} {program.pid}")
+    draft.rename(draft.with_suffix(".pids"))
+    program.wait()
