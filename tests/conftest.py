@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,10 @@ from ase.cluster.octahedron import Octahedron
 from nearsight.parents import Parent
 
 
-@pytest.fixture(scope="session", autouse=True)
-def helpers_in_child_processes() -> Iterator[None]:
+def pytest_configure() -> None:
     """Let child processes and jobs import `helpers`."""
     path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(path))
-        yield
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
 
 
 @pytest.fixture(scope="session")
