@@ -1,9 +1,9 @@
-"""What long work reports while it runs."""
+"""Progress reports of long work."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -87,40 +87,22 @@ class Progress:
 
 
 class SeveralProgress(Progress):
-    """Passes everything on to several others, e.g. a display and a log."""
+    """Passes every event on to several others, e.g. a display and a log."""
 
     def __init__(self, *others: Progress) -> None:
         self.others = others
 
-    def stage(self, name: str, detail: str = "") -> None:
-        """Pass it on."""
-        for other in self.others:
-            other.stage(name, detail)
 
-    def advance(self, done: int, total: int | None = None, what: str = "") -> None:
-        """Pass it on."""
+def _pass_on(event: str) -> Callable[..., None]:
+    def tell(self: SeveralProgress, *details: Any, **named: Any) -> None:
         for other in self.others:
-            other.advance(done, total, what)
+            getattr(other, event)(*details, **named)
 
-    def calculations(self, tally: Tally, what: str) -> None:
-        """Pass it on."""
-        for other in self.others:
-            other.calculations(tally, what)
+    return tell
 
-    def iteration(self, record: Mapping[str, Any]) -> None:
-        """Pass it on."""
-        for other in self.others:
-            other.iteration(record)
 
-    def note(self, text: str) -> None:
-        """Pass it on."""
-        for other in self.others:
-            other.note(text)
-
-    def close(self) -> None:
-        """Pass it on."""
-        for other in self.others:
-            other.close()
+for _event in ("stage", "advance", "calculations", "iteration", "note", "close"):
+    setattr(SeveralProgress, _event, _pass_on(_event))
 
 
 class LogProgress(Progress):
