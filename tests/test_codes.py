@@ -126,7 +126,7 @@ def test_an_unknown_preset(gpaw: Any) -> None:
         Parent("gpaw", preset="lcoa")
     assert str(caught.value) == (
         "parent preset must be one of those of 'gpaw' ('si', 'lcao'), got 'lcoa'; did you mean "
-        "'lcao'?"
+        "lcao?"
     )
 
 

@@ -76,11 +76,11 @@ def test_defaults_are_those_of_the_paper() -> None:
         ),
         (
             TARGET + "[features.count]\nPt = 5\nQq = 5",
-            "line 5: features.count.Qq must be the symbol of a chemical element, got 'Qq'",
+            "line 5: features.count.Qq: unknown chemical element 'Qq'",
         ),
         (
             TARGET + "[initial]\nelements = [\n  'Pt',\n  'X',\n]",
-            "line 4: initial.elements[1] must be the symbol of a chemical element, got 'X'",
+            "line 4: initial.elements[1]: unknown chemical element 'X'",
         ),
         (
             TARGET + "[initial]\nspace_groups = [225, 231]",

@@ -195,7 +195,9 @@ def test_a_level_that_is_not_there_is_refused_loudly(isa):
     done = run(isa)
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"ImportError: NEARSIGHT_ISA={isa} cannot run here; this processor has")
+    assert last.startswith(
+        f"nearsight.errors.InputError: NEARSIGHT_ISA={isa} cannot run here; this processor has"
+    )
 
 
 def test_a_level_that_was_not_built_is_refused_loudly(monkeypatch):

@@ -155,7 +155,7 @@ def test_a_factory_in_a_file_of_ones_own(
             None,
             (
                 "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got 'EMTT'; "
-                "did you mean 'emt'?"
+                "did you mean emt?"
             ),
         ),
         ("", None, "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got ''"),
@@ -177,7 +177,7 @@ def test_a_factory_in_a_file_of_ones_own(
             None,
             (
                 "parent calculator 'ase.calculators.emt:ETM': module ase.calculators.emt has no "
-                "'ETM'; did you mean 'EMT'?"
+                "'ETM'; did you mean EMT?"
             ),
         ),
         (

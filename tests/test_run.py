@@ -474,7 +474,7 @@ def test_what_would_fail_hours_later_is_refused_before_there_is_a_folder(own: Pa
         ({}, copper.particle() + Atoms("Cu", [[0, 0, 40]]), None,
          "target: atom 55 (Cu) has no neighbour within 4.5 Å"),
         ({}, None, gold, "target contains Cu, but only Au is known here"),
-        ({"parent": {"calculator": "emtt"}}, None, None, "did you mean 'emt'?"),
+        ({"parent": {"calculator": "emtt"}}, None, None, "did you mean emt?"),
         ({"locality": {"radii": [1.5, 6.5], "atoms": [4]}}, None, None,
          "target: atom 4 (Cu) has no neighbour within 1.5 Å"),
         ({"locality": {"radii": [1.5, 6.5], "atoms": [55]}}, None, None,

@@ -1,8 +1,11 @@
-"""What a user did wrong, or a parent code failed at: each in one sentence."""
+"""The errors of the package, each in one sentence: bad input, a failed parent calculation."""
 
 from __future__ import annotations
 
-__all__ = ["DamagedFileError", "InputError", "ParentError"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["DamagedFileError", "InputError", "ParentError", "did_you_mean", "explain", "is_bug"]
 
 
 class InputError(ValueError):
@@ -10,8 +13,30 @@ class InputError(ValueError):
 
 
 class DamagedFileError(InputError):
-    """A file of ours that is torn or incomplete; what it held may be made again."""
+    """A truncated or incomplete file of nearsight; its content may be made again."""
 
 
 class ParentError(RuntimeError):
     """A parent calculation failed; the message says on which structure and why."""
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether an error is one of the program, not of its input, a parent or the system."""
+    return isinstance(error, Exception) and not isinstance(
+        error, InputError | ParentError | OSError
+    )
+
+
+def explain(error: BaseException) -> str:
+    """One sentence on an error: its own words, or that it is one of the program."""
+    text = str(error) if isinstance(error, InputError) else " ".join(str(error).split())
+    if not is_bug(error):
+        return text or type(error).__name__
+    name = f"{type(error).__name__}: {text}".removesuffix(": ")
+    return f"{name}. This is an error in nearsight or in a library, not in what it was given"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence on an unknown name: the known name nearest to it, if one is near."""
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""

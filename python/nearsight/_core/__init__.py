@@ -10,10 +10,7 @@ import os
 from types import ModuleType
 
 from nearsight._core import _cpu
-
-# Threads that wait for the next force call shall sleep, not spin: on a busy machine spinning ones
-# take the cores from whoever works in between. Read when OpenMP is loaded, that is, just below.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from nearsight.errors import InputError
 
 
 def load(level: str) -> ModuleType | None:
@@ -32,7 +29,7 @@ def _best() -> ModuleType:
     forced = os.environ.get("NEARSIGHT_ISA")
     if forced is not None:
         if forced not in levels:
-            raise ImportError(
+            raise InputError(
                 f"NEARSIGHT_ISA={forced} cannot run here; this processor has {', '.join(levels)}"
             )
         levels = [forced]

@@ -1,19 +1,23 @@
-"""The command line: ``nearsight COMMAND``."""
+"""The command line, ``nearsight COMMAND``."""
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 # each module adds its commands to the app; the help shows them in this order
-from nearsight.cli import run, simulate, stages, training, model  # isort: skip
+from nearsight.cli import run, simulate, stages, model  # isort: skip
 from nearsight.cli.app import app
 
-__all__ = ["app", "main", "model", "run", "simulate", "stages", "training"]
+__all__ = ["app", "main", "model", "run", "simulate", "stages"]
 
 
 def main() -> None:
     """Run the command line and exit."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # better a ? for an Å than no result
+    # Threads that wait for the next force call shall sleep, not spin: on a busy machine spinning
+    # ones take the cores from others. OpenMP reads this when it is loaded, with the core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app(prog_name="nearsight")

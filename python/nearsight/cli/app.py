@@ -7,75 +7,102 @@ at work: ``--help`` must be quick.
 from __future__ import annotations
 
 import errno
-import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from nearsight.config.errors import list_mistakes
-from nearsight.errors import InputError, ParentError
-from nearsight.progress import Progress
+from nearsight.config import ExecutorSettings, ParentSettings
+from nearsight.errors import InputError, ParentError, explain
+from nearsight.progress import LogProgress, Progress
 
 if TYPE_CHECKING:
     from nearsight.parents import Parent
 
 __all__ = [
-    "Arguments",
     "Calculator",
-    "Database",
     "Seed",
     "app",
-    "checked",
-    "command",
     "display",
     "find_modules_in",
-    "make_parent",
-    "numbers",
+    "open_parent",
     "output",
     "printer",
-    "setting",
     "show",
     "table_of",
+    "translate_errors",
+    "work_folder",
 ]
-
-Model = TypeVar("Model", bound=BaseModel)
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Commands(TyperGroup):
-    """Turns every mistake of the user into one sentence on stderr and exit code 2."""
+    """The commands; ``--traceback`` may stand anywhere on the command line."""
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was given."""
-        try:
-            with _ends_when_told():
-                return super().invoke(ctx)
-        except KeyboardInterrupt as interrupt:
-            terminated = isinstance(interrupt, _Terminated)
-            how = "Terminated" if terminated else "Interrupted"
-            _complain(f"{how}; the same command continues from here.")
-            raise typer.Exit(128 + (signal.SIGTERM if terminated else signal.SIGINT)) from None
-        except InputError as error:
-            _complain(str(error))
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of a pipe has seen enough
-                raise
-            place = f"{error.filename}: " if error.filename else ""
-            _complain(f"{place}{error.strerror or error}")
-        except (ParentError, ValueError, ImportError) as error:  # ImportError: no core to be had
-            _complain(" ".join(str(error).split()) or type(error).__name__)
-        raise typer.Exit(2)
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the command."""
+        return super().parse_args(ctx, sorted(args, key=lambda word: word != "--traceback"))
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass
+class _Invocation:
+    """The present command: whether tracebacks are shown, and the folder with its log."""
+
+    traceback: bool = False
+    folder: Path | None = None
+
+
+_present = _Invocation()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"nearsight {version('nearsight')}")
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback",
+            help="Show the Python traceback of an error, too; may stand after COMMAND as well.",
+        ),
+    ] = False,
+) -> None:
+    """Machine-learning potentials for large structures by nearsighted force training.
+
+    Begin with [bold]nearsight new STRUCTURE[/bold]: it writes a configuration for your structure.
+    [bold]nearsight run[/bold] then carries it out.
+    """
+    _present.traceback, _present.folder = traceback, None
 
 
 class _Terminated(KeyboardInterrupt):
@@ -83,7 +110,56 @@ class _Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def _ends_when_told() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
+    """Turn every exception of a command into one sentence on stderr and an exit code.
+
+    A mistake of the user, a failed parent and an error of the system end with 2; an error of the
+    program ends with 1, its traceback in ``run.log`` of the folder the command works in.
+    """
+    try:
+        with _terminable():
+            yield
+    except KeyboardInterrupt as interrupt:
+        terminated = isinstance(interrupt, _Terminated)
+        how = "Terminated" if terminated else "Interrupted"
+        _complain(f"{how}; the same command continues from here.")
+        raise typer.Exit(128 + (signal.SIGTERM if terminated else signal.SIGINT)) from None
+    except (InputError, ParentError, OSError) as error:
+        if getattr(error, "errno", None) == errno.EPIPE:  # the reader of a pipe has seen enough
+            raise
+        text = explain(error)
+        if isinstance(error, OSError):
+            place = f"{error.filename}: " if error.filename else ""
+            text = f"{place}{error.strerror or text}"
+        _print_traceback()
+        _complain(text)
+        raise typer.Exit(2) from None
+    except Exception as error:
+        _print_traceback()
+        _complain(f"{explain(error)}{_place_of_traceback()}.")
+        raise typer.Exit(1) from None
+
+
+def _print_traceback() -> None:
+    if _present.traceback:
+        typer.echo(traceback.format_exc(), err=True, nl=False)
+
+
+def _place_of_traceback() -> str:
+    """Keep the traceback of the present error in ``run.log``, if there is one; where to see it."""
+    if _present.folder is not None and _present.folder.is_dir():
+        log = _present.folder / "run.log"
+        try:
+            LogProgress(log).note(traceback.format_exc().rstrip())
+        except InputError:
+            pass
+        else:
+            return f" (traceback in {log})"
+    return "" if _present.traceback else " (traceback with --traceback)"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
     """Let SIGTERM, by which queues and service managers end a program, be an exception too."""
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -104,82 +180,8 @@ def _complain(sentence: str) -> None:
     typer.secho(sentence, fg=typer.colors.RED, err=True)
 
 
-app = typer.Typer(
-    cls=Commands,
-    help="Machine-learning potentials for large structures by nearsighted force training.\n\n"
-    "Begin with [bold]nearsight new STRUCTURE[/bold]: it writes a configuration for your "
-    "structure. [bold]nearsight run[/bold] then carries it out.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def command(
-    name: str, panel: str, summary: str, takes: str, gives: str, example: str
-) -> Callable[[Function], Function]:
-    """Add a command whose help says what goes in, what comes out, and gives an example."""
-    text = (
-        f"{summary}\n\n[bold]In:[/bold] {takes}\n\n[bold]Out:[/bold] {gives}\n\n"
-        f"[bold]Example:[/bold]\n\n  [cyan]{example}[/cyan]"
-    )
-    return app.command(name, help=text, short_help=summary, rich_help_panel=panel)
-
-
-def setting(model: type[BaseModel], name: str, *flags: str, metavar: str = "") -> Any:
-    """The option for a setting, with the setting's own description as its help."""
-    field = model.model_fields[name]
-    description = " ".join((field.description or "").split())
-    if get_origin(field.annotation) is Literal:
-        description += f" One of: {', '.join(get_args(field.annotation))}."
-    return typer.Option(
-        *(flags or [f"--{name.replace('_', '-')}"]),
-        help=description,
-        metavar=metavar
-        or ("N" if field.annotation is int else "X" if field.annotation is float else "NAME"),
-    )
-
-
-def checked(model: type[Model], positional: str = "", **values: Any) -> Model:
-    """The settings made of options.
-
-    Parameters
-    ----------
-    model : type
-        The settings.
-    positional : str
-        The value that was given without an option's name, if any.
-    **values
-        The settings by name.
-
-    Raises
-    ------
-    InputError
-        With one sentence for every option that is wrong.
-    """
-    try:
-        return model(**values)
-    except ValidationError as error:
-        sentences = []
-        for key, sentence in list_mistakes(error, model, values):
-            name = str(key[0]) if key else ""
-            shown = name.upper() if name == positional else f"--{name.replace('_', '-')}"
-            sentences.append(shown + sentence.removeprefix(name) if name else sentence)
-        raise InputError("\n".join(sentences)) from None
-
-
-def numbers(text: str, kind: Callable[[str], Any], option: str) -> tuple[Any, ...]:
-    """The numbers of an option like ``3.5,4.5``."""
-    try:
-        return tuple(kind(part) for part in text.replace(",", " ").split())
-    except ValueError:
-        raise InputError(f"{option} must be numbers with commas between, got {text!r}") from None
-
-
 def output(path: Path, force: bool = True) -> Path:
-    """An output file that can be written, found out before the work."""
+    """Check before the work that an output file can be written."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise InputError(f"{path}: must be a file in an existing folder")
     if path.exists() and not force:
@@ -187,9 +189,17 @@ def output(path: Path, force: bool = True) -> Path:
     return path
 
 
+def work_folder(path: Path) -> Path:
+    """The folder that the command works in, and keeps its log in."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: must be a folder (give another one with --workdir)")
+    _present.folder = path
+    return path
+
+
 @contextmanager
 def display() -> Iterator[Progress]:
-    """What shows the work: a display when stderr is a terminal, nothing otherwise."""
+    """Display of the work when stderr is a terminal; silent otherwise."""
     progress = Progress()
     if sys.stderr.isatty():
         from nearsight.cli.display import TerminalProgress
@@ -209,8 +219,25 @@ def find_modules_in(folder: Path) -> None:
     sys.path.append(str(folder))
 
 
+@contextmanager
+def open_parent(
+    settings: ParentSettings, executor: ExecutorSettings, folder: Path, database: Path | None = None
+) -> Iterator[Parent]:
+    """The parent with its executor, whose jobs keep their files in the folder."""
+    from nearsight.executors import make_executor
+    from nearsight.parents import Parent
+
+    find_modules_in(Path.cwd())
+    parent = Parent.of(settings, executor)
+    with ExitStack() as stack:
+        parent.attach(settings.database or database)
+        engine = make_executor(executor, folder, settings.timeout)
+        parent.executor = None if engine is None else stack.enter_context(engine)
+        yield parent
+
+
 def printer() -> Console:
-    """What prints results."""
+    """Console for results."""
     # a pipe has no width, and a file should not be broken at 80 columns
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
@@ -241,33 +268,4 @@ Calculator = Annotated[
         help='Parent method: emt, or any ASE calculator as "module:name".',
     ),
 ]
-Arguments = Annotated[
-    str,
-    typer.Option(
-        "--parent-arguments",
-        metavar="JSON",
-        help="Keyword arguments of the parent, as a JSON object.",
-    ),
-]
-Database = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Database of parent calculations: what is in it is not calculated again.",
-    ),
-]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything random.", min=0)]
-
-
-def make_parent(calculator: str, arguments: str, database: Path | None) -> Parent:
-    """The parent that the three options name."""
-    from nearsight.parents import Parent
-
-    find_modules_in(Path.cwd())
-    try:
-        keywords = json.loads(arguments)
-    except ValueError:
-        keywords = None
-    if not isinstance(keywords, dict):
-        raise InputError(f"--parent-arguments must be a JSON object, got {arguments!r}")
-    return Parent(calculator, keywords, database)

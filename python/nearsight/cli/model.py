@@ -8,34 +8,52 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nearsight.cli.app import (
-    Arguments,
-    Calculator,
-    Database,
-    checked,
-    command,
-    display,
-    make_parent,
-    numbers,
-    output,
-    setting,
-    show,
-    table_of,
+from nearsight.cli.app import display, open_parent, output, show, table_of
+from nearsight.cli.options import command
+from nearsight.config import (
+    ExecutorSettings,
+    LocalitySettings,
+    ParentSettings,
+    RelaxationSettings,
 )
-from nearsight.config import LocalitySettings, RelaxationSettings
+from nearsight.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from nearsight.model.ensemble import Evaluation
+    from nearsight.model.ensemble import Ensemble, Evaluation
 
 PANEL = "With a potential"
-RELAXATION = RelaxationSettings()
-LOCALITY = LocalitySettings()
+ONE_ATOM = LocalitySettings(atoms=(0,))
 
 EnsembleFile = Annotated[
-    Path, typer.Argument(metavar="ENSEMBLE", help="An ensemble: a file of train, nft or run.")
+    Path,
+    typer.Argument(
+        metavar="ENSEMBLE", help="An ensemble: a file of train, nft or run, or their folder."
+    ),
 ]
+
+
+def load_ensemble(path: Path) -> Ensemble:
+    """The ensemble of a file, or the best one of a folder.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    from nearsight.model.ensemble import Ensemble
+
+    if path.is_dir():
+        path /= "best.json"
+    try:
+        return Ensemble.load(path)
+    except InputError as error:
+        if path.suffix == ".json" or not path.is_file():
+            raise
+        raise InputError(
+            f"{path}: not an ensemble (a JSON file such as best.json), which comes first"
+        ) from error
 
 
 @command(
@@ -60,14 +78,13 @@ def evaluate(
     """Evaluate structures."""
     if output_file is not None:
         output(output_file)
-    from nearsight.model.ensemble import Ensemble
     from nearsight.structures.images import (
         check_structure,
         read_structures,
         write_structures,
     )
 
-    model = Ensemble.load(ensemble)
+    model = load_ensemble(ensemble)
     found = read_structures(structures)
     for number, atoms in enumerate(found):
         name = f"{structures}, structure {number}"
@@ -112,27 +129,24 @@ def evaluate(
     "ENSEMBLE, and STRUCTURE in any format that ASE reads.",
     "The relaxed structure as extended XYZ, and its largest uncertainty.",
     "nearsight relax best.json particle.xyz --fmax 0.05 -o relaxed.extxyz",
+    without=("with_parent",),
 )
 def relax(
     ensemble: EnsembleFile,
     structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="The structure to relax.")],
+    relaxation: RelaxationSettings,
     output_file: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The relaxed structure.")
     ] = Path("relaxed.extxyz"),
-    optimizer: Annotated[str, setting(RelaxationSettings, "optimizer")] = RELAXATION.optimizer,
-    fmax: Annotated[float, setting(RelaxationSettings, "fmax")] = RELAXATION.fmax,
-    max_steps: Annotated[int, setting(RelaxationSettings, "max_steps")] = RELAXATION.max_steps,
     trajectory: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="ASE trajectory of all steps to write."),
     ] = None,
 ) -> None:
     """Relax a structure."""
-    settings = checked(RelaxationSettings, optimizer=optimizer, fmax=fmax, max_steps=max_steps)
     for file in (output_file, trajectory):
         if file is not None:
             output(file)
-    from nearsight.model.ensemble import Ensemble
     from nearsight.simulation.relaxation import relax as relax_structure
     from nearsight.structures.images import (
         check_structure,
@@ -140,20 +154,20 @@ def relax(
         write_structures,
     )
 
-    model = Ensemble.load(ensemble)
+    model = load_ensemble(ensemble)
     atoms = read_structure(structure)
     check_structure(atoms, model.elements, structure, model.functions.cutoff.radius)
     with display() as progress:
-        progress.stage("Relaxation", f"{optimizer} to {fmax:g} eV/Å")
-        relaxation = relax_structure(model, atoms, settings, progress, trajectory)
-    write_structures(output_file, [_labelled(relaxation.atoms, model.evaluate(relaxation.atoms))])
-    show(f"{output_file}: {relaxation.summary}")
+        progress.stage("Relaxation", f"{relaxation.optimizer} to {relaxation.fmax:g} eV/Å")
+        result = relax_structure(model, atoms, relaxation, progress, trajectory)
+    write_structures(output_file, [_labelled(result.atoms, model.evaluate(result.atoms))])
+    show(f"{output_file}: {result.summary}")
 
 
 @command(
     "locality",
     PANEL,
-    "How far the parent's forces see: the force on an atom by chunk radius.",
+    "Scan how far the parent's forces see: the force on an atom by chunk radius.",
     "STRUCTURE, and the parent method. No potential is needed.",
     "A table of the force on the centre of each chunk against that in the whole structure; with "
     "--output as JSON, with --figure as PNG. It tells which chunk radius is large enough.",
@@ -161,24 +175,15 @@ def relax(
 )
 def locality(
     structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="The structure.")],
-    radii: Annotated[str, setting(LocalitySettings, "radii", metavar="R,R,...")] = ",".join(
-        f"{radius:g}" for radius in LOCALITY.radii
-    ),
-    atoms: Annotated[str, setting(LocalitySettings, "atoms", metavar="I,I,...|all")] = "0",
-    parent: Calculator = "emt",
-    parent_arguments: Arguments = "{}",
-    database: Database = None,
+    parent: ParentSettings,
+    executor: ExecutorSettings,
+    locality: LocalitySettings = ONE_ATOM,
     output_file: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="JSON to write.")
     ] = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="PNG to write.")] = None,
 ) -> None:
     """Scan the locality of the parent."""
-    settings = checked(
-        LocalitySettings,
-        radii=numbers(radii, float, "--radii"),
-        atoms="all" if atoms == "all" else numbers(atoms, int, "--atoms"),
-    )
     for file in (output_file, figure):
         if file is not None:
             output(file)
@@ -188,11 +193,10 @@ def locality(
     from nearsight.structures.images import read_structure
 
     whole = read_structure(structure)
-    labels = make_parent(parent, parent_arguments, database)
-    indices = None if settings.atoms == "all" else list(settings.atoms)
-    with display() as progress:
-        progress.stage("Locality scan", f"{structure}, {parent}")
-        scan = force_locality(whole, labels, settings.radii, indices, progress=progress)
+    indices = None if locality.atoms == "all" else list(locality.atoms)
+    with display() as progress, open_parent(parent, executor, Path()) as labelling:
+        progress.stage("Locality scan", f"{structure}, {parent.calculator}")
+        scan = force_locality(whole, labelling, locality.radii, indices, progress=progress)
     show(locality_table(scan))
     if output_file is not None:
         write_json(output_file, scan.to_dict())
@@ -210,7 +214,7 @@ def locality(
 @command(
     "info",
     PANEL,
-    "What is installed, or what a file holds.",
+    "Show what is installed, or what a file holds.",
     "Nothing, or FILE: an ensemble, symmetry functions or a locality scan (JSON).",
     "A screenful of text.",
     "nearsight info best.json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -11,17 +12,28 @@ import typer
 from nearsight.cli.app import (
     Calculator,
     Seed,
-    command,
     display,
     find_modules_in,
     output,
     printer,
     show,
+    work_folder,
 )
+from nearsight.cli.options import command
 from nearsight.config import Config
 from nearsight.errors import InputError
 
 PANEL = "A whole run"
+SCHEMA = "nearsight.schema.json"
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="The folder of a run, or its configuration.")
+]
+
+
+def run_folder(path: Path) -> Path:
+    """The folder of a run, of which the configuration may be given instead."""
+    return path.with_suffix("") if path.suffix == ".toml" and not path.is_dir() else path
 
 
 @command(
@@ -57,10 +69,10 @@ def new(
     folder = output_file.absolute().parent
     atoms = read_structure(target)
     find_modules_in(folder)
-    labels = Parent(parent, preset=preset_of(parent))
+    labelling = Parent(parent, preset=preset_of(parent))
     if parent in CHEAP_PARENTS:
         for symbol in sorted(set(atoms.symbols)):
-            labels.calculate(Atoms(symbol))  # not every parent knows every element
+            labelling.calculate(Atoms(symbol))  # not every parent knows every element
     try:
         structure = Path(os.path.relpath(target, folder))
     except ValueError:  # on another drive (Windows)
@@ -72,9 +84,10 @@ def new(
     title = (
         f"nearsight: nearsighted force training of {formula}.\n"
         f"Run it with:  nearsight run {output_file}\n"
-        "File names are relative to this file. A line like #key = value is switched off."
+        "File names are relative to this file. A line like #key = value is switched off.\n"
+        f"For editors with taplo (key completion):  nearsight schema > {SCHEMA}"
     )
-    text = to_toml(config, title)
+    text = f"#:schema {SCHEMA}\n{to_toml(config, title)}"
     Config.parse(text, str(output_file), folder)
     write_text(output_file, text)
     show(f"{output_file}: written for {formula}; start with: nearsight run {output_file}")
@@ -84,32 +97,52 @@ def new(
     "run",
     PANEL,
     "Do everything a configuration asks for.",
-    "CONFIG, a TOML file (see [bold]nearsight new[/bold]); it is checked as a whole first.",
+    "CONFIG, a TOML file (see [bold]nearsight new[/bold]); it is checked as a whole first. Or the "
+    "folder of a run, to continue it.",
     "A folder with the ensemble (best.json), the report (report.html) and all results on the way. "
     "Stop it at any moment: the same command continues where it stopped.",
     "nearsight run nft.toml",
 )
 def run(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="The configuration, or the folder.")
+    ],
     workdir: Annotated[
         Path | None,
         typer.Option(help="The folder of the run.", show_default="beside CONFIG, named after it"),
     ] = None,
 ) -> None:
     """Carry out a configuration."""
-    settings = Config.load(config)
+    folder = work_folder(workdir or (config if config.is_dir() else config.with_suffix("")))
+    names = config.absolute().parent
+    if config.is_dir():
+        config = _configuration_of(config)
+    try:
+        settings = Config.load(config, names)
+    except InputError as error:
+        if config.suffix == ".toml":
+            raise
+        raise InputError(
+            f"{error}; for a structure, nearsight new {config} writes a configuration"
+        ) from error
     from nearsight.progress import LogProgress, SeveralProgress
     from nearsight.run.run import Run
     from nearsight.run.status import StatusProgress
 
-    folder = workdir or config.with_suffix("")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: must be a folder (give another one with --workdir)")
-    find_modules_in(config.absolute().parent)
+    find_modules_in(names)
     with display() as progress:
         files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
         Run(settings, folder, SeveralProgress(progress, *files)).execute()
     show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}")
+
+
+def _configuration_of(folder: Path) -> Path:
+    """The configuration of a run: the file it is named after, or else the copy in the folder."""
+    beside = folder.parent / f"{folder.absolute().name}.toml"
+    kept = folder / "config.toml"
+    if not kept.is_file():
+        raise InputError(f"{folder}: not the folder of a run; give a configuration (TOML)")
+    return beside if beside.is_file() else kept
 
 
 @command(
@@ -122,13 +155,13 @@ def run(
     "nearsight status nft/",
 )
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a run.")],
+    folder: Folder,
 ) -> None:
     """Tell where a run stands."""
     from nearsight.cli.status import describe_status
     from nearsight.run.status import RunStatus
 
-    found = RunStatus.of(folder)
+    found = RunStatus.of(run_folder(folder))
     console = printer()
     console.width = min(console.width, 100)
     for part in describe_status(found, console):
@@ -138,16 +171,32 @@ def status(
 @command(
     "report",
     PANEL,
-    "Write the report of a finished run anew.",
+    "Write the report of a finished run again.",
     "FOLDER, the folder of a run.",
     "report.html (one file, with the figures in it), report.json and figures/ in that folder.",
     "nearsight report nft/",
 )
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a run.")],
+    folder: Folder,
 ) -> None:
     """Write the report of a run."""
     from nearsight.report.page import write_report
 
+    folder = work_folder(run_folder(folder))
     write_report(folder)
     show(f"report: {folder / 'report.html'}")
+
+
+@command(
+    "schema",
+    PANEL,
+    "Print the JSON schema of configurations, for editors.",
+    "Nothing.",
+    f"The schema. An editor with taplo (VS Code: Even Better TOML) completes and checks the keys "
+    f"of a configuration by it: write it beside the file, whose first line [bold]#:schema {SCHEMA}"
+    "[/bold] leads to it.",
+    f"nearsight schema > {SCHEMA}",
+)
+def schema() -> None:
+    """Print the JSON schema."""
+    typer.echo(json.dumps(Config.json_schema(), indent=1, ensure_ascii=False))

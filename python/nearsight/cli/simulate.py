@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from nearsight.cli.app import Seed, checked, command, display, find_modules_in, setting, show
-from nearsight.cli.model import PANEL
+from nearsight.cli.app import Seed, display, find_modules_in, show, work_folder
+from nearsight.cli.model import PANEL, load_ensemble
+from nearsight.cli.options import command
+from nearsight.cli.run import Folder, run, run_folder
 from nearsight.config import Config, DynamicsSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError
-
-RETRAINING = RetrainingSettings()
-RELAXATION = RelaxationSettings()
-MD = DynamicsSettings()
 
 
 @command(
@@ -26,43 +24,20 @@ MD = DynamicsSettings()
     "A folder with the retrained ensemble (best.json), the target as it relaxes it "
     "(retrained.extxyz), and every round. Stop it at any moment: the same command continues.",
     "nearsight retrain nft/",
+    without=("with_parent",),
 )
 def retrain(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a run.")],
+    folder: Folder,
+    retraining: RetrainingSettings,
+    relaxation: RelaxationSettings,
     workdir: Annotated[
         Path | None,
         typer.Option(help="The folder of the retraining.", show_default="retrained in FOLDER"),
     ] = None,
-    threshold: Annotated[
-        float | None, setting(RetrainingSettings, "threshold", metavar="X")
-    ] = None,
-    window: Annotated[float, setting(RetrainingSettings, "window", metavar="X")] = (
-        RETRAINING.window
-    ),
-    chunks: Annotated[int, setting(RetrainingSettings, "chunks")] = RETRAINING.chunks,
-    target_chunks: Annotated[
-        int, setting(RetrainingSettings, "target_chunks", metavar="N")
-    ] = RETRAINING.target_chunks,
-    steps_not_improved: Annotated[
-        int, setting(RetrainingSettings, "steps_not_improved")
-    ] = RETRAINING.steps_not_improved,
-    max_rounds: Annotated[int, setting(RetrainingSettings, "max_rounds")] = RETRAINING.max_rounds,
-    optimizer: Annotated[str, setting(RelaxationSettings, "optimizer")] = RELAXATION.optimizer,
-    fmax: Annotated[float, setting(RelaxationSettings, "fmax")] = RELAXATION.fmax,
-    max_steps: Annotated[int, setting(RelaxationSettings, "max_steps")] = RELAXATION.max_steps,
 ) -> None:
     """Retrain a finished run."""
-    settings = checked(
-        RetrainingSettings,
-        threshold=threshold,
-        window=window,
-        chunks=chunks,
-        target_chunks=target_chunks,
-        steps_not_improved=steps_not_improved,
-        max_rounds=max_rounds,
-    )
-    relaxation = checked(RelaxationSettings, optimizer=optimizer, fmax=fmax, max_steps=max_steps)
-    place = _folder(workdir or folder / "retrained")
+    folder = run_folder(folder)
+    place = work_folder(workdir or folder / "retrained")
     from dataclasses import replace
 
     from nearsight.learning.retraining import Retraining
@@ -73,7 +48,7 @@ def retrain(
     with display() as progress, open_finished_run(folder, progress) as run:
         place.mkdir(parents=True, exist_ok=True)
         progress.stage("Retraining", str(folder))
-        learner = replace(run.latest, settings=settings)
+        learner = replace(run.latest, settings=retraining)
         found = Retraining(relaxation).run(learner, place, progress)
         found.learner.ensemble.save(place / "best.json")
         write_structures(place / "retrained.extxyz", found.relaxed)
@@ -99,6 +74,7 @@ def md(
             metavar="SOURCE", help="A configuration (TOML), an ensemble (JSON), a run's folder."
         ),
     ],
+    dynamics: DynamicsSettings,
     structure: Annotated[
         str | None, typer.Argument(metavar="STRUCTURE", help="The structure to begin with.")
     ] = None,
@@ -109,58 +85,22 @@ def md(
             show_default="md",
         ),
     ] = None,
-    conditions: Annotated[str, setting(DynamicsSettings, "conditions")] = MD.conditions,
-    temperature: Annotated[float, setting(DynamicsSettings, "temperature")] = MD.temperature,
-    final_temperature: Annotated[
-        float | None, setting(DynamicsSettings, "final_temperature", metavar="X")
-    ] = None,
-    timestep: Annotated[float, setting(DynamicsSettings, "timestep")] = MD.timestep,
-    steps: Annotated[int, setting(DynamicsSettings, "steps")] = MD.steps,
-    friction: Annotated[float, setting(DynamicsSettings, "friction")] = MD.friction,
-    pressure: Annotated[float, setting(DynamicsSettings, "pressure")] = MD.pressure,
-    pressure_time: Annotated[float, setting(DynamicsSettings, "pressure_time")] = MD.pressure_time,
-    write_every: Annotated[int, setting(DynamicsSettings, "write_every")] = MD.write_every,
-    watch_every: Annotated[int, setting(DynamicsSettings, "watch_every")] = MD.watch_every,
-    threshold: Annotated[float | None, setting(DynamicsSettings, "threshold", metavar="X")] = None,
-    max_rounds: Annotated[
-        int, setting(DynamicsSettings, "max_rounds", metavar="N")
-    ] = MD.max_rounds,
-    max_chunks: Annotated[int, setting(DynamicsSettings, "max_chunks")] = MD.max_chunks,
-    max_hours: Annotated[float | None, setting(DynamicsSettings, "max_hours", metavar="X")] = None,
     seed: Seed = 0,
 ) -> None:
     """Molecular dynamics."""
     if source.suffix == ".toml":
         if structure is not None:
             raise InputError("STRUCTURE cannot go with a configuration, which names its own")
+        if dynamics.model_fields_set:
+            raise InputError(f"settings of the dynamics cannot go with {source}, which has its own")
         if Config.load(source).dynamics is None:
             raise InputError(f"{source}: has no section [dynamics]")
-        from nearsight.cli.run import run
-
         run(source, workdir)
         return
     if structure is None:
         raise InputError(f"STRUCTURE is missing: {source} is no configuration (TOML)")
-    settings = checked(
-        DynamicsSettings,
-        conditions=conditions,
-        temperature=temperature,
-        final_temperature=final_temperature,
-        timestep=timestep,
-        steps=steps,
-        friction=friction,
-        pressure=pressure,
-        pressure_time=pressure_time,
-        write_every=write_every,
-        watch_every=watch_every,
-        threshold=threshold,
-        max_rounds=max_rounds,
-        max_chunks=max_chunks,
-        max_hours=max_hours,
-    )
-    place = _folder(workdir or Path("md"))
+    place = work_folder(workdir or Path("md"))
     from nearsight.learning.on_the_fly import Dynamics
-    from nearsight.model.ensemble import Ensemble
     from nearsight.structures.images import read_structure
 
     atoms = read_structure(structure)
@@ -172,17 +112,11 @@ def md(
             with open_finished_run(source, progress) as finished:
                 latest = finished.latest
                 progress.stage("Dynamics", structure)
-                dynamics = Dynamics(settings, latest.settings, seed)
-                summary = dynamics.run(latest.ensemble, atoms, place, latest, progress)
+                simulation = Dynamics(dynamics, latest.settings, seed)
+                summary = simulation.run(latest.ensemble, atoms, place, latest, progress)
         else:
-            ensemble = Ensemble.load(source)
+            ensemble = load_ensemble(source)
             progress.stage("Dynamics", structure)
-            dynamics = Dynamics(settings, seed=seed)
-            summary = dynamics.run(ensemble, atoms, place, progress=progress)
+            simulation = Dynamics(dynamics, seed=seed)
+            summary = simulation.run(ensemble, atoms, place, progress=progress)
     show(f"{place / 'md.traj'}: {summary}")
-
-
-def _folder(path: Path) -> Path:
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: must be a folder (give another one with --workdir)")
-    return path

@@ -1,4 +1,4 @@
-"""Commands for the choices before training: init, select-images, select-features."""
+"""Commands for single stages: init, select-images, select-features, train, nft."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from typing import Annotated, Any
 
 import typer
 
-from nearsight.cli.app import (
-    Arguments,
-    Calculator,
-    Database,
-    Seed,
-    checked,
-    command,
-    display,
-    make_parent,
-    numbers,
-    output,
-    setting,
-    show,
+from nearsight.cli.app import Seed, display, open_parent, output, show, work_folder
+from nearsight.cli.options import command, revise
+from nearsight.config import (
+    EnsembleSettings,
+    ExecutorSettings,
+    FeatureSettings,
+    ImageSettings,
+    InitialSettings,
+    NetworkSettings,
+    NFTSettings,
+    ParentSettings,
+    TrainingSettings,
 )
-from nearsight.config import FeatureSettings, ImageSettings, InitialSettings
+from nearsight.errors import InputError
 
 PANEL = "Single stages"
-INITIAL = InitialSettings()
-IMAGES = ImageSettings()
-FEATURES = FeatureSettings()
 
 Images = Annotated[
     Path, typer.Argument(metavar="IMAGES", help="Labelled structures (energies and forces).")
+]
+SymmetryFunctionFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SYMMETRY_FUNCTIONS", help="Symmetry functions: a file of select-features."
+    ),
 ]
 
 
@@ -44,42 +46,30 @@ Images = Annotated[
     "nearsight init Pt --parent emt -o initial.extxyz",
 )
 def init(
-    elements: Annotated[list[str], typer.Argument(metavar="ELEMENTS", help="Chemical symbols.")],
+    initial: InitialSettings,
+    parent: ParentSettings,
+    executor: ExecutorSettings,
+    elements: Annotated[
+        list[str] | None, typer.Argument(metavar="ELEMENTS", help="Chemical symbols.")
+    ] = None,
     output_file: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Labelled cells.")
     ] = Path("initial.extxyz"),
-    parent: Calculator = "emt",
-    parent_arguments: Arguments = "{}",
-    database: Database = None,
-    a0: Annotated[float, setting(InitialSettings, "a0")] = INITIAL.a0,
-    space_groups: Annotated[
-        str, setting(InitialSettings, "space_groups", metavar="N,N,...")
-    ] = ",".join(str(number) for number in INITIAL.space_groups),
-    minsep: Annotated[float, setting(InitialSettings, "minsep")] = INITIAL.minsep,
-    posamp: Annotated[float, setting(InitialSettings, "posamp")] = INITIAL.posamp,
-    n_rattled: Annotated[int, setting(InitialSettings, "n_rattled")] = INITIAL.n_rattled,
-    seed: Seed = 0,
+    first_seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of the first rattled cell.", min=0)
+    ] = 0,
 ) -> None:
     """Make initial bulk cells."""
-    settings = checked(
-        InitialSettings,
-        positional="elements",
-        elements=elements,
-        a0=a0,
-        space_groups=numbers(space_groups, int, "--space-groups"),
-        minsep=minsep,
-        posamp=posamp,
-        n_rattled=n_rattled,
-    )
+    if elements:
+        initial = revise(initial, elements=elements)
     output(output_file)
     from nearsight.learning.initial_cells import Initialization
     from nearsight.structures.images import write_images
 
-    labels = make_parent(parent, parent_arguments, database)
-    cells = Initialization.of(settings, settings.elements or (), seed)
-    with display() as progress:
-        progress.stage("Initial cells", ", ".join(elements))
-        images = cells.run(labels, progress)
+    cells = Initialization.of(initial, seed=first_seed)
+    with display() as progress, open_parent(parent, executor, Path()) as labelling:
+        progress.stage("Initial cells", ", ".join(initial.elements or ()))
+        images = cells.run(labelling, progress)
     write_images(output_file, images)
     show(f"{output_file}: {len(images)} cells ({_sizes(images)})")
 
@@ -93,20 +83,19 @@ def init(
     "nearsight select-images initial.extxyz --count 20 -o selected.extxyz",
 )
 def select_images(
-    images: Images,
+    labelled: Images,
+    images: ImageSettings,
     output_file: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Images kept.")
     ] = Path("selected.extxyz"),
-    count: Annotated[int, setting(ImageSettings, "count")] = IMAGES.count,
 ) -> None:
     """Choose images by farthest points."""
-    settings = checked(ImageSettings, count=count)
     output(output_file)
     from nearsight.selection.choose import choose_images
     from nearsight.structures.images import read_images, write_images
 
-    found = read_images(images)
-    chosen = [found[index] for index in choose_images(found, settings.count)]
+    found = read_images(labelled)
+    chosen = [found[index] for index in choose_images(found, images.count)]
     write_images(output_file, chosen)
     show(f"{output_file}: {len(chosen)} of {len(found)} images ({_sizes(chosen)})")
 
@@ -118,24 +107,18 @@ def select_images(
     "IMAGES, labelled structures.",
     "A JSON file of symmetry functions, the best first.",
     "nearsight select-features selected.extxyz -o symmetry_functions.json",
+    without=("with_target", "symmetry_functions"),
 )
 def select_features(
-    images: Images,
+    labelled: Images,
+    features: FeatureSettings,
     output_file: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Symmetry functions chosen.")
     ] = Path("symmetry_functions.json"),
-    count: Annotated[
-        int, typer.Option(metavar="N", help="Symmetry functions kept per element.")
-    ] = 21,
-    method: Annotated[str, setting(FeatureSettings, "method")] = FEATURES.method,
-    cutoff: Annotated[float, setting(FeatureSettings, "cutoff")] = FEATURES.cutoff,
-    cutoff_function: Annotated[
-        str, setting(FeatureSettings, "cutoff_function")
-    ] = FEATURES.cutoff_function,
-    gamma: Annotated[float | None, setting(FeatureSettings, "gamma", metavar="X")] = None,
-    with_target: Annotated[
+    target: Annotated[
         Path | None,
         typer.Option(
+            "--with-target",
             metavar="FILE",
             help="A structure, without labels, whose atoms count too when the candidates are "
             "ranked; with method = cur.",
@@ -143,25 +126,130 @@ def select_features(
     ] = None,
 ) -> None:
     """Choose symmetry functions."""
-    settings = checked(
-        FeatureSettings,
-        count=count,
-        method=method,
-        cutoff=cutoff,
-        cutoff_function=cutoff_function,
-        gamma=gamma,
-        with_target=with_target is not None,
-    )
+    if features.symmetry_functions is not None:
+        raise InputError("features.symmetry_functions names functions that are chosen already")
+    if target is not None:
+        features = revise(features, with_target=True)
+    elif features.with_target:
+        raise InputError("features.with_target: name the structure with --with-target FILE")
     output(output_file)
     from nearsight.selection.choose import choose_features
     from nearsight.structures.images import read_images, read_structure
 
     with display() as progress:
-        progress.stage("Symmetry functions", str(images))
-        targets = () if with_target is None else (read_structure(with_target),)
-        choice = choose_features(read_images(images), settings, targets)
+        progress.stage("Symmetry functions", str(labelled))
+        targets = () if target is None else (read_structure(target),)
+        choice = choose_features(read_images(labelled), features, targets)
     choice.symmetry_functions.save(output_file)
     show(f"{output_file}: {choice.summary}")
+
+
+@command(
+    "train",
+    PANEL,
+    "Train an ensemble on labelled structures.",
+    "IMAGES, labelled structures (chunks marked nearsight_chunk count with the force on their "
+    "first atom), and SYMMETRY_FUNCTIONS.",
+    "A JSON file with the ensemble, for evaluate, relax and the ASE calculator.",
+    "nearsight train selected.extxyz symmetry_functions.json -o ensemble.json",
+    without=("iterations",),
+)
+def train(
+    images: Images,
+    symmetry_functions: SymmetryFunctionFile,
+    network: NetworkSettings,
+    training: TrainingSettings,
+    ensemble: EnsembleSettings,
+    output_file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The ensemble.")
+    ] = Path("ensemble.json"),
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="The large structure: scales the features over it as well."
+        ),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Train an ensemble."""
+    output(output_file)
+    from nearsight.model.symmetry_functions import SymmetryFunctions
+    from nearsight.structures.images import read_images, read_structure
+    from nearsight.training.fit import train_ensemble
+
+    found = read_images(images)
+    functions = SymmetryFunctions.load(symmetry_functions)
+    with display() as progress:
+        progress.stage("Training", f"{len(found)} images, {ensemble.members} members")
+        trained = train_ensemble(
+            found,
+            functions,
+            network,
+            training,
+            ensemble,
+            seed,
+            progress,
+            scale_over=[] if target is None else [read_structure(target)],
+        )
+    trained.save(output_file)
+    show(f"{output_file}: {ensemble.members} members trained on {len(found)} images")
+
+
+@command(
+    "nft",
+    PANEL,
+    "Train an ensemble for a large structure by nearsighted force training.",
+    "TARGET, the large structure; IMAGES, labelled structures to start from; SYMMETRY_FUNCTIONS; "
+    "and the parent that labels the chunks.",
+    "A folder with the best ensemble (best.json) and every iteration. Stop it at any moment: the "
+    "same command continues where it stopped.",
+    "nearsight nft particle.xyz selected.extxyz symmetry_functions.json",
+)
+def nft(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The structure; file@index picks one.")
+    ],
+    images: Images,
+    symmetry_functions: SymmetryFunctionFile,
+    nft: NFTSettings,
+    network: NetworkSettings,
+    training: TrainingSettings,
+    ensemble: EnsembleSettings,
+    parent: ParentSettings,
+    executor: ExecutorSettings,
+    workdir: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder of the training.")
+    ] = Path("nft"),
+    seed: Seed = 0,
+) -> None:
+    """Nearsighted force training."""
+    work_folder(workdir)
+    from nearsight.executors import training_executor
+    from nearsight.learning.nft import NFT
+    from nearsight.model.symmetry_functions import SymmetryFunctions
+    from nearsight.progress import LogProgress, SeveralProgress
+    from nearsight.structures.images import read_images, read_structure
+
+    atoms = read_structure(target)
+    found = read_images(images)
+    functions = SymmetryFunctions.load(symmetry_functions)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (
+        display() as shown,
+        open_parent(parent, executor, workdir, workdir / "parent.db") as labelling,
+    ):
+        progress = SeveralProgress(shown, LogProgress(workdir / "run.log"))
+        progress.stage("Nearsighted force training", f"{atoms.symbols.formula:metal}")
+        state = NFT(nft, network, training, ensemble, seed).run(
+            found,
+            functions,
+            atoms,
+            labelling,
+            workdir,
+            progress,
+            executor=training_executor(labelling.executor, executor),
+        )
+    show(f"{workdir / 'best.json'}: {state.summary}")
 
 
 def _sizes(images: Any) -> str:

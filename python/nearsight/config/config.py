@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -33,7 +34,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Config"]
+__all__ = ["Config", "parse_toml"]
+
+CARRIED_OUT = ("parent.timeout", "parent.retries", "parent.max_force")
+"""Keys that change no result."""
 
 
 class Config(Settings):
@@ -69,18 +73,48 @@ class Config(Settings):
         """The TOML text."""
         return self._source or to_toml(self)
 
-    def same_results(self, other: Config) -> bool:
-        """Whether two configurations ask for the same; how it is carried out may differ."""
-        mine, others = self.model_dump(), other.model_dump()
-        for content in (mine, others):
-            del content["executor"]
-            for key in ("timeout", "retries", "max_force"):
-                del content["parent"][key]
-        return mine == others
+    def differences(self, other: Config) -> list[tuple[str, Any, Any]]:
+        """Keys by which two configurations ask for different results, with both values.
+
+        A section that one of them lacks counts as one key. Keys that say how it is carried out
+        (``[executor]``, timeout, retries) do not count.
+        """
+        found = []
+        for name in type(self).model_fields:
+            mine, others = (
+                value.model_dump() if isinstance(value, Settings) else value
+                for value in (getattr(self, name), getattr(other, name))
+            )
+            if name == "executor" or mine == others:
+                continue
+            if mine is None or others is None or not isinstance(mine, dict):
+                found.append((name, mine, others))
+                continue
+            found += [
+                (f"{name}.{key}", value, others[key])
+                for key, value in mine.items()
+                if value != others[key] and f"{name}.{key}" not in CARRIED_OUT
+            ]
+        return found
 
     @classmethod
-    def load(cls, path: str | Path) -> Config:
-        """Read and check a configuration file; file names in it are relative to its folder.
+    def json_schema(cls) -> dict[str, Any]:
+        """The JSON schema of configuration files."""
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **cls.model_json_schema(),
+            "title": "nearsight configuration",
+        }
+
+    @classmethod
+    def load(cls, path: str | Path, folder: Path | None = None) -> Config:
+        """Read and check a configuration file.
+
+        Parameters
+        ----------
+        path : path
+        folder : Path, optional
+            Where its file names start from; its own folder when left out.
 
         Raises
         ------
@@ -94,7 +128,7 @@ class Config(Settings):
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: must be UTF-8 text ({error})") from error
-        return cls.parse(source, name=str(path), folder=path.absolute().parent)
+        return cls.parse(source, name=str(path), folder=folder or path.absolute().parent)
 
     @classmethod
     def parse(cls, source: str, name: str = "configuration", folder: Path | None = None) -> Config:
@@ -105,7 +139,7 @@ class Config(Settings):
         source : str
             TOML.
         name : str
-            What the messages call it.
+            Its name in the messages.
         folder : Path, optional
             Where its file names start from and must exist; not looked at when left out.
 
@@ -114,10 +148,7 @@ class Config(Settings):
         InputError
             With one line for every mistake.
         """
-        try:
-            content = tomllib.loads(source)
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{name}: not valid TOML: {error}") from error
+        content = parse_toml(source, name)
         try:
             config = cls.model_validate(content, context={"folder": folder})
         except ValidationError as error:
@@ -126,3 +157,22 @@ class Config(Settings):
             ) from error
         config._source = source
         return config
+
+
+def parse_toml(source: str, name: str) -> dict[str, Any]:
+    """The content of TOML.
+
+    Raises
+    ------
+    InputError
+        With the line of the first mistake; ``name`` is that of the file.
+    """
+    try:
+        return tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        hint = ""
+        at = re.search(r"line (\d+)", str(error))
+        line = source.splitlines()[int(at[1]) - 1 :][:1] if at else []
+        if line and re.search(r"=\s*(True|False)\b", line[0]):
+            hint = "; true and false are written in small letters"
+        raise InputError(f"{name}: not valid TOML: {error}{hint}") from error

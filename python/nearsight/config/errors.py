@@ -1,8 +1,7 @@
-"""What is wrong in a configuration file: one sentence per mistake, with its line."""
+"""Mistakes in a configuration file: one sentence each, with its line."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+
+from nearsight.errors import did_you_mean
 
 __all__ = ["describe_mistakes", "list_mistakes", "section_model"]
 
@@ -38,13 +39,13 @@ def describe_mistakes(
     ----------
     error : pydantic.ValidationError
     model : type of pydantic.BaseModel
-        What the content was checked against.
+        The model the content was checked against.
     content : dict
         The parsed file.
     source : str
         Its text, to find the lines.
     name : str
-        What the sentences call the file.
+        Name of the file in the sentences.
     """
     found = []
     for key, sentence in list_mistakes(error, model, content):
@@ -94,10 +95,8 @@ def _sentence(key: Key, errors: Sequence[ErrorDetails], model: type[BaseModel]) 
     first = errors[0]
     if first["type"] == "extra_forbidden":
         names = list(_fields(key[:-1], model))
-        near = difflib.get_close_matches(str(key[-1]), names, n=1)
-        return f"unknown key {dotted}" + (
-            f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(names)}"
-        )
+        hint = did_you_mean(str(key[-1]), names) or f"; known here: {', '.join(names)}"
+        return f"unknown key {dotted}{hint}"
     if first["type"] == "missing":
         return f"{dotted} is missing ({_what(_fields(key[:-1], model)[str(key[-1])])})"
     for each in errors:

@@ -1,7 +1,8 @@
-"""What all settings share: a model that never changes, and the types of its fields."""
+"""Common base of all settings, a frozen model, and the types of their fields."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -14,6 +15,8 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
+
+from nearsight.errors import did_you_mean
 
 __all__ = [
     "Count",
@@ -51,8 +54,14 @@ def _place(place: str, info: ValidationInfo) -> str:
 def _known_element(symbol: str) -> str:
     from ase.data import chemical_symbols  # reading a configuration needs it only when it is asked
 
-    if symbol not in chemical_symbols[1:]:
-        raise ValueError(f"must be the symbol of a chemical element, got {symbol!r}")
+    known = chemical_symbols[1:]
+    if symbol not in known:
+        parts = re.findall("[A-Z][a-z]?", symbol)
+        several = "".join(parts) == symbol and set(parts) <= set(known)
+        hint = (
+            f"; did you mean {' '.join(parts)}?" if several else did_you_mean(symbol.title(), known)
+        )
+        raise ValueError(f"unknown chemical element {symbol!r}{hint}")
     return symbol
 
 

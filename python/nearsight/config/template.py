@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from nearsight.config.errors import section_model
 
-__all__ = ["to_toml"]
+__all__ = ["to_toml", "to_toml_value"]
 
 
 def to_toml(config: BaseModel, title: str = "") -> str:
@@ -30,7 +30,7 @@ def to_toml(config: BaseModel, title: str = "") -> str:
         value = getattr(config, name)
         model = section_model(field)
         if model is None:
-            lines += ["", *_comment(field.description), f"{name} = {_toml(value)}"]
+            lines += ["", *_comment(field.description), f"{name} = {to_toml_value(value)}"]
         else:
             lines += ["", "", *_section(name, model, value)]
     return "\n".join(lines).lstrip("\n") + "\n"
@@ -52,21 +52,22 @@ def _section(name: str, model: type[BaseModel], section: BaseModel | None) -> It
             shown = f"[{value[0]:.4g}, {value[1]:.4g}, …, {value[-1]:.4g}]"
             yield f"#{key} = {shown}  ({len(value)} values)"
         else:
-            yield f"{'#' if off else ''}{key} = {_toml(value)}"
+            yield f"{'#' if off else ''}{key} = {to_toml_value(value)}"
 
 
 def _comment(text: str | None) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(" ".join((text or "").split()), 96)]
 
 
-def _toml(value: Any) -> str:
+def to_toml_value(value: Any) -> str:
+    """A value as TOML writes it."""
     if isinstance(value, Path):
         value = value.as_posix()
     if isinstance(value, str):  # a basic TOML string is a JSON string, but for DEL
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
-        entries = [f"{_toml(key)} = {_toml(each)}" for key, each in value.items()]
+        entries = [f"{to_toml_value(key)} = {to_toml_value(each)}" for key, each in value.items()]
         return "{ " + ", ".join(entries) + " }" if entries else "{}"
     if isinstance(value, Sequence):
-        return "[" + ", ".join(_toml(each) for each in value) + "]"
+        return "[" + ", ".join(to_toml_value(each) for each in value) + "]"
     return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.data import chemical_symbols
 from ase.filters import StrainFilter
 from ase.optimize import BFGS
+from pydantic import Field, ValidationError, model_validator
 
 from nearsight.config import InitialSettings
+from nearsight.config.errors import list_mistakes
+from nearsight.config.fields import Count, Positive
 from nearsight.errors import InputError, ParentError
 from nearsight.parents import Failure, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
@@ -32,9 +32,8 @@ from nearsight.structures.images import Image, check_structure, labelled_image, 
 __all__ = ["Initialization", "label_structures"]
 
 
-@dataclass(frozen=True)
-class Initialization:
-    """How the initial bulk cells are made.
+class Initialization(InitialSettings):
+    """Initial bulk cells, by their settings and some more.
 
     Step I: for every space group and every composition a crystal (`starting_crystal`,
     `compositions`) whose cell is relaxed; every step close in energy to the last one is kept. If
@@ -47,37 +46,9 @@ class Initialization:
     Where too few are found (many atoms, relaxed distances barely above ``minsep``), the crystal is
     tried again with 0.8 times its shortest distance.
 
-    Defaults are the paper's (SI 8.1), except where the paper gives none.
+    With ``structures``, the structures of that file in place of all this.
 
-    Attributes
-    ----------
-    elements : sequence of str
-    a0 : float, Å
-        Lattice constant the crystals start from.
-    space_groups : sequence of int
-    minsep : float, Å
-        Shortest distance of two atoms in a rattled cell.
-    posamp : float, Å
-        Standard deviation of the Gaussian displacements of a rattled cell.
-    n_rattled : int
-        Rattled cells of every crystal.
-    seed : int
-        Seed of the first rattle; the following ones are tried in turn.
-    cell_seed : int
-        Seed of the cell parameters that symmetry leaves free. 42 gives the tetragonal cell that
-        Amp starts from, and so its 33 cells.
-    fmax : float, eV
-        Largest force on the strain (stress times volume) of a relaxed cell.
-    energy_window : float, eV
-        A step of a relaxation is kept if its total energy is at most this above the last one's.
-    rattled_window : float, eV/atom
-        A rattled cell is kept if its energy is at most this above the highest one kept in step I
-        for the crystal's composition; both above that of their atoms (`_energies_of_atoms`), since
-        a shuffled cell may have another composition.
-    max_steps : int
-        Steps after which a relaxation ends in any case.
-    max_seeds : int
-        Rattles tried per crystal and shortest distance.
+    Defaults are the paper's (SI 8.1), except where the paper gives none.
 
     Raises
     ------
@@ -85,65 +56,49 @@ class Initialization:
         If a setting is out of its range.
     """
 
-    elements: tuple[str, ...]
-    a0: float = 4.0
-    space_groups: tuple[int, ...] = (225, 79)
-    minsep: float = 2.65
-    posamp: float = 0.03
-    n_rattled: int = 10
-    seed: int = 0
-    cell_seed: int = 42
-    fmax: float = 0.05
-    energy_window: float = 0.3
-    rattled_window: float = 0.4
-    max_steps: int = 200
-    max_seeds: int = 5000
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the first rattle; the following ones are tried in turn."""
+    cell_seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the cell parameters that symmetry leaves free. 42 gives the tetragonal cell that
+    Amp starts from, and so its 33 cells."""
+    fmax: Positive = 0.05
+    """Largest force on the strain (stress times volume) of a relaxed cell, in eV."""
+    energy_window: Positive = 0.3
+    """A step of a relaxation is kept if its total energy is at most this above the last one's, in
+    eV."""
+    rattled_window: Positive = 0.4
+    """A rattled cell is kept if its energy is at most this above the highest one kept in step I
+    for the crystal's composition, in eV/atom; both above that of their atoms
+    (`_energies_of_atoms`), since a shuffled cell may have another composition."""
+    max_steps: Count = 200
+    """Steps after which a relaxation ends in any case."""
+    max_seeds: Count = 5000
+    """Rattles tried per crystal and shortest distance."""
 
-    def __post_init__(self) -> None:
-        for name in ("elements", "space_groups"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not hasattr(value, "__iter__"):
-                raise InputError(f"{name} must be a list, got {value!r}")
-            object.__setattr__(self, name, tuple(value))
-            if not getattr(self, name) or len(set(value)) < len(value):
-                raise InputError(f"{name} must name at least one, none of them twice: {value!r}")
-        for symbol in self.elements:
-            if symbol not in chemical_symbols[1:]:
-                near = difflib.get_close_matches(str(symbol).title(), chemical_symbols[1:], n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise InputError(f"elements: {symbol!r} is no chemical element{hint}")
-        for number in self.space_groups:
-            if not _is_whole(number) or not 1 <= number <= 230:
-                raise InputError(f"space_groups: {number!r} is no space group number (1 to 230)")
-        for name in ("a0", "minsep", "posamp", "fmax", "energy_window", "rattled_window"):
-            value = getattr(self, name)
-            if not 0 < value < np.inf:
-                raise InputError(f"{name} must be a positive number, got {value!r}")
-        for name, least in (
-            ("n_rattled", 0),
-            ("seed", 0),
-            ("cell_seed", 0),
-            ("max_steps", 1),
-            ("max_seeds", 1),
-        ):
-            value = getattr(self, name)
-            if not _is_whole(value) or value < least:
-                raise InputError(f"{name} must be a whole number from {least} on, got {value!r}")
+    def __init__(self, elements: Sequence[str] | None = None, **settings: Any) -> None:
+        if elements is not None:
+            settings["elements"] = elements
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            mistakes = list_mistakes(error, type(self), settings)
+            raise InputError("\n".join(sentence for _, sentence in mistakes)) from None
+
+    @model_validator(mode="after")
+    def _has_elements(self) -> Initialization:
+        if self.elements is None and self.structures is None:
+            raise ValueError("elements is missing (the chemical elements of the cells)")
+        return self
 
     @classmethod
     def of(
-        cls, settings: InitialSettings, elements: Sequence[str], seed: int = 0
+        cls, settings: InitialSettings, elements: Sequence[str] | None = None, seed: int = 0
     ) -> Initialization:
-        """The cells of these elements that settings describe."""
-        return cls(
-            elements=tuple(elements),
-            a0=settings.a0,
-            space_groups=settings.space_groups,
-            minsep=settings.minsep,
-            posamp=settings.posamp,
-            n_rattled=settings.n_rattled,
-            seed=seed,
-        )
+        """The cells that settings describe, of these elements unless the settings name some."""
+        given = settings.model_dump(exclude_unset=True)
+        if settings.structures is None:
+            given = {"seed": seed} | given | {"elements": settings.elements or elements}
+        return cls(**given)
 
     def run(
         self,
@@ -151,6 +106,8 @@ class Initialization:
         progress: Progress | None = None,
     ) -> list[Image]:
         """Make the cells: those of step I of every crystal, then those of step II.
+
+        Or label the ``structures`` (`label_structures`).
 
         ``info`` of each says where it comes from: ``space_group``, and ``relaxation_step`` or
         ``rattle_seed``.
@@ -170,6 +127,9 @@ class Initialization:
         """
         parent = as_parent(parent)
         progress = progress or Progress()
+        if self.structures is not None:
+            return label_structures(self.structures, parent, progress)
+        assert self.elements is not None  # as checked when made
         counter = itertools.count()
 
         def report(what: str) -> None:
@@ -325,10 +285,6 @@ def label_structures(
     if not images:
         raise ParentError(f"the parent failed on all {len(structures)} structures of {path}")
     return images
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _composition(atoms: Atoms) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import operator
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from nearsight.errors import InputError
+from nearsight.errors import InputError, did_you_mean
 from nearsight.parents.codes import CODES
 
 __all__ = ["CalculatorSpec", "factory_named"]
@@ -214,7 +213,7 @@ def _preset(name: str, preset: str | None) -> dict[str, Arguments]:
         listed = ", ".join(repr(each) for each in known) or "none"
         raise InputError(
             f"parent preset must be one of those of {name!r} ({listed}), got {preset!r}"
-            + _did_you_mean(preset, known)
+            + did_you_mean(preset, known)
         )
     found = known[preset]
     return {"common": dict(found.common), "chunks": dict(found.chunks), "bulk": dict(found.bulk)}
@@ -227,7 +226,7 @@ def _import_factory(name: str) -> Callable[..., Any]:
         known = ", ".join(repr(key) for key in CODES)
         raise InputError(
             f"parent calculator must be {known} or 'package.module:factory', got {name!r}"
-            + _did_you_mean(name.lower(), CODES)
+            + did_you_mean(name.lower(), CODES)
         )
     failure = f"parent calculator {name!r}: "
     try:
@@ -241,16 +240,11 @@ def _import_factory(name: str) -> Callable[..., Any]:
     except AttributeError:
         public = [key for key in dir(module) if not key.startswith("_")]
         raise InputError(
-            f"{failure}module {module_name} has no {attribute!r}" + _did_you_mean(attribute, public)
+            f"{failure}module {module_name} has no {attribute!r}" + did_you_mean(attribute, public)
         ) from None
     if not callable(factory):
         raise InputError(f"{failure}{attribute} is no function or class")
     return factory
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _is_calculator(candidate: Any) -> bool:

@@ -18,10 +18,11 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import compare_atoms
 
-from nearsight.config import Config, InitialSettings
+from nearsight.config import Config
+from nearsight.config.template import to_toml_value
 from nearsight.errors import InputError
 from nearsight.files.atomic import read_json, write_json, write_text
-from nearsight.learning.initial_cells import Initialization, label_structures
+from nearsight.learning.initial_cells import Initialization
 from nearsight.learning.learner import Learner
 from nearsight.learning.locality import force_locality
 from nearsight.learning.nft import NFT
@@ -82,11 +83,8 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         given = path / "config.toml"
         kept = given.read_text(encoding="utf-8") if given.exists() else None
-        if kept is not None and not _same(kept, config.source):
-            raise InputError(
-                f"{path}: belongs to another configuration (its config.toml differs); "
-                "give another folder with --workdir"
-            )
+        if kept is not None:
+            _check_same(path, kept, config.source)
         if kept != config.source:
             write_text(given, config.source)
         known = path / "target.extxyz"
@@ -140,12 +138,8 @@ class Run:
     # the stages; each writes its file last and returns one sentence
 
     def _initial_cells(self) -> str:
-        settings = self.config.initial
-        if settings.structures is not None:
-            images = label_structures(settings.structures, self.parent, self.progress)
-        else:
-            cells = Initialization.of(settings, self._elements(settings))
-            images = cells.run(self.parent, self.progress)
+        cells = Initialization.of(self.config.initial, self._targets.elements)
+        images = cells.run(self.parent, self.progress)
         self._check_elements(images)
         write_images(self.folder / "initial.extxyz", images)
         return f"{len(images)} cells: {_by_size(images)}"
@@ -247,9 +241,6 @@ class Run:
     def _selected(self) -> list[Image]:
         return read_images(self.folder / "selected.extxyz")
 
-    def _elements(self, settings: InitialSettings) -> tuple[str, ...]:
-        return settings.elements or self._targets.elements
-
     def _check(self, targets: Targets) -> None:
         """Refuse what would fail hours later."""
         known = self.config.initial.elements
@@ -326,14 +317,37 @@ class Run:
     _trainer: Executor | None
 
 
-def _same(kept: str, given: str) -> bool:
-    """Whether a folder's configuration and the one given ask for the same."""
+def _check_same(folder: Path, kept: str, given: str) -> None:
+    """Refuse a folder whose configuration asks for other results than the one given."""
     if kept == given:
-        return True
+        return
     try:
-        return Config.parse(given).same_results(Config.parse(kept))
-    except InputError:  # torn, or of another version
-        return False
+        differences = Config.parse(kept).differences(Config.parse(given))
+    except InputError:  # truncated, or of another version
+        raise InputError(
+            f"{folder}: belongs to another configuration (its config.toml cannot be read here); "
+            "give another folder with --workdir"
+        ) from None
+    if differences:
+        named = [
+            f"{key} was {_shown(key, old)}, now {_shown(key, new)}"
+            for key, old, new in differences[:3]
+        ]
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise InputError(
+            f"{folder}: belongs to another configuration ({'; '.join(named)}{more}); set it back, "
+            "or give another folder with --workdir, with a copy of parent.db in it to keep the "
+            "calculations"
+        )
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None:
+        return "not set"
+    if "." not in key and isinstance(value, dict):
+        return "there"  # a whole section
+    text = to_toml_value(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _plain(atoms: Atoms) -> Atoms:

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from nearsight.config import Config
-from nearsight.errors import DamagedFileError, InputError
+from nearsight.errors import DamagedFileError, InputError, explain, is_bug
 from nearsight.files.atomic import check_header, read_json, write_json
 from nearsight.progress import Progress, Tally
 
@@ -130,7 +130,9 @@ class StatusProgress(Progress):
         if isinstance(error, KeyboardInterrupt):
             reason = "interrupted"
         else:
-            reason = "" if error is None else str(error) or type(error).__name__
+            reason = "" if error is None else explain(error)
+            if error is not None and is_bug(error):
+                reason += " (traceback in run.log)"
         self._tell(ended=True, error=" ".join(reason.split()), at_once=True)
 
     def _tell(self, at_once: bool = False, **changes: Any) -> None:
