@@ -12,7 +12,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,34 @@ relative to the configuration file.
 
 Lengths are in Å, energies in eV, forces and uncertainties in eV/Å.
 
+An editor with [taplo](https://taplo.tamasfe.dev) (VS Code: Even Better TOML) completes keys and
+marks mistakes once the schema lies beside the file: `nearsight schema > nearsight.schema.json`. The
+first line of what `nearsight new` writes, `#:schema nearsight.schema.json`, leads to it.
+
 ## At the top of the file"""
 COMMAND_LINE = """\
 <!-- Made by docs/generate.py from the commands in nearsight/cli/; do not edit. -->
 
 # The command line
 
-`nearsight COMMAND --help` says the same as this page. Every command checks what it is given before
-it begins. A mistake gives one sentence and exit code 2, an interrupt exit code 130. Results go to
-standard output; the display of the work goes to standard error, and only if that is a terminal.
-Structures may be in any format that ASE reads; `file@index` picks one of several."""
+`nearsight COMMAND --help` says the same as this page; `nearsight --version` prints the version.
+Every command checks what it is given before it begins. A mistake gives one sentence and exit code
+2, an interrupt exit code 130. Anything else is an error of the program: one sentence that says so,
+exit code 1, and a traceback in `run.log` of the folder that the command works in; `--traceback`,
+before or after the command, shows it on the terminal.
+
+Results go to standard output; the display of the work goes to standard error, and only if that is a
+terminal. Structures may be in any format that ASE reads; `file@index` picks one of several.
+
+Options that are keys of the [configuration file](configuration.md) may be left to such a file,
+given with `--config FILE`: the command takes its sections from there, and options go over them."""
+PARENT_AND_EXECUTOR = """\
+## Parent and executor
+
+`init`, `nft` and `locality` ask a parent, with these options. Tables are given in TOML, such as
+`--parent-arguments '{ mode = "lcao", kpts = [2, 2, 2] }'`; JSON will do as well."""
+SHARED = ("parent", "executor")
+"""Sections whose options stand once on the page."""
 FIGURES = {  # the report's figures that stand side by side in one picture
     "first-run.png": ("parity", "uncertainty"),
     "iterations.png": ("iterations",),
@@ -141,6 +159,11 @@ def command_line() -> str:
             panel = command.rich_help_panel
             lines.append(f"## {panel}")
         lines += _command(name, command)
+    lines.append(PARENT_AND_EXECUTOR)
+    nft = typer.main.get_command(app).commands["nft"]  # type: ignore[attr-defined]
+    for section in SHARED:
+        lines.append(f"`[{section}]`")
+        lines.append(_options(each for each in nft.params if _section_of(each) == section))
     return "\n\n".join(lines) + "\n"
 
 
@@ -151,17 +174,28 @@ def _command(name: str, command: Any) -> Iterator[str]:
     yield text.strip()
     example = example.replace("**", "").strip()
     yield f"```sh\n{example}\n```"
-    arguments = [each for each in command.params if not each.opts[0].startswith("-")]
-    options = [each for each in command.params if each.opts[0].startswith("-")]
+    shared = {_section_of(each) for each in command.params} & set(SHARED)
+    yield _options(each for each in command.params if _section_of(each) not in SHARED)
+    if shared:
+        yield "And the options of the [parent and the executor](#parent-and-executor)."
+
+
+def _section_of(option: Any) -> str:
+    """The section of the configuration whose key an option is, if it is one."""
+    return (getattr(option, "rich_help_panel", None) or "").partition("]")[0].lstrip("\\[")
+
+
+def _options(options: Iterable[Any]) -> str:
+    """A table of arguments and options, the arguments first."""
     rows = ["| | default | |", "|---|---|---|"]
-    for each in [*arguments, *options]:
-        is_argument = each in arguments
+    for each in sorted(options, key=lambda option: option.opts[0].startswith("-")):
         shown = each.metavar or each.name.upper()
-        if not is_argument:
+        if each.opts[0].startswith("-"):
             flag = isinstance(each.default, bool)
-            shown = ", ".join(each.opts) + ("" if flag else f" {shown}")
-        rows.append(f"| `{_cell(shown)}` | {_option_default(each)} | {_cell(each.help)} |")
-    yield "\n".join(rows)
+            shown = ", ".join([*each.opts, *each.secondary_opts]) + ("" if flag else f" {shown}")
+        help_text = each.help.replace("\\[", "[")
+        rows.append(f"| `{_cell(shown)}` | {_option_default(each)} | {_cell(help_text)} |")
+    return "\n".join(rows)
 
 
 def _option_default(option: Any) -> str:
@@ -169,7 +203,7 @@ def _option_default(option: Any) -> str:
         return "required"
     if isinstance(option.show_default, str):
         return option.show_default
-    if option.default is None or isinstance(option.default, bool):
+    if option.default is None or isinstance(option.default, bool | list | tuple):
         return ""
     return f"`{option.default}`"
 

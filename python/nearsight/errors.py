@@ -21,7 +21,7 @@ class ParentError(RuntimeError):
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether an error is one of the program, not of its input, a parent or the system."""
+    """True for an error of the program: not of its input, a parent or the system."""
     return isinstance(error, Exception) and not isinstance(
         error, InputError | ParentError | OSError
     )

@@ -19,7 +19,7 @@ SECONDS_BETWEEN_STEPS = 60.0
 
 @dataclass(frozen=True)
 class Tally:
-    """How far the parent is with structures it was asked for together.
+    """Numbers of parent calculations, of structures asked for together, by state.
 
     Attributes
     ----------

@@ -196,7 +196,7 @@ def iterations_table(
 
 
 def tally_text(tally: Tally) -> Text:
-    """What of parent calculations is running, waiting and given up."""
+    """Numbers of parent calculations running, waiting and given up."""
     parts = [Text(f"{tally.running} running", style="cyan"), Text(f"{tally.waiting} waiting")]
     if tally.failed:
         parts.append(Text(f"{tally.failed} given up", style="red"))

@@ -1,4 +1,4 @@
-"""What one of nearsight's files holds, in a screenful."""
+"""Content of one of nearsight's files, in a screenful."""
 
 from __future__ import annotations
 

@@ -175,9 +175,10 @@ def relax(
 )
 def locality(
     structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="The structure.")],
+    *,
+    locality: LocalitySettings = ONE_ATOM,
     parent: ParentSettings,
     executor: ExecutorSettings,
-    locality: LocalitySettings = ONE_ATOM,
     output_file: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="JSON to write.")
     ] = None,

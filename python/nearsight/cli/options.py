@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -163,7 +164,9 @@ def _options(section: inspect.Parameter) -> Iterator[_Option]:
     """An option for every key of a section."""
     model: type[BaseModel] = section.annotation
     defaults = model() if section.default is section.empty else section.default
-    panel = f"[{section.name}] {' '.join((model.__doc__ or '').split())}"
+    panel = f"[{section.name}] {' '.join((model.__doc__ or '').split())}".removesuffix(".")
+    if len(panel) > 72:  # a title has one line of 80 columns
+        panel = re.split("[,:]", panel)[0]
     for key, field in model.model_fields.items():
         prefix = "--parent-" if section.name == "parent" else "--"
         flag = prefix + key.replace("_", "-")
@@ -216,7 +219,8 @@ def _kind(field: FieldInfo, name: str) -> tuple[Any, str, Callable[[Any], Any]]:
                 "|".join([metavar, *words]),
                 lambda text: text if text in words else _numbers(text, item, name),
             )
-    return str, "TOML", lambda text: _value(text, name)
+    metavar = "N|TOML" if kind is int else "TOML"
+    return str, metavar, lambda text: _value(text, name)
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Where a run stands, in a screenful."""
+"""State of a run, in a screenful."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_FAILURES = 3
 
 
 def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableType]:
-    """What to print, from the top down."""
+    """Parts of the page, from the top down."""
     yield _headline(status)
     grid = Table.grid(padding=(0, 2), expand=False)
     grid.add_column(style="dim", no_wrap=True)

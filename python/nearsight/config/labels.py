@@ -1,4 +1,4 @@
-"""Where labels come from: the parent, and what carries out its calculations."""
+"""Settings of labels: the parent, and the executor of its calculations."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class ParentSettings(Settings):
     timeout: Positive | None = Field(default=None, examples=[3600.0])
     """Seconds after which a calculation is stopped and has failed; with engine = "local"."""
     retries: tuple[Arguments, ...] = Field(default=(), examples=[[{"maxiter": 500}]], strict=False)
-    """What is tried when a calculation has failed: arguments to change, one table per new attempt;
+    """Further attempts when a calculation has failed: arguments to change, a table per attempt;
     {} tries the same again. When the last one fails too, the structure is given up."""
     database: Place | None = Field(default=None, examples=["postgresql://user@host/parents"])
-    """Where calculations are kept, to be shared by several runs: a file, or the URL of a PostgreSQL
-    database; parent.db in the folder of the run when left out."""
+    """Database of calculations, to be shared by several runs: a file, or the URL of a PostgreSQL
+    database; parent.db in the folder of the run (or of nft) when left out."""
 
 
 class ExecutorSettings(Settings):
-    """What carries out parent calculations (and trainings)."""
+    """Executor of parent calculations (and trainings)."""
 
     engine: Literal["inline", "local", "slurm"] = "inline"
     """inline: one after the other in the program itself, for quick parents; local: processes on
@@ -52,13 +52,13 @@ class ExecutorSettings(Settings):
     threads: Count = 1
     """Threads of each calculation (OMP_NUM_THREADS)."""
     trainings: bool = False
-    """Whether the members of the ensemble are trained there too, instead of in the program."""
+    """Train the members of the ensemble there too, instead of in the program."""
     patience: Positive = 72.0
     """Hours to wait without any job coming back before giving up waiting (not the jobs: the same
     command goes on waiting for them)."""
     resubmissions: Annotated[int, Field(ge=0)] = 3
-    """How often a calculation whose process or job vanished (killed, cancelled, out of time) is
-    done again as it was, before that counts as a failure."""
+    """Repetitions of a calculation whose process or job vanished (killed, cancelled, out of time),
+    before that counts as a failure."""
     per_job: Count = 1
     """Calculations in one job; more than 1 where they are short against the wait in the queue."""
     partition: str | None = Field(default=None, examples=["batch"])

@@ -1,4 +1,4 @@
-"""How the networks are trained, and on which chunks."""
+"""Settings of training: networks, loss, ensemble, choice of chunks."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class NFTSettings(Settings):
     chunks_per_iteration: Count = 15
     """Chunks added per iteration at most."""
     environment: Literal["target", "chunk"] = "target"
-    """Where the network is asked for the force on a chunk's centre: in its surroundings in the
-    target, which cost no parent calculation, or in the chunk as cut (the paper)."""
+    """Surroundings in which the network is asked for the force on a chunk's centre: those in the
+    target, which cost no parent calculation, or the chunk as cut (the paper)."""
     threshold: Annotated[float, Field(gt=-1)] = 0.0
-    """Which atoms are uncertain: 0, all; negative, those above that quantile of the uncertainty
+    """Choice of uncertain atoms: 0, all; negative, those above that quantile of the uncertainty
     (-0.9, the paper: the upper tenth); positive, those above that uncertainty in eV/Å."""
     max_chunks: Count = 75
     """Chunks in all, after which training ends."""

@@ -1,4 +1,4 @@
-"""What is made of an ensemble: locality, relaxation, report."""
+"""Settings of results: locality, relaxation, report."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class RelaxationSettings(Settings):
     max_steps: Count = 500
     """Steps after which the relaxation ends in any case."""
     with_parent: bool = False
-    """Relax with the parent as well, to compare (dear: the whole target at every step)."""
+    """Relax with the parent as well, to compare (expensive: the whole target at every step)."""
 
 
 class ReportSettings(Settings):
-    """What the report compares."""
+    """Comparisons of the report."""
 
     true_forces: bool = False
-    """Ask the parent for the forces of the whole target, to report true errors (dear)."""
+    """Ask the parent for the forces of the whole target, to report true errors (expensive)."""

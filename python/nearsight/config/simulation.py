@@ -1,4 +1,4 @@
-"""What is done with an ensemble beyond its training: retraining, dynamics."""
+"""Settings of work with a trained ensemble: retraining, dynamics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["DynamicsSettings", "RetrainingSettings"]
 
 
 class RetrainingSettings(Settings):
-    """Retraining on what a relaxation (or dynamics) runs into (SI 3)."""
+    """Retraining along a relaxation or dynamics (SI 3)."""
 
     threshold: Positive | None = Field(default=None, examples=[0.1])
     """Raw uncertainty from which on a frame, and an atom in it, is uncertain, in eV/Å; when left
@@ -33,7 +33,7 @@ class DynamicsSettings(Settings):
     """Molecular dynamics with the ensemble, its uncertainty watched."""
 
     conditions: Literal["NVE", "NVT", "NPT"] = "NVT"
-    """What is kept constant: NVE (ASE's VelocityVerlet), NVT (Langevin), NPT (LangevinBAOAB, for
+    """Statistical ensemble: NVE (ASE's VelocityVerlet), NVT (Langevin), NPT (LangevinBAOAB, for
     structures periodic in all directions; the cell changes its size, not its shape)."""
     temperature: Positive = 300.0
     """Temperature of the first velocities and of the heat bath, in K."""

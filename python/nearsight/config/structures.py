@@ -1,4 +1,4 @@
-"""What is trained on and for: target, initial cells, symmetry functions."""
+"""Settings of structures and features: target, initial cells, symmetry functions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class InitialSettings(Settings):
 
 
 class ImageSettings(Settings):
-    """How many of the initial cells are kept."""
+    """The choice among the initial cells."""
 
     count: Count = 20
     """Cells kept of the initial ones, the farthest points among them."""
@@ -65,9 +65,9 @@ class FeatureSettings(Settings):
     count: Count | dict[Element, Count] = 21
     """Symmetry functions kept per element: one number, or a table with one for each element."""
     method: Literal["cur", "force-correlation"] = "cur"
-    """What ranks the candidates: CUR decomposition, or correlation with the forces."""
+    """Ranking of the candidates: by CUR decomposition, or by correlation with the forces."""
     with_target: bool = False
-    """Whether the atoms of the target count too when the candidates are ranked, which needs no
+    """Let the atoms of the target count too when the candidates are ranked, which needs no
     labels; with method = "cur". (The paper ranks them on the cells alone.)"""
     cutoff: Positive = 6.5
     """Cutoff radius of the symmetry functions, in Å."""
