@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+import copper
 import jsonschema
 import pytest
 import typer
 from ase.build import bulk
 
-import copper
 import nearsight.learning.initial_cells
 import nearsight.learning.locality
 import nearsight.learning.nft

@@ -38,21 +38,12 @@ def retrain(
     """Retrain a finished run."""
     folder = run_folder(folder)
     place = work_folder(workdir or folder / "retrained")
-    from dataclasses import replace
-
-    from nearsight.learning.retraining import Retraining
-    from nearsight.run.follow_up import open_finished_run
-    from nearsight.structures.images import write_structures
+    from nearsight.run import follow_up
 
     find_modules_in(folder.absolute().parent)
-    with display() as progress, open_finished_run(folder, progress) as run:
-        place.mkdir(parents=True, exist_ok=True)
-        progress.stage("Retraining", str(folder))
-        learner = replace(run.latest, settings=retraining)
-        found = Retraining(relaxation).run(learner, place, progress)
-        found.learner.ensemble.save(place / "best.json")
-        write_structures(place / "retrained.extxyz", found.relaxed)
-    show(f"{place / 'best.json'}: {found.summary}")
+    with display() as progress:
+        result = follow_up.retrain(folder, place, retraining, relaxation, progress)
+    show(f"{place / 'best.json'}: {result.summary}")
 
 
 @command(
@@ -100,23 +91,12 @@ def md(
     if structure is None:
         raise InputError(f"STRUCTURE is missing: {source} is no configuration (TOML)")
     place = work_folder(workdir or Path("md"))
-    from nearsight.learning.on_the_fly import Dynamics
+    from nearsight.run import follow_up
     from nearsight.structures.images import read_structure
 
     atoms = read_structure(structure)
+    find_modules_in(source.absolute().parent)
+    model = None if source.is_dir() else load_ensemble(source)
     with display() as progress:
-        if source.is_dir():
-            from nearsight.run.follow_up import open_finished_run
-
-            find_modules_in(source.absolute().parent)
-            with open_finished_run(source, progress) as finished:
-                latest = finished.latest
-                progress.stage("Dynamics", structure)
-                simulation = Dynamics(dynamics, latest.settings, seed)
-                summary = simulation.run(latest.ensemble, atoms, place, latest, progress)
-        else:
-            ensemble = load_ensemble(source)
-            progress.stage("Dynamics", structure)
-            simulation = Dynamics(dynamics, seed=seed)
-            summary = simulation.run(ensemble, atoms, place, progress=progress)
+        summary = follow_up.run_dynamics(model or source, atoms, place, dynamics, seed, progress)
     show(f"{place / 'md.traj'}: {summary}")
