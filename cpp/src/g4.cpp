@@ -184,10 +184,11 @@ void with_power(const AngularPass& pass, const Use& use) {
   use(RealPower{pass.zeta, factor});
 }
 
-// Blocks of the pairs of j with the k in `list`. Etas: their number, or 0 for any.
+// Blocks of the pairs of j with the k in `list`. Etas: their number, or 0 for any. Not inlined: two
+// loops in one function do not fit the registers (3 % of a force call).
 template <bool Derivatives, bool Full, int Etas>
-void tabulate_pairs(const SymmetryPlan& plan, const NeighborTable& table, Index j,
-                    const std::uint16_t* list, Index size, double* pairs) {
+[[gnu::noinline]] void tabulate_pairs(const SymmetryPlan& plan, const NeighborTable& table, Index j,
+                                      const std::uint16_t* list, Index size, double* pairs) {
   const RadialFactors& radial = plan.radial;
   const RadialFactors::Factor* const factors = radial.factors.data();
   const Index n_etas = Etas > 0 ? Etas : static_cast<Index>(radial.factors.size());
@@ -272,8 +273,9 @@ struct Slots {
 
 // Sums of all G4 (Full), or all G5, of one pair of species.
 template <bool Derivatives, bool Full, int Etas>
-void add_group(const SymmetryPlan& plan, const CenterPlan& center, const AngularPlan& group,
-               const NeighborTable& table, const Slots& of_j, const Slots& of_k, Workspace& work) {
+[[gnu::noinline]] void add_group(const SymmetryPlan& plan, const CenterPlan& center,
+                                 const AngularPlan& group, const NeighborTable& table,
+                                 const Slots& of_j, const Slots& of_k, Workspace& work) {
   const Index n_etas = Etas > 0 ? Etas : static_cast<Index>(plan.radial.factors.size());
   const Index step = block_size(n_etas);
   const double squared_radius = plan.cutoff.radius * plan.cutoff.radius,
