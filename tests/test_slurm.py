@@ -6,6 +6,7 @@ import json
 import logging
 import operator
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -20,13 +21,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import copper, slurm
+from helpers import any_function, copper, slurm
 from helpers.processes import until
 from helpers.runs import GIVEN, make_workplace, tiny_config, without_times, write_given
 from helpers.slurm import note
 from nearsight.config import Config, ExecutorSettings
 from nearsight.errors import InputError
-from nearsight.executors import WorkerLost, discard_finished, make_executor
+from nearsight.executors import CallError, WorkerLost, discard_finished, make_executor, protocol
 from nearsight.parents import Parent, ParentResult
 from nearsight.run.run import Run
 
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.slurm
 DRIVER = """\
 import sys
 from pathlib import Path
+import helpers.any_function
 from nearsight.executors import make_executor
 from nearsight.config import ExecutorSettings
 from helpers.slurm import note
@@ -49,10 +51,6 @@ with make_executor(settings, Path(sys.argv[1])) as executor:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """SLURM at work, its jobs able to import what stands here."""
     missing = slurm.missing()
-    try:
-        import executorlib  # noqa: F401
-    except ImportError:
-        missing.append("executorlib")
     if missing and "NEARSIGHT_CI" in os.environ:
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
@@ -60,6 +58,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = [str(Path(__file__).parent), *filter(None, sys.path)]
     with pytest.MonkeyPatch.context() as patch, slurm.running(tmp_path_factory.mktemp("slurm")):
         patch.setenv("PYTHONPATH", os.pathsep.join(path))
+        patch.setattr(protocol, "FUNCTIONS", any_function.Everything())
+        patch.setattr(protocol, "WORKER", any_function.__name__)
         patch.setattr("nearsight.executors.slurm.QUEUE", 1.0)
         patch.setattr("nearsight.executors.slurm.PAUSES", (0.5,))
         yield Path(os.environ["SLURM_CONF"])
@@ -92,6 +92,17 @@ def ranks() -> tuple[int, int]:
     from mpi4py import MPI
 
     return MPI.COMM_WORLD.size, MPI.COMM_WORLD.allreduce(MPI.COMM_WORLD.rank + 1)
+
+
+def tell_rank(folder: str, failing: int = -1) -> int:
+    """Note that this process of a call has worked; return its rank, or fail, or wait for ever."""
+    rank = int(os.environ["SLURM_PROCID"])
+    Path(folder, f"rank-{rank}").touch()
+    if rank == failing:
+        raise RuntimeError(f"rank {rank} fails")
+    if failing >= 0:
+        time.sleep(300)
+    return rank
 
 
 def noted(folder: Path, name: str) -> list[int]:
@@ -127,7 +138,7 @@ def test_a_call_is_done_once_unless_it_failed(cluster: Path, tmp_path: Path) -> 
         assert first.result(120) == second.result(120) == 1.5
         assert executor.submit(operator.truediv, 3, 2).result(120) == 1.5
         for _ in range(2):
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(CallError, match="ZeroDivisionError: division by zero"):
                 executor.submit(operator.truediv, 3, 0).result(120)
         with pytest.raises(TypeError, match="must be plain, got object"):
             executor.submit(operator.truediv, 3, object())
@@ -148,7 +159,8 @@ def test_no_more_jobs_than_workers(cluster: Path, tmp_path: Path) -> None:
         futures = [executor.submit(time.sleep, 0.1 * k) for k in range(5)]
         most = 0
         while not all(future.done() for future in futures):
-            most = max(most, len(list(tmp_path.glob("jobs/*_i.h5"))))  # submitted, not done
+            done = len(list(tmp_path.glob("jobs/*.result.json")))
+            most = max(most, len(list(tmp_path.glob("jobs/*.call.json"))) - done)
     assert most == 2
     assert len(slurm.names("sleep-")) == 5
 
@@ -156,7 +168,22 @@ def test_no_more_jobs_than_workers(cluster: Path, tmp_path: Path) -> None:
 def test_a_call_in_several_mpi_processes(cluster: Path, tmp_path: Path) -> None:
     pytest.importorskip("mpi4py")
     with engine(tmp_path, cores=2, setup=["export SLURM_MPI_TYPE=pmi2"]) as executor:
-        assert executor.submit(ranks).result(120) == (2, 3)
+        assert executor.submit(ranks).result(120) == [2, 3]
+
+
+def test_of_several_processes_the_first_tells(cluster: Path, tmp_path: Path) -> None:
+    with engine(tmp_path, cores=2) as executor:
+        assert executor.submit(tell_rank, str(tmp_path)).result(120) == 0
+        assert {path.name for path in tmp_path.glob("rank-*")} == {"rank-0", "rank-1"}
+
+
+def test_no_process_waits_for_one_that_failed(cluster: Path, tmp_path: Path) -> None:
+    with engine(tmp_path, cores=2) as executor:
+        with pytest.raises(CallError, match="rank 0 fails"):
+            executor.submit(tell_rank, str(tmp_path), 0).result(120)
+        until(lambda: not slurm.queued())
+        with pytest.raises(WorkerLost, match="ended without a result"):
+            executor.submit(tell_rank, str(tmp_path), 1).result(120)
 
 
 def test_a_cancelled_job_is_lost_and_may_be_submitted_again(cluster: Path, tmp_path: Path) -> None:
@@ -245,7 +272,7 @@ def test_a_stopped_driver_finds_its_jobs_again(
     """Six jobs on four cores: finished, running and waiting ones when the driver is stopped."""
     with driver(tmp_path) as process:
         until(lambda: len(list(tmp_path.glob("jobs/*/job"))) == 6)
-        until(lambda: len(list(tmp_path.glob("jobs/*_o.h5"))) >= 2)
+        until(lambda: len(list(tmp_path.glob("jobs/*.result.json"))) >= 2)
         process.send_signal(number)
         process.wait(60)
     queued = slurm.queued()
@@ -284,11 +311,68 @@ def test_torn_files_are_made_anew(cluster: Path, tmp_path: Path) -> None:
     executor = engine(tmp_path)
     executor.submit(note, str(tmp_path), "call").result(120)
     interrupt(executor)
-    (result,) = tmp_path.glob("jobs/*_o.h5")
-    result.write_bytes(result.read_bytes()[:1000])
+    (result,) = tmp_path.glob("jobs/*.result.json")
+    result.write_bytes(result.read_bytes()[:-10])
     with engine(tmp_path) as executor:
         executor.submit(note, str(tmp_path), "call").result(120)
     assert len(noted(tmp_path, "call")) == 2
+
+
+class Exploit:
+    """What executes code where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self._mark}",)
+
+
+def test_planted_files_execute_nothing(
+    cluster: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mark = tmp_path / "executed"
+    code = f"import pathlib; pathlib.Path({str(mark)!r}).touch()"
+    contents = [
+        pickle.dumps(Exploit(mark)),
+        b"\x89HDF\r\n\x1a\n" + pickle.dumps(Exploit(mark)),
+        b"[" * 100_000,
+        b'{"format": "nearsight-result"}',
+        json.dumps({"function": "os:system", "arguments": [f"touch {mark}"]}).encode(),
+    ]
+    executor = engine(tmp_path, workers=5)
+    calls = [executor.submit(note, str(tmp_path), f"call-{k}") for k in range(5)]
+    first = [call.result(120) for call in calls]
+    interrupt(executor)
+    for call, content in zip(calls, contents, strict=True):
+        call.output.write_bytes(content)
+        (call.place / "json.py").write_text(code)
+    # of the last, there is a call of somebody else's and no result
+    calls[4].output.unlink()
+    calls[4].path.write_bytes(contents[4])
+    until(lambda: not slurm.queued())
+    with engine(tmp_path, workers=5) as executor, caplog.at_level(logging.WARNING):
+        again = [executor.submit(note, str(tmp_path), f"call-{k}") for k in range(5)]
+        for call in again[:4]:
+            assert call.result(120) not in first
+        assert again[4].result(120) not in first
+        assert [len(noted(tmp_path, f"call-{k}")) for k in range(5)] == [2] * 5
+        assert not mark.exists()
+        refused = [record.getMessage() for record in caplog.records]
+        assert len(refused) == 4
+        for call, sentence in zip(calls, refused, strict=False):
+            assert sentence.startswith(f"{call.output}: not a result of its call (")
+            assert "\n" not in sentence
+
+
+def test_a_result_that_is_not_one_is_a_lost_job(cluster: Path, tmp_path: Path) -> None:
+    with engine(tmp_path) as executor:
+        call = executor.submit(note, str(tmp_path), "call", 300.0)
+        until((tmp_path / "call").exists)
+        call.output.write_text("[]")
+        with pytest.raises(WorkerLost, match="result cannot be used: not of format"):
+            call.result(120)
+        slurm.command("scancel", str(call.job))
 
 
 def unreachable(folder: Path) -> str:
@@ -420,13 +504,13 @@ def test_a_run_with_lost_jobs_and_a_killed_driver_ends_like_a_local_one(
             # trainings of the first iteration with chunks; its parent calculations came before
             chunks = folder / "iteration-001" / "chunks.extxyz"
             until(lambda: chunks.exists() or process.poll() is not None, 300.0)
-            until(lambda: slurm.names("_train-", "RUNNING"))
+            until(lambda: slurm.names("train_member-", "RUNNING"))
         finally:
             process.kill()
     run = Run(Config.load(there), folder)
     with ThreadPoolExecutor(1) as other:
         work = other.submit(run.execute)
-        cancelled = cancel("_train-", work), cancel("run_tasks-", work)
+        cancelled = cancel("train_member-", work), cancel("run_tasks-", work)
         work.result(300)
 
     done = slurm.names(state="COMPLETED")

@@ -1,4 +1,4 @@
-"""What carries out work elsewhere: processes of this machine, or jobs in a SLURM queue.
+"""Executors: calls in processes of this machine, or as jobs in a SLURM queue.
 
 Both are a `concurrent.futures.Executor` like any other, and any other will do in their place.
 """
@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import cast
 
 from nearsight.config import ExecutorSettings
-from nearsight.errors import InputError
-from nearsight.executors.work import WorkerLost
+from nearsight.executors.protocol import CallError, WorkerLost
 
-__all__ = ["WorkerLost", "discard_finished", "make_executor", "training_executor"]
+__all__ = ["CallError", "WorkerLost", "discard_finished", "make_executor", "training_executor"]
 
 
 def make_executor(
@@ -39,13 +38,13 @@ def make_executor(
     -------
     Executor or None
         None for ``engine = "inline"``. Futures raise `WorkerLost` if the process or job of a call
-        vanished. ``submit`` raises `RuntimeError` when the engine has broken down for good.
+        vanished, and `CallError` if the call raised an exception. ``submit`` raises `RuntimeError`
+        when the engine has broken down for good.
 
     Raises
     ------
     InputError
-        An engine that cannot work here: something is not installed, SLURM refuses such jobs, or the
-        folder has a path that job scripts cannot have.
+        An engine that cannot work here: SLURM is not there, or refuses such jobs.
     """
     if settings.engine == "local":
         from nearsight.executors.local import LocalExecutor
@@ -53,18 +52,14 @@ def make_executor(
         longest = None if timeout is None else timeout * settings.per_job
         return LocalExecutor(settings.workers, settings.threads, longest)
     if settings.engine == "slurm":
-        try:
-            from nearsight.executors.slurm import SlurmExecutor
-        except ImportError as error:
-            raise InputError(
-                f'engine = "slurm" needs executorlib: pip install "nearsight[slurm]" ({error})'
-            ) from error
+        from nearsight.executors.slurm import SlurmExecutor
+
         return SlurmExecutor(settings, folder / "jobs")
     return None
 
 
 def discard_finished(executor: Executor | None) -> None:
-    """Have an engine remove what it keeps of finished calls, if it is one that does.
+    """Delete the results of finished calls, where the executor keeps any.
 
     To be called when the results of all finished calls are kept elsewhere: until then, another
     engine on the same folder gives them again.

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
+import math
 import os
+import selectors
 import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from concurrent.futures import TimeoutError as NoResultInTime
-from concurrent.futures.process import BrokenProcessPool
-from threading import Thread
-from types import FrameType, TracebackType
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Lock, Thread
+from types import TracebackType
 from typing import Any, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
-from threadpoolctl import threadpool_limits
-
-from nearsight.executors.work import THREAD_VARIABLES, WorkerLost
+from nearsight.executors import protocol
+from nearsight.executors.processes import MARK, kill_marked, last_line, refuse_in_worker
+from nearsight.executors.protocol import BEGUN, READY, THREAD_VARIABLES, WorkerLost
 
 __all__ = ["LocalExecutor"]
 
 CALLS_PER_PROCESS = 50
 """A process is replaced after so many calls: parent codes do not give back all their memory."""
+
+MAX_STARTS = 3
+"""Processes that end before they are ready, one after the other, until no more are started."""
+
+START = 300.0  # s until a process is ready
+GRACE = 5.0  # s for a process or thread to end
+LOOK = 0.5  # s between two looks whether a process is alive, should its pipe not tell
 
 Result = TypeVar("Result")
 
@@ -29,8 +42,8 @@ Result = TypeVar("Result")
 class LocalExecutor(Executor):
     """Processes side by side, each with its own threads; one that dies takes only its call along.
 
-    They are spawned, never forked: OpenMP hangs in a child that was forked after it had been used.
-    So a script that makes one needs ``if __name__ == "__main__":``.
+    A process ends together with all that it has started. It is a fresh interpreter, never a fork:
+    OpenMP hangs in a child that was forked after it had been used.
 
     Parameters
     ----------
@@ -44,13 +57,13 @@ class LocalExecutor(Executor):
     """
 
     def __init__(self, workers: int, threads: int = 1, timeout: float | None = None) -> None:
-        self._workers = workers
-        self._threads = threads
+        refuse_in_worker()
         self._timeout = timeout
         self._closed = False
-        self._proven = False
-        self._unusable = False
-        self._pool = self._new_pool()
+        # of C, so that no signal that comes during a call leaves it locked
+        calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls = calls
+        self._slots = [_Slot(calls, threads) for _ in range(workers)]
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """Queue a call; see `concurrent.futures.Executor.submit`. It cannot be cancelled.
@@ -59,6 +72,8 @@ class LocalExecutor(Executor):
         ------
         RuntimeError
             After a shutdown, or if processes do not start here at all.
+        TypeError
+            If an argument is not plain, or workers do not call the function.
         """
         return self._submit(self._timeout, fn, *args, **kwargs)
 
@@ -71,29 +86,26 @@ class LocalExecutor(Executor):
     ) -> Future[Result]:
         if self._closed:
             raise RuntimeError("calls were submitted after the shutdown")
-        if self._unusable:
-            raise RuntimeError(
-                "worker processes do not start; what a script does must be a file and stand under "
-                '`if __name__ == "__main__":`'
-            )
-        if not self._pool.active:
-            # pebble gives up a pool when a process is killed while none is at work
-            self._pool.join()
-            self._pool = self._new_pool()
-        outer: Future[Result] = Future()
-        outer.set_running_or_notify_cancel()
-        inner = self._pool.schedule(fn, args=args, kwargs=kwargs, timeout=timeout)
-        inner.add_done_callback(lambda done: self._pass_on(done, outer))
-        return outer
+        for slot in self._slots:
+            if slot.broken:
+                raise RuntimeError(slot.broken)
+        call: _Call = _Call(protocol.call_text(fn, args, kwargs), timeout, Future())
+        call.future.set_running_or_notify_cancel()
+        self._calls.put(call)
+        return call.future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the calls and end the processes; without ``wait``, kill them at once."""
         self._closed = True
-        if wait and not cancel_futures:
-            self._pool.close()  # type: ignore[no-untyped-call]
-        else:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        kill = not wait or cancel_futures
+        if kill:
+            for slot in self._slots:
+                slot.kill()
+        for _ in self._slots:
+            self._calls.put(None)
+        for slot in self._slots:
+            # an interrupt may have left a lock of a future behind, for which a slot waits for ever
+            slot.join(GRACE if kill else None)
 
     def __exit__(
         self,
@@ -102,34 +114,6 @@ class LocalExecutor(Executor):
         traceback: TracebackType | None,
     ) -> None:
         self.shutdown(wait=kind is None)
-
-    def _new_pool(self) -> ProcessPool:
-        return ProcessPool(
-            max_workers=self._workers,
-            max_tasks=CALLS_PER_PROCESS,
-            initializer=_prepare,
-            initargs=(self._threads,),
-            context=multiprocessing.get_context("spawn"),
-        )
-
-    def _pass_on(self, inner: Future[Result], outer: Future[Result]) -> None:
-        """Hand a result, or what happened instead, to the future that the caller holds."""
-        error = inner.exception()
-        if isinstance(error, BrokenProcessPool):
-            self._unusable = not self._proven
-            error = WorkerLost("its process ended before it took the call")
-        else:
-            self._proven = True
-        if error is None:
-            outer.set_result(inner.result())
-        elif isinstance(error, ProcessExpired):
-            outer.set_exception(WorkerLost(f"its process ended with {_end_of(error.exitcode)}"))
-        elif isinstance(error, NoResultInTime) and error.args[:1] == ("Task timeout",):
-            outer.set_exception(TimeoutError(f"no result after {self._timeout:g} s"))
-        elif isinstance(error, Exception):
-            outer.set_exception(error)
-        else:  # SystemExit and its like are about that process, not this one
-            outer.set_exception(WorkerLost(f"its process was ended by {error!r}"))
 
 
 class _WithoutTimeout(Executor):
@@ -140,31 +124,191 @@ class _WithoutTimeout(Executor):
         return self._submit(None, fn, *args, **kwargs)
 
 
+@dataclass
+class _Call:
+    """A call that waits for a process or is in one."""
+
+    text: str
+    timeout: float | None
+    future: Future[Any]
+
+
+class _Slot(Thread):
+    """Thread that has one process at a time, to which it hands one call at a time.
+
+    A call that a process has been given is this thread's until its future has a result: nothing
+    that happens to the process loses it.
+    """
+
+    def __init__(self, calls: SimpleQueue[_Call | None], threads: int) -> None:
+        super().__init__(name="nearsight-local", daemon=True)
+        self.broken = ""
+        self._calls = calls
+        self._threads = threads
+        self._worker: _Worker | None = None
+        self._lock = Lock()
+        self._killed = False
+        self._proven = False
+        self.start()
+
+    def run(self) -> None:
+        """Hand calls to processes until there are no more."""
+        while (call := self._calls.get()) is not None:
+            try:
+                worker = self._ready_worker()
+                line = worker.ask(call.text, call.timeout)
+                value = protocol.read_result(line, protocol.digest(call.text))
+            except BaseException as error:
+                call.future.set_exception(error)
+            else:
+                call.future.set_result(value)
+        self._end()
+
+    def kill(self) -> None:
+        """Kill the process, and start no other."""
+        with self._lock:
+            self._killed = True
+            worker = self._worker
+        if worker is not None:
+            worker.kill()
+
+    def _ready_worker(self) -> _Worker:
+        if self._worker is not None and not self._worker.usable:
+            self._end()
+        if self._worker is not None:
+            return self._worker
+        for _ in range(MAX_STARTS):
+            with self._lock:
+                if self._killed:
+                    raise WorkerLost("the executor was shut down")
+                self._worker = _Worker(self._threads)
+            reason = self._worker.wait_until_ready()
+            if not reason:
+                self._proven = True
+                return self._worker
+            self._end()
+        words = f"worker processes do not start{reason}"
+        self.broken = "" if self._proven else words
+        raise WorkerLost(words)
+
+    def _end(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+
+class _Worker:
+    """A process for calls, its pipes, and all that it starts."""
+
+    def __init__(self, threads: int) -> None:
+        self._mark = uuid.uuid4().hex
+        self._left = CALLS_PER_PROCESS
+        self._errors = tempfile.TemporaryFile()
+        # a group of its own, so that it gets no Ctrl-C; modules where they are found here
+        code = (
+            f"import os, sys; os.setpgrp(); sys.path[:] = {sys.path!r}; "
+            f"from {protocol.WORKER} import serve; serve()"
+        )
+        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment | {MARK: self._mark},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+        self._pipes = selectors.DefaultSelector()
+        self._pipes.register(self._output, selectors.EVENT_READ)
+        self._received = bytearray()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is alive and may take a call more."""
+        return self._left > 0 and self._process.poll() is None
+
+    def wait_until_ready(self) -> str:
+        """Wait for its first sign; what it said if it ended before, as the end of a sentence."""
+        try:
+            while self._line(START) != READY.encode():
+                pass  # something that was printed by the start of Python
+        except (WorkerLost, TimeoutError) as error:
+            self._errors.seek(0)
+            said = last_line(self._errors.read().decode(errors="replace"))
+            return said or f": {error or 'no sign of life'}"
+        return ""
+
+    def ask(self, call: str, timeout: float | None) -> bytes:
+        """Give it a call and wait for the result.
+
+        Raises
+        ------
+        WorkerLost, TimeoutError
+            The process has ended meanwhile, by itself or because the time was over.
+        """
+        self._left -= 1
+        with contextlib.suppress(BrokenPipeError):  # it shows below
+            self._input.write(f"{call}\n".encode())
+            self._input.flush()
+        line = self._line()
+        if line != BEGUN.encode():
+            return line  # it cannot be called
+        try:
+            return self._line(timeout)
+        except TimeoutError:
+            self.end(wait=False)
+            raise TimeoutError(f"no result after {timeout:g} s") from None
+
+    def kill(self) -> None:
+        """Kill it and all that it has started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        kill_marked(self._mark)
+
+    def end(self, wait: bool = True) -> None:
+        """End it, by itself if there is time, and all that it has started."""
+        with contextlib.suppress(BrokenPipeError):
+            self._input.close()
+        if wait:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(GRACE)
+        self.kill()
+        self._process.wait()
+        self._left = 0
+        self._pipes.close()
+        self._output.close()
+
+    def close(self) -> None:
+        """End it, and forget what it has said."""
+        self.end()
+        self._errors.close()
+
+    def _line(self, timeout: float | None = None) -> bytes:
+        """Read a line of its output."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while b"\n" not in self._received:
+            alive = (
+                self._process.poll() is None
+            )  # before the look at the pipe: what it wrote at last is in there
+            left = min(LOOK, deadline - time.monotonic())
+            if left <= 0:
+                raise TimeoutError
+            ready = self._pipes.select(left if alive else 0)
+            part = os.read(self._output.fileno(), 1 << 20) if ready else b""
+            self._received += part
+            if not part and (ready or not alive):  # closed, or kept open by what it has started
+                self.end()
+                raise WorkerLost(f"its process ended with {_end_of(self._process.returncode)}")
+        line, _, rest = bytes(self._received).partition(b"\n")
+        self._received = bytearray(rest)
+        return line + b"\n"
+
+
 def _end_of(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-
-
-def _prepare(threads: int) -> None:
-    """Make a process ready for calls."""
-    # a group of its own, so that programs started by a call die with it and get no Ctrl-C
-    os.setpgrp()
-    signal.signal(signal.SIGTERM, _end)
-    Thread(target=_end_with_the_driver, daemon=True).start()
-    # libraries loaded already do not look at the environment again
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    threadpool_limits(threads)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # the terminal belongs to the driver
-        os.dup2(silent, stream)
-
-
-def _end(number: int = signal.SIGTERM, frame: FrameType | None = None) -> None:
-    os.killpg(0, signal.SIGKILL)
-
-
-def _end_with_the_driver() -> None:
-    """Wait until the driver is gone, however it went."""
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        driver.join()
-        _end()
+    try:
+        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+    except ValueError:  # of those without a name
+        return f"signal {-code}"

@@ -1,43 +1,37 @@
-"""Calls as jobs in a SLURM queue, through executorlib.
+"""Calls as jobs in a SLURM queue.
 
-Every call is known by its content. Its files in the folder of the jobs are, by executorlib,
-KEY_i.h5 (the call, until it is done) and KEY_o.h5 (its result); and in KEY/, where the job works,
-the number of the job and its log. So an engine that starts on the folder of another, which was
-stopped or killed, finds what has become of its calls, and submits none twice.
-
-executorlib's own `SlurmClusterExecutor` stops for good when ``squeue`` fails once, keeps a refusal
-of ``sbatch`` as a result, forgets a job if it is killed while submitting it, and asks the queue for
-every job singly. It lets submission and the look at the queue be exchanged, though not in its
-public interface: hence the narrow range of versions in pyproject.toml.
+Every call is known by its content. Its files in the folder of the jobs are KEY.call.json and
+KEY.result.json, and in KEY/, where the job works, the number of the job and its log. So an engine
+that starts on the folder of another, which was stopped or killed, finds what has become of its
+calls, and submits none twice.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.util
 import itertools
-import json
 import logging
 import math
-import queue
+import os
 import shlex
 import shutil
+import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for
 from pathlib import Path
-from threading import Event, Lock, Thread
+from queue import SimpleQueue
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any, TypeVar
 
-import numpy as np
-from executorlib.standalone.hdf import dump, get_output
-from executorlib.task_scheduler.file.shared import execute_tasks_h5
-
 from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError
+from nearsight.executors import protocol
+from nearsight.executors.processes import refuse_in_worker
+from nearsight.executors.protocol import CallError, WorkerLost
 from nearsight.executors.slurm_commands import (
     CANCELLED,
     LOG,
@@ -46,7 +40,6 @@ from nearsight.executors.slurm_commands import (
     last_log_line,
     slurm,
 )
-from nearsight.executors.work import WorkerLost
 from nearsight.files.atomic import write_text
 
 __all__ = ["SlurmExecutor"]
@@ -56,15 +49,14 @@ log = logging.getLogger(__name__)
 FILES = 0.5  # s between two looks for results
 QUEUE = 10.0  # s between two looks at the queue, one look for all jobs
 PAUSES = (5.0, 15.0, 60.0)  # s before the next try when SLURM takes no job; the last for ever on
+MPI_OPTIONS = ("--kill-on-bad-exit=1", "--wait=60")  # no waiting for ever for one that is gone
+STOP = 5.0  # s that a shutdown waits for a command of SLURM
 
 Result = TypeVar("Result")
 
 
 class SlurmExecutor(Executor):
     """One SLURM job for each call, and never more than ``settings.workers`` in the queue.
-
-    Arguments must be plain (text, numbers, bytes, arrays, lists and dicts of them) and functions be
-    importable by name, since a call is known by these. Results may be anything that pickles.
 
     Parameters
     ----------
@@ -79,22 +71,20 @@ class SlurmExecutor(Executor):
     """
 
     def __init__(self, settings: ExecutorSettings, folder: Path) -> None:
+        refuse_in_worker()
         self._settings = settings
         self._folder = folder.resolve()
         self._check()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._calls: dict[str, _Call] = {}
-        self._forgotten: set[str] = set()
-        self._held: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._admitted = 0
-        self._gate = Lock()
+        self._submitted: SimpleQueue[_Call] = SimpleQueue()
         self._queued: Mapping[int, str] = {}
-        self._looks = 0
         self._looked = -math.inf
-        self._missed: dict[str, int] = {}
+        self._pauses = iter(PAUSES)
+        self._refused_since = math.inf
+        self._next_try = -math.inf
         self._closing = Event()
         self._broken = ""
-        self._tasks: queue.Queue[dict[str, Any]] = queue.Queue()
         self._thread = Thread(target=self._work, name="nearsight-slurm", daemon=True)
         self._thread.start()
 
@@ -109,45 +99,39 @@ class SlurmExecutor(Executor):
         RuntimeError
             After a shutdown, or when SLURM has taken no job for the patience of the settings.
         TypeError
-            If an argument is not plain.
+            If an argument is not plain, or workers do not call the function.
         """
         if self._closing.is_set():
             raise RuntimeError("calls were submitted after the shutdown")
         if self._broken:
             raise RuntimeError(self._broken)
-        name = _name(fn, args, kwargs)
-        key = next(
-            key
-            for key in itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
-            if not self._is_over(key)
-        )
-        if key not in self._calls:
-            kind = _Call if self._settings.cores == 1 else _MPICall
-            call = kind(self._folder / key / LOG)
-            call.set_running_or_notify_cancel()
-            self._calls[key] = call
-            task = {"fn": fn, "args": args, "kwargs": kwargs, "future": call}
-            self._held.put(task | {"resource_dict": {"cache_key": key}})
-            call.add_done_callback(lambda _: self._admit(-1))
-            self._admit(0)
-        return self._calls[key]
+        text = protocol.call_text(fn, args, kwargs)
+        name = f"{fn.__name__}-{protocol.digest(text)[:20]}"
+        for key in itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2))):
+            call = self._calls.get(key)
+            if call is None:
+                call = _Call(self._folder, key, text)
+                if not call.has_failed():
+                    self._calls[key] = call
+                    self._submitted.put(call)
+                    return call
+            elif not (call.done() and call.exception()):
+                return call
+        raise AssertionError
 
     def discard_finished(self) -> None:
         """Remove the files of calls that are done, whose results must be kept elsewhere by now."""
         for key, call in list(self._calls.items()):
             if call.done() and call.exception() is None:
-                self._forgotten.add(key)
                 del self._calls[key]
-                self._folder.joinpath(f"{key}_o.h5").unlink(missing_ok=True)
-                shutil.rmtree(self._folder / key, ignore_errors=True)
+                call.remove_files()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the calls, or without ``wait`` leave their jobs in the queue."""
         if wait and not cancel_futures:
             wait_for(self._calls.values())
         self._closing.set()
-        self._tasks.put({"shutdown": True, "wait": False})
-        self._thread.join(PAUSES[0])
+        self._thread.join(STOP)
 
     def __exit__(
         self,
@@ -162,11 +146,6 @@ class SlurmExecutor(Executor):
     def _check(self) -> None:
         if shutil.which("sbatch") is None:
             raise InputError('engine = "slurm" needs SLURM: there is no sbatch on the PATH')
-        if self._settings.cores > 1 and importlib.util.find_spec("mpi4py") is None:
-            raise InputError(
-                f"cores = {self._settings.cores} needs mpi4py, built for the MPI of the cluster: "
-                "pip install mpi4py"
-            )
         script = job_script(self._settings, "nearsight-test", self._folder, "true")
         try:
             with contextlib.suppress(Refusal):
@@ -177,172 +156,170 @@ class SlurmExecutor(Executor):
         except Refusal as refusal:
             raise InputError(f"SLURM takes no jobs with these settings: {refusal}") from refusal
 
-    def _admit(self, change: int) -> None:
-        """Hand calls over, no more at a time than there may be jobs in the queue."""
-        with self._gate:
-            self._admitted += change
-            while self._admitted < self._settings.workers and not self._held.empty():
-                self._tasks.put(self._held.get())
-                self._admitted += 1
-
-    def _is_over(self, key: str) -> bool:
-        """Whether a call has no result to give any more; it is then done under another key."""
-        if key in self._forgotten:
-            return True
-        call = self._calls.get(key)
-        if call is not None and call.done():
-            return call.exception() is not None
-        if (self._folder / key / "lost").exists():
-            return True
-        output = self._folder / f"{key}_o.h5"
-        try:
-            return output.exists() and not all(get_output(str(output))[:2])
-        except Exception:  # torn, or of a class that is no longer there
-            return True
-
     def _work(self) -> None:
-        """What the thread does: hand calls over to jobs and results back, until told to stop."""
-        resources = {"cores": self._settings.cores, "cache_directory": str(self._folder)}
+        """Submit jobs and collect their results until told to stop."""
+        waiting: deque[_Call] = deque()
+        running: list[_Call] = []
         try:
-            execute_tasks_h5(
-                self._tasks,
-                execute_function=self._send,
-                executor_kwargs=resources,
-                validate_function=self._vanished,
-                backend="slurm",
-                disable_dependencies=True,
-                refresh_rate=FILES,
-            )
+            while not self._closing.wait(FILES):
+                while not self._submitted.empty():
+                    waiting.append(self._submitted.get())
+                while waiting and len(running) < self._settings.workers and self._start(waiting[0]):
+                    running.append(waiting.popleft())
+                self._collect(running)
+                if running and time.monotonic() - self._looked > QUEUE:
+                    with contextlib.suppress(Refusal):  # an answer will come some time
+                        self._look()
+                        self._find_lost(running)
+                running = [call for call in running if not call.done()]
         except Exception as error:
             self._broken = self._broken or f"jobs cannot be followed any longer: {error}"
             for call in list(self._calls.values()):
                 if not call.done():
                     call.set_exception(WorkerLost(self._broken))
 
-    def _send(self, command: list[str], file_name: str, data_dict: Any, **_: Any) -> int:
-        """The number of a call's job, which is submitted unless it has been; for executorlib."""
-        started = time.monotonic()
-        pauses = itertools.chain(PAUSES, itertools.repeat(PAUSES[-1]))
-        again = False
-        while not self._closing.is_set():
-            try:
-                return self._job_of(Path(file_name), shlex.join(command), data_dict, again)
-            except OSError as error:
-                self._broken = f"{self._folder}: cannot be written ({error.strerror})"
+    def _start(self, call: _Call) -> bool:
+        """Have a job for a call, which is submitted unless it has been."""
+        if time.monotonic() < self._next_try:
+            return False
+        try:
+            call.job = self._job_of(call)
+        except Refusal as refusal:
+            now = time.monotonic()
+            self._refused_since = min(now, self._refused_since)
+            if now - self._refused_since > 3600.0 * self._settings.patience:
+                self._broken = f"SLURM has taken no job for a long time: {refusal}"
                 raise
-            except Refusal as refusal:
-                if time.monotonic() - started > 3600.0 * self._settings.patience:
-                    self._broken = f"SLURM has taken no job for a long time: {refusal}"
-                    raise
-                pause = next(pauses)
-                log.warning("SLURM takes no job, asking again in %g s: %s", pause, refusal)
-                self._closing.wait(pause)
-                again = True
-                self._looked = -math.inf
-        raise Refusal("the engine is shut down")
+            pause = next(self._pauses, PAUSES[-1])
+            log.warning("SLURM takes no job, asking again in %g s: %s", pause, refusal)
+            call.begun = True  # it may have taken it all the same
+            self._next_try = now + pause
+            self._looked = -math.inf
+            return False
+        self._refused_since = math.inf
+        self._pauses = iter(PAUSES)
+        return True
 
-    def _job_of(self, call: Path, command: str, content: Any, again: bool) -> int:
-        key = call.name.removesuffix("_i.h5")
-        place = self._folder / key
-        place.mkdir(exist_ok=True)
-        known = place / "job"
-        number = int(known.read_text()) if known.exists() else None
-        # an engine that was killed, or got no answer, may have submitted it all the same
-        begun = again or number is not None or call.exists()
-        found = self._find(key, number) if begun else None
-        if found is None:
-            _write(call, content)
-            submitted = slurm(
-                "sbatch", "--parsable", script=job_script(self._settings, key, place, command)
-            )
-            found = int(submitted.partition(";")[0])
-        write_text(known, f"{found}\n")
-        return found
-
-    def _find(self, key: str, number: int | None) -> int | None:
-        """The job of a call, if it is in the queue or has left a result."""
-        if time.monotonic() - self._looked > QUEUE:
-            self._look()
-        for job, name in self._queued.items():
-            if job == number or name == key:
-                return job
-        return (number or 0) if (self._folder / f"{key}_o.h5").exists() else None
+    def _job_of(self, call: _Call) -> int:
+        number = call.known_job()
+        if call.begun or number is not None:
+            if call.output.exists():
+                return number or 0
+            if time.monotonic() - self._looked > QUEUE:
+                self._look()
+            for job, name in self._queued.items():
+                if job == number or name == call.key:
+                    call.note_job(job)
+                    return job
+        call.write()
+        command = [sys.executable, "-m", protocol.WORKER, str(call.path), str(call.output)]
+        if self._settings.cores > 1:
+            command = ["srun", f"--ntasks={self._settings.cores}", *MPI_OPTIONS, *command]
+        script = job_script(self._settings, call.key, call.place, shlex.join(command))
+        call.begun = True
+        job = int(slurm("sbatch", "--parsable", script=script).partition(";")[0])
+        call.note_job(job)
+        return job
 
     def _look(self) -> None:
         """List our jobs in the queue."""
-        self._looked = time.monotonic()
         listed = slurm("squeue", "--me", "--noheader", "--format=%A %j")
         pairs = (line.split(maxsplit=1) for line in listed.splitlines())
         self._queued = {int(job): name.strip() for job, name in pairs}
-        self._looks += 1
+        self._looked = time.monotonic()
 
-    def _vanished(self, task_key: str, file_name: str, queue_id: int, **_: Any) -> bool:
-        """Give a call up whose job is not in the queue and has left no result; for executorlib.
+    def _collect(self, running: list[_Call]) -> None:
+        there = set(os.listdir(self._folder))  # to ask for single files may give an old answer
+        for call in running:
+            if not call.done() and call.output.name in there:
+                call.finish()
+
+    def _find_lost(self, running: list[_Call]) -> None:
+        """Give up calls whose job is not in the queue and has left no result.
 
         A job is missed in two looks that follow one another: the result of one that has just ended
         may take a moment to be seen.
         """
-        if time.monotonic() - self._looked > QUEUE:
-            with contextlib.suppress(Refusal):  # an answer will come some time
-                self._look()
-        if queue_id in self._queued:
-            self._missed.pop(task_key, None)
-            return False
-        missed = self._looks - self._missed.setdefault(task_key, self._looks)
-        if missed < 2 or Path(file_name) in self._folder.iterdir():  # not a remembered answer
-            return False
-        place = self._folder / task_key
-        reason = f"SLURM job {queue_id} ended without a result{last_log_line(place / LOG)}"
-        write_text(place / "lost", f"{reason}\n")
-        self._calls[task_key].set_exception(WorkerLost(reason))
-        return False
+        self._collect(running)
+        for call in running:
+            call.missed = 0 if call.job in self._queued else call.missed + 1
+            if call.missed > 1 and not call.done():
+                call.lose()
 
 
 class _Call(Future[Any]):
-    """The future of a call. What fails because SLURM ends its job is lost: it may have got the
-    signal a moment later than a program that it had started.
-    """
+    """A call, its files, and the future of its result."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, folder: Path, key: str, text: str) -> None:
         super().__init__()
-        self._log = log
+        self.set_running_or_notify_cancel()
+        self.key = key
+        self.place = folder / key
+        self.path = folder / f"{key}.call.json"
+        self.output = folder / f"{key}.result.json"
+        self.job = 0
+        self.missed = 0
+        self.begun = self.path.exists() or self.output.exists()
+        self._text = text
 
-    def set_exception(self, exception: BaseException | None) -> None:
-        words = last_log_line(self._log)
-        if CANCELLED in words and not isinstance(exception, WorkerLost):
-            exception = WorkerLost(f"its SLURM job was ended{words}")
-        super().set_exception(exception)
+    def known_job(self) -> int | None:
+        """Number of the job that was submitted for it."""
+        with contextlib.suppress(OSError, ValueError):
+            return int(self.place.joinpath("job").read_text())
+        return None
 
+    def note_job(self, number: int) -> None:
+        """Write the number of its job down."""
+        self.place.mkdir(exist_ok=True)
+        write_text(self.place / "job", f"{number}\n")
 
-class _MPICall(_Call):
-    """The future of a call in several MPI processes, each of which returns the same."""
+    def write(self) -> None:
+        """Write the call, and empty the folder of its job."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.place.mkdir(exist_ok=True)
+        write_text(self.path, self._text)
 
-    def set_result(self, result: list[Any]) -> None:
-        super().set_result(result[0])
+    def has_failed(self) -> bool:
+        """Whether an earlier job has ended without a value; the call is then another one."""
+        if (self.place / "lost").exists():
+            return True
+        if not self.output.exists():
+            return False
+        try:
+            self._value()
+        except (InputError, CallError):
+            return True
+        except ValueError as error:
+            log.warning("%s: not a result of its call (%s); calculating again", self.output, error)
+            return True
+        return False
 
+    def finish(self) -> None:
+        """Take the result.
 
-def _name(fn: Callable[..., Any], args: Any, kwargs: Any) -> str:
-    """What a call is known by: the function and a digest of all that goes into it.
+        What fails because SLURM ends the job is lost: it may have got the signal a moment later
+        than a program that it had started.
+        """
+        try:
+            self.set_result(self._value())
+        except (InputError, CallError) as error:
+            words = last_log_line(self.place / LOG)
+            ended = WorkerLost(f"its SLURM job was ended{words}") if CANCELLED in words else None
+            self.set_exception(ended or error)
+        except (ValueError, OSError) as error:
+            self.lose(f"its result cannot be used: {error}")
 
-    executorlib's own key is a digest of a pickle, which depends on whether equal texts are the same
-    object.
-    """
-    content = json.dumps([fn.__module__, fn.__qualname__, args, kwargs], default=_plain)
-    return f"{fn.__name__}-{hashlib.sha256(content.encode()).hexdigest()[:20]}"
+    def lose(self, reason: str = "") -> None:
+        """Give it up."""
+        words = f"SLURM job {self.job} ended without a result{last_log_line(self.place / LOG)}"
+        write_text(self.place / "lost", f"{reason or words}\n")
+        self.set_exception(WorkerLost(reason or words))
 
+    def remove_files(self) -> None:
+        """Remove all that it has left."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        for path in (self.path, self.output):
+            path.unlink(missing_ok=True)
 
-def _plain(value: object) -> object:
-    """Arrays and bytes, for JSON, by their digests."""
-    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
-        return [value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
-    if isinstance(value, bytes):
-        return hashlib.sha256(value).hexdigest()
-    raise TypeError(f"an argument of a job must be plain, got {type(value).__name__}")
-
-
-def _write(call: Path, content: Mapping[str, Any]) -> None:
-    """Write the file of a call, whole or not at all."""
-    draft = call.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    dump(str(draft), dict(content))
-    draft.replace(call)
+    def _value(self) -> Any:
+        return protocol.read_result(self.output.read_bytes(), protocol.digest(self._text))

@@ -8,18 +8,19 @@ import subprocess
 from pathlib import Path
 
 from nearsight.config import ExecutorSettings
-from nearsight.executors.work import THREAD_VARIABLES
+from nearsight.executors.processes import MARK, last_line
+from nearsight.executors.protocol import THREAD_VARIABLES
 
 __all__ = ["CANCELLED", "LOG", "Refusal", "job_script", "last_log_line", "slurm"]
 
 ANSWER = 120.0
-"""Seconds that a command may take."""
+"""Longest duration of a command, s."""
 
 LOG = "job.log"
-"""What a job prints, in its folder."""
+"""File for the output of a job, in its folder."""
 
 CANCELLED = "CANCELLED AT"
-"""What SLURM writes into the log of a job before it ends it; the time and the reason follow."""
+"""Words of SLURM in the log of a job that it ends; the time and the reason follow."""
 
 
 class Refusal(Exception):
@@ -27,7 +28,7 @@ class Refusal(Exception):
 
 
 def slurm(*command: str, script: str = "") -> str:
-    """What a command of SLURM prints.
+    """Output of a command of SLURM.
 
     Raises
     ------
@@ -69,6 +70,7 @@ def job_script(settings: ExecutorSettings, name: str, place: Path, command: str)
     # srun does not take the cores of a process over from sbatch
     variables = (*THREAD_VARIABLES, "SRUN_CPUS_PER_TASK")
     exports = [f"export {variable}={settings.threads}" for variable in variables]
+    exports.append(f"export {MARK}={name}")
     return "\n".join(
         ["#!/bin/bash", *lines, *settings.header, *exports, *settings.setup, command, ""]
     )
@@ -76,6 +78,4 @@ def job_script(settings: ExecutorSettings, name: str, place: Path, command: str)
 
 def last_log_line(log: Path) -> str:
     """The end of a sentence: the last line of a log, where SLURM says why it ended a job."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    words = [line.strip() for line in lines if line.strip()]
-    return f": {words[-1]}" if words else ""
+    return last_line(log.read_text(errors="replace")) if log.exists() else ""

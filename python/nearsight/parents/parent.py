@@ -291,6 +291,7 @@ class Parent:
             {
                 "calculator": self._spec.name,
                 "folder": self._spec.folder,
+                "script": self._spec.script,
                 "arguments": self._spec.arguments(job.atoms, self._changes(job)),
                 "structure": job.atoms.todict(),
                 "stress": job.stress,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ase import Atoms
@@ -129,6 +131,12 @@ class CalculatorSpec:
         path = Path(file).absolute()
         return str(path.parents[1] if path.name == "__init__.py" else path.parent)
 
+    @property
+    def script(self) -> str | None:
+        """The running script, where the calculator stands in it."""
+        in_script = self.name.partition(":")[0] == "__main__"
+        return getattr(sys.modules["__main__"], "__file__", None) if in_script else None
+
     def _merged(self, kind: str, changes: Mapping[str, Any]) -> Arguments:
         layers: list[Mapping[str, Any]] = [
             *(self._preset.get(each, {}) for each in ("common", kind)),
@@ -175,14 +183,16 @@ class CalculatorSpec:
             raise InputError(f"parent calculator {self.name} does not make an ASE calculator")
 
 
-def factory_named(name: str, folder: str | None = None) -> Make:
-    """What makes calculators of a name: a known code, or ``package.module:factory``.
+def factory_named(name: str, folder: str | None = None, script: str | None = None) -> Make:
+    """Factory of the calculators of a name: a known code, or ``package.module:factory``.
 
     Parameters
     ----------
     name : str
     folder : str, optional
         Where to look for the module too.
+    script : str, optional
+        The file of the module ``__main__``.
 
     Raises
     ------
@@ -198,7 +208,7 @@ def factory_named(name: str, folder: str | None = None) -> Make:
         )
     if folder is not None and folder not in sys.path:
         sys.path.append(folder)
-    return _own(_import_factory(name))
+    return _own(_import_factory(name, script))
 
 
 def _own(factory: Callable[..., Any]) -> Make:
@@ -219,7 +229,7 @@ def _preset(name: str, preset: str | None) -> dict[str, Arguments]:
     return {"common": dict(found.common), "chunks": dict(found.chunks), "bulk": dict(found.bulk)}
 
 
-def _import_factory(name: str) -> Callable[..., Any]:
+def _import_factory(name: str, script: str | None) -> Callable[..., Any]:
     """The object that ``package.module:factory`` names."""
     module_name, _, attribute = name.partition(":")
     if not (module_name and attribute):
@@ -230,7 +240,10 @@ def _import_factory(name: str) -> Callable[..., Any]:
         )
     failure = f"parent calculator {name!r}: "
     try:
-        module = importlib.import_module(module_name)
+        if script is not None and module_name == "__main__":
+            module = _import_script(script)
+        else:
+            module = importlib.import_module(module_name)
     except Exception as error:  # a module may raise anything while it is imported
         raise InputError(
             f"{failure}module {module_name} cannot be imported ({type(error).__name__}: {error})"
@@ -245,6 +258,24 @@ def _import_factory(name: str) -> Callable[..., Any]:
     if not callable(factory):
         raise InputError(f"{failure}{attribute} is no function or class")
     return factory
+
+
+def _import_script(path: str) -> ModuleType:
+    """The script of the driver, whose name is ``__main__`` in no other process."""
+    main = sys.modules["__main__"]
+    if getattr(main, "__file__", None) == path:
+        return main
+    if _SCRIPT not in sys.modules:
+        spec = importlib.util.spec_from_file_location(_SCRIPT, path)
+        if spec is None or spec.loader is None:
+            raise InputError(f"{path} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[_SCRIPT] = module
+    return sys.modules[_SCRIPT]
+
+
+_SCRIPT = "__nearsight_script__"
 
 
 def _is_calculator(candidate: Any) -> bool:

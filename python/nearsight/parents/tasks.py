@@ -27,15 +27,16 @@ def run_tasks(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
     Parameters
     ----------
     tasks : sequence of mapping
-        Of each: ``calculator`` (name), ``folder`` (where its module lies, or None),
-        ``arguments``, ``structure`` (`ase.Atoms.todict`), ``stress`` (whether it is wanted).
+        Of each: ``calculator`` (name), ``folder`` (where its module lies, or None), ``script``
+        (the file it stands in, if that is the driver's script), ``arguments``, ``structure``
+        (`ase.Atoms.todict`), ``stress`` (whether it is wanted).
     """
     return [_perform(task) for task in tasks]
 
 
 def _perform(task: Mapping[str, Any]) -> Outcome:
     try:
-        make = factory_named(task["calculator"], task["folder"])
+        make = factory_named(task["calculator"], task["folder"], task["script"])
     except Exception as error:  # a module may raise anything while it is imported
         return {"failure": reason_of(error)}
     atoms = Atoms.fromdict(task["structure"])

@@ -33,6 +33,7 @@ __all__ = [
     "levenberg_marquardt",
     "make_ensemble",
     "train_ensemble",
+    "train_member",
     "train_members",
 ]
 
@@ -137,7 +138,7 @@ def train_members(
     if executor is not None:
         content = data.content()
         calls: list[tuple[Any, ...]] = [(content, *each) for each in members]
-        return _collect(executor, _train, calls, progress, _MAX_TRIES, patience)
+        return _collect(executor, train_member, calls, progress, _MAX_TRIES, patience)
     with ThreadPoolExecutor(_cores()) as threads:
         try:
             calls = [(data.core, *each) for each in members]
@@ -172,9 +173,11 @@ def _collect(
             number, lost = waiting.pop(future)
             try:
                 weights, loss = future.result()
-            except Exception:  # engines say in ways of their own that a worker vanished
+            except Exception as error:  # engines say in ways of their own that a worker vanished
                 if lost + 1 == tries:
                     raise
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                progress.note(f"training member {number} again, its process or job ended: {reason}")
                 waiting[executor.submit(function, *calls[number])] = (number, lost + 1)
             else:
                 found[number] = Fit(weights, loss)
@@ -187,7 +190,7 @@ def _train_here(core: _core.TrainingSet, *arguments: Any) -> tuple[Array, float]
     return core.levenberg_marquardt(*arguments)[:2]
 
 
-def _train(content: Mapping[str, Any], *arguments: Any) -> tuple[Array, float]:
+def train_member(content: Mapping[str, Any], *arguments: Any) -> tuple[Array, float]:
     """Train a member in another process: plain content in, plain content out."""
     return _train_here(_core.TrainingSet(**content), *arguments)
 
