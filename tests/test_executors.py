@@ -143,7 +143,7 @@ def test_exceptions_of_a_call_come_back(executor: LocalExecutor) -> None:
     with pytest.raises(CallError, match="ZeroDivisionError: division by zero") as caught:
         executor.submit(operator.truediv, 1, 0).result(20)
     assert "Traceback" in str(caught.value.__cause__)
-    with pytest.raises(InputError, match="^a mistake of the user's$"):
+    with pytest.raises(InputError, match=r"^a mistake of the user's$"):
         executor.submit(mistake).result(20)
 
 
@@ -152,7 +152,9 @@ def test_only_plain_content_is_taken(
 ) -> None:
     with pytest.raises(TypeError, match="must be plain, got object"):
         executor.submit(operator.add, 1, object())
-    with pytest.raises(CallError, match="TypeError: arguments and results .* plain, got frozenset"):
+    with pytest.raises(
+        CallError, match=r"TypeError: arguments and results .* plain, got frozenset"
+    ):
         executor.submit(frozenset, [1]).result(20)
     monkeypatch.setattr(protocol, "FUNCTIONS", frozenset())
     with pytest.raises(TypeError, match="workers do not call _operator:add"):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,11 @@ def test_every_bit_comes_through(value: Any) -> None:
 @pytest.mark.usefixtures("any_echo")
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_plain_content_comes_through(value: Any) -> None:
     assert bits(through(value)[0]) == bits(value)
 
@@ -129,8 +130,8 @@ def test_a_worker_calls_nothing_else(tmp_path: Path, name: str) -> None:
         f"workers do not call {name}"
     )
     assert not (tmp_path / "executed").exists()
-    with pytest.raises(TypeError, match="workers do not call os:getcwd|workers do not call posix"):
-        call_text(os.getcwd, [], {})
+    with pytest.raises(TypeError, match="workers do not call posixpath:join"):
+        call_text(os.path.join, [], {})
 
 
 def test_a_worker_calculates(tmp_path: Path) -> None:
@@ -165,9 +166,7 @@ TEXT = json.dumps(
 
 
 @given(st.integers(0, len(TEXT) - 1), st.sampled_from('{}[],:"$0aO\\|<-'), st.integers(0, 2))
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_damage_is_a_value_error(place: int, put: str, removed: int) -> None:
-    try:
+    with suppress(ValueError):
         read_result(TEXT[:place] + put + TEXT[place + removed :], "x")
-    except ValueError:
-        pass

@@ -203,7 +203,7 @@ class _Worker:
     def __init__(self, threads: int) -> None:
         self._mark = uuid.uuid4().hex
         self._left = CALLS_PER_PROCESS
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         # a group of its own, so that it gets no Ctrl-C; modules where they are found here
         code = (
             f"import os, sys; os.setpgrp(); sys.path[:] = {sys.path!r}; "
@@ -290,9 +290,8 @@ class _Worker:
         """Read a line of its output."""
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while b"\n" not in self._received:
-            alive = (
-                self._process.poll() is None
-            )  # before the look at the pipe: what it wrote at last is in there
+            # looked at before the pipe, which holds all that one wrote that is dead by now
+            alive = self._process.poll() is None
             left = min(LOOK, deadline - time.monotonic())
             if left <= 0:
                 raise TimeoutError

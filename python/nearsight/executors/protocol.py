@@ -12,6 +12,7 @@ import importlib
 import json
 import math
 import operator
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,6 +51,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 """Environment variables for the number of threads of numerical libraries."""
 
 FORMAT = "nearsight-result"
+KINDS = "biufcU"  # of arrays; others hold objects
 MAX_LISTED = 3000
 """Larger arrays are base64: a third of the size of their digits, and ten times as quick."""
 
@@ -159,7 +161,7 @@ def _encode(value: Any) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         content = {key: _encode(each) for key, each in value.items()}
         return {"$dict": content} if any(key.startswith("$") for key in content) else content
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufcU":
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in KINDS:
         return {"$array": [value.dtype.str, list(value.shape), _elements(np.asarray(value))]}
     raise TypeError(f"arguments and results of a call must be plain, got {type(value).__name__}")
 
@@ -186,9 +188,9 @@ def _decode(value: Any) -> Any:
 
 
 def _array(name: str, shape: list[int], elements: Any) -> Any:
-    dtype = np.dtype(name)
-    if dtype.kind not in "biufcU":
+    if not re.fullmatch(f"[<>|][{KINDS}][0-9]+", name):
         raise ValueError(f"an array of {name}")
+    dtype = np.dtype(name)
     if isinstance(elements, str):
         array = np.frombuffer(bytearray(base64.b64decode(elements, validate=True)), dtype)
     else:

@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import logging
 import math
-import os
 import shlex
 import shutil
 import sys
@@ -229,9 +228,9 @@ class SlurmExecutor(Executor):
         self._looked = time.monotonic()
 
     def _collect(self, running: list[_Call]) -> None:
-        there = set(os.listdir(self._folder))  # to ask for single files may give an old answer
+        there = set(self._folder.iterdir())  # to ask for single files may give an old answer
         for call in running:
-            if not call.done() and call.output.name in there:
+            if not call.done() and call.output in there:
                 call.finish()
 
     def _find_lost(self, running: list[_Call]) -> None:

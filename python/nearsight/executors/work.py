@@ -43,7 +43,7 @@ def serve() -> None:
     lines: SimpleQueue[str] = SimpleQueue()
     busy = Event()
     Thread(target=_listen, args=(calls, lines, busy), daemon=True).start()
-    with open(results, "w", encoding="utf-8") as output:
+    with os.fdopen(results, "w", encoding="utf-8") as output:
 
         def tell(line: str) -> None:
             output.write(line)
@@ -58,7 +58,7 @@ def serve() -> None:
 
 def _listen(calls: int, lines: SimpleQueue[str], busy: Event) -> None:
     """Pass calls on; when there are no more, the driver is gone: end, and all that was started."""
-    with open(calls, encoding="utf-8") as stream:
+    with os.fdopen(calls, encoding="utf-8") as stream:
         for line in stream:
             busy.set()
             lines.put(line.rstrip("\n"))
