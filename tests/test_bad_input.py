@@ -349,7 +349,7 @@ def test_parents_that_fail(refused: Refused, command: str, fault: str, words: st
     [
         ("emmt", "did you mean emt?"),
         ("test_bad_input:Missing", "has no 'Missing'"),
-        ("test_bad_input:NO_CALCULATOR", "NO_CALCULATOR is no function or class"),
+        ("test_bad_input:NO_CALCULATOR", "NO_CALCULATOR is not a function or class"),
         ("helpers.faulty:Script", "missing 1 required positional argument: 'path'"),
         ("test_bad_input:CONFIG.nothing", "has no 'CONFIG.nothing'"),
         ("no_such_module_here:EMT", "module no_such_module_here cannot be imported"),

@@ -254,8 +254,12 @@ def test_a_process_killed_once_costs_nothing_but_time(
     make: Callable[..., Parent], local: LocalExecutor
 ) -> None:
     parent = make({"4": "kill once"}, executor=local, engine=ExecutorSettings(resubmissions=1))
-    for result, atoms in zip(parent.calculate_many(CHAINS), CHAINS, strict=True):
+    notes: list[str] = []
+    found = parent.calculate_many(CHAINS, note=notes.append)
+    for result, atoms in zip(found, CHAINS, strict=True):
         assert_right(result, atoms)
+    how = "WorkerLost: its process ended with signal SIGKILL"
+    assert notes == [f"calculating Cu4 (4 atoms) again: {how}"]
     (event,) = (each for each in on_record(parent) if each["structure"] == "Cu4 (4 atoms)")
     assert "WorkerLost: its process ended with signal SIGKILL" in event["lost"]
     assert event["failed"] == []
@@ -336,6 +340,21 @@ def test_of_a_lost_call_each_calculation_goes_alone(
     for result, atoms in zip(parent.calculate_many(CHAINS), CHAINS, strict=True):
         assert_right(result, atoms)
     assert executor.calls == [[2, 3, 4], [5, 6, 7], [2], [3], [4]]
+
+
+@pytest.mark.parametrize(
+    "value", [{}, [], [{"energy": 1.0}], [{"failure": "a", "more": 1}], [3], "planted", None]
+)
+def test_a_result_of_another_kind_is_a_lost_call(make: Callable[..., Parent], value: Any) -> None:
+    class Planted(Scripted):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_result(value)
+            return future
+
+    (found,) = make(executor=Planted()).calculate_many([chain(4)])
+    assert isinstance(found, Failure)
+    assert found.reasons[0].endswith("(so it ended 4 times)")
 
 
 def test_here_each_is_committed_before_the_next_begins(

@@ -184,7 +184,7 @@ def test_a_factory_in_a_file_of_ones_own(
             "ase.calculators.emt:parameters",
             None,
             (
-                "parent calculator 'ase.calculators.emt:parameters': parameters is no function or "
+                "parent calculator 'ase.calculators.emt:parameters': parameters is not a function or "
                 "class"
             ),
         ),
@@ -480,7 +480,9 @@ def test_a_truncated_database(filled: Path) -> None:
     whole = filled.read_bytes()
     for part in (0.9, 0.5, 0.1):
         filled.write_bytes(whole[: int(part * len(whole))])
-        with pytest.raises(InputError, match="not a whole database of parent calculations"):
+        with pytest.raises(
+            InputError, match="truncated or corrupted database of parent calculations"
+        ):
             Parent("emt", database=filled)
     filled.write_bytes(whole)
     assert Parent("emt", database=filled).calculate(bulk("Cu", cubic=True)).cached
@@ -495,7 +497,9 @@ def test_an_empty_file_is_a_new_database(path: Path) -> None:
 @pytest.mark.parametrize("content", [b"positions of atoms\n" * 100, bytes(range(256)) * 40])
 def test_a_file_of_another_kind(content: bytes, path: Path) -> None:
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"not a whole database .* \(file is not a database\)"):
+    with pytest.raises(
+        InputError, match=r"truncated or corrupted database .* \(file is not a database\)"
+    ):
         Parent("emt", database=path)
     assert path.read_bytes() == content
 
@@ -537,7 +541,7 @@ def test_a_damaged_row(column: str, value: Any, filled: Path) -> None:
     parent = Parent("emt", database=filled)
     with closing(sqlite3.connect(filled)) as connection, connection:
         connection.execute(f"UPDATE systems SET {column} = ?", (value,))
-    with pytest.raises(InputError, match="not a whole database of parent calculations"):
+    with pytest.raises(InputError, match="truncated or corrupted database of parent calculations"):
         parent.calculate(bulk("Cu", cubic=True))
 
 

@@ -45,7 +45,7 @@ class ExecutorSettings(Settings):
 
     engine: Literal["inline", "local", "slurm"] = "inline"
     """inline: one after the other in the program itself, for quick parents; local: processes on
-    this machine, side by side; slurm: jobs in a queue (needs nearsight[slurm])."""
+    this machine, side by side; slurm: jobs in a queue."""
     workers: Count = 2
     """Calculations side by side: processes of engine = "local", or jobs that may be in the queue
     at the same time."""

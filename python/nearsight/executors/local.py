@@ -226,7 +226,7 @@ class _Worker:
 
     @property
     def usable(self) -> bool:
-        """Whether it is alive and may take a call more."""
+        """True for one that is alive and may take another call."""
         return self._left > 0 and self._process.poll() is None
 
     def wait_until_ready(self) -> str:

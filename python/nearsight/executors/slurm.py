@@ -279,7 +279,7 @@ class _Call(Future[Any]):
         write_text(self.path, self._text)
 
     def has_failed(self) -> bool:
-        """Whether an earlier job has ended without a value; the call is then another one."""
+        """Look whether an earlier job ended without a value; its name is then not used again."""
         if (self.place / "lost").exists():
             return True
         if not self.output.exists():

@@ -229,7 +229,9 @@ class Initialization(InitialSettings):
                 f"below {minsep:.3f} Å in {self.max_seeds} tries; lower minsep or posamp"
             )
         results = parent.calculate_many(
-            found, report=lambda tally: progress.calculations(tally, f"rattled cells of {name}")
+            found,
+            report=lambda tally: progress.calculations(tally, f"rattled cells of {name}"),
+            note=progress.note,
         )
         images = []
         for atoms, result in zip(found, results, strict=True):
@@ -271,7 +273,7 @@ def label_structures(
     for number, atoms in enumerate(structures):
         check_structure(atoms, name=f"{path}, structure {number}")
     results = parent.calculate_many(
-        bare, report=lambda tally: progress.calculations(tally, "structures")
+        bare, report=lambda tally: progress.calculations(tally, "structures"), note=progress.note
     )
     images = []
     for number, atoms in enumerate(structures):

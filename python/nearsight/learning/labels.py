@@ -52,7 +52,7 @@ def label_chunks(
     if not numbers:
         return {}
     results = parent.calculate_many(
-        cut, report=lambda tally: progress.calculations(tally, "chunks")
+        cut, report=lambda tally: progress.calculations(tally, "chunks"), note=progress.note
     )
     return {
         number: result if isinstance(result, Failure) else Image(around, result.forces[:1])

@@ -176,6 +176,7 @@ def force_locality(
     found = parent.calculate_many(
         structures,
         report=lambda tally: progress.calculations(tally, "whole structure and chunks"),
+        note=progress.note,
     )
     failures = [result for result in found if isinstance(result, Failure)]
     if len(failures) == len(found):

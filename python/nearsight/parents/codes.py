@@ -21,7 +21,7 @@ from nearsight.parents.database import fingerprint
 __all__ = ["CODES", "Code", "Preset"]
 
 Arguments = Mapping[str, Any]
-"""What JSON, and so a configuration file, can write."""
+"""Keyword arguments of a calculator, as JSON, and so a configuration file, can write them."""
 
 
 @dataclass(frozen=True)

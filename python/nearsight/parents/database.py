@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ParentResult:
-    """What the parent says of one structure.
+    """Result of a parent calculation.
 
     Attributes
     ----------
@@ -186,7 +186,7 @@ class ParentDatabase:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """What SQLite and ASE raise, as one sentence."""
+        """Turn the errors of SQLite and ASE into one sentence."""
         try:
             yield
         except InputError:
@@ -203,7 +203,7 @@ class ParentDatabase:
             if isinstance(error, sqlite3.OperationalError) or not self._is_file:
                 raise InputError(f"{self.name}: the database cannot be used ({text})") from error
             raise InputError(
-                f"{self.name}: not a whole database of parent calculations ({text}); "
+                f"{self.name}: truncated or corrupted database of parent calculations ({text}); "
                 "move it away to start a new one"
             ) from error
 

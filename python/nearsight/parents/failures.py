@@ -1,4 +1,4 @@
-"""What went wrong with parent calculations, on record, so that it is not tried for ever."""
+"""Record of failed and lost parent calculations, so that they are not tried for ever."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ase import Atoms
 from nearsight.errors import DamagedFileError
 from nearsight.files.atomic import check_header, read_json, write_json
 
-__all__ = ["Failure", "FailureRecord"]
+__all__ = ["Failure", "FailureRecord", "name_of"]
 
 FORMAT = "nearsight-failures"
 VERSION = 1
@@ -70,15 +70,16 @@ class FailureRecord:
                 }
             except (DamagedFileError, KeyError, TypeError, AttributeError) as error:
                 raise DamagedFileError(
-                    f"{path}: no whole record of failures; delete it to try again what failed"
+                    f"{path}: truncated or corrupted record of failures; "
+                    "delete it to try again what failed"
                 ) from error
 
     def failed(self, key: str) -> list[str]:
-        """Why each failed attempt on a structure failed."""
+        """Reasons of the failed attempts on a structure."""
         return list(self._events.get(key, {}).get("failed", []))
 
     def lost(self, key: str) -> list[str]:
-        """How each process or job that vanished with a structure did so."""
+        """Reasons of the attempts on a structure whose process or job vanished."""
         return list(self._events.get(key, {}).get("lost", []))
 
     def given_up(self) -> list[Failure]:

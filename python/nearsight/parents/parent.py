@@ -18,9 +18,16 @@ from nearsight.config import ExecutorSettings, ParentSettings
 from nearsight.errors import InputError, ParentError
 from nearsight.executors import discard_finished
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
-from nearsight.parents.failures import Failure, FailureRecord
+from nearsight.parents.failures import Failure, FailureRecord, name_of
 from nearsight.parents.spec import CalculatorSpec
-from nearsight.parents.tasks import Outcome, reason_of, run_tasks, try_one, validate_result
+from nearsight.parents.tasks import (
+    OUTCOMES,
+    Outcome,
+    reason_of,
+    run_tasks,
+    try_one,
+    validate_result,
+)
 from nearsight.progress import Tally
 from nearsight.structures.images import check_structure
 
@@ -99,7 +106,7 @@ class Parent:
         self.calculations = 0
         self._seconds = 0.0
         self._max_force = max_force
-        self._retries = [dict(each) for each in retries]
+        self._retries = [dict(changes) for changes in retries]
         self.executor = executor
         self._engine = engine or ExecutorSettings()
         if executor is not None:
@@ -169,16 +176,17 @@ class Parent:
         ParentError
             The calculation and all further attempts failed, now or in an earlier run.
         """
-        found = self.calculate_many([atoms], stress)[0]
-        if isinstance(found, Failure):
-            raise ParentError(f"parent {self._spec.name} failed on {found}")
-        return found
+        result = self.calculate_many([atoms], stress)[0]
+        if isinstance(result, Failure):
+            raise ParentError(f"parent {self._spec.name} failed on {result}")
+        return result
 
     def calculate_many(
         self,
         structures: Sequence[Atoms],
         stress: bool = False,
         report: Callable[[Tally], None] = lambda _: None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> list[ParentResult | Failure]:
         """Energies and forces of structures, as many side by side as the executor can.
 
@@ -192,6 +200,9 @@ class Parent:
             Whether the stress is wanted as well.
         report : callable
             Called at first, when a calculation begins, and when some have ended.
+        note : callable
+            Called with a sentence when a process or job has vanished and its calculation is done
+            again.
 
         Returns
         -------
@@ -209,26 +220,27 @@ class Parent:
             check_structure(atoms)
         plain = [_plain(atoms) for atoms in structures]
         keys = [fingerprint(atoms, self._spec.identity(atoms)) for atoms in plain]
-        found: dict[str, ParentResult | Failure] = {}
+        results: dict[str, ParentResult | Failure] = {}
         jobs: dict[str, _Job] = {}
         for key, atoms in zip(keys, plain, strict=True):
-            known = self._look_up(key, atoms, stress)
-            if known is None:
+            cached = self._look_up(key, atoms, stress)
+            if cached is None:
                 jobs[key] = _Job(key, atoms, stress)
             else:
-                found[key] = known
+                results[key] = cached
         self._carry_out(
             self._calls(list(dict.fromkeys(keys)), jobs),
-            found,
-            lambda running: report(_tally([found.get(k) for k in keys], running)),
+            results,
+            lambda running: report(_tally([results.get(key) for key in keys], running)),
+            note,
         )
-        return [found[key] for key in keys]
+        return [results[key] for key in keys]
 
     def _look_up(self, key: str, atoms: Atoms, stress: bool) -> ParentResult | Failure | None:
         if self._database is not None:
-            known = self._database.read(key, len(atoms))
-            if known and not (stress and known.stress is None):
-                return known
+            cached = self._database.read(key, len(atoms))
+            if cached and not (stress and cached.stress is None):
+                return cached
         return self.failures.find(key)
 
     def _calls(self, keys: Sequence[str], jobs: Mapping[str, _Job]) -> deque[list[_Job]]:
@@ -249,8 +261,9 @@ class Parent:
     def _carry_out(
         self,
         waiting: deque[list[_Job]],
-        found: MutableMapping[str, ParentResult | Failure],
+        results: MutableMapping[str, ParentResult | Failure],
         tell: Callable[[int], None],
+        note: Callable[[str], None],
     ) -> None:
         """Submit, wait, put on record and try again, until every structure has a result."""
         running: dict[Future[list[Outcome]], list[_Job]] = {}
@@ -269,11 +282,15 @@ class Parent:
                 )
             for future in done:
                 jobs = running.pop(future)
-                for job, result in self._settle_all(jobs, _outcomes(future, len(jobs))):
-                    if result is None:
-                        waiting.append([job])
-                    else:
-                        found[job.key] = result
+                outcomes = _outcomes(future, len(jobs))
+                settled = self._settle_all(jobs, outcomes)
+                for job, outcome, result in zip(jobs, outcomes, settled, strict=True):
+                    if result is not None:
+                        results[job.key] = result
+                        continue
+                    waiting.append([job])
+                    if "lost" in outcome:
+                        note(f"calculating {name_of(job.atoms)} again: {outcome['lost']}")
             tell(sum(map(len, running.values())))
         discard_finished(self.executor)
 
@@ -315,14 +332,10 @@ class Parent:
 
     def _settle_all(
         self, jobs: Sequence[_Job], outcomes: Sequence[Outcome]
-    ) -> list[tuple[_Job, ParentResult | Failure | None]]:
+    ) -> list[ParentResult | Failure | None]:
         """Put the outcomes of one call where they are kept, all of them or none."""
-        together = nullcontext() if self._database is None else self._database.transaction()
-        with together:
-            return [
-                (job, self._settle(job, outcome))
-                for job, outcome in zip(jobs, outcomes, strict=True)
-            ]
+        with nullcontext() if self._database is None else self._database.transaction():
+            return [self._settle(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
 
     def _settle(self, job: _Job, outcome: Outcome) -> ParentResult | Failure | None:
         """Put an outcome where it is kept; None if there is another attempt."""
@@ -365,17 +378,20 @@ def _plain(atoms: Atoms) -> Atoms:
 
 
 def _tally(results: Sequence[ParentResult | Failure | None], running: int) -> Tally:
-    done = [each for each in results if isinstance(each, ParentResult)]
-    failed = sum(isinstance(each, Failure) for each in results)
+    done = [result for result in results if isinstance(result, ParentResult)]
+    failed = sum(isinstance(result, Failure) for result in results)
     waiting = len(results) - running - len(done) - failed
-    return Tally(waiting, running, len(done), failed, sum(each.seconds for each in done))
+    return Tally(waiting, running, len(done), failed, sum(result.seconds for result in done))
 
 
 def _outcomes(future: Future[list[Outcome]], count: int) -> list[Outcome]:
-    """What came of the structures of one call."""
+    """Outcomes of the structures of one call."""
     alone = count == 1  # of several in one call, nobody knows which one it was
     try:
-        return future.result()
+        outcomes = future.result()
+        if len(outcomes) != count or any(set(outcome) not in OUTCOMES for outcome in outcomes):
+            raise ValueError(f"not the result of {count} calculations")
+        return outcomes
     except (TimeoutError, futures.TimeoutError) as error:  # the same from Python 3.11 on
         kind = "failure" if alone else "lost"
         return [{kind: str(error) or "no result in time", "alone": alone}] * count

@@ -1,4 +1,4 @@
-"""The parent's method: which calculator, with which arguments, for which structure."""
+"""The parent's method: a calculator and its arguments for a kind of structure."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class CalculatorSpec:
         return self._merged("bulk" if atoms.pbc.any() else "chunks", changes or {})
 
     def identity(self, atoms: Atoms) -> str:
-        """What tells the calculations of this method on such a structure from all others."""
+        """Text that tells the calculations of this method on such a structure from all others."""
         if _is_calculator(self._calculator):
             return _canonical_json(self.settings)
         arguments = self.arguments(atoms)
@@ -118,7 +118,7 @@ class CalculatorSpec:
         return _canonical_json({"calculator": self.name, "arguments": arguments})
 
     def maker(self, changes: Mapping[str, Any]) -> Callable[[Atoms], tuple[Atoms, Any]]:
-        """What gives a structure as the code wants it, and a fresh calculator for it."""
+        """Function that prepares a structure for the code and makes a fresh calculator for it."""
         return lambda atoms: self._make(atoms, self.arguments(atoms, changes))
 
     @property
@@ -256,7 +256,7 @@ def _import_factory(name: str, script: str | None) -> Callable[..., Any]:
             f"{failure}module {module_name} has no {attribute!r}" + did_you_mean(attribute, public)
         ) from None
     if not callable(factory):
-        raise InputError(f"{failure}{attribute} is no function or class")
+        raise InputError(f"{failure}{attribute} is not a function or class")
     return factory
 
 
@@ -294,7 +294,7 @@ def _qualified_name(factory: Any) -> str:
 
 
 def _is_found(factory: Any) -> bool:
-    """Whether a callable is what its qualified name leads to: no lambda, method or closure is."""
+    """Look whether the qualified name leads to the callable: not for lambdas and closures."""
     module_name, _, name = _qualified_name(factory).partition(":")
     try:
         return operator.attrgetter(name)(sys.modules[module_name]) is factory

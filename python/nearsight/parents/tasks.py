@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,13 @@ from ase import Atoms
 from nearsight.parents.database import ParentResult
 from nearsight.parents.spec import factory_named
 
-__all__ = ["Outcome", "reason_of", "run_tasks", "try_one", "validate_result"]
+__all__ = ["OUTCOMES", "Outcome", "reason_of", "run_tasks", "try_one", "validate_result"]
 
 Outcome = dict[str, Any]
 """Fields of a `ParentResult`; or ``failure``, the reason why there is none."""
+
+OUTCOMES = ({"failure"}, {field.name for field in fields(ParentResult)})
+"""Keys of an outcome."""
 
 
 def run_tasks(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
@@ -78,7 +82,7 @@ def _evaluate(
 
 
 def validate_result(outcome: Outcome, count: int, max_force: float) -> str:
-    """What is wrong with the result of a structure of ``count`` atoms; empty if nothing is.
+    """Fault of the result of a structure of ``count`` atoms in words; empty if there is none.
 
     A force above ``max_force`` (eV/Å) is not believed.
     """
@@ -88,6 +92,8 @@ def validate_result(outcome: Outcome, count: int, max_force: float) -> str:
             continue
         if np.shape(value) != shape:
             return f"{name} of shape {np.shape(value)}, not {shape}"
+        if np.asarray(value).dtype.kind != "f":
+            return f"{name} not of real numbers"
         if not np.isfinite(value).all():
             return f"{name} not finite"
     largest = float(np.linalg.norm(outcome["forces"], axis=1).max())
