@@ -210,18 +210,28 @@ def check_excerpt(text: str, file: Path) -> None:
     assert set(content) <= shown
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in MADE], ids=name_of)
-def test_page(
-    page: Path,
-    workshop: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = [each for each in blocks(page) if each.language in LANGUAGES]
-    folder = shutil.copytree(workshop, tmp_path / "page") if found else tmp_path
+@pytest.fixture
+def folder(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory of a page; modules written there are forgotten afterwards."""
+    folder = shutil.copytree(workshop, tmp_path / "page")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    yield folder
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or ROOT).is_relative_to(folder):
+            del sys.modules[name]
+
+
+RUN = [
+    page
+    for page in PAGES
+    if page.name not in MADE and any(block.language in LANGUAGES for block in blocks(page))
+]
+
+
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_page(page: Path, workshop: Path, folder: Path) -> None:
+    found = [each for each in blocks(page) if each.language in LANGUAGES]
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for block in found:
         where = f"{name_of(page)}:{block.line}"
