@@ -26,14 +26,14 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
     ensemble : Ensemble or path
         An ensemble or its file.
     uncertainty : bool
-        Whether every call gives ``results["uncertainty"]`` (N,), calibrated, and
-        ``results["uncertainty_raw"]`` (N,), δ = 2.58 σ, in eV/Å. A call without costs about as
-        much as one member alone.
+        Give ``results["uncertainty"]`` (N,), calibrated, and ``results["uncertainty_raw"]`` (N,),
+        δ = 2.58 σ, in eV/Å, with every call. A call without them costs about as much as one of a
+        single member.
     skin : float
         Å; the neighbour list is kept until an atom has moved by half of it or the cell has
         changed. Results do not depend on it. 0: a new list for every call.
     threads : int
-        0: as OpenMP decides (OMP_NUM_THREADS).
+        0: the number OpenMP chooses (OMP_NUM_THREADS).
 
     Raises
     ------
@@ -73,7 +73,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         self._neighbors: _core.NeighborList | None = None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last call, of that which results depend on.
+        """Names of the inputs of a result that have changed since the last call.
 
         ASE's own comparison takes longer than the forces of a small cluster.
         """
@@ -86,7 +86,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
             "cell": (before.cell.array, now.cell.array),
             "pbc": (before.pbc, now.pbc),
         }
-        return [name for name, (old, new) in pairs.items() if not _same(old, new)]
+        return [name for name, (old, new) in pairs.items() if not _bitwise_equal(old, new)]
 
     def calculate(
         self,
@@ -94,36 +94,36 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         properties: Iterable[str] = ("energy",),
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Evaluate the structure; ASE calls this when it wants a result."""
+        """Evaluate the structure; called by ASE."""
         if atoms is not None:
             self._keep(atoms, system_changes)
         structure = self._structure
         if structure is None:
-            raise InputError("the calculator has not seen a structure yet")
+            raise InputError("no structure has been calculated yet")
         if self._neighbors is None or not self._neighbors.is_valid_for(structure):
             self._neighbors = self.ensemble.neighbors(structure, self._skin, self._threads)
-        found = self.ensemble.evaluate(
+        evaluation = self.ensemble.evaluate(
             structure,
             members=self._uncertainty or any(p.startswith("uncertainty") for p in properties),
             threads=self._threads,
             neighbors=self._neighbors,
         )
         self.results = {
-            "energy": found.energy,
-            "free_energy": found.energy,
-            "energies": found.energies,
-            "forces": found.forces,
+            "energy": evaluation.energy,
+            "free_energy": evaluation.energy,
+            "energies": evaluation.energies,
+            "forces": evaluation.forces,
         }
-        if found.stress is not None:
-            self.results["stress"] = found.stress
+        if evaluation.stress is not None:
+            self.results["stress"] = evaluation.stress
         elif "stress" in properties:
             raise PropertyNotImplementedError("stress needs a periodic cell of three vectors")
-        if found.uncertainty is not None:
-            self.results["uncertainty"] = found.uncertainty
-            self.results["uncertainty_raw"] = found.uncertainty_raw
+        if evaluation.uncertainty is not None:
+            self.results["uncertainty"] = evaluation.uncertainty
+            self.results["uncertainty_raw"] = evaluation.uncertainty_raw
 
     def _keep(self, atoms: Atoms, system_changes: list[str]) -> None:
-        """Keep a copy of the structure, as ASE wants it and as the core takes it."""
+        """Store a copy of the structure, for ASE and for the core."""
         if self._kept is None or self._structure is None or set(system_changes) - {"positions"}:
             kept = atoms.copy()
             self._structure = self.ensemble.functions.structure(kept)
@@ -134,6 +134,6 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         self.atoms = self._kept
 
 
-def _same(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> bool:
-    """To the bit, in a tenth of the time of `np.array_equal` for a small structure."""
+def _bitwise_equal(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> bool:
+    """Bitwise equality, in a tenth of the time of `np.array_equal` for a small structure."""
     return old.tobytes() == new.tobytes()

@@ -35,7 +35,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an ensemble predicts for one structure.
+    """Predictions of an ensemble for one structure.
 
     Attributes
     ----------
@@ -45,8 +45,8 @@ class Evaluation:
         Atomic energies.
     forces : (N, 3) eV/Å
     stress : (6,) eV/Å³ or None
-        Voigt order xx, yy, zz, yz, xz, xy; None without a cell of three vectors or if not asked
-        for.
+        Voigt order xx, yy, zz, yz, xz, xy; None without a cell of three vectors or if not
+        requested.
     member_energies : (M,) eV
     member_forces : (M, N, 3) eV/Å or None
     uncertainty_raw : (N,) eV/Å or None
@@ -80,7 +80,7 @@ class Ensemble:
     multiplicities : (M, images) int64 or None
         The members' bootstrap samples of the images they were trained on.
     provenance : dict
-        How the ensemble was made: settings, parent, versions. Kept, never interpreted.
+        Origin of the ensemble: settings, parent, versions. Information only.
     """
 
     functions: SymmetryFunctions
@@ -91,7 +91,7 @@ class Ensemble:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.core  # noqa: B018  # checks that everything fits together
+        self.core  # noqa: B018  # checks that all shapes agree
 
     @cached_property
     def core(self) -> _core.Potential:
@@ -100,7 +100,7 @@ class Ensemble:
 
     @property
     def elements(self) -> tuple[str, ...]:
-        """The elements it knows."""
+        """Elements it has networks for."""
         return self.functions.elements
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ class Ensemble:
     def neighbors(
         self, atoms: Atoms | _core.Structure, skin: float, threads: int = 0
     ) -> _core.NeighborList:
-        """A neighbour list for `evaluate`.
+        """Make a neighbour list for `evaluate`.
 
         It is valid as long as no atom has moved by half the skin (Å) and the cell is the same, see
         its `is_valid_for`. Results do not depend on it, up to 2000 atoms to the last bit; above,
@@ -139,7 +139,7 @@ class Ensemble:
 
         Parameters
         ----------
-        atoms : ase.Atoms, or what ``functions.structure`` made of it
+        atoms : ase.Atoms, or the result of ``functions.structure``
         members : bool
             Forces of every member and the uncertainty; without them a call costs about as much
             as one member alone.
@@ -147,7 +147,7 @@ class Ensemble:
         threads : int
             0: as OpenMP decides (OMP_NUM_THREADS).
         neighbors : optional
-            A list of `neighbors` that is still valid; a new one is made when left out.
+            A list of `neighbors` that is still valid; a new one is made without it.
 
         Raises
         ------
@@ -157,22 +157,22 @@ class Ensemble:
         """
         structure = self._structure(atoms)
         virial = stress and structure.volume > 0.0
-        found = self.core.evaluate(
+        results = self.core.evaluate(
             structure,
             forces="members" if members else "mean",
             virial=virial,
             threads=threads,
             neighbors=neighbors,
         )
-        member_energies = found["energies"].sum(axis=1)
-        raw = CONFIDENCE * found["deviation"] if members else None
+        member_energies = results["energies"].sum(axis=1)
+        raw = CONFIDENCE * results["deviation"] if members else None
         return Evaluation(
             energy=float(member_energies.sum() / len(member_energies)),
-            energies=found["mean_energies"],
-            forces=found["mean_forces"],
-            stress=_stress(found["virial"], structure.volume) if virial else None,
+            energies=results["mean_energies"],
+            forces=results["mean_forces"],
+            stress=_stress(results["virial"], structure.volume) if virial else None,
             member_energies=member_energies,
-            member_forces=found["forces"] if members else None,
+            member_forces=results["forces"] if members else None,
             uncertainty=None if raw is None else self.calibration * raw,
             uncertainty_raw=raw,
         )
@@ -181,7 +181,7 @@ class Ensemble:
         return self.functions.structure(atoms) if isinstance(atoms, Atoms) else atoms
 
     def save(self, path: str | Path) -> None:
-        """Write one JSON file, whole or not at all; numbers round-trip to the last bit."""
+        """Write one JSON file atomically; numbers round-trip to the last bit."""
         content: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,

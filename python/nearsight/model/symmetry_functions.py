@@ -1,4 +1,4 @@
-"""Symmetry functions: what they are, which there are to choose from, how they are scaled."""
+"""Symmetry functions: definitions, the grid of candidates, and scaling."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class SymmetryFunctions:
             raise InputError("symmetry functions of at least one element are needed")
         for element in self.elements:
             if element not in atomic_numbers:
-                raise InputError(f"the symmetry functions name {element!r}, which is no element")
+                raise InputError(f"symmetry functions of {element!r}, an unknown chemical element")
         self.core  # noqa: B018  # checks the parameters
 
     @cached_property
@@ -204,10 +204,10 @@ class SymmetryFunctions:
             if (species == i).any()
         }
 
-    def subset(self, chosen: Mapping[str, Iterable[int]]) -> SymmetryFunctions:
-        """Only the chosen functions, by element, in the given order."""
+    def subset(self, selected: Mapping[str, Iterable[int]]) -> SymmetryFunctions:
+        """Select functions, by element, in the given order."""
         return SymmetryFunctions(
-            {e: [self.functions[e][i] for i in indices] for e, indices in chosen.items()},
+            {e: [self.functions[e][i] for i in indices] for e, indices in selected.items()},
             self.cutoff,
         )
 
@@ -223,7 +223,7 @@ class SymmetryFunctions:
         g4_zeta: Sequence[float] = (1.0, 4.0, 16.0),
         g4_gamma: Sequence[float] = (1.0, -1.0),
     ) -> SymmetryFunctions:
-        """The grid to choose from (SI Table S1: 78 for one element).
+        """Grid of candidates (SI Table S1: 78 for one element).
 
         Every neighbour element gets all G2, every unordered pair of them all G4. Parameters vary
         in the order in which they are named, the last fastest.
@@ -280,7 +280,7 @@ class SymmetryFunctions:
             ) from error
 
     def save(self, path: str | Path, **notes: Any) -> None:
-        """Write a JSON file; ``notes`` are kept in it but never read."""
+        """Write a JSON file; ``notes`` are written but never read."""
         write_json(path, {"format": FORMAT, "version": VERSION, **self.to_dict(), "notes": notes})
 
     @classmethod
@@ -323,12 +323,12 @@ class Scaling:
         minimum, maximum = {}, {}
         structures = list(features)
         for element in functions.elements:
-            found = [s[element] for s in structures if element in s]
-            if not found:
+            parts = [s[element] for s in structures if element in s]
+            if not parts:
                 raise InputError(f"no structure contains {element}, its features cannot be scaled")
-            together = np.concatenate(found)
-            minimum[element] = together.min(axis=0)
-            maximum[element] = together.max(axis=0)
+            features = np.concatenate(parts)
+            minimum[element] = features.min(axis=0)
+            maximum[element] = features.max(axis=0)
         return cls(minimum, maximum)
 
     def linear(self, element: str) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The choices made before training: which cells, which symmetry functions."""
+"""Choice of initial cells and of symmetry functions."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class FeatureChoice:
 
     @property
     def summary(self) -> str:
-        """One sentence."""
+        """One-sentence summary for the log."""
         return (
             f"{self.selected} of {self.candidates} symmetry functions by {self.method}, "
             f"relative norm deviation {100 * self.deviation:.2g} %"

@@ -1,4 +1,4 @@
-"""Choosing columns of a matrix: which may be chosen, on what scale, and how they are removed."""
+"""Selection of columns of a matrix: candidates, scale, and orthogonalisation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prepare_columns(
     ----------
     X : (n, p) float64, checked
     k : int
-        How many columns are to be chosen.
+        Number of columns to choose.
     min_variance : float
         Columns whose (population) variance in ``X`` is not above this cannot be chosen; constant
         columns never can.
@@ -58,7 +58,7 @@ def prepare_columns(
 
 
 def rounding_noise(matrix: Array) -> Array:
-    """Norms, (m,), below which what is left of each column is no more than rounding."""
+    """Norms, (m,), below which the remainder of each column is only rounding."""
     noise: Array = max(matrix.shape) * np.finfo(float).eps * np.linalg.norm(matrix, axis=0)
     return noise
 

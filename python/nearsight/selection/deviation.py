@@ -1,4 +1,4 @@
-"""How much of a matrix the chosen columns leave out."""
+"""Part of a matrix that the chosen columns do not represent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def relative_norm_deviation(X: npt.ArrayLike, columns: Iterable[SupportsIndex]) 
     Parameters
     ----------
     X : (n, p) array_like
-        The matrix as it is, neither scaled nor centred, all columns included: this is what the
+        The unscaled, uncentred matrix with all its columns: this is what the
         published figures refer to.
     columns : (k,) iterable of int
         Indices of columns of X.

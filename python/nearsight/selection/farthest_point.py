@@ -1,4 +1,4 @@
-"""Farthest point sampling of images, and the vectors that stand for them."""
+"""Farthest point sampling of images, and the vectors that represent them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["farthest_point_sampling", "image_descriptor"]
 
 
 class _Coverage(NamedTuple):
-    """How far every row is from the rows taken, (n,), and how many each group gave, (groups,)."""
+    """Distance of every row from the chosen rows, (n,), and chosen rows per group, (groups,)."""
 
     distance: Array
     taken: Indices
@@ -102,17 +102,17 @@ def farthest_point_sampling(
 
 
 def _order_groups(groups: npt.ArrayLike | None, n: int, start: int) -> Indices:
-    """The group of every row, (n,), numbered in the order in which groups take turns."""
+    """Group of every row, (n,), numbered in the order of the groups' turns."""
     if groups is None:
         return np.zeros(n, dtype=np.intp)
-    given = as_array(groups, "groups")
-    if given.shape != (n,):
-        raise InputError(f"groups must have shape ({n},), one per row of X, got {given.shape}")
-    values, number = np.unique(as_matrix(given[:, None], "groups")[:, 0], return_inverse=True)
+    labels = as_array(groups, "groups")
+    if labels.shape != (n,):
+        raise InputError(f"groups must have shape ({n},), one per row of X, got {labels.shape}")
+    values, number = np.unique(as_matrix(labels[:, None], "groups")[:, 0], return_inverse=True)
     order = farthest_point_sampling(values[:, None], len(values), start=int(number[start]))
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return place[number]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[number]
 
 
 def image_descriptor(images: Sequence[Mapping[str, npt.ArrayLike]]) -> Array:

@@ -1,4 +1,4 @@
-"""The greedy loop every selection shares, and the checks of what comes into one."""
+"""The greedy loop of all selections, and the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -102,13 +102,13 @@ def as_matrix(values: npt.ArrayLike, name: str = "X") -> Array:
     return matrix
 
 
-def check_count(count: int, most: int, of_what: str, name: str = "k") -> int:
-    """``count`` as an int between 1 and ``most``.
+def check_count(count: int, maximum: int, of_what: str, name: str = "k") -> int:
+    """``count`` as an int between 1 and ``maximum``.
 
     Raises
     ------
     InputError
-        If it is not, naming ``of_what`` there are ``most``.
+        If it is not, naming ``of_what`` there are ``maximum``.
     """
     try:
         number = operator.index(count)
@@ -116,6 +116,6 @@ def check_count(count: int, most: int, of_what: str, name: str = "k") -> int:
         raise InputError(f"{name} must be an integer, got {count!r}") from error
     if number < 1:
         raise InputError(f"{name} must be at least 1, got {number}")
-    if number > most:
-        raise InputError(f"{name} must be at most {most}, the number of {of_what}, got {number}")
+    if number > maximum:
+        raise InputError(f"{name} must be at most {maximum}, the number of {of_what}, got {number}")
     return number

@@ -1,4 +1,4 @@
-"""ASE's integrators of molecular dynamics, whose whole state can be written down and taken up."""
+"""ASE's integrators of molecular dynamics, whose complete state can be saved and restored."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _MOMENTA, _NOISE = 5, 6  # keep the random streams apart; 1 to 4 are those of th
 def give_momenta(atoms: Atoms, temperature: float, seed: int) -> None:
     """Draw momenta from a Maxwell–Boltzmann distribution.
 
-    A structure that nothing holds gets no momentum as a whole, and a particle no rotation; the
-    kinetic energy is then scaled back to what it was. Atoms that are held stay at rest.
+    Without constraints the total momentum is zero, and for a particle the total rotation too; the
+    kinetic energy is then rescaled to its former value. Fixed atoms stay at rest.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def give_momenta(atoms: Atoms, temperature: float, seed: int) -> None:
 
 
 def check_conditions(atoms: Atoms, settings: DynamicsSettings) -> None:
-    """Refuse conditions that a structure cannot be under.
+    """Refuse conditions that are impossible for a structure.
 
     Raises
     ------
@@ -57,15 +57,15 @@ def check_conditions(atoms: Atoms, settings: DynamicsSettings) -> None:
             f"one is in {int(atoms.pbc.sum())}"
         )
     if atoms.constraints:
-        kinds = ", ".join(sorted({type(each).__name__ for each in atoms.constraints}))
+        kinds = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
         raise InputError(
-            f'conditions = "NPT" cannot go with constraints ({kinds}): the cell would move what '
-            "they hold"
+            f'conditions = "NPT" cannot be combined with constraints ({kinds}): the cell would '
+            "move fixed atoms"
         )
 
 
 class Integrator:
-    """One of ASE's integrators at work on a structure.
+    """One of ASE's integrators with its structure.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ class Integrator:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the structure does not tell: the random numbers, the cell's own motion."""
-        found = {"random": self._rng.bit_generator.state}
-        return found | {n: float(getattr(self.ase, n)) for n in _BAROSTAT if hasattr(self.ase, n)}
+        """State beyond the structure: random numbers and the motion of the cell."""
+        state = {"random": self._rng.bit_generator.state}
+        return state | {n: float(getattr(self.ase, n)) for n in _BAROSTAT if hasattr(self.ase, n)}
 
     @property
     def step(self) -> int:

@@ -26,7 +26,7 @@ __all__ = ["Relaxation", "relax", "relax_with_parent"]
 
 @dataclass
 class Relaxation:
-    """A relaxation, step by step; the first entry of each list is the start.
+    """A relaxation; the lists have one entry for every step, the first one for the start.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Relaxation:
 
     @property
     def summary(self) -> str:
-        """One sentence."""
+        """One-sentence summary for the log."""
         text = (
             f"{'relaxed' if self.converged else 'NOT relaxed'} in {self.steps} steps of "
             f"{self.optimizer}, "
@@ -118,7 +118,7 @@ def relax_with_parent(
     progress: Progress | None = None,
     trajectory: str | Path | None = None,
 ) -> Relaxation:
-    """Relax a copy of ``atoms`` with the parent itself, to compare; see `relax`."""
+    """Relax a copy of ``atoms`` with the parent, for comparison; see `relax`."""
     return _relax(ParentCalculator(parent), atoms, settings, progress, trajectory)
 
 
@@ -140,18 +140,19 @@ def _relax(
     name = settings.optimizer
     if name == "auto":
         name = "BFGS" if len(atoms) <= _MAX_ATOMS_BFGS else "LBFGS"
-    found = Relaxation(moving, name)
+    relaxation = Relaxation(moving, name)
     optimizer = getattr(ase.optimize, name)(moving, logfile=None)
 
     def record() -> None:
         forces = moving.get_forces()
-        found.energies.append(float(moving.get_potential_energy(force_consistent=True)))
-        found.fmax.append(float(np.linalg.norm(forces, axis=1).max()))
+        relaxation.energies.append(float(moving.get_potential_energy(force_consistent=True)))
+        relaxation.fmax.append(float(np.linalg.norm(forces, axis=1).max()))
         raw = calculator.results.get("uncertainty_raw")
         if raw is not None:
-            found.max_uncertainty.append(float(raw.max()))
-            found.mean_uncertainty.append(float(raw.mean()))
-        progress.advance(found.steps, None, f"steps, largest force {found.fmax[-1]:.3f} eV/Å")
+            relaxation.max_uncertainty.append(float(raw.max()))
+            relaxation.mean_uncertainty.append(float(raw.mean()))
+        fmax = relaxation.fmax[-1]
+        progress.advance(relaxation.steps, None, f"steps, largest force {fmax:.3f} eV/Å")
 
     optimizer.attach(record)
     try:
@@ -160,10 +161,10 @@ def _relax(
             if trajectory is not None:
                 writer = files.enter_context(Trajectory(str(trajectory), "w", moving))
                 optimizer.attach(writer)
-            found.converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.max_steps))
+            relaxation.converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.max_steps))
     except np.linalg.LinAlgError as error:
-        raise InputError(f"the relaxation broke down ({error})") from error
+        raise InputError(f"the relaxation failed ({error})") from error
     except OSError as error:
         raise InputError(f"{trajectory}: cannot be written ({error.strerror or error})") from error
     moving.calc = None
-    return found
+    return relaxation

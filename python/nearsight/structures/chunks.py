@@ -71,9 +71,9 @@ def extract_chunks(
     if len(centres) == 0:
         return []
     source, shifts, positions = _images_around(atoms, centres, radius)
-    found = cKDTree(positions).query_ball_point(atoms.positions[centres], radius)
+    in_reach = cKDTree(positions).query_ball_point(atoms.positions[centres], radius)
     chunks = []
-    for index, near in zip(centres, found, strict=True):
+    for index, near in zip(centres, in_reach, strict=True):
         near = np.sort(np.asarray(near, dtype=np.intp))
         centre = (source[near] == index) & ~shifts[near].any(axis=1)
         if len(near) == 1:
@@ -87,21 +87,21 @@ def extract_chunks(
 
 
 def _checked_indices(indices: Sequence[int], count: int) -> Indices:
-    found = np.asarray(indices)
-    if found.size == 0:
+    array = np.asarray(indices)
+    if array.size == 0:
         return np.zeros(0, dtype=np.intp)
-    if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"atom indices must be whole numbers, got {indices!r}")
-    for index in found:
+    for index in array:
         if not 0 <= index < count:
             raise InputError(f"there is no atom {index}: the structure has atoms 0 to {count - 1}")
-    return found.astype(np.intp)
+    return array.astype(np.intp)
 
 
 def _images_around(
     atoms: Atoms, centres: Indices, radius: float
 ) -> tuple[Indices, npt.NDArray[np.int_], Array]:
-    """Every image of every atom that can be within ``radius`` of a centre, and some more.
+    """Periodic images of atoms that can be within ``radius`` of a centre, and a few more.
 
     Ordered by atom, then by shift. ASE's neighbour list searches around all atoms (3.6 s for 1415
     atoms and 8 Å, and memory in proportion), where mostly a few are wanted.

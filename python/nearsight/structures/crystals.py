@@ -30,14 +30,14 @@ LOOSEST_PACKING = 0.3
 diamond has 0.34, simple cubic 0.52, fcc 0.74."""
 
 MIXED_SITES = 4
-"""The sites of a crystal fall into at most this many classes when elements are mixed."""
+"""Maximum number of classes of sites when elements are mixed."""
 
 GRID = 12
 """Candidate sites have fractional coordinates of whole twelfths: in those units every space group
 moves whole numbers to whole numbers, so that orbits are exact."""
 
 SHUFFLE = 1
-"""Keeps the random stream of the arrangements apart from that of the displacements."""
+"""Separates the random stream of the arrangements from that of the displacements."""
 
 
 def starting_crystal(
@@ -82,7 +82,7 @@ def starting_crystal(
 
 
 def compositions(atoms: Atoms, elements: Sequence[str]) -> Iterator[Atoms]:
-    """A crystal in every composition of the elements: each alone, then every mixture.
+    """A crystal in every composition of the elements: pure ones first, then mixtures.
 
     The sites, in their order, fall into n equal classes, n at most `MIXED_SITES`. Every unordered
     choice of n elements goes onto them once, in the order of the elements: five of two elements
@@ -103,27 +103,27 @@ def compositions(atoms: Atoms, elements: Sequence[str]) -> Iterator[Atoms]:
 def worth_rattling(crystals: Sequence[Atoms]) -> list[Atoms]:
     """All crystals of up to two elements; of more, those of each space group that mix the most.
 
-    Three elements have 21 compositions in the two default space groups, four have 45: most of
-    them tell less of an alloy of all elements than it costs to label them rattled. (On a random
+    Three elements have 21 compositions in the two default space groups, four have 45. For an alloy
+    of all elements most of them are not worth the labels of their rattled cells. (On a random
     particle of palladium, silver and gold the errors were nearly half as large.) ``info`` of each
     crystal holds its ``space_group``.
     """
     if len({symbol for atoms in crystals for symbol in atoms.symbols}) <= 2:
         return list(crystals)
-    most: dict[int, int] = {}
+    max_elements: dict[int, int] = {}
     for atoms in crystals:
         group = atoms.info["space_group"]
-        most[group] = max(most.get(group, 0), len(set(atoms.symbols)))
-    return [a for a in crystals if len(set(a.symbols)) == most[a.info["space_group"]]]
+        max_elements[group] = max(max_elements.get(group, 0), len(set(atoms.symbols)))
+    return [a for a in crystals if len(set(a.symbols)) == max_elements[a.info["space_group"]]]
 
 
 def rattled_cells(
     relaxed: Atoms, minsep: float, posamp: float, seeds: Iterable[int]
 ) -> Iterator[Atoms]:
-    """The 2 × 2 × 2 repeated cell, rattled with each of the seeds, if its atoms keep apart.
+    """The 2 × 2 × 2 supercell rattled with each seed, unless atoms come too close.
 
     The elements of a mixture are shuffled over its sites, differently for every seed: an alloy
-    has surroundings that no ordered crystal has. Three elements or more come in equal parts,
+    has local environments that no ordered crystal has. Three elements or more come in equal parts,
     whatever the crystal's, and in other arrangements in every crystal: their few mixtures on four
     classes of sites are too far apart.
 
@@ -142,23 +142,23 @@ def rattled_cells(
     ase.Atoms
         ``info`` holds ``rattle_seed``.
     """
-    whole = relaxed.repeat((2, 2, 2))
-    whole.info.pop("relaxation_step", None)
+    supercell = relaxed.repeat((2, 2, 2))
+    supercell.info.pop("relaxation_step", None)
     # Only pairs this close can come closer than minsep while no atom moves farther than reach;
     # that spares the neighbour search for nearly every seed (5 ms each, and often thousands).
     reach = 5 * posamp
-    i, j, vectors = neighbor_list("ijD", whole, minsep + 2 * reach)
+    i, j, vectors = neighbor_list("ijD", supercell, minsep + 2 * reach)
     for seed in seeds:
-        atoms = whole.copy()
+        atoms = supercell.copy()
         atoms.rattle(stdev=posamp, seed=seed)
-        moves = atoms.positions - whole.positions
+        moves = atoms.positions - supercell.positions
         if np.linalg.norm(moves, axis=1).max() > reach:
             apart = len(neighbor_list("d", atoms, minsep)) == 0
         else:
             distances = np.linalg.norm(vectors + moves[j] - moves[i], axis=1)
             apart = bool(np.all(distances >= minsep))
         if apart:
-            atoms.numbers = _shuffled(whole.numbers, seed)
+            atoms.numbers = _shuffled(supercell.numbers, seed)
             atoms.info["rattle_seed"] = seed
             yield atoms
 

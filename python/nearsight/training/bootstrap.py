@@ -1,4 +1,4 @@
-"""How often every image is in every member's sample.
+"""Multiplicity of every image in every member's sample.
 
 Members are true bootstraps: the multiplicities of a sample act as weights in the loss. Images
 that come later are drawn per member from Poisson(1), the limit of the multinomial distribution of
@@ -43,7 +43,7 @@ def draw_later(members: int, images: int, seed: int, iteration: int) -> Counts:
 
 
 def draw_again(members: int, images: int, seed: int, iteration: int) -> Counts:
-    """What ``iteration`` adds to the multiplicities of known images: (members, images) int64."""
+    """Increments of ``iteration`` to multiplicities of earlier images: (members, images) int64."""
     return _poisson(members, images, [seed, _AGAIN, iteration])
 
 

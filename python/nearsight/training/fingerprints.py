@@ -1,4 +1,4 @@
-"""Features of an image and what its labelled forces need of their derivatives.
+"""Features of an image, with the derivatives that its labelled forces need.
 
 Computed once per image; every member, every epoch and every selection uses them.
 """
@@ -49,23 +49,23 @@ class Fingerprints:
 
     @classmethod
     def of(cls, image: Image, functions: SymmetryFunctions) -> Fingerprints:
-        """Compute them.
+        """Compute the fingerprints of an image.
 
         Raises
         ------
         InputError
-            For a structure that cannot be worked with.
+            If the structure is invalid.
         """
         name = f"image {image.atoms.get_chemical_formula()}"
         structure = functions.structure(image.atoms, name)
-        made = functions.core.fingerprints(
+        result = functions.core.fingerprints(
             structure, force_atoms=range(len(image.forces)), all_centers=not image.is_chunk
         )
         return cls(
             image,
-            structure.species[made["centers"]],
-            made["features"],
-            made["block_offsets"],
-            made["block_center"],
-            made["derivatives"],
+            structure.species[result["centers"]],
+            result["features"],
+            result["block_offsets"],
+            result["block_center"],
+            result["derivatives"],
         )
