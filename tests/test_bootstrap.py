@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
 MEMBERS, IMAGES = 2000, 20
 
 
-def test_initial_samples_have_as_many_slots_as_there_are_images():
+def test_initial_samples_have_as_many_slots_as_there_are_images() -> None:
     counts = draw_initial(7, 33, seed=0)
     assert counts.shape == (7, 33)
     assert counts.dtype == np.int64
@@ -18,7 +21,7 @@ def test_initial_samples_have_as_many_slots_as_there_are_images():
     assert (counts.sum(axis=1) == 33).all()
 
 
-def test_initial_samples_are_bootstraps():
+def test_initial_samples_are_bootstraps() -> None:
     """Multinomial: mean 1, variance 1 − 1/n, P(0) = (1 − 1/n)^n; bands of five standard errors."""
     counts = draw_initial(MEMBERS, IMAGES, seed=1)
     draws = MEMBERS * IMAGES
@@ -32,7 +35,7 @@ def test_initial_samples_are_bootstraps():
 
 
 @pytest.mark.parametrize("draw", [draw_later, draw_again])
-def test_later_images_are_drawn_from_poisson_1(draw):
+def test_later_images_are_drawn_from_poisson_1(draw: Callable[..., Any]) -> None:
     counts = draw(MEMBERS, IMAGES, seed=1, iteration=3)
     assert counts.shape == (MEMBERS, IMAGES)
     assert counts.dtype == np.int64
@@ -45,23 +48,23 @@ def test_later_images_are_drawn_from_poisson_1(draw):
     assert len(np.unique(counts, axis=0)) == MEMBERS
 
 
-def test_no_new_image():
+def test_no_new_image() -> None:
     assert draw_later(3, 0, seed=0, iteration=1).shape == (3, 0)
     assert draw_again(3, 0, seed=0, iteration=1).shape == (3, 0)
 
 
-def test_same_seed_same_draws():
+def test_same_seed_same_draws() -> None:
     np.testing.assert_array_equal(draw_initial(4, 9, 5), draw_initial(4, 9, 5))
     np.testing.assert_array_equal(draw_later(4, 9, 5, 2), draw_later(4, 9, 5, 2))
     np.testing.assert_array_equal(draw_again(4, 9, 5, 2), draw_again(4, 9, 5, 2))
 
 
-def test_members_do_not_depend_on_how_many_there_are():
+def test_members_do_not_depend_on_how_many_there_are() -> None:
     np.testing.assert_array_equal(draw_initial(10, 9, 5)[:4], draw_initial(4, 9, 5))
     np.testing.assert_array_equal(draw_later(10, 9, 5, 2)[:4], draw_later(4, 9, 5, 2))
 
 
-def test_every_draw_has_its_own_stream():
+def test_every_draw_has_its_own_stream() -> None:
     draws = [draw_later(5, 40, seed, iteration) for seed in (0, 1) for iteration in (1, 2, 3)]
     draws += [draw_again(5, 40, seed, iteration) for seed in (0, 1) for iteration in (1, 2, 3)]
     draws += [draw_initial(5, 40, seed) for seed in (0, 1)]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -16,17 +20,17 @@ from nearsight.model.ensemble import Ensemble
 
 
 @pytest.fixture(scope="module")
-def ensemble():
+def ensemble() -> Ensemble:
     return random_ensemble(functions_of(ELEMENTS[:2], 5.0), structure("cluster", 2))
 
 
 @pytest.fixture
-def calls(monkeypatch):
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `evaluate` was asked for, call by call."""
     made = []
     evaluate = Ensemble.evaluate
 
-    def counted(self, atoms, **options):
+    def counted(self: Ensemble, atoms: Atoms, **options: Any) -> Any:
         made.append(options)
         return evaluate(self, atoms, **options)
 
@@ -34,14 +38,14 @@ def calls(monkeypatch):
     return made
 
 
-def with_calculator(name, ensemble, **options):
+def with_calculator(name: str, ensemble: Ensemble | Path, **options: Any) -> Atoms:
     atoms = structure(name, 2)
     atoms.calc = nearsight.NearsightCalculator(ensemble, threads=1, **options)
     return atoms
 
 
 @pytest.mark.parametrize("name", ["cluster", "slab"])
-def test_results_are_those_of_the_ensemble(ensemble, name):
+def test_results_are_those_of_the_ensemble(ensemble: Ensemble, name: str) -> None:
     atoms = with_calculator(name, ensemble)
     r = ensemble.evaluate(atoms, threads=1)
     assert atoms.get_potential_energy() == r.energy
@@ -55,7 +59,7 @@ def test_results_are_those_of_the_ensemble(ensemble, name):
         np.testing.assert_array_equal(atoms.get_stress(), r.stress)
 
 
-def test_from_a_file(ensemble, tmp_path):
+def test_from_a_file(ensemble: Ensemble, tmp_path: Path) -> None:
     ensemble.save(tmp_path / "best.json")
     one = with_calculator("slab", tmp_path / "best.json").get_forces()
     two = with_calculator("slab", str(tmp_path / "best.json")).get_forces()
@@ -66,7 +70,7 @@ def test_from_a_file(ensemble, tmp_path):
         nearsight.NearsightCalculator(tmp_path / "best.json")
 
 
-def test_stress_is_for_cells_only(ensemble):
+def test_stress_is_for_cells_only(ensemble: Ensemble) -> None:
     atoms = with_calculator("cluster", ensemble)
     atoms.get_forces()
     with pytest.raises(PropertyNotImplementedError, match="needs a periodic cell of three vectors"):
@@ -74,7 +78,9 @@ def test_stress_is_for_cells_only(ensemble):
     assert "stress" not in atoms.calc.results
 
 
-def test_what_did_not_change_is_not_computed_again(ensemble, calls):
+def test_what_did_not_change_is_not_computed_again(
+    ensemble: Ensemble, calls: list[dict[str, Any]]
+) -> None:
     atoms = with_calculator("slab", ensemble)
     atoms.get_forces()
     atoms.get_potential_energy()
@@ -96,7 +102,7 @@ def test_what_did_not_change_is_not_computed_again(ensemble, calls):
         assert len(calls) == n
 
 
-def test_the_structure_is_a_copy(ensemble):
+def test_the_structure_is_a_copy(ensemble: Ensemble) -> None:
     """What the user does to the atoms afterwards, once the first and once a later call is done."""
     atoms = with_calculator("slab", ensemble)
     for _ in range(3):
@@ -112,7 +118,9 @@ def test_the_structure_is_a_copy(ensemble):
 
 
 @pytest.mark.parametrize("name", ["uncertainty", "uncertainty_raw"])
-def test_uncertainty_only_when_it_is_asked_for(ensemble, calls, name):
+def test_uncertainty_only_when_it_is_asked_for(
+    ensemble: Ensemble, calls: list[dict[str, Any]], name: str
+) -> None:
     atoms = with_calculator("cluster", ensemble, uncertainty=False)
     forces = atoms.get_forces()
     assert "uncertainty" not in atoms.calc.results
@@ -123,7 +131,7 @@ def test_uncertainty_only_when_it_is_asked_for(ensemble, calls, name):
     np.testing.assert_allclose(forces, r.forces, atol=1e-13)
 
 
-def test_constraints_are_respected(ensemble):
+def test_constraints_are_respected(ensemble: Ensemble) -> None:
     atoms = with_calculator("slab", ensemble)
     free = atoms.get_forces()
     atoms.set_constraint(FixAtoms([0, 5]))
@@ -133,7 +141,7 @@ def test_constraints_are_respected(ensemble):
     np.testing.assert_array_equal(atoms.get_forces(apply_constraint=False), free)
 
 
-def test_properties_are_announced():
+def test_properties_are_announced() -> None:
     assert set(nearsight.NearsightCalculator.implemented_properties) == {
         "energy", "free_energy", "energies", "forces", "stress", "uncertainty", "uncertainty_raw"
     }  # fmt: skip
@@ -141,7 +149,7 @@ def test_properties_are_announced():
 
 @pytest.mark.parametrize("skin", [0.0, 0.3, 2.0])
 @pytest.mark.parametrize("name", ["particle", "slab", "tiny"])
-def test_results_do_not_depend_on_the_skin(ensemble, name, skin):
+def test_results_do_not_depend_on_the_skin(ensemble: Ensemble, name: str, skin: float) -> None:
     """A walk in small steps, long enough for several lists: every result to the last bit."""
     atoms = with_calculator(name, ensemble, skin=skin)
     rng = np.random.default_rng(0)
@@ -152,7 +160,7 @@ def test_results_do_not_depend_on_the_skin(ensemble, name, skin):
         np.testing.assert_array_equal(atoms.calc.results["uncertainty"], fresh.uncertainty)
 
 
-def test_many_atoms_are_worked_on_in_another_order(ensemble):
+def test_many_atoms_are_worked_on_in_another_order(ensemble: Ensemble) -> None:
     """Above 2000 atoms along a curve through space: what a user sees stays in the user's order."""
     atoms = bulk("Pt", a=4.0, cubic=True).repeat((9, 8, 8))
     atoms.numbers[::3] = 79
@@ -176,18 +184,20 @@ def test_many_atoms_are_worked_on_in_another_order(ensemble):
     )
 
 
-def test_a_list_is_kept_until_it_is_no_longer_valid(ensemble, monkeypatch):
+def test_a_list_is_kept_until_it_is_no_longer_valid(
+    ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lists = []
     neighbors = Ensemble.neighbors
 
-    def counted(self, *arguments):
+    def counted(self: Ensemble, *arguments: Any) -> Any:
         lists.append(arguments)
         return neighbors(self, *arguments)
 
     monkeypatch.setattr(Ensemble, "neighbors", counted)
     atoms = with_calculator("slab", ensemble, skin=0.4)
 
-    def lists_after(change):
+    def lists_after(change: Callable[[], object]) -> int:
         change()
         np.testing.assert_array_equal(
             atoms.get_forces(), ensemble.evaluate(atoms, threads=1).forces
@@ -203,7 +213,7 @@ def test_a_list_is_kept_until_it_is_no_longer_valid(ensemble, monkeypatch):
     assert lists_after(lambda: atoms.pop()) == 5
 
 
-def test_one_calculator_for_several_structures(ensemble):
+def test_one_calculator_for_several_structures(ensemble: Ensemble) -> None:
     calculator = nearsight.NearsightCalculator(ensemble, threads=1)
     for name in ("slab", "cluster", "slab", "tiny"):
         atoms = structure(name, 2)
@@ -213,7 +223,7 @@ def test_one_calculator_for_several_structures(ensemble):
         assert ("stress" in calculator.results) == (expected.stress is not None)
 
 
-def test_bad_structures_each_have_their_sentence(ensemble):
+def test_bad_structures_each_have_their_sentence(ensemble: Ensemble) -> None:
     atoms = with_calculator("cluster", ensemble)
     atoms.get_forces()
     good = atoms.positions.copy()
@@ -238,6 +248,6 @@ def test_bad_structures_each_have_their_sentence(ensemble):
 
 
 @pytest.mark.parametrize("skin", [-0.1, np.nan, np.inf])
-def test_skin_is_a_length(ensemble, skin):
+def test_skin_is_a_length(ensemble: Ensemble, skin: float) -> None:
     with pytest.raises(InputError, match="skin must be a length in Å, not negative, got"):
         nearsight.NearsightCalculator(ensemble, skin=skin)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
@@ -46,8 +45,6 @@ from nearsight.model.network import stack
 from nearsight.parents import Parent
 from nearsight.simulation.integrators import give_momenta
 from nearsight.training.fit import train_ensemble
-
-Array = npt.NDArray[np.float64]
 
 CALM = {"threshold": 1e3, "timestep": 2.0, "temperature": 300.0, "steps": 20, "write_every": 5}
 """A threshold that is never reached."""

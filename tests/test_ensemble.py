@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
 import nearsight
-from helpers import reference
+from helpers import Array, reference
 from helpers.differences import error_of
 from helpers.structures import ELEMENTS, functions_of, random_ensemble, structure
 from nearsight.errors import InputError
@@ -21,20 +23,20 @@ from nearsight.model.network import stack
 
 
 @pytest.fixture(scope="module")
-def ensemble():
+def ensemble() -> Ensemble:
     """Four members, platinum and gold, calibration 1.7."""
     return random_ensemble(functions_of(ELEMENTS[:2], 5.0), structure("cluster", 2), members=4)
 
 
 @pytest.fixture(scope="module")
-def single():
+def single() -> Ensemble:
     return random_ensemble(functions_of(ELEMENTS[:2], 5.0), structure("cluster", 2), members=1)
 
 
 # --- predictions -------------------------------------------------------------------------------
 
 
-def test_raw_uncertainty_by_hand():
+def test_raw_uncertainty_by_hand() -> None:
     """σ² = Σ_m |f_m − mean|² / (M − 1), δ = 2.58 σ."""
     forces = np.zeros((3, 2, 3))
     forces[:, 0] = [[1, 0, 0], [0, 1, 0], [2, 2, 0]]  # mean (1, 1, 0), squares 1, 1, 2
@@ -45,7 +47,7 @@ def test_raw_uncertainty_by_hand():
 
 
 @pytest.mark.parametrize("name", ["cluster", "slab", "skewed"])
-def test_evaluation(ensemble, name):
+def test_evaluation(ensemble: Ensemble, name: str) -> None:
     atoms = structure(name, 2)
     n = len(atoms)
     r = ensemble.evaluate(atoms)
@@ -73,7 +75,7 @@ def test_evaluation(ensemble, name):
     np.testing.assert_allclose(r.uncertainty, 1.7 * 2.58 * sigma, rtol=1e-12)
 
 
-def test_evaluation_without_members(ensemble):
+def test_evaluation_without_members(ensemble: Ensemble) -> None:
     atoms = structure("slab", 2)
     whole, mean = ensemble.evaluate(atoms), ensemble.evaluate(atoms, members=False)
     assert mean.member_forces is mean.uncertainty is mean.uncertainty_raw is None
@@ -83,14 +85,14 @@ def test_evaluation_without_members(ensemble):
     np.testing.assert_allclose(mean.stress, whole.stress, atol=1e-13)
 
 
-def test_a_single_network_has_no_uncertainty(single):
+def test_a_single_network_has_no_uncertainty(single: Ensemble) -> None:
     r = single.evaluate(structure("cluster", 2))
     assert not r.uncertainty.any()
     assert len(single) == 1
 
 
 @pytest.mark.parametrize("name", ["slab", "skewed", "left-handed"])
-def test_stress_is_the_derivative_by_strain_over_the_volume(ensemble, name):
+def test_stress_is_the_derivative_by_strain_over_the_volume(ensemble: Ensemble, name: str) -> None:
     """Voigt order of ASE: xx, yy, zz, yz, xz, xy."""
     atoms = structure(name, 2)
     r = ensemble.evaluate(atoms)
@@ -100,7 +102,7 @@ def test_stress_is_the_derivative_by_strain_over_the_volume(ensemble, name):
         direction[a, b] += 0.5
         direction[b, a] += 0.5
 
-        def energy(strain, direction=direction):
+        def energy(strain: float, direction: Array = direction) -> float:
             strained = atoms.copy()
             strained.set_cell(
                 np.asarray(atoms.cell) @ (np.eye(3) + strain * direction), scale_atoms=True
@@ -112,7 +114,7 @@ def test_stress_is_the_derivative_by_strain_over_the_volume(ensemble, name):
         assert error_of(slope, energy, enough=1e-9 * scale) < 1e-8 * scale
 
 
-def test_stress_is_for_cells(ensemble):
+def test_stress_is_for_cells(ensemble: Ensemble) -> None:
     assert ensemble.evaluate(structure("sheet", 2)).stress is None
     assert ensemble.evaluate(structure("slab", 2), stress=False).stress is None
     box = structure("cluster", 2)
@@ -120,7 +122,7 @@ def test_stress_is_for_cells(ensemble):
     assert ensemble.evaluate(box).stress is None  # a box around a cluster is no cell
 
 
-def test_structures_stay_as_they_are(ensemble):
+def test_structures_stay_as_they_are(ensemble: Ensemble) -> None:
     atoms = structure("slab", 2)
     before = atoms.copy()
     ensemble.evaluate(atoms)
@@ -156,14 +158,14 @@ REFUSED = {
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("case", REFUSED)
-def test_structures_that_are_refused(ensemble, case, threads):
+def test_structures_that_are_refused(ensemble: Ensemble, case: str, threads: int) -> None:
     atoms, message = REFUSED[case]
     for members in (True, False):
         with pytest.raises(InputError, match=message):
             ensemble.evaluate(atoms, members=members, threads=threads)
 
 
-def test_after_a_refusal_the_next_structure_is_fine(ensemble):
+def test_after_a_refusal_the_next_structure_is_fine(ensemble: Ensemble) -> None:
     """An exception inside a parallel region leaves nothing behind."""
     good = structure("particle", 2)
     expected = ensemble.evaluate(good, threads=2).forces
@@ -174,7 +176,7 @@ def test_after_a_refusal_the_next_structure_is_fine(ensemble):
     np.testing.assert_array_equal(ensemble.evaluate(good, threads=2).forces, expected)
 
 
-def test_an_ensemble_has_members(ensemble):
+def test_an_ensemble_has_members(ensemble: Ensemble) -> None:
     with pytest.raises(InputError, match="an ensemble needs at least one member"):
         stack([])
 
@@ -183,7 +185,7 @@ def test_an_ensemble_has_members(ensemble):
 
 
 @pytest.fixture
-def saved(ensemble, tmp_path):
+def saved(ensemble: Ensemble, tmp_path: Path) -> Path:
     path = tmp_path / "best.json"
     rng = np.random.default_rng(0)
     replace(
@@ -195,7 +197,9 @@ def saved(ensemble, tmp_path):
     return path
 
 
-def test_file_keeps_everything_to_the_last_bit(ensemble, saved, tmp_path):
+def test_file_keeps_everything_to_the_last_bit(
+    ensemble: Ensemble, saved: Path, tmp_path: Path
+) -> None:
     again = Ensemble.load(saved)
     assert {f.name for f in fields(again)} == {
         "functions", "scaling", "networks", "calibration", "multiplicities", "provenance"
@@ -225,12 +229,12 @@ def test_file_keeps_everything_to_the_last_bit(ensemble, saved, tmp_path):
     assert (tmp_path / "again.json").read_bytes() == saved.read_bytes()
 
 
-def test_file_without_multiplicities(ensemble, tmp_path):
+def test_file_without_multiplicities(ensemble: Ensemble, tmp_path: Path) -> None:
     ensemble.save(tmp_path / "a.json")
     assert Ensemble.load(tmp_path / "a.json").multiplicities is None
 
 
-def test_file_can_be_read_by_people(saved):
+def test_file_can_be_read_by_people(saved: Path) -> None:
     content = json.loads(saved.read_text())
     assert content["format"] == "nearsight-ensemble"
     assert content["version"] == 1
@@ -239,17 +243,17 @@ def test_file_can_be_read_by_people(saved):
     assert len(content["members"]) == 4
 
 
-def test_an_ensemble_or_its_file(ensemble, saved):
+def test_an_ensemble_or_its_file(ensemble: Ensemble, saved: Path) -> None:
     assert as_ensemble(ensemble) is ensemble
     assert len(as_ensemble(saved)) == len(as_ensemble(str(saved))) == 4
 
 
 class Exploit:
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return (pytest.fail, ("a file was executed",))
 
 
-def test_nothing_in_a_file_is_executed(saved):
+def test_nothing_in_a_file_is_executed(saved: Path) -> None:
     saved.write_bytes(pickle.dumps(Exploit()))
     with pytest.raises(InputError, match="no whole JSON file"):
         Ensemble.load(saved)
@@ -258,7 +262,7 @@ def test_nothing_in_a_file_is_executed(saved):
         Ensemble.load(saved)
 
 
-def test_truncated_file(saved):
+def test_truncated_file(saved: Path) -> None:
     content = saved.read_bytes()
     for length in (0, 1, len(content) // 2, len(content) - 3):
         saved.write_bytes(content[:length])
@@ -266,7 +270,7 @@ def test_truncated_file(saved):
             Ensemble.load(saved)
 
 
-def layer(content):
+def layer(content: Any) -> Any:
     return content["members"][1]["Au"]["layers"][0]
 
 
@@ -296,7 +300,7 @@ for key in ("symmetry_functions", "scaling", "members", "calibration", "multipli
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_damaged_file(saved, case):
+def test_damaged_file(saved: Path, case: str) -> None:
     damage, message = DAMAGE[case]
     content = json.loads(saved.read_text())
     damage(content)
@@ -307,6 +311,6 @@ def test_damaged_file(saved, case):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file(tmp_path):
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.json: cannot be read"):
         Ensemble.load(tmp_path / "nowhere.json")

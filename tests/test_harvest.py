@@ -9,17 +9,15 @@ import json
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
 
+from helpers import Array
 from helpers.structures import functions_of, random_ensemble, structure
 from nearsight.errors import InputError
 from nearsight.learning.harvest import Harvest, harvest, load_harvest, save_harvest
 from nearsight.model.ensemble import Ensemble
-
-Array = npt.NDArray[np.float64]
 
 N = len(structure("particle"))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -11,6 +13,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
 
+from helpers import Array
 from helpers.structures import NAMES, labelled_images, structure
 from nearsight.errors import InputError
 from nearsight.structures.images import (
@@ -25,7 +28,7 @@ from nearsight.structures.images import (
 )
 
 
-def labelled(atoms, **results):
+def labelled(atoms: Atoms, **results: Any) -> Atoms:
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 
@@ -33,7 +36,7 @@ def labelled(atoms, **results):
 # --- images ------------------------------------------------------------------------------------
 
 
-def test_a_bulk_image_has_an_energy_and_all_forces():
+def test_a_bulk_image_has_an_energy_and_all_forces() -> None:
     atoms = structure("bulk")
     forces = np.arange(12.0).reshape(4, 3)
     image = Image.from_atoms(labelled(atoms, energy=-3.0, forces=forces, stress=np.zeros(6)))
@@ -44,7 +47,7 @@ def test_a_bulk_image_has_an_energy_and_all_forces():
     assert image.atoms.calc is None
 
 
-def test_a_chunk_has_the_force_on_its_centre_alone():
+def test_a_chunk_has_the_force_on_its_centre_alone() -> None:
     atoms = structure("cluster")
     atoms.info["nearsight_chunk"] = True
     image = Image.from_atoms(labelled(atoms, energy=-3.0, forces=np.ones((12, 3))))
@@ -57,14 +60,14 @@ def test_a_chunk_has_the_force_on_its_centre_alone():
     np.testing.assert_array_equal(again.get_forces(), [[1.0] * 3, *[[0.0] * 3] * 11])
 
 
-def test_forces_are_those_of_the_parent_whatever_is_constrained():
+def test_forces_are_those_of_the_parent_whatever_is_constrained() -> None:
     atoms = structure("bulk")
     atoms.set_constraint(FixAtoms([0, 1, 2, 3]))
     image = Image.from_atoms(labelled(atoms, energy=0.0, forces=np.ones((4, 3))))
     np.testing.assert_array_equal(image.forces, np.ones((4, 3)))
 
 
-def test_files_keep_what_is_held(tmp_path):
+def test_files_keep_what_is_held(tmp_path: Path) -> None:
     """ASE before 3.26 loses constraints in extended XYZ; 3.26 holds the other atoms as well."""
     atoms = structure("bulk")
     pushed = atoms.positions + 0.5
@@ -89,12 +92,12 @@ def test_files_keep_what_is_held(tmp_path):
     ],
     ids=["chunk", "bulk", "flat", "nan", "energy"],
 )
-def test_labels_that_do_not_fit(forces, energy, message):
+def test_labels_that_do_not_fit(forces: Array, energy: float | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Image(Atoms("Pt2", [[0, 0, 0], [2, 0, 0]]), forces, energy)
 
 
-def test_labels_that_are_missing():
+def test_labels_that_are_missing() -> None:
     atoms = structure("tiny")
     with pytest.raises(InputError, match="structure Pt2 carries no forces"):
         Image.from_atoms(atoms)
@@ -132,7 +135,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_structures_that_are_refused(case):
+def test_structures_that_are_refused(case: str) -> None:
     check_structure(Atoms(**GOOD), ["Pt", "Au"], "it")
     change, message = REFUSED[case]
     with pytest.raises(InputError, match=message):
@@ -140,15 +143,15 @@ def test_structures_that_are_refused(case):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_structures_that_are_accepted(name):
+def test_structures_that_are_accepted(name: str) -> None:
     check_structure(structure(name))
 
 
-def test_a_single_atom_is_a_structure():
+def test_a_single_atom_is_a_structure() -> None:
     check_structure(Atoms("Pt"))
 
 
-def test_an_atom_that_stands_alone():
+def test_an_atom_that_stands_alone() -> None:
     atoms = Atoms("Pt2Au", [[0, 0, 0], [2, 0, 0], [9, 0, 0]])
     check_structure(atoms, name="it", radius=7.5)
     with pytest.raises(InputError, match=r"it: atom 2 \(Au\) has no neighbour within 6\.5 Å"):
@@ -158,7 +161,7 @@ def test_an_atom_that_stands_alone():
     check_structure(atoms, name="it", radius=6.5)
 
 
-def test_a_structure_as_the_core_takes_it():
+def test_a_structure_as_the_core_takes_it() -> None:
     atoms = structure("sheet", 2)
     given = core_structure(atoms, ["Au", "Cu", "Pt"])
     assert len(given) == len(atoms)
@@ -170,13 +173,13 @@ def test_a_structure_as_the_core_takes_it():
     np.testing.assert_allclose(given.volume, abs(np.linalg.det(atoms.cell)), rtol=1e-15)
 
 
-def test_what_comes_from_the_core_changes_nothing_in_it():
+def test_what_comes_from_the_core_changes_nothing_in_it() -> None:
     given = core_structure(structure("sheet", 2))
     given.positions[:] = np.nan
     assert np.isfinite(given.positions).all()
 
 
-def test_a_structure_that_moves_is_checked_again():
+def test_a_structure_that_moves_is_checked_again() -> None:
     atoms = structure("sheet", 2)
     given = core_structure(atoms, name="it")
     moved = given.moved(atoms.positions + 0.5)
@@ -191,7 +194,7 @@ def test_a_structure_that_moves_is_checked_again():
 # --- files -------------------------------------------------------------------------------------
 
 
-def test_no_thread_goes_on_working_after_a_look_at_the_positions():
+def test_no_thread_goes_on_working_after_a_look_at_the_positions() -> None:
     """Threads of BLAS wait busily for more work, in the place of those of the force call."""
     atoms = Atoms("Pt20000", positions=np.random.default_rng(0).uniform(size=(20000, 3)))
     given = core_structure(atoms, ["Pt"])
@@ -202,7 +205,7 @@ def test_no_thread_goes_on_working_after_a_look_at_the_positions():
     assert time.process_time() - begin < 0.03
 
 
-def test_images_in_a_file(tmp_path):
+def test_images_in_a_file(tmp_path: Path) -> None:
     """Extended XYZ holds eight decimals."""
     images = labelled_images(2)
     write_images(tmp_path / "a.extxyz", images)
@@ -220,7 +223,7 @@ def test_images_in_a_file(tmp_path):
     assert (tmp_path / "b.extxyz").read_bytes() == (tmp_path / "a.extxyz").read_bytes()
 
 
-def test_structures_in_a_file(tmp_path):
+def test_structures_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.extxyz"
     write_structures(path, [structure("tiny"), structure("slab")])
     assert [len(a) for a in read_structures(path)] == [2, 12]
@@ -228,14 +231,14 @@ def test_structures_in_a_file(tmp_path):
     assert [len(a) for a in read_structures(f"{path}@0")] == [2]
 
 
-def test_a_database_and_a_selection_in_it(tmp_path):
+def test_a_database_and_a_selection_in_it(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     ase.io.write(path, [structure("tiny"), structure("slab")])
     assert [len(a) for a in read_structures(path)] == [2, 12]
     assert [len(a) for a in read_structures(f"{path}@id=2")] == [12]
 
 
-def test_files_that_cannot_be_read(tmp_path):
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.xyz: no such file"):
         read_structures(tmp_path / "nowhere.xyz")
     broken = tmp_path / "broken.xyz"
@@ -248,7 +251,7 @@ def test_files_that_cannot_be_read(tmp_path):
         read_structures(tmp_path / "some.pdf")
 
 
-def test_the_message_names_file_and_structure(tmp_path):
+def test_the_message_names_file_and_structure(tmp_path: Path) -> None:
     path = tmp_path / "a.extxyz"
     write_structures(path, [labelled(structure("tiny"), energy=1.0, forces=np.zeros((2, 3)))] * 2)
     with path.open("a") as stream:

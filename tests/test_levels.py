@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ ROUNDING = 1e-12
 
 
 @contextmanager
-def at_level(level):
+def at_level(level: str) -> Iterator[None]:
     """What is made inside lives on the compiled core of ``level``."""
     module = _core.load(level)
     with pytest.MonkeyPatch.context() as patch:
@@ -47,23 +49,23 @@ def at_level(level):
         yield
 
 
-def functions_at(level, functions):
+def functions_at(level: str, functions: SymmetryFunctions) -> SymmetryFunctions:
     with at_level(level):
         return SymmetryFunctions(functions.functions, functions.cutoff)
 
 
-def assert_same(one, two):
+def assert_same(one: Any, two: Any) -> None:
     for a, b in zip(one, two, strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=0, atol=ROUNDING * max(1.0, np.abs(b).max()))
 
 
-def test_the_baseline_is_always_there():
+def test_the_baseline_is_always_there() -> None:
     assert LEVELS[-1] == "baseline"
     assert _core.build_info()["level"] in LEVELS
 
 
-def test_a_level_says_which_it_is():
+def test_a_level_says_which_it_is() -> None:
     assert [_core.load(level).build_info()["level"] for level in LEVELS] == LEVELS
     assert _core.load("x86_64_v9") is None
 
@@ -71,7 +73,7 @@ def test_a_level_says_which_it_is():
 @pytest.mark.parametrize("level", FASTER)
 @pytest.mark.parametrize("members", [2, 3, 8])
 @pytest.mark.parametrize("name", ["linear", "cluster", "slab", "particle", "tiny", "skewed"])
-def test_force_call(name, members, level):
+def test_force_call(name: str, members: int, level: str) -> None:
     """Numbers of neighbours, elements and members that do and do not fill the vectors."""
     n_elements = min(3, len(structure(name)))
     atoms = structure(name, n_elements)
@@ -91,7 +93,7 @@ def test_force_call(name, members, level):
 
 @pytest.mark.parametrize("level", FASTER)
 @pytest.mark.parametrize("cutoff", ["cosine", "polynomial"])
-def test_fingerprints(cutoff, level):
+def test_fingerprints(cutoff: str, level: str) -> None:
     image = Image(structure("particle", 3), np.zeros((1, 3)))
     functions = functions_of(ELEMENTS, Cutoff(5.0, cutoff, 3.5))
     one, two = (Fingerprints.of(image, functions_at(e, functions)) for e in (level, "baseline"))
@@ -102,7 +104,7 @@ def test_fingerprints(cutoff, level):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("n", [*range(2, 21), 63, 64, 65, 66, 127, 128, 129, 130, 200])
-def test_kernels_at_every_length_of_their_loops(n, level):
+def test_kernels_at_every_length_of_their_loops(n: int, level: str) -> None:
     """One atom that sees n others: vectors and parts of lists that are full and that are not."""
     atoms = Atoms("Au" + "Pt" * n, scattered(n + 1, [8, 8, 8], 0, apart=1.0))
     angular = [
@@ -130,7 +132,7 @@ def test_kernels_at_every_length_of_their_loops(n, level):
 
 
 @pytest.mark.parametrize("level", FASTER)
-def test_neighbor_lists(level):
+def test_neighbor_lists(level: str) -> None:
     atoms = structure("skewed")
     found = []
     for each in (level, "baseline"):
@@ -144,7 +146,7 @@ def test_neighbor_lists(level):
 
 
 @pytest.mark.parametrize("level", FASTER)
-def test_loss(level):
+def test_loss(level: str) -> None:
     data = training_data(2, (5, 4))
     weights = np.random.default_rng(0).normal(0.0, 0.6, data.core.n_weights)
     loss_weights = data.weights(np.array([1, 2, 0, 1, 1, 3, 1]), 0.4)
@@ -166,7 +168,7 @@ def test_loss(level):
 # --- the choice --------------------------------------------------------------------------------
 
 
-def run(isa):
+def run(isa: str | None) -> subprocess.CompletedProcess[str]:
     """Import nearsight in a process of its own with NEARSIGHT_ISA set."""
     environment = {k: v for k, v in os.environ.items() if k != "NEARSIGHT_ISA"}
     if isa is not None:
@@ -177,21 +179,21 @@ def run(isa):
     )
 
 
-def test_the_best_level_is_taken():
+def test_the_best_level_is_taken() -> None:
     done = run(None)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == LEVELS[0]
 
 
 @pytest.mark.parametrize("isa", LEVELS)
-def test_a_level_can_be_forced(isa):
+def test_a_level_can_be_forced(isa: str | None) -> None:
     done = run(isa)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == isa
 
 
 @pytest.mark.parametrize("isa", ["x86_64_v9", "", "avx2"])
-def test_a_level_that_is_not_there_is_refused_loudly(isa):
+def test_a_level_that_is_not_there_is_refused_loudly(isa: str | None) -> None:
     done = run(isa)
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
@@ -200,14 +202,14 @@ def test_a_level_that_is_not_there_is_refused_loudly(isa):
     )
 
 
-def test_a_level_that_was_not_built_is_refused_loudly(monkeypatch):
+def test_a_level_that_was_not_built_is_refused_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEARSIGHT_ISA", "x86_64_v9")
     monkeypatch.setattr(_cpu, "levels", lambda: ["x86_64_v9", "baseline"])
     with pytest.raises(ImportError, match="no compiled core for x86_64_v9; install nearsight"):
         _core._best()
 
 
-def test_build_info_tells_how_it_was_built():
+def test_build_info_tells_how_it_was_built() -> None:
     info = nearsight.build_info()
     assert set(info) == {"version", "level", "compiler", "flags", "eigen", "openmp", "threads"}
     assert "-ffast-math" not in info["flags"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from helpers import Array
 from helpers.differences import error_of
 from helpers.structures import structure, training_data
 from nearsight import _core
@@ -15,6 +16,7 @@ from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import networks_from_weights
 from nearsight.structures.images import Image
+from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
 
 HIDDEN = [(6,), (5, 4), (4, 3, 3)]
@@ -23,31 +25,31 @@ MULTIPLICITIES = np.array([2, 1, 0, 1, 3, 1, 0])
 ALPHA = 0.4
 
 
-def random_weights(data, seed=0):
+def random_weights(data: TrainingData, seed: int = 0) -> Array:
     """Large enough for the networks to be far from linear."""
     return np.random.default_rng(seed).normal(0.0, 0.6, data.core.n_weights)
 
 
-def ensemble_of(data, weights):
+def ensemble_of(data: TrainingData, weights: Array) -> Ensemble:
     """The same network by way of the force call."""
     networks = networks_from_weights(weights[None], data.sizes, data.activations, data.intercepts)
     return Ensemble(data.functions, data.scaling, networks)
 
 
 @pytest.fixture(params=[1, 2, 3], ids=lambda n: f"{n} elements")
-def n_elements(request):
+def n_elements(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
 @pytest.fixture(params=HIDDEN, ids=str)
-def data(request, n_elements):
+def data(request: pytest.FixtureRequest, n_elements: int) -> TrainingData:
     return training_data(n_elements, request.param)
 
 
 # --- definition --------------------------------------------------------------------------------
 
 
-def test_predictions_are_those_of_the_force_call(data):
+def test_predictions_are_those_of_the_force_call(data: TrainingData) -> None:
     weights = random_weights(data)
     energies, forces = data.core.predict(weights)
     ensemble = ensemble_of(data, weights)
@@ -61,7 +63,7 @@ def test_predictions_are_those_of_the_force_call(data):
             assert energies[image] == pytest.approx(expected, abs=1e-12)
 
 
-def test_loss_is_equation_3_of_the_si(data):
+def test_loss_is_equation_3_of_the_si(data: TrainingData) -> None:
     """½ Σ_bulk {(ΔE/N)² + α/(3N) Σ|ΔF|²} + α/6 Σ_chunks |ΔF_centre|², by the multiplicities."""
     weights = random_weights(data)
     ensemble = ensemble_of(data, weights)
@@ -80,7 +82,7 @@ def test_loss_is_equation_3_of_the_si(data):
     assert 0.5 * residual @ residual == pytest.approx(expected, rel=1e-12)
 
 
-def test_weights_of_the_residuals_by_hand():
+def test_weights_of_the_residuals_by_hand() -> None:
     data = training_data()
     chunk = [image.image.is_chunk for image in data.fingerprints]
     sizes = [len(image.image.forces) for image in data.fingerprints]
@@ -92,7 +94,7 @@ def test_weights_of_the_residuals_by_hand():
     np.testing.assert_allclose(forces, np.repeat(per_image, sizes), rtol=1e-14)
 
 
-def test_images_left_out_have_no_residuals():
+def test_images_left_out_have_no_residuals() -> None:
     data = training_data()
     residual = data.core.residuals(random_weights(data), *data.weights(MULTIPLICITIES, ALPHA))
     # chunks 0 and 3 and the bulk images of 2, 12 and 12 atoms
@@ -101,7 +103,7 @@ def test_images_left_out_have_no_residuals():
     assert nothing.shape == (0,)
 
 
-def test_quality_by_hand():
+def test_quality_by_hand() -> None:
     data = training_data(2)
     weights = random_weights(data)
     energies, forces = data.core.predict(weights)
@@ -120,7 +122,7 @@ def test_quality_by_hand():
     assert found.max_force_residual == pytest.approx(np.abs(residual).max())
 
 
-def test_quality_of_chunks_alone():
+def test_quality_of_chunks_alone() -> None:
     data = training_data()
     chunks = replace(data, fingerprints=[p for p in data.fingerprints if p.image.is_chunk])
     assert chunks.quality(random_weights(chunks)).energy_rmse == 0.0
@@ -129,7 +131,7 @@ def test_quality_of_chunks_alone():
 # --- derivatives -------------------------------------------------------------------------------
 
 
-def test_jacobian_is_the_difference_of_the_residuals(data):
+def test_jacobian_is_the_difference_of_the_residuals(data: TrainingData) -> None:
     """Every entry, relative to the largest of its residual."""
     weights = random_weights(data)
     loss_weights = data.weights(MULTIPLICITIES, ALPHA)
@@ -150,7 +152,7 @@ def test_jacobian_is_the_difference_of_the_residuals(data):
     assert (error.max(axis=1) / size).max() < 1e-8
 
 
-def test_jacobian_with_a_weight_for_every_force():
+def test_jacobian_with_a_weight_for_every_force() -> None:
     """As the core takes them: weights differ within an image, and some are zero."""
     data = training_data(2)
     rng = np.random.default_rng(3)
@@ -173,7 +175,7 @@ def test_jacobian_with_a_weight_for_every_force():
 
 
 @pytest.mark.parametrize("repeat", [1, 9])
-def test_curvature_is_the_product_of_the_jacobian(data, repeat):
+def test_curvature_is_the_product_of_the_jacobian(data: TrainingData, repeat: int) -> None:
     """Whatever elements an image lacks; the core leaves their zeros out."""
     many = replace(data, fingerprints=list(data.fingerprints) * repeat)
     rng = np.random.default_rng(5)
@@ -186,7 +188,7 @@ def test_curvature_is_the_product_of_the_jacobian(data, repeat):
     np.testing.assert_array_equal(curvature, curvature.T)
 
 
-def test_images_of_few_elements_among_others():
+def test_images_of_few_elements_among_others() -> None:
     """Every mixture of three elements, in no order: zeros are where an element is missing."""
     data = training_data(3)
     symbols = ["PtAuCu", "Pt", "AuCu", "PtCu", "Au", "PtAuCu", "Pt", "PtAu", "Cu"]
@@ -226,13 +228,13 @@ def test_images_of_few_elements_among_others():
 # --- sets that do not fit ----------------------------------------------------------------------
 
 
-def test_no_image():
+def test_no_image() -> None:
     empty = replace(training_data(), fingerprints=[])
     with pytest.raises(InputError, match="there is no image to train on"):
         empty.core  # noqa: B018
 
 
-def test_weights_of_another_shape():
+def test_weights_of_another_shape() -> None:
     data = training_data()
     with pytest.raises(ValueError, match=rf"weights must have shape \({data.core.n_weights}\)"):
         data.core.predict(np.zeros(3))
@@ -284,7 +286,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("case", MISFITS)
-def test_arrays_that_do_not_fit_together(case):
+def test_arrays_that_do_not_fit_together(case: str) -> None:
     assert _core.TrainingSet(**GOOD).n_weights == 13
     change, message = MISFITS[case]
     if change.keys() <= IMAGE.keys():
@@ -293,7 +295,7 @@ def test_arrays_that_do_not_fit_together(case):
         _core.TrainingSet(**(GOOD | change))
 
 
-def test_training_data_is_made_of_arrays_of_all_images():
+def test_training_data_is_made_of_arrays_of_all_images() -> None:
     """Energies are per atom, less the mean intercept; a chunk has none."""
     data = training_data(2)
     bulk = data.fingerprints[1].image

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 
+from helpers import Array
 from helpers.structures import NAMES, structure
 from nearsight import _core
 from nearsight.errors import InputError
@@ -17,7 +20,7 @@ CUTOFFS = [2.717, 4.161, 6.513, 9.087]
 """Å; no structure has a distance within rounding of one of them."""
 
 
-def bonds(atoms: Atoms, cutoff: float, threads: int = 1):
+def bonds(atoms: Atoms, cutoff: float, threads: int = 1) -> tuple[Any, Array]:
     """(B, 5) integers i, j and the shift, and (B, 3) vectors, in the order of the list."""
     given = core_structure(atoms)
     neighbors = _core.NeighborList(given, cutoff, threads=threads)
@@ -27,7 +30,7 @@ def bonds(atoms: Atoms, cutoff: float, threads: int = 1):
     return np.column_stack([first, second, shifts]), vectors
 
 
-def ase_bonds(atoms: Atoms, cutoff: float):
+def ase_bonds(atoms: Atoms, cutoff: float) -> tuple[Any, Array]:
     """The same from ASE, sorted in the same way."""
     first, second, shifts, vectors = neighbor_list("ijSD", atoms, cutoff)
     labels = np.column_stack([first, second, shifts])
@@ -49,7 +52,7 @@ def transformed(atoms: Atoms, seed: int) -> Atoms:
 @pytest.mark.parametrize("seed", [None, 0, 1])
 @pytest.mark.parametrize("cutoff", CUTOFFS)
 @pytest.mark.parametrize("name", NAMES)
-def test_same_bonds_as_ase(name, cutoff, seed):
+def test_same_bonds_as_ase(name: str, cutoff: float, seed: int | None) -> None:
     atoms = structure(name) if seed is None else transformed(structure(name), seed)
     labels, vectors = bonds(atoms, cutoff)
     expected_labels, expected_vectors = ase_bonds(atoms, cutoff)
@@ -59,7 +62,7 @@ def test_same_bonds_as_ase(name, cutoff, seed):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_bonds_are_sorted_and_antisymmetric_to_the_last_bit(name):
+def test_bonds_are_sorted_and_antisymmetric_to_the_last_bit(name: str) -> None:
     labels, vectors = bonds(structure(name), 6.513)
     order = np.lexsort(labels.T[::-1])
     np.testing.assert_array_equal(order, np.arange(len(labels)))
@@ -69,19 +72,19 @@ def test_bonds_are_sorted_and_antisymmetric_to_the_last_bit(name):
     np.testing.assert_array_equal(-vectors[order], vectors)
 
 
-def test_every_name_has_bonds():
+def test_every_name_has_bonds() -> None:
     """So that no comparison above is one of two empty lists at every cutoff."""
     assert all(len(bonds(structure(name), CUTOFFS[1])[0]) > 0 for name in NAMES)
 
 
-def test_threads_do_not_change_the_list():
+def test_threads_do_not_change_the_list() -> None:
     atoms = structure("supercell") * (3, 2, 2)
     one, two = bonds(atoms, 5.013, threads=1), bonds(atoms, 5.013, threads=2)
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1], two[1])
 
 
-def test_images_of_the_atom_itself():
+def test_images_of_the_atom_itself() -> None:
     """One atom in a cell of 3 × 4 × 100 Å: by hand, which images lie within 5.5 Å."""
     atoms = Atoms("Pt", cell=[3.0, 4.0, 100.0], pbc=True)
     labels, vectors = bonds(atoms, 5.5)
@@ -90,7 +93,7 @@ def test_images_of_the_atom_itself():
     assert np.linalg.norm(vectors, axis=1).tolist() == [5, 3, 5, 4, 4, 5, 3, 5]
 
 
-def test_atoms_at_the_cutoff_are_no_neighbours():
+def test_atoms_at_the_cutoff_are_no_neighbours() -> None:
     atoms = Atoms("Pt2", [[0, 0, 0], [3, 0, 0]])
     assert len(bonds(atoms, 3.0)[0]) == 0
     assert len(bonds(atoms, np.nextafter(3.0, 4.0))[0]) == 2
@@ -99,7 +102,7 @@ def test_atoms_at_the_cutoff_are_no_neighbours():
 @pytest.mark.parametrize(
     ("offset", "periodic"), [(0.0, False), (1e5, False), (0.0, True), (1e3, True)]
 )
-def test_no_neighbour_just_within_the_cutoff_is_lost(offset, periodic):
+def test_no_neighbour_just_within_the_cutoff_is_lost(offset: float, periodic: bool) -> None:
     """Atoms are looked for in single precision, which tells far less than one part in 1e9."""
     rng = np.random.default_rng(1)
     directions = rng.normal(size=(300, 3))
@@ -112,7 +115,7 @@ def test_no_neighbour_just_within_the_cutoff_is_lost(offset, periodic):
     assert (labels[:, 0] == 0).sum() == 300
 
 
-def test_cell_vectors_that_are_not_periodic_are_not_used():
+def test_cell_vectors_that_are_not_periodic_are_not_used() -> None:
     atoms = structure("chain")
     expected = bonds(atoms, 6.513)
     for vectors in ([[6.9, 0, 0], [1, 1, 0], [1, 1, 0]], [[6.9, 0, 0], [0, 0, 0], [6.9, 0, 0]]):
@@ -133,7 +136,7 @@ OVERLAPS = {
 
 @pytest.mark.parametrize("case", OVERLAPS)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_overlapping_atoms(case, threads):
+def test_overlapping_atoms(case: str, threads: int) -> None:
     atoms, who = OVERLAPS[case]
     with pytest.raises(ValueError, match=f"{who} overlap"):
         bonds(atoms, 0.4, threads)
@@ -159,7 +162,7 @@ def test_overlapping_atoms(case, threads):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_bad_arguments(arguments, message):
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     good = {
         "positions": np.array([[0.0, 0, 0], [2, 0, 0]]),
         "cell": 4.0 * np.eye(3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from ase import Atoms
 from ase.build import bulk
 from ase.cluster.octahedron import Octahedron
 
-from helpers import reference
+from helpers import Array, reference
 from helpers.differences import error_of
 from helpers.structures import CUTOFFS, ELEMENTS, NAMES, functions_of, random_ensemble, structure
 from nearsight import _core
 from nearsight.errors import InputError
+from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import (
     Layer,
     Network,
@@ -38,16 +40,22 @@ CASES = [
 ]
 
 
-def evaluate(ensemble, atoms, forces="members", virial=False, threads=1):
+def evaluate(
+    ensemble: Ensemble,
+    atoms: Atoms,
+    forces: str = "members",
+    virial: bool = False,
+    threads: int = 1,
+) -> Any:
     return ensemble.core.evaluate(ensemble.functions.structure(atoms), forces, virial, threads)
 
 
-def total_energy(ensemble, atoms, offset):
+def total_energy(ensemble: Ensemble, atoms: Atoms, offset: Array) -> float:
     """Mean over members, every atom's energy less ``offset`` before they are added."""
     return (evaluate(ensemble, atoms, "none")["energies"].mean(axis=0) - offset).sum()
 
 
-def random_direction(shape, rng):
+def random_direction(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     direction = rng.normal(size=shape)
     return direction / np.linalg.norm(direction)
 
@@ -57,7 +65,9 @@ def random_direction(shape, rng):
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "linear"])
 @pytest.mark.parametrize(("name", "n_elements"), CASES)
-def test_energies_are_those_of_numpy_networks_on_the_oracles_features(name, n_elements, activation):
+def test_energies_are_those_of_numpy_networks_on_the_oracles_features(
+    name: str, n_elements: int, activation: str
+) -> None:
     atoms = structure(name, n_elements)
     ensemble = random_ensemble(functions_of(ELEMENTS[:n_elements]), atoms, activation=activation)
     expected = reference.atomic_energies(atoms, ensemble)
@@ -66,14 +76,14 @@ def test_energies_are_those_of_numpy_networks_on_the_oracles_features(name, n_el
 
 
 @pytest.mark.parametrize(("name", "n_elements"), CASES)
-def test_forces_are_differences_of_the_oracles_energies(name, n_elements):
+def test_forces_are_differences_of_the_oracles_energies(name: str, n_elements: int) -> None:
     """Nothing of the package is on the other side; every member, one random direction."""
     atoms = structure(name, n_elements)
     ensemble = random_ensemble(functions_of(ELEMENTS[:n_elements]), atoms, members=2)
     direction = random_direction((len(atoms), 3), np.random.default_rng(1))
     offset = reference.atomic_energies(atoms, ensemble)
 
-    def energies(distance):
+    def energies(distance: float) -> Array:
         moved = atoms.copy()
         moved.positions += distance * direction
         return (reference.atomic_energies(moved, ensemble) - offset).sum(axis=1)
@@ -86,7 +96,9 @@ def test_forces_are_differences_of_the_oracles_energies(name, n_elements):
 @pytest.mark.parametrize("kinds", ["G2", "G4", "G5", "G2 G4 G5"])
 @pytest.mark.parametrize("cutoff", CUTOFFS)
 @pytest.mark.parametrize(("name", "n_elements"), CASES)
-def test_forces_are_differences_of_the_energy(name, n_elements, cutoff, kinds):
+def test_forces_are_differences_of_the_energy(
+    name: str, n_elements: int, cutoff: str, kinds: str
+) -> None:
     """Three random directions of all atoms together."""
     atoms = structure(name, n_elements)
     functions = functions_of(ELEMENTS[:n_elements], CUTOFFS[cutoff], kinds)
@@ -98,7 +110,7 @@ def test_forces_are_differences_of_the_energy(name, n_elements, cutoff, kinds):
     for _ in range(3):
         direction = random_direction(forces.shape, rng)
 
-        def energy(distance, direction=direction):
+        def energy(distance: float, direction: Array = direction) -> float:
             moved = atoms.copy()
             moved.positions += distance * direction
             return total_energy(ensemble, moved, offset)
@@ -109,7 +121,7 @@ def test_forces_are_differences_of_the_energy(name, n_elements, cutoff, kinds):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_the_sign_of_a_zero_does_not_matter(axis):
+def test_the_sign_of_a_zero_does_not_matter(axis: int) -> None:
     """Rotated and rounded structures are full of -0.0."""
     atoms = structure("planar", 1)
     atoms.positions[:, 2] = 0.0
@@ -123,7 +135,7 @@ def test_the_sign_of_a_zero_does_not_matter(axis):
 
 @pytest.mark.parametrize("cutoff", ["cosine", "polynomial 4"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "far apart"])
-def test_virial_is_the_derivative_by_strain(name, cutoff):
+def test_virial_is_the_derivative_by_strain(name: str, cutoff: str) -> None:
     """Any strain, rotations included: Σ r_ij ⊗ dE/dr_ij, in Å · eV/Å."""
     n_elements = min(2, len(structure(name)))
     atoms = structure(name, n_elements)
@@ -138,7 +150,7 @@ def test_virial_is_the_derivative_by_strain(name, cutoff):
     for _ in range(2):
         direction = random_direction((3, 3), rng)
 
-        def energy(strain, direction=direction):
+        def energy(strain: float, direction: Array = direction) -> float:
             strained = atoms.copy()
             change = np.eye(3) + strain * direction
             strained.set_cell(np.asarray(atoms.cell) @ change)
@@ -150,7 +162,7 @@ def test_virial_is_the_derivative_by_strain(name, cutoff):
         assert error_of(slope, energy, enough=1e-9 * size) < 1e-8 * size
 
 
-def test_networks_far_in_saturation_stay_finite():
+def test_networks_far_in_saturation_stay_finite() -> None:
     atoms = structure("cluster")
     ensemble = random_ensemble(functions_of(["Pt"]), atoms, members=1)
     network = ensemble.networks["Pt"]
@@ -166,7 +178,7 @@ def test_networks_far_in_saturation_stay_finite():
 # --- locality ----------------------------------------------------------------------------------
 
 
-def moved_atom_cases():
+def moved_atom_cases() -> Any:
     particle = Octahedron("Pt", 7, 2, latticeconstant=3.99)
     particle = Atoms(particle.symbols, particle.positions)
     particle.rattle(0.1, seed=0)
@@ -177,7 +189,7 @@ def moved_atom_cases():
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ["particle", "periodic rod"])
-def test_nearsightedness_is_exact(name, threads):
+def test_nearsightedness_is_exact(name: str, threads: int) -> None:
     """A moved atom changes E_i within Rc only and F_i within 2 Rc only, to the last bit."""
     cutoff = 4.3
     atoms = moved_atom_cases()[name]
@@ -205,13 +217,13 @@ def test_nearsightedness_is_exact(name, threads):
 
 
 @pytest.fixture(scope="module")
-def alloy():
+def alloy() -> tuple[Ensemble, Atoms]:
     atoms = structure("supercell", 3) * (2, 2, 1)
     return atoms, random_ensemble(functions_of(ELEMENTS), atoms, members=5)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_same_bits_every_time(alloy, threads):
+def test_same_bits_every_time(alloy: tuple[Ensemble, Atoms], threads: int) -> None:
     atoms, ensemble = alloy
     first = evaluate(ensemble, atoms, virial=True, threads=threads)
     again = evaluate(ensemble, atoms, virial=True, threads=threads)
@@ -222,7 +234,7 @@ def test_same_bits_every_time(alloy, threads):
         np.testing.assert_array_equal(value, again[key])
 
 
-def test_threads_change_rounding_only(alloy):
+def test_threads_change_rounding_only(alloy: tuple[Ensemble, Atoms]) -> None:
     atoms, ensemble = alloy
     one, two = (evaluate(ensemble, atoms, virial=True, threads=t) for t in (1, 2))
     np.testing.assert_array_equal(one["energies"], two["energies"])
@@ -231,7 +243,7 @@ def test_threads_change_rounding_only(alloy):
     assert np.abs(one["virial"] - two["virial"]).max() < 1e-10  # of some hundred eV
 
 
-def test_mean_forces_are_the_mean_over_members(alloy):
+def test_mean_forces_are_the_mean_over_members(alloy: tuple[Ensemble, Atoms]) -> None:
     atoms, ensemble = alloy
     members = evaluate(ensemble, atoms)
     mean = evaluate(ensemble, atoms, "mean")
@@ -242,7 +254,7 @@ def test_mean_forces_are_the_mean_over_members(alloy):
     assert np.abs(mean["mean_forces"] - expected).max() < 1e-13
 
 
-def test_a_member_does_not_depend_on_the_others(alloy):
+def test_a_member_does_not_depend_on_the_others(alloy: tuple[Ensemble, Atoms]) -> None:
     atoms, ensemble = alloy
     together = evaluate(ensemble, atoms)
     for m, member in enumerate(ensemble.members):
@@ -253,7 +265,7 @@ def test_a_member_does_not_depend_on_the_others(alloy):
 
 
 @pytest.mark.parametrize("members", [1, 2, 3, 4, 5, 8, 9])
-def test_any_number_of_members(members):
+def test_any_number_of_members(members: int) -> None:
     """Members lie in the lanes of vectors: numbers that do and do not fill them."""
     atoms = structure("cluster", 2)
     ensemble = random_ensemble(functions_of(ELEMENTS[:2]), atoms, members=members)
@@ -267,7 +279,7 @@ def test_any_number_of_members(members):
 
 
 @pytest.mark.parametrize("name", ["particle", "slab", "skewed"])
-def test_a_list_is_valid_until_an_atom_has_moved_by_half_the_skin(name):
+def test_a_list_is_valid_until_an_atom_has_moved_by_half_the_skin(name: str) -> None:
     """To the last bit: the bonds are worked out anew, from fewer candidates."""
     atoms = structure(name, 2)
     ensemble = random_ensemble(functions_of(ELEMENTS[:2], 4.3), atoms)
@@ -286,7 +298,7 @@ def test_a_list_is_valid_until_an_atom_has_moved_by_half_the_skin(name):
             np.testing.assert_array_equal(found[key], value)
 
 
-def test_a_list_of_another_structure_is_refused():
+def test_a_list_of_another_structure_is_refused() -> None:
     atoms, other = structure("cluster"), structure("planar")
     ensemble = random_ensemble(functions_of(["Pt"]), atoms)
     neighbors = ensemble.neighbors(other, 0.5)
@@ -298,7 +310,7 @@ def test_a_list_of_another_structure_is_refused():
         neighbors.bonds(given)
 
 
-def test_species_without_symmetry_functions_are_refused():
+def test_species_without_symmetry_functions_are_refused() -> None:
     atoms = structure("cluster")
     ensemble = random_ensemble(functions_of(["Pt"]), atoms)
     given = _core.Structure(atoms.positions, np.ones(len(atoms)), np.eye(3), atoms.pbc)
@@ -314,7 +326,7 @@ def test_species_without_symmetry_functions_are_refused():
 # --- weights and plain content -----------------------------------------------------------------
 
 
-def test_weights_and_networks_are_each_others_inverse():
+def test_weights_and_networks_are_each_others_inverse() -> None:
     sizes = {"Pt": (4, 3, 2, 1), "Au": (2, 3, 2, 1)}
     n = sum((a + 1) * b for s in sizes.values() for a, b in itertools.pairwise(s))
     weights = np.arange(float(n))
@@ -330,7 +342,7 @@ def test_weights_and_networks_are_each_others_inverse():
     assert (networks["Pt"].slope, networks["Pt"].intercept) == (1.0, 1.5)
 
 
-def test_weights_of_members_are_stacked():
+def test_weights_of_members_are_stacked() -> None:
     sizes = {"Pt": (4, 3, 1), "Au": (2, 3, 1)}
     n = sum((a + 1) * b for s in sizes.values() for a, b in itertools.pairwise(s))
     weights = np.random.default_rng(0).normal(size=(5, n))
@@ -348,7 +360,7 @@ def test_weights_of_members_are_stacked():
     np.testing.assert_array_equal(weights_from_networks(stack(single)), weights)
 
 
-def test_network_as_plain_content():
+def test_network_as_plain_content() -> None:
     network = random_ensemble(functions_of(["Pt"]), structure("cluster")).members[0]["Pt"]
     again = Network.from_dict(network.to_dict())
     assert (again.slope, again.intercept) == (network.slope, network.intercept)
@@ -361,7 +373,7 @@ def test_network_as_plain_content():
 # --- networks that do not fit ------------------------------------------------------------------
 
 
-def network(*sizes, activation="tanh"):
+def network(*sizes: int, activation: str = "tanh") -> Network:
     return Network(
         tuple(
             Layer(np.ones((out, n)), np.zeros(out), activation)
@@ -390,14 +402,14 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("case", MISFITS)
-def test_networks_that_do_not_fit(case):
+def test_networks_that_do_not_fit(case: str) -> None:
     networks, message = MISFITS[case]
     scaling = random_ensemble(TWO_FEATURES, structure("cluster")).scaling
     with pytest.raises(InputError, match=message):
         core_potential(TWO_FEATURES, scaling, stack([{"Pt": n} for n in networks]))
 
 
-def test_a_member_without_a_network_for_an_element():
+def test_a_member_without_a_network_for_an_element() -> None:
     ensemble = random_ensemble(functions_of(ELEMENTS[:2]), structure("cluster", 2))
     one, two = ensemble.members[:2]
     with pytest.raises(InputError, match="a member has no network for Au"):
@@ -406,7 +418,7 @@ def test_a_member_without_a_network_for_an_element():
         core_potential(ensemble.functions, ensemble.scaling, stack([{"Pt": one["Pt"]}]))
 
 
-def test_unknown_mode_of_forces():
+def test_unknown_mode_of_forces() -> None:
     atoms = structure("cluster")
     with pytest.raises(ValueError, match="forces must be 'members', 'mean' or 'none'"):
         evaluate(random_ensemble(functions_of(["Pt"]), atoms), atoms, forces="all")

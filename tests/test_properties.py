@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from helpers import Array
 from helpers.structures import ELEMENTS, functions_of, random_ensemble, scattered, structure
 from nearsight.model.symmetry_functions import Scaling
 
@@ -35,7 +37,7 @@ hundred eV/Å² make 1e-11 eV/Å."""
 
 
 @st.composite
-def structures(draw, periodic=None):
+def structures(draw: st.DrawFn, periodic: int | None = None) -> Atoms:
     """Three to six atoms of three elements, in a random cell or none."""
     n = draw(st.integers(3, 6))
     seed = draw(SEEDS)
@@ -52,7 +54,9 @@ def structures(draw, periodic=None):
     return atoms
 
 
-def assert_same(one, two, order=slice(None), rotation=None):
+def assert_same(
+    one: Any, two: Any, order: Any = slice(None), rotation: Array | None = None
+) -> None:
     """``two`` is ``one`` with its atoms in another order and the axes rotated."""
     rotation = np.eye(3) if rotation is None else rotation
     np.testing.assert_allclose(two.member_energies, one.member_energies, atol=TOLERANCE)
@@ -69,7 +73,7 @@ def assert_same(one, two, order=slice(None), rotation=None):
 
 @quick
 @given(structures(), SEEDS)
-def test_translation(atoms, seed):
+def test_translation(atoms: Atoms, seed: int) -> None:
     moved = atoms.copy()
     moved.positions += np.random.default_rng(seed).uniform(-30.0, 30.0, 3)
     assert_same(evaluate(atoms), evaluate(moved))
@@ -77,7 +81,7 @@ def test_translation(atoms, seed):
 
 @quick
 @given(structures(), SEEDS, st.booleans())
-def test_rotation_and_reflection(atoms, seed, mirror):
+def test_rotation_and_reflection(atoms: Atoms, seed: int, mirror: bool) -> None:
     rotation = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
     if mirror:
         rotation = -rotation
@@ -89,14 +93,14 @@ def test_rotation_and_reflection(atoms, seed, mirror):
 
 @quick
 @given(structures(), SEEDS)
-def test_permutation(atoms, seed):
+def test_permutation(atoms: Atoms, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(atoms))
     assert_same(evaluate(atoms), evaluate(atoms[order]), order)
 
 
 @quick
 @given(structures(), SEEDS)
-def test_whole_cells(atoms, seed):
+def test_whole_cells(atoms: Atoms, seed: int) -> None:
     """Every atom moved by whole cell vectors of its own."""
     moved = atoms.copy()
     shifts = np.random.default_rng(seed).integers(-4, 5, (len(atoms), 3)) * atoms.pbc
@@ -106,7 +110,7 @@ def test_whole_cells(atoms, seed):
 
 @quick
 @given(structures(periodic=3), SEEDS)
-def test_other_vectors_of_the_same_lattice(atoms, seed):
+def test_other_vectors_of_the_same_lattice(atoms: Atoms, seed: int) -> None:
     """A unimodular change of the cell vectors: a skewed cell of the same crystal."""
     rng = np.random.default_rng(seed)
     change = np.eye(3, dtype=int)
@@ -122,7 +126,7 @@ def test_other_vectors_of_the_same_lattice(atoms, seed):
 
 @quick
 @given(structures(), st.tuples(*[st.integers(1, 3)] * 3).filter(lambda n: 1 < np.prod(n) <= 6))
-def test_supercell(atoms, repeats):
+def test_supercell(atoms: Atoms, repeats: tuple[int, int, int]) -> None:
     repeats = np.where(atoms.pbc, repeats, 1)
     one, many = evaluate(atoms), evaluate(atoms.repeat(tuple(repeats)))
     copies = int(np.prod(repeats))
@@ -137,7 +141,7 @@ def test_supercell(atoms, repeats):
 
 @quick
 @given(structures())
-def test_forces_add_up_to_nothing(atoms):
+def test_forces_add_up_to_nothing(atoms: Atoms) -> None:
     r = evaluate(atoms)
     np.testing.assert_allclose(r.member_forces.sum(axis=1), 0.0, atol=TOLERANCE)
     if not atoms.pbc.any():  # neither do they turn it
@@ -148,7 +152,7 @@ def test_forces_add_up_to_nothing(atoms):
 
 @quick
 @given(structures(periodic=0), structures(periodic=0))
-def test_what_is_far_apart_does_not_interact(one, two):
+def test_what_is_far_apart_does_not_interact(one: Any, two: Any) -> None:
     both = one + two
     both.positions[len(one) :] += [60.0, -10.0, 20.0]
     a, b, together = (evaluate(s) for s in (one, two, both))
@@ -159,7 +163,7 @@ def test_what_is_far_apart_does_not_interact(one, two):
 
 @quick
 @given(st.sampled_from(ELEMENTS), st.sampled_from(ELEMENTS))
-def test_nothing_jumps_where_an_atom_enters_the_cutoff(first, second):
+def test_nothing_jumps_where_an_atom_enters_the_cutoff(first: str, second: str) -> None:
     """Two pairs at the distance Rc, a little closer and a little farther away."""
     rc = ENSEMBLE.functions.cutoff.radius
     found = []

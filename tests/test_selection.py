@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import Array
 from nearsight.errors import InputError
 from nearsight.selection import (
     cur,
@@ -24,11 +28,11 @@ CELLS = np.repeat([2, 4, 16, 32], [9, 4, 10, 10])
 """Atoms of the 33 initial cells of the paper."""
 
 
-def points(seed, rows=25, columns=4):
+def points(seed: int, rows: int = 25, columns: int = 4) -> Array:
     return np.random.default_rng(seed).standard_normal((rows, columns))
 
 
-def correlated_columns(seed, rows=40, columns=12):
+def correlated_columns(seed: int, rows: int = 40, columns: int = 12) -> Array:
     """Columns on different scales that resemble each other, as symmetry functions do."""
     rng = np.random.default_rng(seed)
     common = rng.standard_normal((rows, 3)) @ rng.standard_normal((3, columns))
@@ -39,20 +43,20 @@ def correlated_columns(seed, rows=40, columns=12):
 # --- farthest point sampling -------------------------------------------------------------------
 
 
-def test_farthest_points_on_a_line():
+def test_farthest_points_on_a_line() -> None:
     # mean 4.2: row 2 is closest; farthest from it is 10, then 0 (4 away), then 7.5, then 0.5
     X = [[0.0], [7.5], [4.0], [10.0], [-0.5]]
     assert farthest_point_sampling(X, 5).tolist() == [2, 3, 4, 1, 0]
     assert farthest_point_sampling(X, 3, start=0).tolist() == [0, 3, 2]
 
 
-def test_ties_go_to_the_lowest_index():
+def test_ties_go_to_the_lowest_index() -> None:
     assert farthest_point_sampling([[0.0], [5.0], [10.0]], 3).tolist() == [1, 0, 2]
     # 0.1 + 0.2 and 0.3 differ in the last bit only, which must not decide
     assert farthest_point_sampling([[0.0], [0.3], [-(0.1 + 0.2)]], 2, start=0).tolist() == [0, 1]
 
 
-def naive_farthest_points(X, k, groups, start):
+def naive_farthest_points(X: Array, k: int, groups: Any, start: int) -> list[int]:
     """Eq. 4 in loops; the groups take turns."""
     turns = [groups[start]]
     while len(turns) < len(set(groups)):
@@ -72,7 +76,7 @@ def naive_farthest_points(X, k, groups, start):
 
 @quick
 @given(SEEDS, st.integers(1, 25), st.integers(1, 5))
-def test_farthest_points_agree_with_loops(seed, k, n_groups):
+def test_farthest_points_agree_with_loops(seed: int, k: int, n_groups: int) -> None:
     X = points(seed)
     groups = np.random.default_rng(seed).integers(n_groups, size=len(X)) ** 2
     start = int(np.argmin(np.linalg.norm(X - X.mean(axis=0), axis=1)))
@@ -84,7 +88,7 @@ def test_farthest_points_agree_with_loops(seed, k, n_groups):
 
 @quick
 @given(SEEDS, st.integers(1, 32), st.booleans())
-def test_a_shorter_choice_of_points_begins_the_longer(seed, k, grouped):
+def test_a_shorter_choice_of_points_begins_the_longer(seed: int, k: int, grouped: bool) -> None:
     X = points(seed, rows=33)
     groups = CELLS if grouped else None
     longest = farthest_point_sampling(X, 33, groups)
@@ -94,7 +98,7 @@ def test_a_shorter_choice_of_points_begins_the_longer(seed, k, grouped):
 
 @quick
 @given(SEEDS, st.booleans())
-def test_permuted_rows_permute_the_choice_of_points(seed, grouped):
+def test_permuted_rows_permute_the_choice_of_points(seed: int, grouped: bool) -> None:
     X = points(seed, rows=33)
     order = np.random.default_rng(seed + 1).permutation(33)
     groups = CELLS if grouped else None
@@ -104,7 +108,7 @@ def test_permuted_rows_permute_the_choice_of_points(seed, grouped):
 
 @quick
 @given(SEEDS)
-def test_duplicates_come_after_all_distinct_points(seed):
+def test_duplicates_come_after_all_distinct_points(seed: int) -> None:
     rng = np.random.default_rng(seed)
     distinct = points(seed, rows=8)
     source = rng.permutation(np.concatenate([np.arange(8), rng.integers(8, size=12)]))
@@ -115,7 +119,7 @@ def test_duplicates_come_after_all_distinct_points(seed):
 
 @quick
 @given(SEEDS, st.integers(4, 33))
-def test_groups_share_evenly(seed, k):
+def test_groups_share_evenly(seed: int, k: int) -> None:
     chosen = farthest_point_sampling(points(seed, rows=33), k, CELLS)
     taken = {n: int((CELLS[chosen] == n).sum()) for n in (2, 4, 16, 32)}
     assert min(taken.values()) >= 1
@@ -127,7 +131,7 @@ def test_groups_share_evenly(seed, k):
 # --- descriptors of images ---------------------------------------------------------------------
 
 
-def test_image_descriptor_of_two_elements():
+def test_image_descriptor_of_two_elements() -> None:
     first = {"Pt": [[1.0, 10.0], [3.0, 10.0], [5.0, 40.0]], "Au": [[7.0]]}
     second = {"Pt": [[2.0, 20.0]]}
     third = {"Pt": np.empty((0, 2)), "Au": [[1.0], [3.0]]}
@@ -145,7 +149,7 @@ def test_image_descriptor_of_two_elements():
 
 @quick
 @given(SEEDS)
-def test_image_descriptor_ignores_the_order_of_atoms(seed):
+def test_image_descriptor_ignores_the_order_of_atoms(seed: int) -> None:
     rng = np.random.default_rng(seed)
     images = [{"Pt": points(seed, rows=7), "Au": points(seed + 1, rows=3)}]
     images.append({"Pt": points(seed + 2, rows=5)})
@@ -158,11 +162,11 @@ def test_image_descriptor_ignores_the_order_of_atoms(seed):
 # --- CUR ---------------------------------------------------------------------------------------
 
 
-def scaled(X):
+def scaled(X: Array) -> Array:
     return (X - np.median(X, axis=0)) / scipy.stats.iqr(X, axis=0)
 
 
-def without(X, column):
+def without(X: Array, column: int) -> Array:
     """Eq. 7, column by column; the column itself becomes zero."""
     taken = X[:, column]
     rest = [x - taken * (taken @ x) / (taken @ taken) for x in X.T]
@@ -170,7 +174,7 @@ def without(X, column):
     return np.transpose(rest)
 
 
-def naive_selection(X, k, score):
+def naive_selection(X: Array, k: int, score: Callable[[Array, int], float]) -> list[int]:
     chosen = []
     for _ in range(k):
         scores = [-1.0 if j in chosen else score(X, j) for j in range(X.shape[1])]
@@ -179,21 +183,21 @@ def naive_selection(X, k, score):
     return chosen
 
 
-def importance(X, column, n_vectors=3):
+def importance(X: Array, column: int, n_vectors: int = 3) -> float:
     """Eq. 6 from the eigenvectors of XᵀX."""
     vectors = np.linalg.eigh(X.T @ X)[1][:, ::-1]
     return np.mean(vectors[column, :n_vectors] ** 2)
 
 
-def correlation(forces):
-    def score(X, column):
+def correlation(forces: Array) -> Callable[[Array, int], float]:
+    def score(X: Array, column: int) -> float:
         x = X[:, column]
         return abs(np.corrcoef(x, forces)[0, 1]) if x.any() else 0.0
 
     return score
 
 
-def test_cur_takes_orthogonal_columns_by_their_norms():
+def test_cur_takes_orthogonal_columns_by_their_norms() -> None:
     X = np.diag([3.0, 1.0, 4.0, 2.0])
     chosen = cur(X, 4, n_vectors=1, min_variance=0.0, scale=False)
     assert chosen.tolist() == [2, 0, 3, 1]
@@ -201,7 +205,7 @@ def test_cur_takes_orthogonal_columns_by_their_norms():
 
 @quick
 @given(SEEDS, st.integers(1, 4))
-def test_cur_agrees_with_loops(seed, n_vectors):
+def test_cur_agrees_with_loops(seed: int, n_vectors: int) -> None:
     X = correlated_columns(seed)
     score = lambda X, column: importance(X, column, n_vectors)  # noqa: E731
     assert cur(X, 8, n_vectors).tolist() == naive_selection(scaled(X), 8, score)
@@ -210,7 +214,7 @@ def test_cur_agrees_with_loops(seed, n_vectors):
 
 @quick
 @given(SEEDS)
-def test_cur_chooses_rows_of_the_transpose(seed):
+def test_cur_chooses_rows_of_the_transpose(seed: int) -> None:
     X = points(seed, rows=30, columns=8)
     expected = naive_selection(X.T, 5, importance)
     assert cur(X.T, 5, min_variance=0.0, scale=False).tolist() == expected
@@ -218,7 +222,7 @@ def test_cur_chooses_rows_of_the_transpose(seed):
 
 @quick
 @given(SEEDS)
-def test_force_correlation_agrees_with_loops(seed):
+def test_force_correlation_agrees_with_loops(seed: int) -> None:
     X = correlated_columns(seed)
     vectors = np.random.default_rng(seed).standard_normal((len(X), 3))
     magnitudes = np.sqrt((vectors**2).sum(axis=1))
@@ -231,29 +235,31 @@ def test_force_correlation_agrees_with_loops(seed):
 
 @quick
 @given(SEEDS, st.integers(0, 11))
-def test_a_column_equal_to_the_forces_is_taken_first(seed, column):
+def test_a_column_equal_to_the_forces_is_taken_first(seed: int, column: int) -> None:
     X = correlated_columns(seed)
     forces = np.random.default_rng(seed).uniform(0.1, 2.0, len(X))
     X[:, column] = 2.0 - 3.0 * forces  # correlation −1
     assert force_correlation(X, forces, 1).tolist() == [column]
 
 
-def by_cur(X, k):
+def by_cur(X: Array, k: int) -> Any:
     return cur(X, k)
 
 
-def by_forces(X, k):
+def by_forces(X: Array, k: int) -> Any:
     """Force correlation with forces that belong to the rows: permuted rows carry theirs along."""
     return force_correlation(X, np.abs(X).sum(axis=1), k)
 
 
 @pytest.fixture(params=[by_cur, by_forces])
-def select(request):
+def select(request: pytest.FixtureRequest) -> Callable[[Array, int], Any]:
     return request.param
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_shorter_choice_of_columns_begins_the_longer(select, seed):
+def test_a_shorter_choice_of_columns_begins_the_longer(
+    select: Callable[[Array, int], Any], seed: int
+) -> None:
     X = correlated_columns(seed)
     longest = select(X, 12)
     assert sorted(longest) == list(range(12))
@@ -262,7 +268,9 @@ def test_a_shorter_choice_of_columns_begins_the_longer(select, seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_order_of_rows_and_columns_does_not_matter(select, seed):
+def test_order_of_rows_and_columns_does_not_matter(
+    select: Callable[[Array, int], Any], seed: int
+) -> None:
     X = correlated_columns(seed)
     rng = np.random.default_rng(seed)
     rows, columns = rng.permutation(40), rng.permutation(12)
@@ -271,7 +279,7 @@ def test_order_of_rows_and_columns_does_not_matter(select, seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_units_of_a_column_do_not_matter(seed):
+def test_units_of_a_column_do_not_matter(seed: int) -> None:
     X = correlated_columns(seed)
     rng = np.random.default_rng(seed)
     other = X * rng.choice([-2.0, 0.5, 8.0], 12) + rng.uniform(-3, 3, 12)
@@ -281,7 +289,7 @@ def test_units_of_a_column_do_not_matter(seed):
     assert force_correlation(other, forces, 8).tolist() == chosen.tolist()
 
 
-def test_flat_columns_are_never_chosen(select):
+def test_flat_columns_are_never_chosen(select: Callable[[Array, int], Any]) -> None:
     X = correlated_columns(0)
     X[:, 3] = 0.1  # constant: its computed variance is rounding noise
     X[:, 7] = 1.0 + 0.01 * np.sign(X[:, 7])  # variance 1e-4
@@ -294,14 +302,16 @@ def test_flat_columns_are_never_chosen(select):
         cur(X, 12, min_variance=0.0)
 
 
-def test_a_column_of_zero_interquartile_range_is_usable(select):
+def test_a_column_of_zero_interquartile_range_is_usable(
+    select: Callable[[Array, int], Any],
+) -> None:
     X = correlated_columns(0)
     X[:, 5] = 0.0
     X[:4, 5] = [1.0, 3.0, -2.0, 5.0]
     assert sorted(select(X, 12)) == list(range(12))
 
 
-def test_dependent_columns_are_never_chosen(select):
+def test_dependent_columns_are_never_chosen(select: Callable[[Array, int], Any]) -> None:
     X = correlated_columns(0, columns=4)
     X = np.hstack([X, 2.0 * X[:, ::-1] + 3.0])
     chosen = select(X, 4)
@@ -311,7 +321,7 @@ def test_dependent_columns_are_never_chosen(select):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_column_of_which_a_constant_is_left_correlates_with_nothing(seed):
+def test_a_column_of_which_a_constant_is_left_correlates_with_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)
     half = rng.standard_normal(10)
     balanced = np.concatenate([half, -half])  # orthogonal to constants
@@ -321,13 +331,13 @@ def test_a_column_of_which_a_constant_is_left_correlates_with_nothing(seed):
     assert force_correlation(X, forces, 2, scale=False).tolist() == [0, 2]
 
 
-def test_arbitrary_singular_vectors_do_not_count():
+def test_arbitrary_singular_vectors_do_not_count() -> None:
     """Columns of a matrix of rank 1: the singular vectors after the first could be any."""
     X = np.outer(points(0)[:, 0], [1.0, 2.0, 3.0])
     assert cur(X, 1, n_vectors=3, min_variance=0.0, scale=False).tolist() == [2]
 
 
-def test_as_many_columns_as_are_independent():
+def test_as_many_columns_as_are_independent() -> None:
     X = points(0, rows=3, columns=10)
     with pytest.raises(InputError, match="at most 3, the number of linearly independent columns"):
         cur(X, 4, scale=False)
@@ -336,13 +346,13 @@ def test_as_many_columns_as_are_independent():
 # --- relative norm deviation -------------------------------------------------------------------
 
 
-def test_deviation_of_orthogonal_columns():
+def test_deviation_of_orthogonal_columns() -> None:
     assert relative_norm_deviation(np.diag([3.0, 4.0]), [0]) == pytest.approx(0.8, rel=1e-15)
 
 
 @quick
 @given(SEEDS, st.integers(1, 12))
-def test_deviation_is_eq_8(seed, k):
+def test_deviation_is_eq_8(seed: int, k: int) -> None:
     X = correlated_columns(seed)
     columns = np.random.default_rng(seed).permutation(12)[:k]
     C, R = X[:, columns], X
@@ -353,7 +363,7 @@ def test_deviation_is_eq_8(seed, k):
 
 @quick
 @given(SEEDS)
-def test_deviation_falls_to_zero(seed):
+def test_deviation_falls_to_zero(seed: int) -> None:
     X = correlated_columns(seed)
     chosen = cur(X, 12)
     deviations = [relative_norm_deviation(X, chosen[:k]) for k in range(1, 13)]
@@ -362,7 +372,7 @@ def test_deviation_falls_to_zero(seed):
     assert deviations[-1] < 1e-14
 
 
-def test_deviation_ignores_dependent_and_repeated_columns():
+def test_deviation_ignores_dependent_and_repeated_columns() -> None:
     X = correlated_columns(0)
     X[:, 1] = -3.0 * X[:, 0]
     X[:, 2] = X[:, 0] + X[:, 3]
@@ -417,12 +427,12 @@ PT = np.ones((3, 2))
         (lambda: image_descriptor([{"Pt": PT}, {"Pt": PT[:, :1]}]), "features of Pt, got 1, 2"),
     ],
 )
-def test_bad_input_is_named(call, message):
+def test_bad_input_is_named(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
 
 
-def test_input_is_not_changed():
+def test_input_is_not_changed() -> None:
     before = X.copy()
     farthest_point_sampling(X, 5, FORCES)
     chosen = cur(X, 5, scale=False)

@@ -7,19 +7,16 @@ from pathlib import Path
 
 import ase.io
 import numpy as np
-import numpy.typing as npt
 import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from helpers import copper, oracle
+from helpers import Array, copper, oracle
 from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
 from nearsight.model.symmetry_functions import G2, G4, Cutoff
 from nearsight.selection.choose import choose_features, choose_images, elements_of
 from nearsight.structures.images import Image, read_images
-
-Array = npt.NDArray[np.float64]
 
 REFERENCE_CELLS = Path(__file__).parent / "validation" / "data" / "amp_initial33_emt.xyz"
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from ase import Atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import reference
+from helpers import Array, reference
 from helpers.differences import error_of
 from helpers.structures import CUTOFFS, ELEMENTS, functions_of, scattered, structure
 from nearsight.errors import InputError
@@ -39,7 +42,7 @@ CASES = [
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)
 @pytest.mark.parametrize(("name", "n_elements"), CASES)
-def test_features_are_the_oracles(name, n_elements, cutoff):
+def test_features_are_the_oracles(name: str, n_elements: int, cutoff: str) -> None:
     atoms = structure(name, n_elements)
     functions = functions_of(ELEMENTS[:n_elements], CUTOFFS[cutoff])
     found, expected = functions.compute(atoms), reference.features(atoms, functions)
@@ -57,7 +60,7 @@ def test_features_are_the_oracles(name, n_elements, cutoff):
     gamma=st.floats(-1.0, 1.0),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_any_parameters(eta, r_s, zeta, gamma, seed):
+def test_any_parameters(eta: float, r_s: float, zeta: float, gamma: float, seed: int) -> None:
     atoms = Atoms("PtAuPtAuPtPt", scattered(6, [5, 5, 5], seed))
     pairs = [("Pt", "Pt"), ("Au", "Pt"), ("Au", "Au")]
     given_functions = [G2("Au", eta, r_s)]
@@ -69,7 +72,7 @@ def test_any_parameters(eta, r_s, zeta, gamma, seed):
 
 
 @pytest.mark.parametrize("eta", [10.0, 30.0, 100.0])
-def test_narrow_angular_functions_keep_their_relative_accuracy(eta):
+def test_narrow_angular_functions_keep_their_relative_accuracy(eta: float) -> None:
     """Min–max scaling blows a small feature up: it must be right as a number, not as a zero.
 
     η = 30 is about 0.2 Bohr⁻² at 12 Bohr, the example of an angular function in n2p2's manual.
@@ -83,7 +86,7 @@ def test_narrow_angular_functions_keep_their_relative_accuracy(eta):
     np.testing.assert_allclose(found, expected, rtol=1e-11)
 
 
-def test_threads_do_not_change_the_features():
+def test_threads_do_not_change_the_features() -> None:
     atoms = structure("supercell", 2)
     functions = functions_of(ELEMENTS[:2])
     one, two = functions.compute(atoms, threads=1), functions.compute(atoms, threads=2)
@@ -91,7 +94,7 @@ def test_threads_do_not_change_the_features():
         np.testing.assert_array_equal(one[element], two[element])
 
 
-def test_an_atom_alone_has_no_features():
+def test_an_atom_alone_has_no_features() -> None:
     atoms = Atoms("Pt3", [[0, 0, 0], [2.5, 0, 0], [40, 0, 0]])
     features = functions_of(["Pt"]).compute(atoms)["Pt"]
     assert (features[:2, 0] > 0).all()
@@ -101,7 +104,7 @@ def test_an_atom_alone_has_no_features():
 # --- derivatives -------------------------------------------------------------------------------
 
 
-def dense_derivatives(functions, atoms, rows):
+def dense_derivatives(functions: SymmetryFunctions, atoms: Atoms, rows: int) -> Array:
     """dG_centre/dr_row as (rows, 3, N, features), from the compressed rows."""
     found = functions.core.fingerprints(functions.structure(atoms), rows, True)
     dense = np.zeros((len(rows), 3, len(atoms), found["features"].shape[1]))
@@ -111,13 +114,15 @@ def dense_derivatives(functions, atoms, rows):
     return dense
 
 
-def feature_matrix(functions, atoms):
+def feature_matrix(functions: SymmetryFunctions, atoms: Atoms) -> Array:
     return functions.core.features(functions.structure(atoms))
 
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)
 @pytest.mark.parametrize(("name", "n_elements"), CASES)
-def test_derivatives_are_differences_of_the_features(name, n_elements, cutoff):
+def test_derivatives_are_differences_of_the_features(
+    name: str, n_elements: int, cutoff: str
+) -> None:
     """Every kind of function, ζ whole and not; two atoms, each moved in a random direction."""
     atoms = structure(name, n_elements)
     if name == "primitive":  # every derivative of one atom alone is zero: take two
@@ -134,7 +139,7 @@ def test_derivatives_are_differences_of_the_features(name, n_elements, cutoff):
     for row, all_directions, direction in zip(rows, derivatives, directions, strict=True):
         direction /= np.linalg.norm(direction)
 
-        def features(distance, row=row, direction=direction):
+        def features(distance: float, row: int = row, direction: Array = direction) -> Array:
             moved = atoms.copy()
             moved.positions[row] += distance * direction
             return feature_matrix(functions, moved)
@@ -145,7 +150,7 @@ def test_derivatives_are_differences_of_the_features(name, n_elements, cutoff):
 
 
 @pytest.mark.parametrize("name", ["cluster", "tiny", "skewed", "needle"])
-def test_moving_all_atoms_together_changes_no_feature(name):
+def test_moving_all_atoms_together_changes_no_feature(name: str) -> None:
     atoms = structure(name, 2)
     dense = dense_derivatives(functions_of(ELEMENTS[:2]), atoms, range(len(atoms)))
     scale = np.abs(dense).max()
@@ -153,7 +158,7 @@ def test_moving_all_atoms_together_changes_no_feature(name):
     assert np.abs(dense.sum(axis=0)).max() < 1e-13 * scale * len(atoms)
 
 
-def test_a_bulk_image_keeps_all_atoms_and_a_chunk_those_that_see_its_centre():
+def test_a_bulk_image_keeps_all_atoms_and_a_chunk_those_that_see_its_centre() -> None:
     atoms = structure("particle", 2)
     functions = functions_of(ELEMENTS[:2], 4.0)
     bulk = Fingerprints.of(Image(atoms, np.zeros((len(atoms), 3)), 0.0), functions)
@@ -175,7 +180,7 @@ def test_a_bulk_image_keeps_all_atoms_and_a_chunk_those_that_see_its_centre():
 # --- sets of functions -------------------------------------------------------------------------
 
 
-def test_candidates_are_those_of_the_paper():
+def test_candidates_are_those_of_the_paper() -> None:
     """SI Table S1: 20 η from 1e-3 to 1e2 with three R_s, and 18 angular functions."""
     functions = SymmetryFunctions.candidates(["Pt"]).functions["Pt"]
     assert len(functions) == 78
@@ -188,7 +193,7 @@ def test_candidates_are_those_of_the_paper():
     assert {e: two.size(e) for e in two.elements} == {"Pt": 2 * 60 + 3 * 18, "Au": 2 * 60 + 3 * 18}
 
 
-def test_a_subset_computes_the_chosen_columns():
+def test_a_subset_computes_the_chosen_columns() -> None:
     functions = functions_of(ELEMENTS[:2])
     chosen = {"Pt": [5, 0, 3], "Au": [2]}
     atoms = structure("cluster", 2)
@@ -197,13 +202,13 @@ def test_a_subset_computes_the_chosen_columns():
         np.testing.assert_allclose(part[element], whole[element][:, columns], rtol=1e-13)
 
 
-def test_elements_that_are_only_neighbours_are_known():
+def test_elements_that_are_only_neighbours_are_known() -> None:
     functions = SymmetryFunctions({"Pt": [G2("Au", 1.0)]}, 6.0)
     assert functions.elements == ("Pt", "Au")
     assert (functions.size("Pt"), functions.size("Au"), len(functions)) == (1, 0, 1)
 
 
-def test_file_keeps_everything_to_the_last_bit(tmp_path):
+def test_file_keeps_everything_to_the_last_bit(tmp_path: Path) -> None:
     functions = functions_of(ELEMENTS, Cutoff(0.1 + 0.2 + 5, "polynomial", 10.0 / 3.0))
     functions.save(tmp_path / "functions.json", why="a note")
     again = SymmetryFunctions.load(tmp_path / "functions.json")
@@ -226,19 +231,19 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_parameters_out_of_their_domain(case):
+def test_parameters_out_of_their_domain(case: str) -> None:
     functions, cutoff, message = BAD[case]
     with pytest.raises(InputError, match=message):
         SymmetryFunctions({"Pt": functions}, cutoff)
 
 
-def test_no_functions_at_all():
+def test_no_functions_at_all() -> None:
     with pytest.raises(InputError, match="symmetry functions of at least one element are needed"):
         SymmetryFunctions({}, 6.0)
 
 
 @pytest.mark.parametrize("elements", ["Pt", ("Pt",), ("Pt", "Pt", "Pt")])
-def test_angular_functions_take_two_elements(elements):
+def test_angular_functions_take_two_elements(elements: Any) -> None:
     with pytest.raises(InputError, match="an angular symmetry function takes two elements, got"):
         G4(elements, 1.0, 1.0, 1.0)
 
@@ -256,7 +261,7 @@ def test_angular_functions_take_two_elements(elements):
     ],
     ids=["kind", "version", "functions", "eta", "type", "text", "radius"],
 )
-def test_damaged_files(tmp_path, change, message):
+def test_damaged_files(tmp_path: Path, change: Callable[..., Any], message: str) -> None:
     path = tmp_path / "functions.json"
     functions_of(["Pt"]).save(path)
     content = json.loads(path.read_text())
@@ -281,7 +286,7 @@ def test_damaged_files(tmp_path, change, message):
     ],
     ids=["empty", "nan", "element", "cell", "place"],
 )
-def test_structures_that_are_refused(atoms, message):
+def test_structures_that_are_refused(atoms: Atoms, message: str) -> None:
     functions = functions_of(["Pt", "Au"])
     with pytest.raises(InputError, match=message):
         functions.compute(atoms)
@@ -293,7 +298,7 @@ def test_structures_that_are_refused(atoms, message):
 # --- scaling -----------------------------------------------------------------------------------
 
 
-def test_scaling_to_the_range_of_several_structures():
+def test_scaling_to_the_range_of_several_structures() -> None:
     functions = functions_of(ELEMENTS[:2])
     computed = [functions.compute(structure(name, 2)) for name in ("cluster", "slab", "tiny")]
     scaling = Scaling.fit(functions, computed)
@@ -304,14 +309,14 @@ def test_scaling_to_the_range_of_several_structures():
         np.testing.assert_allclose(scaled.max(axis=0), 1.0, atol=1e-12)
 
 
-def test_a_feature_that_never_varied_is_scaled_to_zero():
+def test_a_feature_that_never_varied_is_scaled_to_zero() -> None:
     scaling = Scaling({"Pt": np.array([2.0, 0.0, 1.0])}, {"Pt": np.array([2.0, 0.0, 3.0])})
     scale, offset = scaling.linear("Pt")
     assert scale.tolist() == [0.0, 0.0, 1.0]
     assert offset.tolist() == [0.0, 0.0, -2.0]
 
 
-def test_scaling_needs_every_element():
+def test_scaling_needs_every_element() -> None:
     functions = functions_of(ELEMENTS[:2])
     with pytest.raises(InputError, match="no structure contains Au"):
         Scaling.fit(functions, [functions.compute(structure("cluster"))])

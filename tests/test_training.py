@@ -5,34 +5,42 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.optimize
 from ase import Atoms
 
+from helpers import Array
 from helpers.recorder import Recorder
 from helpers.structures import ELEMENTS, functions_of, labelled_images, structure, training_data
 from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.errors import InputError
+from nearsight.model.ensemble import Ensemble
 from nearsight.structures.images import Image
 from nearsight.training import fit as training
 from nearsight.training.bootstrap import draw_initial
+from nearsight.training.dataset import TrainingData
 
 COUNTS = np.array([2, 1, 0, 1, 3, 1, 1])
 """Multiplicities of the seven images."""
 
 
-def settings(**given):
+def settings(**given: Any) -> TrainingSettings:
     return TrainingSettings(**{"l2": 1e-4, "force_coefficient": 0.4} | given)
 
 
-def total_loss(data, weights, chosen, counts=COUNTS):
+def total_loss(
+    data: TrainingData, weights: Array, chosen: TrainingSettings, counts: Array = COUNTS
+) -> float:
     residual = data.core.residuals(weights, *data.weights(counts, chosen.force_coefficient))
     return 0.5 * residual @ residual + 0.5 * chosen.l2 * weights @ weights
 
 
-def possible_gain(data, weights, chosen, counts=COUNTS):
+def possible_gain(
+    data: TrainingData, weights: Array, chosen: TrainingSettings, counts: Array = COUNTS
+) -> float:
     """What a Gauss–Newton step promises to take off the loss, ½ gᵀ (JᵀJ + λ)⁻¹ g."""
     loss_weights = data.weights(counts, chosen.force_coefficient)
     residual, jacobian = data.core.jacobian(weights, *loss_weights)
@@ -42,7 +50,7 @@ def possible_gain(data, weights, chosen, counts=COUNTS):
 
 
 @pytest.fixture(scope="module")
-def small():
+def small() -> TrainingData:
     """34 weights of one element, 99 force components."""
     return training_data(1, (4,))
 
@@ -51,7 +59,7 @@ def small():
 
 
 @pytest.mark.parametrize("n_elements", [1, 2])
-def test_every_iteration_lowers_the_loss(n_elements):
+def test_every_iteration_lowers_the_loss(n_elements: int) -> None:
     data = training_data(n_elements, (5, 4))
     start = training.initial_weights(data, 0, 0)
     losses = [total_loss(data, start, settings())]
@@ -63,7 +71,7 @@ def test_every_iteration_lowers_the_loss(n_elements):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_number_of_iterations_is_that_of_the_settings(small):
+def test_number_of_iterations_is_that_of_the_settings(small: TrainingData) -> None:
     start = training.initial_weights(small, 0, 0)
     chosen = settings(iterations=7)
     one = training.levenberg_marquardt(small, start, COUNTS, chosen)
@@ -71,14 +79,14 @@ def test_number_of_iterations_is_that_of_the_settings(small):
     np.testing.assert_array_equal(one.weights, two.weights)
 
 
-def test_start_and_images_stay_as_they_are(small):
+def test_start_and_images_stay_as_they_are(small: TrainingData) -> None:
     start = training.initial_weights(small, 0, 0)
     before = start.copy()
     training.levenberg_marquardt(small, start, COUNTS, settings(), 3)
     np.testing.assert_array_equal(start, before)
 
 
-def test_it_ends_where_the_gradient_is_zero(small):
+def test_it_ends_where_the_gradient_is_zero(small: TrainingData) -> None:
     chosen = settings(l2=1e-3)
     start = training.initial_weights(small, 0, 0)
     fit = training.levenberg_marquardt(small, start, COUNTS, chosen, 1000)
@@ -88,7 +96,7 @@ def test_it_ends_where_the_gradient_is_zero(small):
 
 
 @pytest.mark.parametrize("member", [0, 1])
-def test_the_minimum_is_that_of_scipys_least_squares(small, member):
+def test_the_minimum_is_that_of_scipys_least_squares(small: TrainingData, member: int) -> None:
     """Same residuals, √λ w among them; from a point in the same basin."""
     chosen = settings(l2=1e-3)
     start = training.initial_weights(small, 0, member)
@@ -110,7 +118,7 @@ def test_the_minimum_is_that_of_scipys_least_squares(small, member):
     assert np.abs(fit.weights - found.x).max() < 1e-5
 
 
-def test_a_minimum_is_left_alone(small):
+def test_a_minimum_is_left_alone(small: TrainingData) -> None:
     chosen = settings(l2=1e-3)
     start = training.initial_weights(small, 0, 0)
     fit = training.levenberg_marquardt(small, start, COUNTS, chosen, 1000)
@@ -119,7 +127,7 @@ def test_a_minimum_is_left_alone(small):
     assert np.abs(again.weights - fit.weights).max() < 1e-7
 
 
-def test_images_left_out_do_not_matter():
+def test_images_left_out_do_not_matter() -> None:
     """A member whose sample lacks an image never sees its labels."""
     data = training_data(2, (5, 4))
     images = labelled_images(2)
@@ -138,7 +146,7 @@ def test_images_left_out_do_not_matter():
 # --- starts ------------------------------------------------------------------------------------
 
 
-def test_starts_are_uniform_within_the_limits_of_their_layers():
+def test_starts_are_uniform_within_the_limits_of_their_layers() -> None:
     """±√(6/(n_in + n_out)), as in Amp; every member and seed has its own."""
     data = training_data(2, (20, 30))
     weights = training.initial_weights(data, 3, 1)
@@ -162,7 +170,9 @@ def test_starts_are_uniform_within_the_limits_of_their_layers():
 
 
 @pytest.mark.parametrize("cores", [1, 2, 5])
-def test_members_do_not_depend_on_the_number_of_cores(small, monkeypatch, cores):
+def test_members_do_not_depend_on_the_number_of_cores(
+    small: TrainingData, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
     counts = draw_initial(5, 7, seed=0)
     starts = [training.initial_weights(small, 0, m) for m in range(5)]
     monkeypatch.setattr(training, "_cores", lambda: cores)
@@ -175,7 +185,7 @@ def test_members_do_not_depend_on_the_number_of_cores(small, monkeypatch, cores)
     assert progress.steps == [(n, 5, "members trained") for n in range(6)]
 
 
-def test_what_goes_wrong_in_a_member_reaches_the_caller(small):
+def test_what_goes_wrong_in_a_member_reaches_the_caller(small: TrainingData) -> None:
     starts = [training.initial_weights(small, 0, 0), np.zeros(3)]
     with pytest.raises(ValueError, match="weights must have shape"):
         training.train_members(small, np.ones((2, 7), int), starts, settings(), 2)
@@ -184,7 +194,7 @@ def test_what_goes_wrong_in_a_member_reaches_the_caller(small):
 # --- intercepts --------------------------------------------------------------------------------
 
 
-def test_intercepts_are_the_energies_per_atom_of_the_elements():
+def test_intercepts_are_the_energies_per_atom_of_the_elements() -> None:
     images = []
     for symbols, energy in [("Pt2", -10.0), ("Au3", -9.0), ("PtAuAu", -11.0)]:
         n = len(Atoms(symbols))
@@ -195,7 +205,7 @@ def test_intercepts_are_the_energies_per_atom_of_the_elements():
     assert found == pytest.approx({"Pt": -5.0, "Au": -3.0}, abs=1e-12)
 
 
-def test_intercepts_without_a_labelled_energy():
+def test_intercepts_without_a_labelled_energy() -> None:
     chunk = Image(structure("cluster"), np.zeros((1, 3)))
     assert training.fit_intercepts([chunk], ["Pt", "Au"]) == {"Pt": 0.0, "Au": 0.0}
 
@@ -203,7 +213,7 @@ def test_intercepts_without_a_labelled_energy():
 # --- calibration -------------------------------------------------------------------------------
 
 
-def predictions(members, labels, is_chunk):
+def predictions(members: Any, labels: Any, is_chunk: Any) -> Any:
     """What `calibrate` needs of a training set whose members' forces are given, (M, R, 3)."""
     return SimpleNamespace(
         core=SimpleNamespace(predict=lambda forces: (None, forces)),
@@ -213,7 +223,7 @@ def predictions(members, labels, is_chunk):
     )
 
 
-def test_calibration_by_hand():
+def test_calibration_by_hand() -> None:
     """Three members, four images of one force; the factor is a quantile of two ratios.
 
     Image 0: members 1 and 2 did not see it and predict 1 and 3 along x: mean 2, σ = √2. The label
@@ -233,7 +243,7 @@ def test_calibration_by_hand():
 
 
 @pytest.mark.parametrize(("n_chunks", "expected"), [(9, 10.0), (10, 1.0)])
-def test_chunks_alone_count_as_soon_as_there_are_ten(n_chunks, expected):
+def test_chunks_alone_count_as_soon_as_there_are_ten(n_chunks: int, expected: float) -> None:
     """Bulk images of ratio 10 and chunks of ratio 1; with nine chunks all are used."""
     n_bulk = 40
     ratio = np.array([1.0] * n_chunks + [10.0] * n_bulk)
@@ -246,12 +256,12 @@ def test_chunks_alone_count_as_soon_as_there_are_ten(n_chunks, expected):
     assert training.calibrate(data, list(forces), counts) == pytest.approx(expected, rel=1e-12)
 
 
-def test_calibration_without_anything_unseen():
+def test_calibration_without_anything_unseen() -> None:
     data = predictions(np.ones((2, 1, 3)), [[0, 0, 0]], [True])
     assert training.calibrate(data, list(np.ones((2, 1, 3))), np.ones((2, 1), int)) == 1.0
 
 
-def test_members_that_agree_exactly_tell_nothing():
+def test_members_that_agree_exactly_tell_nothing() -> None:
     data = predictions(np.ones((2, 1, 3)), [[0, 0, 0]], [True])
     assert training.calibrate(data, list(np.ones((2, 1, 3))), np.zeros((2, 1), int)) == 1.0
 
@@ -262,7 +272,7 @@ NETWORK = NetworkSettings(hidden_layers=(5, 4))
 SHORT = TrainingSettings(initial_iterations=8)
 
 
-def train(seed=0, **given):
+def train(seed: int = 0, **given: Any) -> Ensemble:
     return training.train_ensemble(
         labelled_images(2),
         functions_of(ELEMENTS[:2], 4.6),
@@ -274,7 +284,7 @@ def train(seed=0, **given):
     )
 
 
-def test_ensemble_from_scratch():
+def test_ensemble_from_scratch() -> None:
     one, two, other = train(0), train(0), train(1)
     assert len(one) == 3
     np.testing.assert_array_equal(one.multiplicities, draw_initial(3, 7, 0))
@@ -294,7 +304,7 @@ def test_ensemble_from_scratch():
         np.testing.assert_allclose(bulk[m], forces, atol=1e-11)
 
 
-def test_scaling_covers_structures_without_labels():
+def test_scaling_covers_structures_without_labels() -> None:
     far = structure("particle", 2)
     far.positions *= 1.4
     functions = functions_of(ELEMENTS[:2], 4.6)
@@ -308,7 +318,7 @@ def test_scaling_covers_structures_without_labels():
         assert (low < narrow.scaling.minimum[element]).any()
 
 
-def test_progress_of_fingerprints_and_members():
+def test_progress_of_fingerprints_and_members() -> None:
     progress = Recorder()
     train(progress=progress)
     assert progress.steps == [(n, 7, "fingerprints") for n in range(1, 8)] + [
@@ -328,6 +338,6 @@ LONE = Atoms("Pt2Au", [[0, 0, 0], [2.5, 0, 0], [30, 0, 0]])
     ],
     ids=["none", "element", "alone"],
 )
-def test_images_that_cannot_be_trained_on(images, message):
+def test_images_that_cannot_be_trained_on(images: list[Image], message: str) -> None:
     with pytest.raises(InputError, match=message):
         training.prepare(images, functions_of(ELEMENTS[:2], 4.6), NETWORK)

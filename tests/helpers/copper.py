@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 
+from helpers import Array
 from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.learning.nft import NFT
 from nearsight.model.symmetry_functions import G2, G4, SymmetryFunctions
 from nearsight.structures.images import Image
-
-Array = npt.NDArray[np.float64]
 
 
 def emt(atoms: Atoms) -> tuple[float, Array]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from helpers import Array
 
 STEPS = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-3)
 """The second derivative of a cutoff function jumps at Rc, so that a pair that crosses Rc within

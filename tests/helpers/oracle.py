@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-Array = npt.NDArray[np.float64]
+from helpers import Array
 
 
 @dataclass(frozen=True)

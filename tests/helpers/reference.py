@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from ase import Atoms
 
-from helpers import oracle
+from helpers import Array, oracle
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import G2, G5, SymmetryFunction, SymmetryFunctions
-
-Array = npt.NDArray[np.float64]
 
 ACTIVATIONS = {
     "linear": lambda z: z,

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.cluster.octahedron import Octahedron
 
+from helpers import Array
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import Layer, Network, stack
 from nearsight.model.symmetry_functions import (
@@ -26,8 +26,6 @@ from nearsight.model.symmetry_functions import (
 from nearsight.structures.images import Image
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
-
-Array = npt.NDArray[np.float64]
 
 CUTOFFS = {
     "cosine": Cutoff(6.5),

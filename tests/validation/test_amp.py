@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,31 +12,39 @@ from ase import Atoms
 
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import Layer, Network, stack
-from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
+from nearsight.model.symmetry_functions import (
+    G2,
+    G4,
+    G5,
+    Cutoff,
+    Scaling,
+    SymmetryFunction,
+    SymmetryFunctions,
+)
 
 CASES = json.loads((Path(__file__).parent / "data" / "amp.json").read_text())["cases"]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case["name"])
-def case(request):
+def case(request: pytest.FixtureRequest) -> dict[str, Any]:
     return request.param
 
 
-def from_amp(given):
+def from_amp(given: Any) -> SymmetryFunction:
     if given["type"] == "G2":
         return G2(given["element"], given["eta"], given["offset"])
     kind = {"G4": G4, "G5": G5}[given["type"]]
     return kind(tuple(given["elements"]), given["eta"], given["zeta"], given["gamma"])
 
 
-def functions_of(case):
+def functions_of(case: dict[str, Any]) -> SymmetryFunctions:
     options = case["cutoff"]["kwargs"]
     cutoff = Cutoff(options["Rc"], case["cutoff"]["name"].lower(), options.get("gamma", 4.0))
     return SymmetryFunctions({e: list(map(from_amp, given)) for e, given in case["Gs"].items()},
                              cutoff)  # fmt: skip
 
 
-def ensemble_of(case):
+def ensemble_of(case: dict[str, Any]) -> Ensemble:
     """Amp's network as an ensemble of one: tanh on the output node too, biases in the last row."""
     model = case["model"]
     assert model["activation"] == "tanh"
@@ -50,14 +59,14 @@ def ensemble_of(case):
     return Ensemble(functions_of(case), Scaling(minimum, maximum), stack([networks]))
 
 
-def test_fingerprints(case):
+def test_fingerprints(case: dict[str, Any]) -> None:
     found = functions_of(case).compute(Atoms(**case["structure"]))
     assert set(case["structure"]["symbols"]) == {"Pt"}
     expected = [fingerprint["G"] for fingerprint in case["fingerprints"]]
     np.testing.assert_allclose(found["Pt"], expected, rtol=1e-12)
 
 
-def test_fingerprint_derivatives(case):
+def test_fingerprint_derivatives(case: dict[str, Any]) -> None:
     functions = functions_of(case)
     given = functions.structure(Atoms(**case["structure"]))
     n = len(given)
@@ -74,7 +83,7 @@ def test_fingerprint_derivatives(case):
         np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_energy_and_forces(case):
+def test_energy_and_forces(case: dict[str, Any]) -> None:
     r = ensemble_of(case).evaluate(Atoms(**case["structure"]))
     assert r.energy == pytest.approx(case["energy"], rel=1e-12)
     forces = np.array(case["forces"])
@@ -83,7 +92,7 @@ def test_energy_and_forces(case):
     np.testing.assert_allclose(r.forces, forces, rtol=0, atol=1e-12 * scale)
 
 
-def test_atomic_energies(case):
+def test_atomic_energies(case: dict[str, Any]) -> None:
     """They belong to the last structure of Amp's finite differences, an atom 1e-4 Å away."""
     atoms = Atoms(**case["structure"])
     atom, direction = case["finite_difference_check[i,c,fd,analytic]"][-1][:2]

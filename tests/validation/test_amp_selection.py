@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 
-from helpers import oracle
+from helpers import Array, oracle
 from nearsight.selection import (
     cur,
     farthest_point_sampling,
@@ -33,7 +34,7 @@ CANDIDATES = [oracle.Radial("Pt", eta, r_s) for eta, r_s in product(ETAS, (0.0, 
 """The 78 candidates of SI Table S1 in the order in which Amp numbers them."""
 
 
-def candidate_features(name):
+def candidate_features(name: str) -> tuple[list[Atoms], list[Array]]:
     """Structures of a data file and, for each, the (n_atoms, 78) candidate features."""
     structures = ase.io.read(DATA / name, ":")
     return structures, [
@@ -42,7 +43,7 @@ def candidate_features(name):
 
 
 @pytest.fixture(scope="module")
-def chosen20():
+def chosen20() -> tuple[Array, Array]:
     structures, features = candidate_features("amp_chosen20_emt.xyz")
     forces = np.vstack([atoms.get_forces() for atoms in structures])
     return np.vstack(features), forces
@@ -51,7 +52,7 @@ def chosen20():
 # --- the oracle --------------------------------------------------------------------------------
 
 
-def from_amp(parameters):
+def from_amp(parameters: dict[str, Any]) -> oracle.Function:
     if parameters["type"] == "G2":
         return oracle.Radial(parameters["element"], parameters["eta"], parameters["offset"])
     return oracle.Angular(
@@ -64,7 +65,7 @@ def from_amp(parameters):
 
 
 @pytest.mark.parametrize("case", AMP["cases"], ids=lambda case: case["name"])
-def test_oracle_reproduces_amp(case):
+def test_oracle_reproduces_amp(case: dict[str, Any]) -> None:
     atoms = Atoms(**case["structure"])
     functions = {element: list(map(from_amp, Gs)) for element, Gs in case["Gs"].items()}
     options = case["cutoff"]["kwargs"]
@@ -79,14 +80,14 @@ def test_oracle_reproduces_amp(case):
     np.testing.assert_allclose(features, expected, rtol=1e-12)
 
 
-def test_oracle_numbers_the_candidates_as_amp(chosen20):
+def test_oracle_numbers_the_candidates_as_amp(chosen20: tuple[Array, Array]) -> None:
     X, _ = chosen20
     assert X.shape == (326, 78)
     np.testing.assert_allclose(X[0], SELECTED["first_atom_features"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["cosine", "polynomial"])
-def test_oracle_of_two_elements_adds_up_to_that_of_one(kind):
+def test_oracle_of_two_elements_adds_up_to_that_of_one(kind: str) -> None:
     """Amp's cases have one element: split over two, the parts must sum to the same."""
     one = ase.io.read(DATA / "amp_chosen20_emt.xyz", "-1")
     two = one.copy()
@@ -94,7 +95,7 @@ def test_oracle_of_two_elements_adds_up_to_that_of_one(kind):
     parts = {"Pt": ["Pt"], "any": ["Pt", "Au"]}
     pairs = {"Pt": [("Pt", "Pt")], "any": [("Pt", "Pt"), ("Au", "Pt"), ("Au", "Au")]}
 
-    def functions(which):
+    def functions(which: str) -> list[oracle.Function]:
         radial = [oracle.Radial(e, 4.0, 1.5) for e in parts[which]]
         narrow = [oracle.Angular(p, 0.1, 4.0, -1.0) for p in pairs[which]]
         wide = [oracle.Angular(p, 0.1, 4.0, -1.0, wide=True) for p in pairs[which]]
@@ -107,7 +108,7 @@ def test_oracle_of_two_elements_adds_up_to_that_of_one(kind):
     np.testing.assert_allclose(sums, whole, rtol=1e-12)
 
 
-def test_oracle_of_a_right_angle():
+def test_oracle_of_a_right_angle() -> None:
     """One centre, two neighbours of different elements at 2 Å and 3 Å, by hand."""
     atoms = Atoms("PtAuCu", positions=[[0, 0, 0], [2, 0, 0], [0, 3, 0]])
     functions = [
@@ -133,7 +134,7 @@ def test_oracle_of_a_right_angle():
 
 
 @pytest.mark.parametrize("name", ["amp_initial33_emt.xyz", "amp_chosen20_emt.xyz"])
-def test_structures_carry_emt_labels(name):
+def test_structures_carry_emt_labels(name: str) -> None:
     for atoms in ase.io.read(DATA / name, ":"):
         again = atoms.copy()
         again.calc = EMT()
@@ -142,20 +143,20 @@ def test_structures_carry_emt_labels(name):
         np.testing.assert_allclose(again.get_forces(), atoms.get_forces(), atol=2e-7, rtol=0.0)
 
 
-def test_cur_chooses_what_amp_chooses(chosen20):
+def test_cur_chooses_what_amp_chooses(chosen20: tuple[Array, Array]) -> None:
     X, _ = chosen20
     published = SELECTED["cur"]
     assert cur(X, published["k"]).tolist() == published["indices"]
 
 
-def test_force_correlation_chooses_what_amp_chooses(chosen20):
+def test_force_correlation_chooses_what_amp_chooses(chosen20: tuple[Array, Array]) -> None:
     X, forces = chosen20
     published = SELECTED["fcorr"]
     assert force_correlation(X, forces, published["k"]).tolist() == published["indices"]
 
 
 @pytest.mark.parametrize("method", ["cur", "fcorr"])
-def test_the_same_columns_are_left_out(chosen20, method):
+def test_the_same_columns_are_left_out(chosen20: tuple[Array, Array], method: str) -> None:
     X, _ = chosen20
     dropped = SELECTED[method]["dropped_candidates"]
     assert SELECTED[method]["n_candidates_after_variance_mask"] == X.shape[1] - len(dropped)
@@ -166,7 +167,7 @@ def test_the_same_columns_are_left_out(chosen20, method):
 
 
 @pytest.mark.parametrize("method", ["cur", "fcorr"])
-def test_deviation_of_amps_choice(chosen20, method):
+def test_deviation_of_amps_choice(chosen20: tuple[Array, Array], method: str) -> None:
     """Amp's own figure loses three digits; the projection check is that of raw X, 78 columns."""
     X, _ = chosen20
     published = SELECTED[method]
@@ -176,7 +177,7 @@ def test_deviation_of_amps_choice(chosen20, method):
     assert deviation < 0.01 * published["relative_norm_deviation"]
 
 
-def test_farthest_points_of_the_33_cells():
+def test_farthest_points_of_the_33_cells() -> None:
     """Distances on the scale of the features' range; every kind of cell is represented."""
     structures, features = candidate_features("amp_initial33_emt.xyz")
     everything = np.vstack(features)

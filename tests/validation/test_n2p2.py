@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.data import atomic_numbers
 
 from nearsight.model.ensemble import Ensemble
@@ -24,7 +26,7 @@ STRUCTURES = ("pt4_bulk_pbc", "pt6_triclinic_pbc", "pt260_truncoct")
 ACTIVATIONS = {"t": "tanh", "l": "linear"}
 
 
-def read_settings(path):
+def read_settings(path: Path) -> dict[str, list[list[str]]]:
     """Keywords of input.nn with a list of the arguments of every line."""
     settings = {}
     for line in path.read_text().splitlines():
@@ -34,7 +36,7 @@ def read_settings(path):
     return settings
 
 
-def read_functions(settings):
+def read_functions(settings: dict[str, list[list[str]]]) -> tuple[list[int], SymmetryFunctions]:
     """n2p2's order of the functions, as indices of input.nn's lines, and the functions in it.
 
     n2p2 sorts by type, cutoff, η, R_s, then ζ and λ, then the elements by atomic number.
@@ -61,13 +63,13 @@ def read_functions(settings):
     return order, SymmetryFunctions({"Pt": [functions[i] for i in order]}, cutoffs.pop())
 
 
-def read_scaling(path):
+def read_scaling(path: Path) -> Scaling:
     rows = np.loadtxt(path)
     assert rows[:, 1].tolist() == list(range(1, len(rows) + 1))
     return Scaling({"Pt": rows[:, 2]}, {"Pt": rows[:, 3]})
 
 
-def read_network(path, settings, inputs):
+def read_network(path: Path, settings: dict[str, list[list[str]]], inputs: int) -> Network:
     """Layer by layer: the weights from every node to all of the next layer, then the biases."""
     values = iter(np.loadtxt(path, usecols=0))
     hidden = [int(word) for word in settings["global_nodes_short"][0]]
@@ -82,7 +84,7 @@ def read_network(path, settings, inputs):
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> tuple[list[int], Ensemble]:
     settings = read_settings(DATA / "input.nn")
     assert (settings["scale_min_short"], settings["scale_max_short"]) == ([["-1.0"]], [["1.0"]])
     order, functions = read_functions(settings)
@@ -91,7 +93,7 @@ def model():
 
 
 @pytest.fixture(params=STRUCTURES)
-def reference(request):
+def reference(request: pytest.FixtureRequest) -> tuple[Atoms, Any]:
     """A structure and what n2p2 makes of it."""
     values = np.load(DATA / f"{request.param}.npz", allow_pickle=False)
     atoms = ase.io.read(DATA / f"{request.param}.extxyz")
@@ -101,11 +103,13 @@ def reference(request):
     return atoms, values
 
 
-def test_order_of_the_functions(model, reference):
+def test_order_of_the_functions(
+    model: tuple[list[int], Ensemble], reference: tuple[Atoms, Any]
+) -> None:
     assert model[0] == reference[1]["sf_order_in_input_nn"].tolist()
 
 
-def test_features(model, reference):
+def test_features(model: tuple[list[int], Ensemble], reference: tuple[Atoms, Any]) -> None:
     atoms, values = reference
     ensemble = model[1]
     found = ensemble.functions.compute(atoms)["Pt"]
@@ -114,7 +118,9 @@ def test_features(model, reference):
     np.testing.assert_allclose(found * scale + offset, values["G_scaled"], rtol=0, atol=1e-12)
 
 
-def test_energies_and_forces(model, reference):
+def test_energies_and_forces(
+    model: tuple[list[int], Ensemble], reference: tuple[Atoms, Any]
+) -> None:
     atoms, values = reference
     r = model[1].evaluate(atoms)
     np.testing.assert_allclose(r.energies, values["atomic_energies"], rtol=1e-12)
