@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
-import copper
 import jsonschema
 import pytest
 import typer
@@ -19,6 +18,7 @@ from ase.build import bulk
 import nearsight.learning.initial_cells
 import nearsight.learning.locality
 import nearsight.learning.nft
+from helpers import copper
 from nearsight.cli import app
 from nearsight.config import Config
 from nearsight.config.errors import section_model

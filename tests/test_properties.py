@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,27 @@ from scipy.spatial.transform import Rotation
 
 from helpers import Array
 from helpers.structures import ELEMENTS, functions_of, random_ensemble, scattered, structure
+from nearsight.model.ensemble import Ensemble, Evaluation
 from nearsight.model.symmetry_functions import Scaling
 
 quick = settings(max_examples=20, deadline=None, derandomize=True)
 SEEDS = st.integers(min_value=0, max_value=2**32 - 1)
 
-DENSE = random_ensemble(functions_of(ELEMENTS, 5.0), structure("supercell", 3))
-ENSEMBLE = replace(
-    DENSE,
-    scaling=Scaling({e: 0.0 * x for e, x in DENSE.scaling.maximum.items()}, DENSE.scaling.maximum),
-)
-"""Three members, three elements; features between nothing and those of a crystal are in range.
 
-The cutoff is larger than most of the cells below."""
+@cache
+def ensemble() -> Ensemble:
+    """Three members, three elements; features between zero and those of a crystal are in range.
 
-evaluate = partial(ENSEMBLE.evaluate, threads=1)
+    The cutoff is larger than most of the cells below.
+    """
+    dense = random_ensemble(functions_of(ELEMENTS, 5.0), structure("supercell", 3))
+    maximum = dense.scaling.maximum
+    return replace(dense, scaling=Scaling({e: 0.0 * x for e, x in maximum.items()}, maximum))
+
+
+def evaluate(atoms: Atoms) -> Evaluation:
+    return ensemble().evaluate(atoms, threads=1)
+
 
 TOLERANCE = 1e-10
 """eV, eV/Å. Moved coordinates are rounded at 1e-15 of up to 100 Å, which derivatives of up to some
@@ -165,7 +171,7 @@ def test_what_is_far_apart_does_not_interact(one: Any, two: Any) -> None:
 @given(st.sampled_from(ELEMENTS), st.sampled_from(ELEMENTS))
 def test_nothing_jumps_where_an_atom_enters_the_cutoff(first: str, second: str) -> None:
     """Two pairs at the distance Rc, a little closer and a little farther away."""
-    rc = ENSEMBLE.functions.cutoff.radius
+    rc = ensemble().functions.cutoff.radius
     found = []
     for distance in (rc - 1e-7, rc + 1e-7):
         positions = [[0, 0, 0], [2.3, 0, 0], [0, distance, 0], [2.3, distance, 0]]
