@@ -184,8 +184,8 @@ def test_a_factory_in_a_file_of_ones_own(
             "ase.calculators.emt:parameters",
             None,
             (
-                "parent calculator 'ase.calculators.emt:parameters': parameters is not a function or "
-                "class"
+                "parent calculator 'ase.calculators.emt:parameters': "
+                "parameters is not a function or class"
             ),
         ),
         (
