@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -213,3 +215,18 @@ def test_build_info_tells_how_it_was_built() -> None:
     info = nearsight.build_info()
     assert set(info) == {"version", "level", "compiler", "flags", "eigen", "openmp", "threads"}
     assert "-ffast-math" not in info["flags"]
+
+
+def test_the_core_keeps_no_state_between_calls():
+    """What `mod_gil_not_used` promises: no variable that outlives a call and can change."""
+    sources = Path(__file__).parents[1] / "cpp" / "src"
+    files = [*sources.glob("*.?pp"), *(sources.parent / "include" / "nearsight").glob("*.hpp")]
+    assert len(files) > 20
+    changing = re.compile(
+        r"\bmutable\b|\bthread_local\b"
+        r"|\bstatic\s+(?!constexpr|_assert|const\b)\w[\w:<>, ]*[ &*]\w+\s*(=|\{|;)"
+        r"|^inline (?!constexpr|const)[\w:<>, ]+ \w+\s*(=|\{)",
+        re.MULTILINE,
+    )
+    for file in files:
+        assert not changing.search(file.read_text()), file.name
