@@ -40,7 +40,7 @@ DRIVER = """\
 import sys, time
 from pathlib import Path
 from nearsight.executors.local import LocalExecutor
-import helpers.any_function
+import helpers.any_function; helpers.any_function.use()
 from helpers.processes import linger
 if __name__ == "__main__":
     with LocalExecutor(2) as executor:

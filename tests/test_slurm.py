@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slurm
 DRIVER = """\
 import sys
 from pathlib import Path
-import helpers.any_function
+import helpers.any_function; helpers.any_function.use()
 from nearsight.executors import make_executor
 from nearsight.config import ExecutorSettings
 from helpers.slurm import note
@@ -490,6 +490,10 @@ def work_in(folder: Path, **changes: Any) -> Path:
     return folder / "nft.toml"
 
 
+CALLS = ("train_member-", "run_tasks-")
+"""Names of the jobs of a run."""
+
+
 def test_a_run_with_lost_jobs_and_a_killed_driver_ends_like_a_local_one(
     cluster: Path, tmp_path: Path
 ) -> None:
@@ -510,10 +514,10 @@ def test_a_run_with_lost_jobs_and_a_killed_driver_ends_like_a_local_one(
     run = Run(Config.load(there), folder)
     with ThreadPoolExecutor(1) as other:
         work = other.submit(run.execute)
-        cancelled = cancel("train_member-", work), cancel("run_tasks-", work)
+        cancelled = [cancel(call, work) for call in CALLS]
         work.result(300)
 
-    done = slurm.names(state="COMPLETED")
+    done = [name for call in CALLS for name in slurm.names(call, "COMPLETED")]
     assert len(done) == len(set(done))  # no call twice
     assert set(slurm.names(state="CANCELLED")) >= set(cancelled)
     assert not (folder / "jobs").exists()

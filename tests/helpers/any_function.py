@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from nearsight.executors import protocol
-from nearsight.executors.work import main, serve
+from nearsight.executors import protocol, work
 
-__all__ = ["Everything", "serve"]
+__all__ = ["Everything", "serve", "use"]
 
 
 class Everything:
@@ -13,8 +12,17 @@ class Everything:
         return True
 
 
-protocol.FUNCTIONS = Everything()  # type: ignore[assignment]
-protocol.WORKER = "helpers.any_function"
+def use() -> None:
+    """Have engines of this process start such workers."""
+    protocol.FUNCTIONS = Everything()  # type: ignore[assignment]
+    protocol.WORKER = "helpers.any_function"
+
+
+def serve() -> None:
+    use()
+    work.serve()
+
 
 if __name__ == "__main__":
-    main()
+    use()
+    work.main()
