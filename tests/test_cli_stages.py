@@ -336,6 +336,46 @@ def test_a_run_that_is_interrupted_continues(run: Run) -> None:
     assert Path("nft/report.html").exists()
 
 
+def test_a_run_goes_by_its_folder_or_its_configuration(run: Run) -> None:
+    write_config(calculator="emt")
+    assert run("run", "nft.toml")[0] == 0
+    for command in ("status", "report"):
+        by_folder, by_file = run(command, "nft"), run(command, "nft.toml")
+        assert by_folder[0] == 0
+        assert by_file == by_folder
+    best = run("evaluate", "nft/best.json", "particle.xyz")
+    assert best[0] == 0
+    assert run("evaluate", "nft", "particle.xyz") == best
+    made = Path("nft/best.json").stat().st_mtime_ns
+    assert run("run", "nft/")[0] == 0
+    Path("nft.toml").rename("elsewhere.toml")  # its copy in the folder will do
+    assert run("run", "nft")[0] == 0
+    assert Path("nft/best.json").stat().st_mtime_ns >= made
+    assert not Path("nft/nft").exists()
+
+
+def test_what_was_meant_is_said(run: Run) -> None:
+    Path("folder").mkdir()
+    Path("wrong.toml").write_text("[report]\ntrue_forces = True\n")
+    for command, start, end in (
+        ("evaluate particle.xyz ensemble.json",
+         "particle.xyz: not an ensemble (a JSON file such as best.json), which comes first", ""),
+        ("relax particle.xyz ensemble.json", "particle.xyz: not an ensemble", ""),
+        ("evaluate folder particle.xyz", "folder/best.json: cannot be read", ""),
+        ("run particle.xyz", "particle.xyz: not valid TOML",
+         "for a structure, nearsight new particle.xyz writes a configuration"),
+        ("run folder", "folder: not the folder of a run; give a configuration (TOML)", ""),
+        ("run wrong.toml", "wrong.toml: not valid TOML",
+         "true and false are written in small letters"),
+        ("status wrong.toml", "wrong: not the folder of a run", ""),
+    ):  # fmt: skip
+        code, out, err = run(*command.split())
+        assert (code, out) == (2, "")
+        assert err.startswith(start)
+        assert err.endswith(f"{end}\n")
+        assert err.count("\n") == 1
+
+
 def test_a_folder_of_another_run_is_refused(run: Run) -> None:
     write_config(calculator="emt")
     Path("nft").mkdir()

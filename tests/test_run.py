@@ -315,9 +315,23 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 def test_another_configuration_is_refused(copied: Path) -> None:
     config = make_workplace(copied, tiny_config(seed=3))
     assert refused(config, copied / "nft") == (
-        f"{copied / 'nft'}: belongs to another configuration (its config.toml differs); give "
-        "another folder with --workdir"
+        f"{copied / 'nft'}: belongs to another configuration (seed was 2, now 3); set it back, or "
+        "give another folder with --workdir, with a copy of parent.db in it to keep the "
+        "calculations"
     )
+
+
+def test_a_configuration_that_differs_in_many_ways_is_refused_by_its_keys(copied: Path) -> None:
+    more = {"max_chunks": 5, "vacuum": 4.0}
+    config = make_workplace(
+        copied, tiny_config(seed=3, nft=more, parent={"arguments": {"a": "b"}}, dynamics={})
+    )
+    sentence = refused(config, copied / "nft")
+    assert '(seed was 2, now 3; parent.arguments was {}, now { a = "b" }; nft.' in sentence
+    assert " and 2 more); set it back" in sentence
+    for torn in (b"[target", b"\xff"):
+        (copied / "nft" / "config.toml").write_bytes(torn)
+        assert "its config.toml cannot be read here" in refused(config, copied / "nft")
 
 
 def moved(atoms: Atoms) -> None:

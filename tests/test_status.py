@@ -162,12 +162,18 @@ def test_chunks_and_their_time_are_summed_over_rounds(status_file: Path) -> None
     assert (content["chunks"], content["chunk_seconds"]) == (4, 41.0)
 
 
+OF_THE_PROGRAM = (
+    "AssertionError: shapes. This is an error in nearsight or in a library, not in what it was "
+    "given (traceback in run.log)"
+)
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
         (InputError("the disk\n is full"), "the disk is full"),
         (KeyboardInterrupt(), "interrupted"),
-        (AssertionError(), "AssertionError"),
+        (AssertionError("shapes"), OF_THE_PROGRAM),
     ],
 )
 def test_the_end_is_written_with_its_reason(

@@ -144,7 +144,7 @@ def open_finished_run(folder: Path, progress: Progress) -> Iterator[FollowUp]:
     """
     if not (folder / "best.json").exists() or not (folder / "config.toml").exists():
         raise InputError(f"{folder}: must be the folder of a finished run (with its best.json)")
-    text = (folder / "config.toml").read_text(encoding="utf-8")
+    text = (folder / "config.toml").read_text(encoding="utf-8", errors="replace")
     config = Config.parse(text, str(folder / "config.toml"))
     parent = Parent.of(config.parent, config.executor)
     with RunFolder(folder, progress).executing(config, parent) as trainer:

@@ -82,7 +82,7 @@ class Run:
         self.parent = Parent.of(config.parent, config.executor)
         path.mkdir(parents=True, exist_ok=True)
         given = path / "config.toml"
-        kept = given.read_text(encoding="utf-8") if given.exists() else None
+        kept = given.read_text(encoding="utf-8", errors="replace") if given.exists() else None
         if kept is not None:
             _check_same(path, kept, config.source)
         if kept != config.source:

@@ -229,7 +229,7 @@ class RunStatus:
         given = folder / "config.toml"
         if not given.is_file():
             raise InputError(f"{folder}: not the folder of a run (it holds no config.toml)")
-        config = Config.parse(given.read_text(encoding="utf-8"), str(given))
+        config = Config.parse(given.read_text(encoding="utf-8", errors="replace"), str(given))
         at_work = _is_at_work(folder)
         calculations, seconds = (None, None)
         if config.parent.database is None:

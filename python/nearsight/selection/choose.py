@@ -135,6 +135,11 @@ def choose_features(
     for element in elements:
         count = _count(settings.count, element)
         matrix = np.concatenate([found[element] for found in features if element in found])
+        if count > matrix.shape[1]:
+            raise InputError(
+                f"features.count must be at most {matrix.shape[1]} for {element}, the number of "
+                f"its candidates, got {count}"
+            )
         try:
             # Threads gain nothing on matrices this small, and cost a lot on a busy machine.
             with threadpool_limits(1, user_api="blas"):
