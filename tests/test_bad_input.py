@@ -266,8 +266,8 @@ DAMAGES = {
     "of no version": lambda text: text.replace('"version": 1', '"version": "one"'),
 }
 SAYS = {
-    "torn": "no whole JSON file (truncated or damaged",
-    "empty": "no whole JSON file (truncated or damaged",
+    "torn": "not valid JSON (truncated or corrupted",
+    "empty": "not valid JSON (truncated or corrupted",
     "of the future": "written by a newer nearsight (file version 2, this one reads up to 1)",
     "of another kind": "not a file of format 'nearsight-",
     "not JSON of ours": "not a file of format 'nearsight-",

@@ -66,7 +66,7 @@ def test_from_a_file(ensemble: Ensemble, tmp_path: Path) -> None:
     np.testing.assert_array_equal(one, with_calculator("slab", ensemble).get_forces())
     np.testing.assert_array_equal(two, one)
     (tmp_path / "best.json").write_text("{")
-    with pytest.raises(InputError, match="no whole JSON file"):
+    with pytest.raises(InputError, match="not valid JSON"):
         nearsight.NearsightCalculator(tmp_path / "best.json")
 
 

@@ -241,8 +241,8 @@ def test_bad_structures_are_refused(run: Run, command: str, content: str) -> Non
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda text: text[: len(text) // 2], "bad.json: no whole JSON file (truncated"),
-        (lambda text: "", "bad.json: no whole JSON file"),
+        (lambda text: text[: len(text) // 2], "bad.json: not valid JSON (truncated"),
+        (lambda text: "", "bad.json: not valid JSON"),
         (lambda text: "{}", "bad.json: "),
         (
             lambda text: text.replace('"version": 1', '"version": 99'),

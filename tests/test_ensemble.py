@@ -255,10 +255,10 @@ class Exploit:
 
 def test_nothing_in_a_file_is_executed(saved: Path) -> None:
     saved.write_bytes(pickle.dumps(Exploit()))
-    with pytest.raises(InputError, match="no whole JSON file"):
+    with pytest.raises(InputError, match="not valid JSON"):
         Ensemble.load(saved)
     saved.write_text("import pytest; pytest.fail('a file was executed')")
-    with pytest.raises(InputError, match="no whole JSON file"):
+    with pytest.raises(InputError, match="not valid JSON"):
         Ensemble.load(saved)
 
 
@@ -266,7 +266,7 @@ def test_truncated_file(saved: Path) -> None:
     content = saved.read_bytes()
     for length in (0, 1, len(content) // 2, len(content) - 3):
         saved.write_bytes(content[:length])
-        with pytest.raises(InputError, match="no whole JSON file"):
+        with pytest.raises(InputError, match="not valid JSON"):
             Ensemble.load(saved)
 
 

@@ -16,13 +16,12 @@ from helpers.recorder import Recorder
 from helpers.runs import make_workplace, tiny_config
 from nearsight.cli import app
 from nearsight.errors import ParentError
-from nearsight.files.atomic import read_json, write_json
+from nearsight.files.atomic import read_json
 from nearsight.learning.locality import ForceLocality, force_locality
 from nearsight.learning.state import State
 from nearsight.parents import Parent
 from nearsight.report.drawing import png
 from nearsight.report.figures import locality_figure
-from nearsight.report.records import Locality
 from nearsight.structures.chunks import extract_chunks
 
 SHORT = copper.nft(max_chunks=16)
@@ -130,18 +129,14 @@ def scan(script: Script, indices: tuple[int, ...] = (0, 7)) -> ForceLocality:
 
 
 def assert_survives_its_file(found: ForceLocality, folder: Path) -> None:
-    write_json(folder / "locality.json", found.to_dict())
-    again = ForceLocality.from_dict(read_json(folder / "locality.json"))
+    found.save(folder / "locality.json")
+    again = ForceLocality.load(folder / "locality.json")
     np.testing.assert_array_equal(again.forces, found.forces)
     np.testing.assert_array_equal(again.true_forces, found.true_forces)
 
 
 def draw(found: ForceLocality) -> bytes:
-    return png(
-        locality_figure(
-            Locality(found.radii, found.indices, found.n_atoms, found.forces, found.true_forces)
-        )
-    )
+    return png(locality_figure(found))
 
 
 def test_a_scan_leaves_out_a_chunk_that_failed(script: Script, tmp_path: Path) -> None:
@@ -154,7 +149,7 @@ def test_a_scan_leaves_out_a_chunk_that_failed(script: Script, tmp_path: Path) -
     np.testing.assert_array_equal(found.true_forces, whole.true_forces)
     assert found.mean_errors.tolist() == [whole.mean_errors[0], whole.errors[1, 0]]
     assert found.max_errors.tolist() == [whole.max_errors[0], whole.errors[1, 0]]
-    assert found.to_dict()["forces"][1][1] == [None, None, None]
+    assert found.model_dump()["forces"][1][1] == [None, None, None]
     assert_survives_its_file(found, tmp_path)
     assert draw(found) != draw(whole)
 
@@ -209,7 +204,7 @@ def test_a_run_around_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert set(sizes) == {"4"}
     assert len(read_json(folder / "iteration-002" / "evaluation.json")["chunk_indices"]) == 6
     log = (folder / "run.log").read_text()
-    assert "Cu, space group 225: a rattled cell is given up: Cu32 (32 atoms): RuntimeError" in log
+    assert "Cu, space group 225: skipping a rattled cell after 1 failed attempt (Cu32 (32" in log
     assert "not known: the parent failed on Cu55 (55 atoms): forces not finite" in log
     report = json.loads((folder / "report.json").read_text())
     assert [each["mae"] for each in report["iterations"]] == [None] * 3

@@ -151,6 +151,11 @@ def test_files_hold_it_to_the_last_bit(ensemble: Ensemble, tmp_path: Path) -> No
     assert content["numbers"] == [2, 3]
 
 
+FOUND = Harvest(
+    low=0.1, high=0.15, frames=1, kept=1, beyond=0, candidates=1, chosen=[(0, 3)], deviation=0.0
+)
+
+
 def test_no_harvest_in_a_folder(tmp_path: Path) -> None:
     assert load_harvest(tmp_path) is None
 
@@ -164,8 +169,7 @@ def test_no_harvest_in_a_folder(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_harvest(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
-    found = Harvest(0.1, 0.15, 1, 1, 0, 1, [(0, 3)], 0.0)
-    save_harvest(tmp_path, found, frames(1))
+    save_harvest(tmp_path, FOUND, frames(1))
     path = tmp_path / "harvest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=sentence):
@@ -173,8 +177,8 @@ def test_a_damaged_harvest(tmp_path: Path, change: dict[str, object], sentence: 
 
 
 def test_frames_that_are_torn(tmp_path: Path) -> None:
-    save_harvest(tmp_path, Harvest(0.1, 0.15, 1, 1, 0, 1, [(0, 3)], 0.0), frames(1))
+    save_harvest(tmp_path, FOUND, frames(1))
     path = tmp_path / "frames.traj"
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(InputError, match=r"frames\.traj: no whole trajectory"):
+    with pytest.raises(InputError, match=r"frames\.traj: truncated or corrupted trajectory"):
         load_harvest(tmp_path)

@@ -452,8 +452,8 @@ def test_structures_the_parent_fails_on_are_left_out(tmp_path: Path) -> None:
     recorder = Recorder()
     images = label_structures(path, Parent("emt"), recorder)
     assert [str(image.atoms.symbols) for image in images] == ["Cu", "Pt"]
-    reason = "Fe (1 atom): NotImplementedError: No EMT-potential for Fe"
-    assert recorder.notes == [f"structure 1 of {path} is given up: {reason}"]
+    reason = "(Fe (1 atom): NotImplementedError: No EMT-potential for Fe)"
+    assert recorder.notes == [f"skipping structure 1 of {path} after 1 failed attempt {reason}"]
     ase.io.write(path, [bulk("Fe"), bulk("W")])
     with pytest.raises(ParentError) as caught:
         label_structures(path, Parent("emt"), recorder)

@@ -117,7 +117,8 @@ def test_a_second_run_says_so(place: Path, at_work: tuple[subprocess.Popen[bytes
     )
     assert (second.returncode, second.stdout) == (2, "")
     assert second.stderr == (
-        "nft: another nearsight is at work here; wait for it, or stop it first\n"
+        "nft: the run folder is locked by another nearsight process; wait for it, or stop it "
+        "first\n"
     )
     assert at_work[0].poll() is None
     assert (place / "nft" / "run.log").read_text() == log

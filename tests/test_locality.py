@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from ase.calculators.emt import EMT
 
 from helpers.recorder import Recorder
 from nearsight.errors import InputError, ParentError
-from nearsight.files.atomic import read_json, write_json
 from nearsight.learning.locality import ForceLocality, force_locality
 from nearsight.parents import Parent
 
@@ -88,34 +86,11 @@ def test_takes_a_parent_a_calculator_or_a_function(pt260: Atoms, scan: ForceLoca
 
 def test_comes_back_bit_for_bit_from_its_file(scan: ForceLocality, tmp_path: Path) -> None:
     path = tmp_path / "locality.json"
-    write_json(path, scan.to_dict())
-    found = ForceLocality.from_dict(read_json(path), path)
+    scan.save(path)
+    found = ForceLocality.load(path)
     for name in ("radii", "indices", "n_atoms", "forces", "true_forces"):
         np.testing.assert_array_equal(getattr(found, name), getattr(scan, name))
         assert getattr(found, name).dtype == getattr(scan, name).dtype
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"format": "other"}, "x.json: not a file of format 'nearsight-locality'"),
-        ({"version": 2}, "x.json: written by a newer nearsight"),
-        ({"forces": None}, "x.json: no whole locality scan"),
-        ({"forces": [[1.0, 2.0]]}, "x.json: no whole locality scan .its arrays do not fit"),
-        ({"true_forces": [[0.0, 0.0]]}, "x.json: no whole locality scan .its arrays do not fit"),
-        ({"radii": ["a"]}, "x.json: no whole locality scan"),
-    ],
-)
-def test_refuses_damaged_content(scan: ForceLocality, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        ForceLocality.from_dict(scan.to_dict() | change, "x.json")
-
-
-def test_refuses_content_without_forces(scan: ForceLocality) -> None:
-    content = scan.to_dict()
-    del content["forces"]
-    with pytest.raises(InputError, match=r"x.json: no whole locality scan .'forces'"):
-        ForceLocality.from_dict(content, "x.json")
 
 
 @pytest.mark.parametrize(

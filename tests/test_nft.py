@@ -24,9 +24,10 @@ from ase.calculators.emt import EMT
 from helpers import copper
 from helpers.faulty import FAULTY, FaultyEMT, Script
 from helpers.recorder import Recorder, Stopped
+from helpers.records import make_iteration
 from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.errors import InputError
-from nearsight.learning.iteration import Iteration
+from nearsight.files.records import Iteration
 from nearsight.learning.nft import NFT
 from nearsight.learning.policy import choose_atoms, stop_reason
 from nearsight.learning.state import State
@@ -129,12 +130,7 @@ def test_equal_uncertainties_go_by_index() -> None:
 
 
 def iterations(*uncertainties: float) -> tuple[Iteration, ...]:
-    return tuple(
-        Iteration(
-            number, [], [], [], [], "", [value, 0.0], [value, 0.0], [], 1.0, 0.0, 0.0, 0.0, 1.0
-        )
-        for number, value in enumerate(uncertainties)
-    )
+    return tuple(make_iteration(number, [value, 0.0]) for number, value in enumerate(uncertainties))
 
 
 @pytest.mark.parametrize(

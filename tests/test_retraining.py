@@ -26,6 +26,7 @@ from helpers.runs import reduced, tiny_config
 from nearsight.cli import app
 from nearsight.config import Config, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError, ParentError
+from nearsight.files.records import RetrainingRound
 from nearsight.learning.learner import Learner
 from nearsight.learning.retraining import Retraining, RetrainingResult
 from nearsight.learning.targets import Targets
@@ -165,8 +166,8 @@ def test_ends_when_it_does_not_improve(
     values = iter([0.9, 0.5, 0.6, None, 0.1])
     follow = Retraining._relax_targets
 
-    def made_up(*given: Any) -> dict[str, Any]:
-        return follow(*given) | {"largest_uncertainty": next(values)}
+    def made_up(*given: Any) -> RetrainingRound:
+        return follow(*given).model_copy(update={"largest_uncertainty": next(values)})
 
     monkeypatch.setattr(Retraining, "_relax_targets", made_up)
     plan = PLAN.model_copy(update={"max_rounds": 9, "threshold": 1e-6, "target_chunks": 0})
@@ -229,7 +230,8 @@ def test_chunks_that_the_parent_fails_on_are_left_out(
     Retraining(RELAXATION).run(given, tmp_path, recorder)
     labels = read(tmp_path / "retraining-01" / "chunks.extxyz", index=":")
     chosen = json.loads((tmp_path / "retraining-01" / "harvest.json").read_text())["chosen"]
-    lost = [text for text in recorder.notes if "is left out" in text and "SCF did not" in text]
+    skipped = [text for text in recorder.notes if text.startswith("skipping the chunk of atom")]
+    lost = [text for text in skipped if "SCF did not" in text]
     assert 0 < len(lost) == len(chosen) - len(labels)
     every = Parent(FaultyEMT, {"faults": {"*": "raise"}})
     given = Learner(**{**vars(given), "parent": every})
@@ -246,7 +248,7 @@ def test_chunks_that_the_parent_fails_on_are_left_out(
         "nearsight.learning.retraining.save_harvest",
         "nearsight.learning.learner.write_images",
         "nearsight.learning.learner.NFT.run",
-        "nearsight.learning.retraining.write_json",
+        "nearsight.learning.retraining.RoundRecord.save",
     ],
 )
 def test_taken_up_to_the_last_bit(

@@ -415,7 +415,7 @@ def test_a_file_that_comes_out_different_is_refused(copied: Path) -> None:
     content["stages"]["Choice of cells"]["sha256"] = "0" * 64
     stages.write_text(json.dumps(content))
     sentence = refused(Config.load(copied / "nft.toml"), copied / "nft")
-    assert "selected.extxyz: had to be made again and came out different" in sentence
+    assert "selected.extxyz: was regenerated with a different checksum" in sentence
 
 
 def test_a_second_run_in_the_folder_says_so(copied: Path) -> None:
@@ -423,7 +423,8 @@ def test_a_second_run_in_the_folder_says_so(copied: Path) -> None:
     first = Run(config, copied / "nft")
     with first.folder.exclusive():
         assert refused(config, copied / "nft") == (
-            f"{copied / 'nft'}: another nearsight is at work here; wait for it, or stop it first"
+            f"{copied / 'nft'}: the run folder is locked by another nearsight process; wait for "
+            "it, or stop it first"
         )
 
 

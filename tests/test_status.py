@@ -24,13 +24,23 @@ from rich.console import Console
 import nearsight.run.status
 from helpers.faulty import FAULTY, FaultyEMT
 from helpers.recorder import Recorder
+from helpers.records import make_iteration
 from helpers.runs import GIVEN, make_workplace, tiny_config, write_given
 from nearsight.cli import app
 from nearsight.cli.display import TerminalProgress
 from nearsight.cli.status import describe_status
 from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError
-from nearsight.files.atomic import read_json, write_json
+from nearsight.files.atomic import read_json
+from nearsight.files.names import iteration_folder
+from nearsight.files.records import (
+    FailedStructure,
+    FailuresRecord,
+    Iteration,
+    Stage,
+    Stages,
+    Status,
+)
 from nearsight.parents import Parent, ParentResult
 from nearsight.parents.database import ParentDatabase
 from nearsight.progress import Progress, Tally
@@ -127,11 +137,13 @@ def test_a_stage_is_written_at_once_and_steps_now_and_then(
 ) -> None:
     written = []
 
-    def write(path: Path, content: Any, sync: bool) -> None:
-        written.append(content["stage"])
-        write_json(path, content, sync)
+    save = Status.save
 
-    monkeypatch.setattr(nearsight.run.status, "write_json", write)
+    def write(status: Status, path: Path, sync: bool) -> None:
+        written.append(status.stage)
+        save(status, path, sync)
+
+    monkeypatch.setattr(Status, "save", write)
     progress = StatusProgress(status_file)
     progress.stage("Initial cells", "Cu")
     assert read_json(status_file)["stage"] == "Initial cells"
@@ -219,17 +231,12 @@ max_chunks = 20
 """
 
 
-def evaluation(number: int, chunks: int, raw: list[float], stop: str = "") -> dict[str, Any]:
-    return {
-        "format": "nearsight-evaluation",
-        "version": 1,
-        "iteration": number,
-        "chunk_indices": list(range(chunks)),
-        "uncertainty_raw": raw,
-        "uncertainty": [2 * value for value in raw],
-        "seconds": 60.0,
-        "stop_reason": stop,
-    }
+def save_iteration(folder: Path, number: int, chunks: int, raw: float, stop: str = "") -> None:
+    """Seven atoms, the first of them with this uncertainty."""
+    iteration = make_iteration(number, [raw, *6 * [0.05]], range(chunks), stop_reason=stop)
+    place = iteration_folder(folder, number)
+    place.mkdir(exist_ok=True)
+    iteration.save(place / Iteration.FILE)
 
 
 @pytest.fixture
@@ -238,25 +245,20 @@ def begun(tmp_path: Path) -> Path:
     folder = tmp_path / "nft"
     folder.mkdir()
     (folder / "config.toml").write_text(CONFIG)
-    done = {"name": "Initial cells", "seconds": 4.0, "summary": "33 cells"}
-    header = {"format": "nearsight-stages", "version": 1}
-    write_json(folder / "stages.json", header | {"stages": {"Initial cells": done}})
-    for number, (chunks, raw) in enumerate([(0, [0.2, 0.3]), (3, [0.9, 0.1]), (6, [0.5, 0.4])]):
-        (folder / f"iteration-{number:03d}").mkdir()
-        write_json(
-            folder / f"iteration-{number:03d}" / "evaluation.json", evaluation(number, chunks, raw)
-        )
+    done = Stage(name="Initial cells", seconds=4.0, summary="33 cells")
+    Stages(stages={"Initial cells": done}).save(folder / Stages.FILE)
+    for number, (chunks, raw) in enumerate([(0, 0.3), (3, 0.9), (6, 0.5)]):
+        save_iteration(folder, number, chunks, raw)
     (folder / "iteration-003").mkdir()
     failures = {
-        key: {"structure": key, "failed": failed, "lost": lost, "given_up": up}
+        key: FailedStructure(structure=key, failed=failed, lost=lost, given_up=up)
         for key, failed, lost, up in (
             ("Cu13", ["no memory", "no convergence"], [], True),
             ("Cu14", ["no convergence"], [], False),
             ("Cu15", [], ["killed"], True),
         )
     }
-    header = {"format": "nearsight-failures", "version": 1}
-    write_json(folder / "failures.json", header | {"structures": failures})
+    FailuresRecord(structures=failures).save(folder / FailuresRecord.FILE)
     database = ParentDatabase(folder / "parent.db")
     for number, seconds in enumerate((1.5, 2.0, 4.0)):
         result = ParentResult(0.0, np.zeros((2, 3)), seconds, cached=False)
@@ -273,16 +275,16 @@ def begun(tmp_path: Path) -> Path:
 
 def test_what_is_found_in_a_folder(begun: Path) -> None:
     status = RunStatus.of(begun)
-    assert status.at_work is False
+    assert status.is_running is False
     assert not status.finished
-    assert [stage["name"] for stage in status.stages] == ["Initial cells"]
+    assert [stage.name for stage in status.stages] == ["Initial cells"]
     assert [(i["chunks"], i["structure_uncertainty"], i["best"]) for i in status.iterations] == [
         (0, 0.3, False),  # the lowest, but before any chunk
         (3, 0.9, False),
         (6, 0.5, True),
     ]
-    assert status.moment is not None
-    assert status.moment.calculations == Tally(1, 2, 2, 0, 18.0)
+    assert status.last is not None
+    assert status.last.calculations == Tally(1, 2, 2, 0, 18.0)
     assert status.calculations == 3
     assert status.core_seconds == 7.5 * 2 * 3
     assert status.given_up == [("Cu13", "no convergence"), ("Cu15", "killed")]
@@ -291,8 +293,7 @@ def test_what_is_found_in_a_folder(begun: Path) -> None:
 
 
 def test_nothing_is_left_when_the_training_has_ended(begun: Path) -> None:
-    last = evaluation(2, 6, [0.5, 0.4], stop="there were 2 iterations")
-    write_json(begun / "iteration-002" / "evaluation.json", last)
+    save_iteration(begun, 2, 6, 0.5, stop="there were 2 iterations")
     estimate = RunStatus.of(begun).estimate
     assert estimate is not None
     assert estimate.chunks == 0
@@ -303,7 +304,7 @@ def test_a_folder_just_begun(begun: Path) -> None:
         if path.name != "config.toml":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     status = RunStatus.of(begun)
-    assert (status.at_work, status.finished, status.moment) == (False, False, None)
+    assert (status.is_running, status.finished, status.last) == (False, False, None)
     assert (status.calculations, status.estimate, status.iterations) == (0, None, [])
     assert "none done yet" in shown(status)
 
@@ -321,8 +322,8 @@ def test_a_torn_file_is_passed_over(begun: Path, name: str) -> None:
 
 
 def test_a_file_that_lacks_something_is_passed_over(begun: Path) -> None:
-    write_json(begun / "status.json", {"format": "nearsight-status", "version": 1})
-    assert RunStatus.of(begun).moment is None
+    (begun / "status.json").write_text('{"format": "nearsight-status", "version": 1}')
+    assert RunStatus.of(begun).last is None
 
 
 def test_a_database_at_work_is_not_waited_for_long(
@@ -349,11 +350,11 @@ def test_a_run_at_work_is_noticed_and_left_alone(begun: Path) -> None:
     at_work = RunFolder(begun, Progress())
     with at_work.exclusive():
         before = {path: path.stat().st_mtime_ns for path in begun.rglob("*")}
-        assert RunStatus.of(begun).at_work is True
+        assert RunStatus.of(begun).is_running is True
         assert {path: path.stat().st_mtime_ns for path in begun.rglob("*")} == before
-        with pytest.raises(InputError, match="another nearsight is at work"), at_work.exclusive():
+        with pytest.raises(InputError, match="locked by another nearsight"), at_work.exclusive():
             pass  # the lock was not lost by looking at it
-    assert RunStatus.of(begun).at_work is False
+    assert RunStatus.of(begun).is_running is False
 
 
 def test_a_run_can_begin_while_it_is_looked_at(begun: Path) -> None:
@@ -369,7 +370,7 @@ def test_a_run_can_begin_while_it_is_looked_at(begun: Path) -> None:
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may open every file")
 def test_a_lock_of_somebody_else(begun: Path) -> None:
     (begun / "run.lock").touch(mode=0o400)
-    assert RunStatus.of(begun).at_work is None
+    assert RunStatus.of(begun).is_running is None
 
 
 def test_jobs_in_the_queue_are_counted(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,8 +474,8 @@ def test_a_run_that_has_ended(place: Callable[..., Path]) -> None:
     assert status.finished
     assert status.calculations == 4
     assert [iteration["chunks"] for iteration in status.iterations] == [0, 2, 4]
-    assert status.moment is not None
-    assert status.moment.chunks == 4
+    assert status.last is not None
+    assert status.last.chunks == 4
     assert status.estimate is None
     text = shown(status)
     assert "finished" in text
@@ -490,7 +491,7 @@ def test_a_run_that_could_not_go_on(
     assert "failed on all" in reason
     status = RunStatus.of(folder)
     assert not status.finished
-    assert status.moment is not None
-    assert (status.moment.stage, status.moment.error) == ("Nearsighted force training", reason)
+    assert status.last is not None
+    assert (status.last.stage, status.last.error) == ("Nearsighted force training", reason)
     assert len(status.given_up) == 4  # the two asked for, and the two most uncertain after them
     assert "RuntimeError: SCF did not converge" in shown(status)

@@ -85,7 +85,7 @@ def test_objects_have_no_json_form(tmp_path: Path) -> None:
 def test_damaged_files(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no whole JSON file") as caught:
+    with pytest.raises(InputError, match="not valid JSON") as caught:
         read_json(path)
     assert str(caught.value).startswith(f"{path}: ")
 
@@ -96,7 +96,7 @@ def test_any_truncation_is_noticed(tmp_path: Path) -> None:
     content = path.read_bytes()
     for length in range(len(content.rstrip())):
         path.write_bytes(content[:length])
-        with pytest.raises(InputError, match="no whole JSON file"):
+        with pytest.raises(InputError, match="not valid JSON"):
             read_json(path)
 
 

@@ -11,7 +11,14 @@ from typing import Any
 
 from nearsight.errors import InputError
 
-__all__ = ["LogProgress", "Progress", "SeveralProgress", "Tally", "iteration_sentence"]
+__all__ = [
+    "LogProgress",
+    "Progress",
+    "SeveralProgress",
+    "Tally",
+    "count_noun",
+    "iteration_sentence",
+]
 
 SECONDS_BETWEEN_STEPS = 60.0
 """The log holds one line per stretch of this length for the steps of a stage."""
@@ -148,6 +155,11 @@ class LogProgress(Progress):
             raise InputError(
                 f"{self.path}: cannot be written ({error.strerror or error})"
             ) from error
+
+
+def count_noun(count: int, noun: str) -> str:
+    """A number with its noun: ``1 chunk``, ``2 chunks``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def iteration_sentence(record: Mapping[str, Any]) -> str:

@@ -11,8 +11,7 @@ from rich.table import Table
 from nearsight.cli.app import table_of
 from nearsight.errors import InputError
 from nearsight.files.atomic import read_json
-from nearsight.learning.locality import FORMAT as LOCALITY
-from nearsight.learning.locality import ForceLocality
+from nearsight.files.records import ForceLocality
 from nearsight.model.ensemble import FORMAT as ENSEMBLE
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import FORMAT as SYMMETRY_FUNCTIONS
@@ -35,8 +34,8 @@ def describe(path: Path) -> Sequence[str | Table]:
         return _ensemble(Ensemble.load(path))
     if kind == SYMMETRY_FUNCTIONS:
         return _functions(SymmetryFunctions.load(path))
-    if kind == LOCALITY:
-        return _locality(ForceLocality.from_dict(content, path))
+    if kind == ForceLocality.FORMAT:
+        return _locality(ForceLocality.load(path))
     raise InputError(
         f"{path}: must be an ensemble, symmetry functions or a locality scan of nearsight, "
         f"got {'JSON of another kind' if kind is None else repr(kind)}"

@@ -189,7 +189,7 @@ def locality(
         if file is not None:
             output(file)
     from nearsight.cli.info import locality_table
-    from nearsight.files.atomic import write_bytes, write_json
+    from nearsight.files.atomic import write_bytes
     from nearsight.learning.locality import force_locality
     from nearsight.structures.images import read_structure
 
@@ -200,15 +200,13 @@ def locality(
         scan = force_locality(whole, labelling, locality.radii, indices, progress=progress)
     show(locality_table(scan))
     if output_file is not None:
-        write_json(output_file, scan.to_dict())
+        scan.save(output_file)
         show("", f"{output_file}: {len(scan.radii)} radii, {len(scan.indices)} atoms")
     if figure is not None:
         from nearsight.report.drawing import png
         from nearsight.report.figures import locality_figure
-        from nearsight.report.records import Locality
 
-        drawn = Locality(scan.radii, scan.indices, scan.n_atoms, scan.forces, scan.true_forces)
-        write_bytes(figure, png(locality_figure(drawn)))
+        write_bytes(figure, png(locality_figure(scan)))
         show("", f"{figure}: the figure")
 
 

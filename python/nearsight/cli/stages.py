@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -63,7 +62,7 @@ def init(
     if elements:
         initial = revise(initial, elements=elements)
     output(output_file)
-    from nearsight.learning.initial_cells import Initialization
+    from nearsight.learning.initial_cells import Initialization, describe_sizes
     from nearsight.structures.images import write_images
 
     cells = Initialization.of(initial, seed=first_seed)
@@ -71,7 +70,7 @@ def init(
         progress.stage("Initial cells", ", ".join(initial.elements or ()))
         images = cells.run(labelling, progress)
     write_images(output_file, images)
-    show(f"{output_file}: {len(images)} cells ({_sizes(images)})")
+    show(f"{output_file}: {len(images)} cells ({describe_sizes(images)})")
 
 
 @command(
@@ -91,13 +90,14 @@ def select_images(
 ) -> None:
     """Choose images by farthest points."""
     output(output_file)
+    from nearsight.learning.initial_cells import describe_sizes
     from nearsight.selection.choose import choose_images
     from nearsight.structures.images import read_images, write_images
 
     found = read_images(labelled)
     chosen = [found[index] for index in choose_images(found, images.count)]
     write_images(output_file, chosen)
-    show(f"{output_file}: {len(chosen)} of {len(found)} images ({_sizes(chosen)})")
+    show(f"{output_file}: {len(chosen)} of {len(found)} images ({describe_sizes(chosen)})")
 
 
 @command(
@@ -250,8 +250,3 @@ def nft(
             executor=training_executor(labelling.executor, executor),
         )
     show(f"{workdir / 'best.json'}: {state.summary}")
-
-
-def _sizes(images: Any) -> str:
-    counts = sorted(Counter(len(image.atoms) for image in images).items())
-    return ", ".join(f"{number} of {size} atoms" for size, number in counts)

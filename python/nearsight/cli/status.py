@@ -38,14 +38,14 @@ def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableT
 
 
 def _headline(status: RunStatus) -> Table:
-    moment = status.moment
+    last = status.last
     if status.finished:
         mark, style, state = "✓", "green", "finished"
-    elif status.at_work:
+    elif status.is_running:
         mark, style, state = "●", "cyan", "at work"
-        if moment is not None and not moment.ended:
-            state += f" for {_since(moment.began)} on {moment.host}"
-    elif status.at_work is None:
+        if last is not None and not last.ended:
+            state += f" for {_since(last.began)} on {last.host}"
+    elif status.is_running is None:
         mark, style, state = "?", "yellow", "run.lock cannot be read: at work or not, not known"
     else:
         mark, style, state = "■", "yellow", "not at work"
@@ -58,31 +58,31 @@ def _headline(status: RunStatus) -> Table:
 
 
 def _stage(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
-    moment = status.moment
+    last = status.last
     done = f"{len(status.stages)} stages done"
     if status.finished:
-        seconds = sum(stage["seconds"] for stage in status.stages)
+        seconds = sum(stage.seconds for stage in status.stages)
         yield "stages", f"{done} in {duration(seconds)}"
         return
-    if moment is None or not moment.stage:
+    if last is None or not last.stage:
         yield "stages", done if status.stages else "none done yet"
         return
-    text = Text(moment.stage, style="bold")
-    if moment.stage_began is not None and status.at_work:
-        text.append(f", for {_since(moment.stage_began)}", style="not bold")
+    text = Text(last.stage, style="bold")
+    if last.stage_began is not None and status.is_running:
+        text.append(f", for {_since(last.stage_began)}", style="not bold")
     yield "stage", text
     if status.stages:
-        last = status.stages[-1]
-        yield "last done", Text(f"{last['name']}: {last['summary']}")
-    if moment.step is not None:
-        steps, total, what = moment.step
+        latest = status.stages[-1]
+        yield "last done", Text(f"{latest.name}: {latest.summary}")
+    if last.step is not None:
+        steps, total, what = last.step
         yield "step", Text(f"{steps}{f' of {total}' if total else ''} {what}".rstrip())
-    if status.at_work is not False:
+    if status.is_running is not False:
         return
-    when = f"{moment.updated.astimezone():%Y-%m-%d %H:%M}"
-    if moment.error:
-        yield "stopped", Text(f"{when}: {moment.error}", style="red")
-    elif moment.ended:
+    when = f"{last.updated.astimezone():%Y-%m-%d %H:%M}"
+    if last.error:
+        yield "stopped", Text(f"{when}: {last.error}", style="red")
+    elif last.ended:
         yield "stopped", when
     else:
         yield "stopped", f"without a word after {when}: killed, or its machine went down"
@@ -90,24 +90,24 @@ def _stage(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
 
 
 def _chunks(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
-    moment, most = status.moment, status.config.nft.max_chunks
-    if moment is not None and moment.calculations is not None:
-        tally = moment.calculations
+    last, most = status.last, status.config.nft.max_chunks
+    if last is not None and last.calculations is not None:
+        tally = last.calculations
         text = Text(f"{tally.finished} of {tally.total} done")
         if tally.finished < tally.total or tally.failed:
             text.append(": ").append_text(tally_text(tally))
-        yield moment.structures or "parent", text
+        yield last.structures or "parent", text
     if not status.iterations:
         return
-    last = status.iterations[-1]
+    latest = status.iterations[-1]
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
-        f"{last['chunks']} of at most {most} chunks",
-        ProgressBar(total=most, completed=last["chunks"], width=20),
+        f"{latest['chunks']} of at most {most} chunks",
+        ProgressBar(total=most, completed=latest["chunks"], width=20),
     )
     yield "training", bar
-    if last["stop_reason"]:
-        yield "", f"ended, since {last['stop_reason']}"
+    if latest["stop_reason"]:
+        yield "", f"ended, since {latest['stop_reason']}"
 
 
 def _parent(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:

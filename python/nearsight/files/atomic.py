@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read with one sentence when they are not whole."""
+"""Files written whole or not at all; JSON files with format and version."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_bytes(path: str | Path, content: bytes, sync: bool = True) -> None:
     Parameters
     ----------
     sync : bool
-        Whether it shall outlive a loss of power, which takes milliseconds or more.
+        Make it outlive a loss of power, which takes milliseconds or more.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def write_bytes(path: str | Path, content: bytes, sync: bool = True) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writes that were killed have left behind, in the folder and those in it."""
+    """Remove leftovers of killed writes from the folder and those in it."""
     for path in folder.rglob(f".*{_PART}"):
         path.unlink(missing_ok=True)
 
@@ -54,7 +54,7 @@ _PART = ".part"
 
 
 def _write(path: Path, content: bytes, sync: bool) -> None:
-    # not tempfile's, which is for nobody else to read
+    # not tempfile's, which only its owner may read
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PART}")
     try:
         with temporary.open("xb") as stream:
@@ -75,7 +75,7 @@ def write_text(path: str | Path, content: str, sync: bool = True) -> None:
 
 def write_json(path: str | Path, content: Any, sync: bool = True) -> None:
     """Write JSON whole or not at all; floats round-trip to the last bit."""
-    write_text(path, json.dumps(content, indent=1, default=_plain, allow_nan=False) + "\n", sync)
+    write_text(path, json.dumps(content, indent=1, default=_to_json, allow_nan=False) + "\n", sync)
 
 
 def read_json(path: str | Path) -> Any:
@@ -86,20 +86,21 @@ def read_json(path: str | Path) -> Any:
     InputError
         If the file is missing or unreadable.
     DamagedFileError
-        If it is truncated or no JSON.
+        If it is truncated or not JSON.
     """
     path = Path(path)
     try:
         return json.loads(path.read_bytes(), parse_constant=_refuse)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        sentence = f"{path}: no whole JSON file (truncated or damaged: {error})"
+    except (ValueError, RecursionError) as error:
+        reason = "too many levels" if isinstance(error, RecursionError) else error
+        sentence = f"{path}: not valid JSON (truncated or corrupted? {reason})"
         raise DamagedFileError(sentence) from error
 
 
 def check_header(content: Any, path: str | Path, kind: str, version: int) -> dict[str, Any]:
-    """Check ``format`` and ``version`` of one of our JSON files and return its content.
+    """Check ``format`` and ``version`` of a JSON file of nearsight and return its content.
 
     Raises
     ------
@@ -108,24 +109,24 @@ def check_header(content: Any, path: str | Path, kind: str, version: int) -> dic
     """
     if not isinstance(content, dict) or content.get("format") != kind:
         raise InputError(f"{path}: not a file of format {kind!r}")
-    found = content.get("version")
-    if not isinstance(found, int) or found < 1:
-        raise InputError(f"{path}: no valid version number (found {found!r})")
-    if found > version:
+    written = content.get("version")
+    if not isinstance(written, int) or written < 1:
+        raise InputError(f"{path}: no valid version number (found {written!r})")
+    if written > version:
         raise InputError(
-            f"{path}: written by a newer nearsight (file version {found}, "
+            f"{path}: written by a newer nearsight (file version {written}, "
             f"this one reads up to {version}); update nearsight"
         )
     return content
 
 
 def _refuse(constant: str) -> object:
-    """NaN and the infinities, which Python reads though JSON has none and we write none."""
-    raise ValueError(f"{constant} is no number")
+    """Refuse NaN and the infinities, which Python's reader accepts though JSON has none."""
+    raise ValueError(f"{constant} is not a number")
 
 
-def _plain(value: object) -> object:
-    """NumPy arrays and scalars as JSON knows them."""
+def _to_json(value: object) -> object:
+    """Plain Python form of NumPy arrays and scalars, and of paths."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Path):

@@ -14,7 +14,7 @@ __all__ = ["count_frames", "read_frames", "write_frames"]
 
 
 def count_frames(path: Path) -> int:
-    """Whole frames in a trajectory.
+    """Number of whole frames in a trajectory.
 
     Raises
     ------
@@ -26,11 +26,11 @@ def count_frames(path: Path) -> int:
             return len(reader)
     except Exception as error:  # ASE's reader raises whatever a torn file makes it raise
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path}: no whole trajectory ({text})") from error
+        raise InputError(f"{path}: truncated or corrupted trajectory ({text})") from error
 
 
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Atoms]:
-    """The frames from ``start`` to before ``stop``, one after the other.
+    """Frames from ``start`` to before ``stop``, one after the other.
 
     Raises
     ------

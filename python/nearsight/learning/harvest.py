@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.errors import InputError
-from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.files.records import Harvest
 from nearsight.files.trajectory import read_frames, write_frames
 from nearsight.model.ensemble import Ensemble
 from nearsight.selection import cur, relative_norm_deviation
@@ -19,59 +18,6 @@ from nearsight.selection import cur, relative_norm_deviation
 __all__ = ["Harvest", "harvest", "load_harvest", "raw_uncertainty", "save_harvest"]
 
 Array = npt.NDArray[np.float64]
-
-FORMAT = "nearsight-harvest"
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class Harvest:
-    """What was chosen from a trajectory.
-
-    Attributes
-    ----------
-    low, high : float or None, eV/Å
-        The window of raw uncertainty; None: no upper end.
-    frames : int
-        Frames looked at.
-    kept : int
-        Those whose uncertainty lies in the window.
-    beyond : int
-        Those above it, which are not used.
-    candidates : int
-        Atoms of the kept frames that lie in the window themselves.
-    chosen : list of (int, int)
-        Frame and atom, in order of selection, one element after the other.
-    deviation : float or None
-        Relative norm deviation of the features of the chosen atoms against those of all
-        candidates (SI eq. 8), the largest over the elements; None without candidates.
-    """
-
-    low: float
-    high: float | None
-    frames: int
-    kept: int
-    beyond: int
-    candidates: int
-    chosen: list[tuple[int, int]]
-    deviation: float | None
-
-    @property
-    def summary(self) -> str:
-        """One sentence."""
-        upper = "" if self.high is None else f" to {self.high:.4f}"
-        text = (
-            f"{self.kept} of {self.frames} frames have an uncertainty from {self.low:.4f}{upper} "
-            f"eV/Å"
-        )
-        if self.high is not None:
-            text += f", {self.beyond} lie beyond and are not used"
-        if self.deviation is None:
-            return text
-        return (
-            f"{text}; {len(self.chosen)} of {self.candidates} uncertain atoms chosen, relative "
-            f"norm deviation {100 * self.deviation:.2g} %"
-        )
 
 
 def raw_uncertainty(ensemble: Ensemble, atoms: Atoms) -> Array:
@@ -154,11 +100,8 @@ def save_harvest(folder: Path, found: Harvest, frames: Sequence[Atoms]) -> None:
     numbers = sorted({frame for frame, _ in found.chosen})
     write_frames(folder / "frames.traj", [frames[number] for number in numbers])
     chosen = [(numbers.index(frame), atom) for frame, atom in found.chosen]
-    content = asdict(replace(found, chosen=chosen))
-    write_json(
-        folder / "harvest.json",
-        {"format": FORMAT, "version": VERSION, **content, "numbers": numbers},
-    )
+    saved = found.model_copy(update={"chosen": chosen, "numbers": numbers})
+    saved.save(folder / Harvest.FILE)
 
 
 def load_harvest(folder: Path) -> tuple[Harvest, list[Atoms]] | None:
@@ -174,18 +117,12 @@ def load_harvest(folder: Path) -> tuple[Harvest, list[Atoms]] | None:
     InputError
         If its files are damaged.
     """
-    path = folder / "harvest.json"
+    path = folder / Harvest.FILE
     if not path.exists():
         return None
-    content = check_header(read_json(path), path, FORMAT, VERSION)
-    fields = {k: v for k, v in content.items() if k not in ("format", "version", "numbers")}
-    try:
-        chosen = [(int(frame), int(atom)) for frame, atom in fields.pop("chosen")]
-        found = Harvest(**fields, chosen=chosen)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: the harvest is incomplete or damaged ({error!r})") from error
+    found = Harvest.load(path)
     frames = list(read_frames(folder / "frames.traj"))
-    if any(frame >= len(frames) or atom >= len(frames[frame]) for frame, atom in chosen):
+    if any(frame >= len(frames) or atom >= len(frames[frame]) for frame, atom in found.chosen):
         raise InputError(f"{path}: does not fit its frames.traj")
     return found, frames
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +30,7 @@ from nearsight.structures.crystals import (
 )
 from nearsight.structures.images import Image, check_structure, labelled_image, read_structures
 
-__all__ = ["Initialization", "label_structures"]
+__all__ = ["Initialization", "count_by_size", "describe_sizes", "label_structures"]
 
 
 class Initialization(InitialSettings):
@@ -146,7 +147,7 @@ class Initialization(InitialSettings):
                 try:
                     relaxations.append(self._relax(atoms, parent, report, progress))
                 except ParentError as error:
-                    progress.note(f"{_name(atoms)} is left out: {error}")
+                    progress.note(f"skipping {_name(atoms)}: {error}")
                     failure = error
         if failure is not None and not relaxations:
             raise failure
@@ -236,7 +237,7 @@ class Initialization(InitialSettings):
         images = []
         for atoms, result in zip(found, results, strict=True):
             if isinstance(result, Failure):
-                progress.note(f"{name}: a rattled cell is given up: {result}")
+                progress.note(f"{name}: skipping a rattled cell {result.explained}")
             else:
                 images.append(Image(atoms, result.forces, result.energy))
         return images
@@ -279,7 +280,7 @@ def label_structures(
     for number, atoms in enumerate(structures):
         result = results.pop(0) if atoms.calc is None else None
         if isinstance(result, Failure):
-            progress.note(f"structure {number} of {path} is given up: {result}")
+            progress.note(f"skipping structure {number} of {path} {result.explained}")
         elif result is not None:
             images.append(Image(atoms, result.forces, result.energy))
         else:
@@ -318,3 +319,13 @@ def _excess(image: Image, atomic: Mapping[str, float]) -> float:
     """Energy above that of the atoms, eV/atom."""
     reference = sum(atomic[symbol] for symbol in image.atoms.symbols)
     return (_energy(image) - reference) / len(image.atoms)
+
+
+def count_by_size(images: Sequence[Image]) -> dict[int, int]:
+    """Number of images of each number of atoms, the smallest first."""
+    return dict(sorted(Counter(len(image.atoms) for image in images).items()))
+
+
+def describe_sizes(images: Sequence[Image]) -> str:
+    """Numbers of images by size: ``6 of 2 atoms, 14 of 32 atoms``."""
+    return ", ".join(f"{count} of {size} atoms" for size, count in count_by_size(images).items())

@@ -11,10 +11,12 @@ import numpy as np
 
 from nearsight.config import RetrainingSettings
 from nearsight.errors import InputError, ParentError
+from nearsight.files.names import iteration_folder
+from nearsight.files.records import Harvest
 from nearsight.learning.harvest import load_harvest
 from nearsight.learning.labels import label_chunks
 from nearsight.learning.nft import NFT
-from nearsight.learning.state import Start, State, iteration_folder
+from nearsight.learning.state import Start, State
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
@@ -45,7 +47,7 @@ class Learner:
     rounds : int
         Trainings so far.
     executor : concurrent.futures.Executor, optional
-        What the members are trained in.
+        For the training of the members.
     """
 
     nft: NFT
@@ -70,15 +72,15 @@ class Learner:
         settings: RetrainingSettings | None = None,
         executor: Executor | None = None,
     ) -> Learner:
-        """What goes on from a training that is over.
+        """Learner that goes on from the end of a training.
 
         Parameters
         ----------
         nft : NFT
         state : State
-            Its end. Chunks that came after the best iteration are used as well.
+            End of the training. Chunks that came after the best iteration are used as well.
         folder : Path
-            Where it lies.
+            Of the training.
         targets, parent, settings, executor
             See the attributes.
         """
@@ -97,7 +99,7 @@ class Learner:
         )
 
     def learn(self, folder: Path, progress: Progress) -> Learner:
-        """Train on what was harvested into ``folder``, or take up or read back that training.
+        """Train on the harvest in ``folder``, or take up or read back that training.
 
         The parent labels the chunks around the chosen atoms, and nearsighted force training of
         the targets goes on from the members as they are, with all images so far.
@@ -105,7 +107,7 @@ class Learner:
         Parameters
         ----------
         folder : Path
-            Holds a harvest (see `save_harvest`); gets ``chunks.extxyz`` and what `NFT.run` writes.
+            Holds a harvest (see `save_harvest`); gets ``chunks.extxyz`` and the files of `NFT.run`.
         progress : Progress
 
         Returns
@@ -118,13 +120,13 @@ class Learner:
         InputError
             If the folder holds no harvest, or belongs to other settings or inputs.
         ParentError
-            If the parent fails on every chunk; one that it fails on is left out.
+            If the parent fails on every chunk; one that it fails on is skipped.
         """
-        found = load_harvest(folder)
-        if found is None:
-            raise InputError(f"{folder}: holds no harvest (harvest.json)")
-        chosen, frames = found
-        images = self._label(Targets.of(frames), chosen.chosen, progress)
+        harvested = load_harvest(folder)
+        if harvested is None:
+            raise InputError(f"{folder}: holds no harvest ({Harvest.FILE})")
+        harvest, frames = harvested
+        images = self._label(Targets.of(frames), harvest.chosen, progress)
         write_images(folder / "chunks.extxyz", images)
         rounds = self.rounds + 1
         settings = self.nft.settings.model_copy(
@@ -163,7 +165,9 @@ class Learner:
                 images.append(result)
             else:
                 reason = result
-                progress.note(f"the chunk of atom {atom} of frame {frame} is left out: {result}")
+                progress.note(
+                    f"skipping the chunk of atom {atom} of frame {frame} {result.explained}"
+                )
         if not images:
             raise ParentError(
                 f"parent {self.parent.settings['calculator']} failed on all {len(chosen)} chunks "

@@ -24,13 +24,13 @@ from nearsight.config import (
 )
 from nearsight.errors import DamagedFileError, InputError, ParentError
 from nearsight.executors import discard_finished
-from nearsight.learning.iteration import Iteration
+from nearsight.files.names import iteration_folder
+from nearsight.files.records import Iteration
 from nearsight.learning.labels import label_chunks
 from nearsight.learning.policy import choose_atoms, rank_uncertain, stop_reason
-from nearsight.learning.state import Start, State, iteration_folder
+from nearsight.learning.state import Start, State, trained_weights, weight_bytes
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
-from nearsight.model.network import weights_from_networks
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Parent
 from nearsight.parents.database import fingerprint
@@ -157,7 +157,7 @@ class _Session:
             starts = [initial_weights(data, nft.seed, m) for m in range(members)]
             iterations = nft.training.initial_iterations
         else:
-            earlier, starts = _trained(self.start.ensemble)
+            earlier, starts = trained_weights(self.start.ensemble)
             later = draw_later(members, len(self.images) - earlier.shape[1], nft.seed, 0)
             counts = np.concatenate([earlier, later], axis=1)
             iterations = nft.training.iterations
@@ -203,14 +203,14 @@ class _Session:
         """
         history: list[Iteration] = []
         ensemble = None
-        while (path := iteration_folder(self.folder, len(history)) / "evaluation.json").exists():
+        while (path := iteration_folder(self.folder, len(history)) / Iteration.FILE).exists():
             try:
                 iteration = Iteration.load(path)
                 if not path.with_name("ensemble.json").exists():
-                    raise DamagedFileError(f"{path}: its ensemble.json is gone")
+                    raise DamagedFileError(f"{path}: its ensemble.json is missing")
                 found = Ensemble.load(path.with_name("ensemble.json"))
             except DamagedFileError as error:
-                self.progress.note(f"{error}; iteration {len(history)} is made again")
+                self.progress.note(f"{error}; repeating iteration {len(history)}")
                 break
             if (
                 found.provenance != self._provenance(len(history), iteration.chunk_indices)
@@ -233,7 +233,7 @@ class _Session:
         images = (*self.images, *(c for c in chunks.values() if isinstance(c, Image)))
         known |= {i: len(self.images) + n for n, i in enumerate(later)}
         data = self._extend(self._prepare(), images[len(self.images) :])
-        counts, weights = _trained(ensemble)
+        counts, weights = trained_weights(ensemble)
         for count in range(len(history)):
             state = State(
                 images,
@@ -267,9 +267,8 @@ class _Session:
             digest.update(fingerprint(image.atoms, str(image.energy)).encode())
             digest.update(image.forces.tobytes())
         if self.start is not None:
-            counts, weights = _trained(self.start.ensemble)
-            for array in (counts, *weights):
-                digest.update(array.tobytes())
+            digest.update(trained_weights(self.start.ensemble)[0].tobytes())
+            digest.update(weight_bytes(self.start.ensemble))
         return digest.hexdigest()
 
     def _label_next(self, last: Iteration) -> tuple[dict[int, Image], list[int]]:
@@ -279,9 +278,7 @@ class _Session:
         """
         passed = {*last.chunk_indices, *last.failed_indices, *last.new_indices}
         spare = [
-            i
-            for i in rank_uncertain(self.nft.settings, np.array(last.uncertainty_raw))
-            if i not in passed
+            i for i in rank_uncertain(self.nft.settings, last.uncertainty_raw) if i not in passed
         ]
         spare = spare[: len(last.new_indices)]
         labelled: dict[int, Image] = {}
@@ -295,7 +292,7 @@ class _Session:
                     continue
                 failed.append(index)
                 missing += 1
-                self.progress.note(f"the chunk of atom {index} is given up: {chunk}")
+                self.progress.note(f"skipping the chunk of atom {index} {chunk.explained}")
                 reason = chunk
             asked, spare = spare[:missing], spare[missing:]
         if not labelled:
@@ -369,9 +366,9 @@ class _Session:
             new_indices=[] if reason else new,
             again_indices=[] if reason else again,
             stop_reason=reason,
-            uncertainty_raw=raw.tolist(),
-            uncertainty=calibrated.tolist(),
-            forces=forces.tolist(),
+            uncertainty_raw=raw,
+            uncertainty=calibrated,
+            forces=forces,
             calibration=ensemble.calibration,
             energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
             force_rmse=float(np.mean([q.force_rmse for q in quality])),
@@ -381,14 +378,7 @@ class _Session:
         folder = iteration_folder(self.folder, iteration.iteration)
         folder.mkdir(parents=True, exist_ok=True)
         ensemble.save(folder / "ensemble.json")
-        # The evaluation comes last: it says that the iteration is whole.
-        iteration.save(folder / "evaluation.json")
+        # last: an iteration without its evaluation is incomplete
+        iteration.save(folder / Iteration.FILE)
         discard_finished(self.executor)
         return State(images, data, known, counts, weights, ensemble, (*history, iteration), started)
-
-
-def _trained(ensemble: Ensemble) -> tuple[Counts, list[Array]]:
-    """Multiplicities and weights of trained members."""
-    if ensemble.multiplicities is None:
-        raise InputError("the ensemble holds no multiplicities to go on from")
-    return ensemble.multiplicities, list(weights_from_networks(ensemble.networks))

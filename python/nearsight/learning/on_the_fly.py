@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ from threadpoolctl import threadpool_limits
 
 from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import InputError
+from nearsight.files.records import DynamicsRound, DynamicsState
 from nearsight.files.trajectory import read_frames
 from nearsight.learning.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
 from nearsight.learning.learner import Learner
-from nearsight.learning.on_the_fly_files import DynamicsFiles, DynamicsState
+from nearsight.learning.on_the_fly_files import DynamicsFiles
+from nearsight.learning.state import weight_bytes
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
-from nearsight.model.network import weights_from_networks
 from nearsight.parents.database import fingerprint
-from nearsight.progress import Progress
+from nearsight.progress import Progress, count_noun
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
 from nearsight.structures.images import check_structure
 
@@ -88,13 +89,13 @@ class Dynamics:
             Gets ``md.traj``, ``md.log`` and, at the end, ``dynamics.json``; with a learner also
             ``retraining-NN`` and ``best.json``, the last ensemble.
         learner : Learner, optional
-            What asks the parent and trains; it must begin with the same ensemble.
+            For retraining; it must begin with the same ensemble.
         progress : Progress, optional
 
         Returns
         -------
         str
-            How it ended, in a sentence.
+            One sentence on how it ended.
 
         Raises
         ------
@@ -118,15 +119,13 @@ class Dynamics:
         plain = atoms.copy()
         plain.set_constraint()
         text = f"{self!r} {[each.todict() for each in atoms.constraints]}"
-        digest = hashlib.sha256(fingerprint(plain, text).encode())
-        digest.update(atoms.get_momenta().tobytes())
-        digest.update(weights_from_networks(ensemble.networks).tobytes())
-        return digest.hexdigest()
+        content = fingerprint(plain, text).encode() + atoms.get_momenta().tobytes()
+        return hashlib.sha256(content + weight_bytes(ensemble)).hexdigest()
 
 
 @dataclass
 class UncertainFrames:
-    """Uncertain frames met since the last trusted one, and why to stop for them."""
+    """Uncertain frames since the last trusted one, and the reason to stop for them."""
 
     frames: list[Atoms] = field(default_factory=list)
     raw: list[Array] = field(default_factory=list)
@@ -167,14 +166,8 @@ class _Session:
             number = len(state.rounds) + 1
             self.progress.note(f"{uncertain.reason}; retraining {number}: {found.summary}")
             ensemble = self._retrain(number)
-            record = {"step": state.step, "reason": uncertain.reason, **asdict(found)}
-            state = replace(
-                state,
-                rounds=[*state.rounds, {**record, "chosen": len(found.chosen)}],
-                learned_at=state.frames,
-                seconds=self._seconds(),
-            )
-            self.files.save(state)
+            learned = DynamicsRound(step=state.step, reason=uncertain.reason, **found.figures)
+            state = self._save(state, rounds=[*state.rounds, learned], learned_at=state.frames)
         window = self.dynamics.retraining.window
         self.files.write_record(state, self.dynamics.settings, window)
         return f"{state.ended}{_retrainings(state)}"
@@ -190,7 +183,7 @@ class _Session:
         threshold = settings.threshold or max(MIN_THRESHOLD, 2.0 * float(raw.max()))
         with Trajectory(self.files.trajectory, "w") as writer:
             _write(writer, integrator, self.files.log, raw)
-        state = DynamicsState(inputs, threshold, integrator=integrator.state)
+        state = DynamicsState(inputs=inputs, threshold=threshold, integrator=integrator.state)
         self.files.save(state)
         return state
 
@@ -232,14 +225,7 @@ class _Session:
                     return state, uncertain
                 if write and largest < state.threshold:
                     uncertain = UncertainFrames()
-                    state = replace(
-                        state,
-                        step=step,
-                        frames=frames,
-                        integrator=integrator.state,
-                        seconds=self._seconds(),
-                    )
-                    self.files.save(state)
+                    state = self._save(state, step=step, frames=frames, integrator=integrator.state)
         return self._end(state, f"all {settings.steps} steps are done"), None
 
     def _retrain(self, number: int) -> Ensemble:
@@ -253,15 +239,14 @@ class _Session:
         return self.learner.ensemble
 
     def _bound(self, state: DynamicsState) -> str:
-        """Why there is no further retraining; empty if there is one."""
+        """Reason why there is no further retraining; empty if there is one."""
         settings = self.dynamics.settings
-        chunks = _chunks(state)
         if self.learner is None or settings.max_rounds == 0:
             return "there is no retraining"
         if len(state.rounds) >= settings.max_rounds:
             return _there_were(settings.max_rounds, "retraining")
-        if chunks >= settings.max_chunks:
-            return _there_were(chunks, "chunk")
+        if state.chunks >= settings.max_chunks:
+            return _there_were(state.chunks, "chunk")
         return ""
 
     def _harvest(
@@ -290,14 +275,18 @@ class _Session:
             frames, raw, top = [uncertain.beyond[0]], [uncertain.beyond[1]], None
         if not frames:
             return None
-        most = self.dynamics.settings.max_chunks - _chunks(state)
+        most = self.dynamics.settings.max_chunks - state.chunks
         most = min(self.dynamics.retraining.chunks, most)
         chosen = harvest(ensemble, frames, raw, low, top, most)
         save_harvest(folder, chosen, frames)
         return chosen
 
     def _end(self, state: DynamicsState, reason: str) -> DynamicsState:
-        state = replace(state, ended=reason, seconds=self._seconds())
+        return self._save(state, ended=reason)
+
+    def _save(self, state: DynamicsState, **changes: Any) -> DynamicsState:
+        """State with changes, which is written."""
+        state = state.model_copy(update={**changes, "seconds": self._seconds()})
         self.files.save(state)
         return state
 
@@ -363,21 +352,12 @@ def _write(writer: Any, integrator: Integrator, path: Path, raw: Array) -> None:
     logger.close()
 
 
-def _chunks(state: DynamicsState) -> int:
-    """Chunks learned in all rounds."""
-    return sum(each["chosen"] for each in state.rounds)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _there_were(count: int, noun: str) -> str:
-    return f"there {'was' if count == 1 else 'were'} {_number(count, noun)}"
+    return f"there {'was' if count == 1 else 'were'} {count_noun(count, noun)}"
 
 
 def _retrainings(state: DynamicsState) -> str:
     if not state.rounds:
         return ""
-    learned = _number(_chunks(state), "chunk")
-    return f"; {_number(len(state.rounds), 'retraining')} with {learned}"
+    learned = count_noun(state.chunks, "chunk")
+    return f"; {count_noun(len(state.rounds), 'retraining')} with {learned}"

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearsight.config import NFTSettings
-from nearsight.learning.iteration import Iteration
+from nearsight.files.records import Iteration, best_of
 
 __all__ = ["choose_atoms", "rank_uncertain", "stop_reason"]
 
@@ -71,12 +71,10 @@ def stop_reason(
 ) -> str:
     """Reason to end the training after an iteration with these uncertainties; empty to go on.
 
-    Improvement counts from the first chunks on (see `State.best`), which a training that
-    ``started`` from trained members knew before.
+    Improvement counts as in `best_of`.
     """
     values = [i.structure_uncertainty for i in history] + [float(raw.max())]
-    first = 0 if started or len(values) == 1 else 1
-    since_best = len(values) - 1 - first - int(np.argmin(values[first:]))
+    since_best = len(values) - 1 - best_of(values, started)
     if settings.stop_uncertainty > 0.0 and values[-1] <= settings.stop_uncertainty:
         return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
     if chunks >= settings.max_chunks:

@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.config import RelaxationSettings
 from nearsight.errors import InputError
-from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.files.names import numbered, round_folder
+from nearsight.files.records import (
+    EnsemblePath,
+    HarvestSummary,
+    RetrainingRecord,
+    RetrainingRound,
+    RoundRecord,
+)
 from nearsight.files.trajectory import read_frames
 from nearsight.learning.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
 from nearsight.learning.learner import Learner
+from nearsight.learning.state import weight_bytes
 from nearsight.model.ensemble import Ensemble
-from nearsight.model.network import weights_from_networks
 from nearsight.progress import Progress
-from nearsight.simulation.relaxation import relax
+from nearsight.simulation.relaxation import largest_force, relax
 
 __all__ = ["Retraining", "RetrainingResult"]
-
-Array = npt.NDArray[np.float64]
-
-FORMAT = "nearsight-retraining"
-PATH_FORMAT = "nearsight-path"
-VERSION = 1
 
 
 @dataclass(frozen=True)
 class RetrainingResult:
-    """What came of a retraining.
+    """Result of a retraining.
 
     Attributes
     ----------
@@ -44,24 +43,23 @@ class RetrainingResult:
         The round of the lowest uncertainty along the relaxation; 0: before any.
     relaxed : list of ase.Atoms
         The targets as the best ensemble relaxes them.
-    record : dict
-        The content of ``retraining.json``.
+    record : RetrainingRecord
     """
 
     learner: Learner
     best: int
     relaxed: list[Atoms]
-    record: dict[str, Any]
+    record: RetrainingRecord
 
     @property
     def summary(self) -> str:
-        """One sentence."""
-        rounds = self.record["rounds"]
-        largest = [each["largest_uncertainty"] for each in rounds]
-        text = f"along the relaxation {_largest(largest[0])}"
-        if len(rounds) > 1:
-            text += f", after round {self.best} of {len(rounds) - 1} {_largest(largest[self.best])}"
-        return f"{text}; ended because {self.record['stop_reason']}"
+        """One-sentence summary for the log."""
+        largest = [each.largest_uncertainty for each in self.record.rounds]
+        text = f"along the relaxation {_describe(largest[0])}"
+        if len(largest) > 1:
+            text += f", after round {self.best} of {len(largest) - 1} "
+            text += _describe(largest[self.best])
+        return f"{text}; ended because {self.record.stop_reason}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Retraining:
         Parameters
         ----------
         learner : Learner
-            What is to be retrained; its settings decide.
+            Ensemble to retrain; its settings decide.
         folder : path
             Gets ``retraining-00`` with the relaxation before any round, ``retraining-01`` ... with
             the harvest, the training and the relaxation of each, and ``retraining.json``, last.
@@ -102,11 +100,11 @@ class Retraining:
         threshold = settings.threshold or _largest_on_targets(learner)
         inputs = self._inputs(learner)
         steps = [learner]
-        rounds = [self._relax_targets(learner, folder / "retraining-00", inputs, progress)]
+        rounds = [self._relax_targets(learner, round_folder(folder, 0), inputs, progress)]
         while True:
             number = len(rounds)
-            place = folder / f"retraining-{number:02d}"
-            largest = [_or_infinite(each["largest_uncertainty"]) for each in rounds]
+            place = round_folder(folder, number)
+            largest = [_or_infinite(each.largest_uncertainty) for each in rounds]
             since_best = len(largest) - 1 - int(np.argmin(largest))
             if since_best >= settings.steps_not_improved:
                 reason = f"the uncertainty did not improve in {since_best} rounds"
@@ -114,28 +112,27 @@ class Retraining:
             if number > settings.max_rounds:
                 reason = f"max_rounds = {settings.max_rounds} is reached"
                 break
-            came_from = folder / f"retraining-{number - 1:02d}"
-            found = self._harvest(steps[-1], threshold, came_from, place)
+            before = round_folder(folder, number - 1)
+            found = self._harvest(steps[-1], threshold, before, place)
             if not found.chosen:
                 reason = f"no frame is as uncertain as {threshold:.4f} eV/Å, the threshold"
                 break
             progress.note(f"round {number}: {found.summary}")
             steps.append(steps[-1].learn(place, progress))
-            followed = self._relax_targets(steps[-1], place, inputs, progress)
-            rounds.append({"harvest": {**asdict(found), "chosen": len(found.chosen)}, **followed})
-            progress.note(f"after round {number} {_largest(followed['largest_uncertainty'])}")
+            after = self._relax_targets(steps[-1], place, inputs, progress)
+            summary = HarvestSummary(**found.figures)
+            rounds.append(after.model_copy(update={"harvest": summary}))
+            progress.note(f"after round {number} {_describe(after.largest_uncertainty)}")
         best = int(np.argmin(largest))
-        record = {
-            "format": FORMAT,
-            "version": VERSION,
-            "settings": settings.model_dump(mode="json"),
-            "fmax": self.relaxation.fmax,
-            "rounds": rounds,
-            "best": best,
-            "stop_reason": reason,
-        }
-        write_json(folder / "retraining.json", record)
-        relaxed = [frames[-1] for frames in _paths(steps[0], folder / f"retraining-{best:02d}")]
+        record = RetrainingRecord(
+            settings=settings.model_dump(mode="json"),
+            fmax=self.relaxation.fmax,
+            rounds=rounds,
+            best=best,
+            stop_reason=reason,
+        )
+        record.save(folder / RetrainingRecord.FILE)
+        relaxed = [frames[-1] for frames in _paths(steps[0], round_folder(folder, best))]
         for atoms in relaxed:
             atoms.calc = None
         return RetrainingResult(
@@ -144,39 +141,34 @@ class Retraining:
 
     def _relax_targets(
         self, learner: Learner, folder: Path, inputs: str, progress: Progress
-    ) -> dict[str, Any]:
-        """Relax every target, and sum up what happened on the way; in ``path.json``, last."""
-        path = folder / "path.json"
+    ) -> RetrainingRound:
+        """Relax every target, and write ``path.json``, last; or read it back."""
+        path = folder / RoundRecord.FILE
         if path.exists():
-            known = check_header(read_json(path), path, PATH_FORMAT, VERSION)
-            if known.get("inputs") != inputs:
+            known = RoundRecord.load(path)
+            if known.inputs != inputs:
                 raise InputError(
                     f"{folder}: belongs to a retraining of another ensemble or with other "
                     "settings; use another folder for this one"
                 )
-            return dict(known["round"])
+            return known.round
         folder.mkdir(parents=True, exist_ok=True)
-        paths: list[dict[str, Any]] = []
+        paths: list[EnsemblePath] = []
         for number, atoms in enumerate(learner.targets.structures):
             trajectory = _trajectory(folder, number)
             try:
-                found = relax(learner.ensemble, atoms, self.relaxation, progress, trajectory)
-                paths.append({**found.to_dict(), "broken": ""})
+                result = relax(learner.ensemble, atoms, self.relaxation, progress, trajectory)
+                paths.append(result.model_copy(update={"broken": ""}))
             except InputError as error:
                 progress.note(f"the relaxation breaks off: {error}")
-                met = _summarize(learner.ensemble, list(read_frames(trajectory)))
-                paths.append({**met, "converged": False, "broken": str(error)})
-        worst = max(max(each["max_uncertainty"]) for each in paths)
-        broken_off = any(each["broken"] for each in paths)
-        content = {"paths": paths, "largest_uncertainty": None if broken_off else worst}
-        write_json(
-            path, {"format": PATH_FORMAT, "version": VERSION, "inputs": inputs, "round": content}
-        )
+                paths.append(_broken_path(learner.ensemble, trajectory, str(error)))
+        broken_off = any(each.broken for each in paths)
+        worst = max(float(each.max_uncertainty.max()) for each in paths)
+        content = RetrainingRound(paths=paths, largest_uncertainty=None if broken_off else worst)
+        RoundRecord(inputs=inputs, round=content).save(path)
         return content
 
-    def _harvest(
-        self, learner: Learner, threshold: float, came_from: Path, folder: Path
-    ) -> Harvest:
+    def _harvest(self, learner: Learner, threshold: float, before: Path, folder: Path) -> Harvest:
         """Choose from the frames of the last relaxation, and keep the choice.
 
         The first frame of each is a target, which nearsighted force training takes care of. It can
@@ -187,7 +179,7 @@ class Retraining:
         if known is not None:
             return known[0]
         settings, ensemble, low = learner.settings, learner.ensemble, threshold
-        frames = [atoms for path in _paths(learner, came_from) for atoms in path[1:]]
+        frames = [atoms for path in _paths(learner, before) for atoms in path[1:]]
         raw = [raw_uncertainty(ensemble, atoms) for atoms in frames]
         uncertain = [largest for each in raw if (largest := float(each.max())) >= low]
         if min(uncertain, default=0.0) > settings.window * low:
@@ -198,10 +190,9 @@ class Retraining:
         return found
 
     def _inputs(self, learner: Learner) -> str:
-        """SHA-256 over what decides a retraining and no training of it looks at."""
-        digest = hashlib.sha256(f"{self!r} {learner.settings!r}".encode())
-        digest.update(weights_from_networks(learner.ensemble.networks).tobytes())
-        return digest.hexdigest()
+        """SHA-256 over all that decides a retraining beside the inputs of its trainings."""
+        text = f"{self!r} {learner.settings!r}".encode()
+        return hashlib.sha256(text + weight_bytes(learner.ensemble)).hexdigest()
 
 
 def _largest_on_targets(learner: Learner) -> float:
@@ -210,7 +201,7 @@ def _largest_on_targets(learner: Learner) -> float:
 
 
 def _trajectory(folder: Path, number: int) -> Path:
-    return folder / ("path.traj" if number == 0 else f"path-{number}.traj")
+    return folder / numbered("path.traj", number)
 
 
 def _paths(learner: Learner, folder: Path) -> Iterator[list[Atoms]]:
@@ -219,15 +210,18 @@ def _paths(learner: Learner, folder: Path) -> Iterator[list[Atoms]]:
         yield list(read_frames(_trajectory(folder, number)))
 
 
-def _summarize(ensemble: Ensemble, frames: list[Atoms]) -> dict[str, list[float]]:
-    """Energies (eV), largest forces and raw uncertainties (eV/Å) of the frames."""
+def _broken_path(ensemble: Ensemble, trajectory: Path, reason: str) -> EnsemblePath:
+    """Steps up to the one that could not be evaluated."""
+    frames = list(read_frames(trajectory))
     raw = [raw_uncertainty(ensemble, atoms) for atoms in frames]
-    return {
-        "energies": [float(atoms.get_potential_energy()) for atoms in frames],
-        "fmax": [float(np.linalg.norm(atoms.get_forces(), axis=1).max()) for atoms in frames],
-        "max_uncertainty": [float(each.max()) for each in raw],
-        "mean_uncertainty": [float(each.mean()) for each in raw],
-    }
+    return EnsemblePath(
+        energies=np.array([atoms.get_potential_energy() for atoms in frames]),
+        fmax=np.array([largest_force(atoms.get_forces()) for atoms in frames]),
+        converged=False,
+        max_uncertainty=np.array([each.max() for each in raw]),
+        mean_uncertainty=np.array([each.mean() for each in raw]),
+        broken=reason,
+    )
 
 
 def _or_infinite(largest: float | None) -> float:
@@ -235,7 +229,7 @@ def _or_infinite(largest: float | None) -> float:
     return np.inf if largest is None else largest
 
 
-def _largest(largest: float | None) -> str:
+def _describe(largest: float | None) -> str:
     if largest is None:
         return "it breaks off"
     return f"the uncertainty (raw) is at most {largest:.4f} eV/Å"

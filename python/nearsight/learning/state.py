@@ -1,20 +1,21 @@
-"""Where nearsighted force training stands, and where it can start from."""
+"""Nearsighted force training between iterations: its state, and trained members to start from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from nearsight.learning.iteration import Iteration
+from nearsight.errors import InputError
+from nearsight.files.records import Iteration, best_of
 from nearsight.model.ensemble import Ensemble
+from nearsight.model.network import weights_from_networks
 from nearsight.structures.images import Image
 from nearsight.training.dataset import TrainingData
 
-__all__ = ["Start", "State", "iteration_folder"]
+__all__ = ["Start", "State", "trained_weights", "weight_bytes"]
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -39,7 +40,7 @@ class Start:
 
 @dataclass(frozen=True)
 class State:
-    """Where the training stands after an iteration.
+    """The training after an iteration.
 
     Attributes
     ----------
@@ -69,30 +70,33 @@ class State:
 
     @property
     def best(self) -> Iteration:
-        """The iteration of the lowest structure uncertainty; the earlier of two equal ones.
-
-        The first iteration counts only while it is alone, or if its members knew chunks: those
-        trained on bulk cells alone agree on a surface that none of them has seen.
-        """
-        counting = self.history if self.started else self.history[1:] or self.history
-        return min(counting, key=lambda i: i.structure_uncertainty)
+        """Best iteration so far; see `best_of`."""
+        uncertainties = [iteration.structure_uncertainty for iteration in self.history]
+        return self.history[best_of(uncertainties, self.started)]
 
     @property
     def summary(self) -> str:
-        """One sentence."""
+        """One-sentence summary for the log."""
         best = self.best
         return (
-            f"iteration {best.iteration} is the best: {len(best.chunk_indices)} chunks, "
+            f"iteration {best.iteration} is the best: {best.chunks} chunks, "
             f"uncertainty {best.structure_uncertainty:.4f} eV/Å (raw); "
             f"stopped because {self.stop_reason}"
         )
 
     @property
     def stop_reason(self) -> str:
-        """Why there is no next step; empty if there is one."""
+        """Reason why there is no next step; empty if there is one."""
         return self.history[-1].stop_reason
 
 
-def iteration_folder(folder: Path, iteration: int) -> Path:
-    """Folder of an iteration of the training in ``folder``."""
-    return folder / f"iteration-{iteration:03d}"
+def trained_weights(ensemble: Ensemble) -> tuple[Counts, list[Array]]:
+    """Multiplicities and weights of trained members."""
+    if ensemble.multiplicities is None:
+        raise InputError("the ensemble holds no multiplicities to go on from")
+    return ensemble.multiplicities, list(weights_from_networks(ensemble.networks))
+
+
+def weight_bytes(ensemble: Ensemble) -> bytes:
+    """Weights of all members, for a digest."""
+    return weights_from_networks(ensemble.networks).tobytes()

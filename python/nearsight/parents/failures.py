@@ -1,96 +1,57 @@
-"""Record of failed and lost parent calculations, so that they are not tried for ever."""
+"""Failures of parent calculations, on record, so that no structure is tried for ever."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ase import Atoms
 
 from nearsight.errors import DamagedFileError
-from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.files.records import FailedStructure, Failure, FailuresRecord
+from nearsight.progress import count_noun
 
 __all__ = ["Failure", "FailureRecord", "name_of"]
 
-FORMAT = "nearsight-failures"
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A structure that was given up.
-
-    Attributes
-    ----------
-    structure : str
-        Its formula and number of atoms.
-    reasons : tuple of str
-        What each attempt ended with.
-    """
-
-    structure: str
-    reasons: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.structure}: {self.reasons[-1]}" + (
-            f" (given up after {len(self.reasons)} attempts)" if len(self.reasons) > 1 else ""
-        )
-
 
 class FailureRecord:
-    """The failed attempts of every structure, in a file if there is a path.
+    """Failed attempts on every structure, in a file if there is a path.
 
     Parameters
     ----------
     path : Path, optional
-        JSON; read if it is there, written whole at every event.
+        JSON file; read if it is there, written whole at every event.
 
     Raises
     ------
     InputError
-        If the file is of another kind, or damaged: what it held cannot be made again.
+        If the file is of another kind, or damaged: its content cannot be regenerated.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self._events: dict[str, dict[str, Any]] = {}
+        self._structures: dict[str, FailedStructure] = {}
         if path is not None and path.exists():
             try:
-                content = check_header(read_json(path), path, FORMAT, VERSION)
-                self._events = {
-                    key: {
-                        "structure": str(each["structure"]),
-                        "failed": [str(reason) for reason in each["failed"]],
-                        "lost": [str(reason) for reason in each["lost"]],
-                        "given_up": bool(each["given_up"]),
-                    }
-                    for key, each in content["structures"].items()
-                }
-            except (DamagedFileError, KeyError, TypeError, AttributeError) as error:
-                raise DamagedFileError(
-                    f"{path}: truncated or corrupted record of failures; "
-                    "delete it to try again what failed"
-                ) from error
+                self._structures = dict(FailuresRecord.load(path).structures)
+            except DamagedFileError as error:
+                raise DamagedFileError(f"{error}; delete it to try again what failed") from error
 
     def failed(self, key: str) -> list[str]:
-        """Reasons of the failed attempts on a structure."""
-        return list(self._events.get(key, {}).get("failed", []))
+        """Reason of each failed attempt on a structure."""
+        return list(self._of(key).failed)
 
     def lost(self, key: str) -> list[str]:
-        """Reasons of the attempts on a structure whose process or job vanished."""
-        return list(self._events.get(key, {}).get("lost", []))
+        """Cause of each loss of a process or job at work on a structure."""
+        return list(self._of(key).lost)
 
     def given_up(self) -> list[Failure]:
         """All structures that were given up, in an order that does not depend on the engine."""
-        events = [event for _, event in sorted(self._events.items()) if event["given_up"]]
-        return [self._failure(event) for event in events]
+        return [_failure(each) for _, each in sorted(self._structures.items()) if each.given_up]
 
     def find(self, key: str) -> Failure | None:
-        """The structure of that key, if it was given up."""
-        event = self._events.get(key)
-        return self._failure(event) if event and event["given_up"] else None
+        """Structure of that key, if it was given up."""
+        known = self._of(key)
+        return _failure(known) if known.given_up else None
 
     def add(self, key: str, atoms: Atoms, kind: str, reason: str, given_up: bool = False) -> None:
         """Put an event on record before anything follows from it.
@@ -101,28 +62,30 @@ class FailureRecord:
             Fingerprint of the structure.
         atoms : ase.Atoms
         kind : str
-            ``failed``, or ``lost`` where the process or job vanished.
+            ``failed``, or ``lost`` where the process or job was lost.
         reason : str
         given_up : bool
-            Whether this was the last attempt.
+            No further attempt is made.
         """
-        event = self._events.setdefault(
-            key, {"structure": name_of(atoms), "failed": [], "lost": [], "given_up": False}
-        )
-        event[kind].append(reason)
-        event["given_up"] = given_up
+        known = self._of(key)
+        changes = {
+            "structure": known.structure or name_of(atoms),
+            kind: [*getattr(known, kind), reason],
+            "given_up": given_up,
+        }
+        self._structures[key] = known.model_copy(update=changes)
         if self.path is not None:
-            write_json(
-                self.path, {"format": FORMAT, "version": VERSION, "structures": self._events}
-            )
+            FailuresRecord(structures=self._structures).save(self.path)
 
-    @staticmethod
-    def _failure(event: dict[str, Any]) -> Failure:
-        reasons: Sequence[str] = event["failed"] or event["lost"]
-        return Failure(event["structure"], tuple(reasons))
+    def _of(self, key: str) -> FailedStructure:
+        none = FailedStructure(structure="", failed=[], lost=[], given_up=False)
+        return self._structures.get(key, none)
+
+
+def _failure(known: FailedStructure) -> Failure:
+    return Failure(known.structure, tuple(known.reasons))
 
 
 def name_of(atoms: Atoms) -> str:
     """Formula and number of atoms."""
-    count = len(atoms)
-    return f"{atoms.symbols} ({count} {'atom' if count == 1 else 'atoms'})"
+    return f"{atoms.symbols} ({count_noun(len(atoms), 'atom')})"

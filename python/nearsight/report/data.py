@@ -1,9 +1,8 @@
-"""A run folder read, checked and summed up."""
+"""A finished run, read and checked, with the figures that follow from it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,74 +10,187 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter, ValidationError
+from scipy.stats import spearmanr
 
 from nearsight.errors import InputError
-from nearsight.files.atomic import check_header, read_json
-from nearsight.report.records import Iteration, Locality, Reference, Relaxation, RunRecord, Target
-from nearsight.report.simulation_records import Dynamics, Retraining
+from nearsight.files.names import evaluation_files, numbered
+from nearsight.files.records import (
+    DynamicsRecord,
+    ForceLocality,
+    Iteration,
+    Record,
+    Reference,
+    Relaxation,
+    RetrainingRecord,
+    RunRecord,
+    Target,
+)
 
-__all__ = ["RunData", "TargetData", "report_json"]
+__all__ = ["IterationData", "RunData", "TargetData", "report_json"]
 
-T = TypeVar("T")
+Array = npt.NDArray[np.float64]
+R = TypeVar("R", bound=Record)
+
+ERRORS = ("mae", "max_residual", "coverage", "coverage_raw")
+UNCERTAINTIES = ("structure_uncertainty", "structure_uncertainty_calibrated")
+
+
+@dataclass(frozen=True, eq=False)
+class IterationData:
+    """Uncertainties and errors of an iteration on the targets, or on one of them.
+
+    Attributes
+    ----------
+    record : Iteration
+    all_true_forces : (N, 3) float64, eV/Å, or None
+        The parent's forces on all targets, if known.
+    atoms : slice
+        Atoms of the target, or of all.
+    """
+
+    record: Iteration
+    all_true_forces: Array | None
+    atoms: slice
+
+    @property
+    def iteration(self) -> int:
+        """Number of the iteration."""
+        return self.record.iteration
+
+    @property
+    def forces(self) -> Array:
+        """Mean force of the ensemble, (n, 3) eV/Å."""
+        return self.record.forces[self.atoms]
+
+    @property
+    def true_forces(self) -> Array | None:
+        """The parent's forces, (n, 3) eV/Å."""
+        return None if self.all_true_forces is None else self.all_true_forces[self.atoms]
+
+    @property
+    def uncertainty_raw(self) -> Array:
+        """Raw uncertainty of each atom's force, (n,) eV/Å."""
+        return self.record.uncertainty_raw[self.atoms]
+
+    @property
+    def uncertainty(self) -> Array:
+        """Calibrated uncertainty of each atom's force, (n,) eV/Å."""
+        return self.record.uncertainty[self.atoms]
+
+    @cached_property
+    def trained(self) -> npt.NDArray[np.bool_]:
+        """True for atoms in the training, (n,)."""
+        mask = np.zeros(len(self.record.forces), dtype=bool)
+        mask[self.record.chunk_indices] = True
+        return mask[self.atoms]
+
+    @property
+    def chunks(self) -> int:
+        """Number of atoms in the training."""
+        return int(self.trained.sum())
+
+    @property
+    def structure_uncertainty(self) -> float:
+        """Largest raw uncertainty of an atom, eV/Å."""
+        return float(self.uncertainty_raw.max())
+
+    @property
+    def structure_uncertainty_calibrated(self) -> float:
+        """Largest calibrated uncertainty of an atom, eV/Å."""
+        return float(self.uncertainty.max())
+
+    @cached_property
+    def residuals(self) -> Array | None:
+        """Norm of the difference to the parent's force, (n,) eV/Å."""
+        if self.true_forces is None:
+            return None
+        return np.asarray(np.linalg.norm(self.forces - self.true_forces, axis=1))
+
+    @property
+    def mae(self) -> float | None:
+        """Mean residual over all atoms, eV/Å."""
+        return _mean(self.residuals)
+
+    @property
+    def mae_train(self) -> float | None:
+        """Mean residual over the atoms in the training, eV/Å."""
+        return None if self.residuals is None else _mean(self.residuals[self.trained])
+
+    @property
+    def mae_test(self) -> float | None:
+        """Mean residual over the atoms not in the training, eV/Å."""
+        return None if self.residuals is None else _mean(self.residuals[~self.trained])
+
+    @property
+    def max_residual(self) -> float | None:
+        """Largest residual, eV/Å."""
+        return None if self.residuals is None else float(self.residuals.max())
+
+    @property
+    def coverage(self) -> float | None:
+        """Fraction of the atoms whose residual is within the calibrated uncertainty."""
+        return None if self.residuals is None else _mean(self.residuals <= self.uncertainty)
+
+    @property
+    def coverage_raw(self) -> float | None:
+        """Fraction of the atoms whose residual is within the raw uncertainty."""
+        return None if self.residuals is None else _mean(self.residuals <= self.uncertainty_raw)
+
+    @property
+    def rank_correlation(self) -> float | None:
+        """Spearman's ρ of residual and uncertainty; None where one of them is constant."""
+        if self.residuals is None or not (np.ptp(self.residuals) and np.ptp(self.uncertainty)):
+            return None
+        return float(spearmanr(self.uncertainty, self.residuals).statistic)
 
 
 @dataclass(frozen=True, eq=False)
 class TargetData:
-    """One target: what the kept iteration says of its atoms, and its relaxation."""
+    """One target: the kept iteration on its atoms, and its relaxation."""
 
+    number: int
     target: Target
-    best: Iteration
+    best: IterationData
     relaxation: Relaxation | None
-
-    @property
-    def n_atoms(self) -> int:
-        """Atoms of it."""
-        return self.target.n_atoms
-
-    @property
-    def formula(self) -> str:
-        """Its formula."""
-        return self.target.formula
 
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """Everything a report is made of.
+    """Data of a report.
 
     Attributes
     ----------
     run : RunRecord
-    iterations : tuple of Iteration
+    iterations : tuple of IterationData
         In order from 0 on; never empty.
-    locality : Locality or None
+    locality : ForceLocality or None
     relaxations : tuple of Relaxation or None
         One for every target.
     config : str or None
         The configuration file as given.
     reference_failed : bool
-        Whether the parent was asked for its true forces and failed.
-    retraining : Retraining or None
-    dynamics : Dynamics or None
+        The parent was asked for its true forces and failed.
+    retraining : RetrainingRecord or None
+    dynamics : DynamicsRecord or None
     """
 
     run: RunRecord
-    iterations: tuple[Iteration, ...]
-    locality: Locality | None = None
+    iterations: tuple[IterationData, ...]
+    locality: ForceLocality | None = None
     relaxations: tuple[Relaxation | None, ...] = (None,)
     config: str | None = None
     reference_failed: bool = False
-    retraining: Retraining | None = None
-    dynamics: Dynamics | None = None
+    retraining: RetrainingRecord | None = None
+    dynamics: DynamicsRecord | None = None
 
     @property
-    def best(self) -> Iteration:
-        """The iteration whose ensemble was kept."""
+    def best(self) -> IterationData:
+        """Iteration whose ensemble was kept."""
         return self.iterations[self.run.best_iteration]
 
     @property
     def has_reference(self) -> bool:
-        """Whether the parent's true forces on the whole target are known."""
+        """True if the parent's true forces on the whole targets are known."""
         return self.best.true_forces is not None
 
     @property
@@ -89,34 +201,31 @@ class RunData:
 
     @property
     def parent_core_seconds(self) -> float:
-        """What the parent's calculations took, on all cores together."""
+        """Time of the parent's calculations, on all cores together."""
         return self.run.seconds_parent * self.run.parent_cores
 
     @property
     def relaxation(self) -> Relaxation | None:
-        """That of the first target."""
+        """Relaxation of the first target."""
         return self.relaxations[0]
 
     @property
     def relaxed(self) -> list[TargetData]:
-        """The targets that were relaxed."""
+        """Targets that were relaxed."""
         return [target for target in self.targets if target.relaxation is not None]
 
     @cached_property
     def targets(self) -> list[TargetData]:
-        """Every target with what the kept iteration says of it."""
-        ends = np.cumsum([target.n_atoms for target in self.run.targets])
+        """Every target with the kept iteration on its atoms."""
+        ends = np.cumsum([target.n_atoms for target in self.run.targets]).tolist()
         return [
-            TargetData(target, self.best.part(int(end) - target.n_atoms, int(end)), relaxation)
-            for target, end, relaxation in zip(
-                self.run.targets, ends, self.relaxations, strict=True
+            TargetData(
+                number, target, replace(self.best, atoms=slice(end - target.n_atoms, end)), relaxed
+            )
+            for number, (target, end, relaxed) in enumerate(
+                zip(self.run.targets, ends, self.relaxations, strict=True)
             )
         ]
-
-    @property
-    def the_target(self) -> str:
-        """What sentences call it."""
-        return "the target" if len(self.run.targets) == 1 else "the targets"
 
     @property
     def title(self) -> str:
@@ -126,14 +235,6 @@ class RunData:
             return f"{len(self.run.targets)} targets"
         return ", ".join(f"{n} × {name}" if n > 1 else name for name, n in counts.items())
 
-    @property
-    def why_no_errors(self) -> str:
-        """Why the parent's true forces are not known; the end of a sentence."""
-        if self.reference_failed:
-            which = "the whole target" if len(self.targets) == 1 else "one of the whole targets"
-            return f"the parent failed on {which}"
-        return f"the parent’s true forces on {self.the_target} were not asked for"
-
     @classmethod
     def load(cls, folder: str | Path) -> RunData:
         """Read and check a run folder.
@@ -141,8 +242,7 @@ class RunData:
         Parameters
         ----------
         folder : path
-            The folder of a run; an iteration without its evaluation is one still at work and
-            is left out.
+            The folder of a run; an iteration without its evaluation is unfinished and is skipped.
 
         Raises
         ------
@@ -151,79 +251,68 @@ class RunData:
             others.
         """
         folder = Path(folder)
-        paths = list(folder.glob("iteration-*/evaluation.json"))
+        paths = evaluation_files(folder)
         if not paths:
             raise InputError(
-                f"{folder}: holds no finished iteration (iteration-NNN/evaluation.json)"
+                f"{folder}: holds no finished iteration (iteration-NNN/{Iteration.FILE})"
             )
-        if not (folder / "run.json").exists():
+        place = folder / RunRecord.FILE
+        if not place.exists():
             raise InputError(
-                f"{folder}: the run has not come to its end (there is no run.json); "
-                f"nearsight status {folder} tells where it stands"
+                f"{folder}: the run is not finished (there is no {RunRecord.FILE}); see "
+                f"nearsight status {folder}"
             )
-        run = _read(folder / "run.json", "nearsight-run", RunRecord)
+        run = RunRecord.load(place)
         if not isinstance(run.parent.get("calculator"), str):
-            raise InputError(f"{folder / 'run.json'}: parent names no calculator")
+            raise InputError(f"{place}: parent names no calculator")
         n_atoms = run.target.n_atoms
         if n_atoms != sum(target.n_atoms for target in run.targets):
-            raise InputError(f"{folder / 'run.json'}: target and targets differ in their atoms")
-        found = [(path, _read(path, "nearsight-evaluation", Iteration)) for path in paths]
-        found.sort(key=lambda pair: pair[1].iteration)
-        for number, (path, iteration) in enumerate(found):
-            _check_iteration(path, iteration, number, n_atoms)
-        iterations = [iteration for _, iteration in found]
-        if not 0 <= run.best_iteration < len(iterations):
+            raise InputError(f"{place}: target and targets differ in their atoms")
+        reference = _optional(folder / Reference.FILE, Reference)
+        forces = None if reference is None else reference.forces
+        if forces is not None:
+            _check_length(folder / Reference.FILE, "forces", forces, n_atoms)
+        iterations = []
+        for number, path in enumerate(paths):
+            record = Iteration.load(path)
+            if record.iteration != number:
+                raise InputError(
+                    f"{path}: holds iteration {record.iteration}, but iteration {number} comes next"
+                )
+            _check_length(path, "uncertainty_raw", record.uncertainty_raw, n_atoms)
+            iterations.append(IterationData(record, forces, slice(n_atoms)))
+        if run.best_iteration >= len(iterations):
             raise InputError(
-                f"{folder / 'run.json'}: best_iteration is {run.best_iteration}, "
+                f"{place}: best_iteration is {run.best_iteration}, "
                 f"but the folder holds iterations 0 to {len(iterations) - 1}"
             )
-        reference, failed = folder / "reference.json", False
-        if reference.exists():
-            forces = _read(reference, "nearsight-reference", Reference).forces
-            failed = forces is None
-            if forces is not None:
-                _check_length(reference, "forces", forces, n_atoms)
-            iterations = [replace(iteration, true_forces=forces) for iteration in iterations]
         config = folder / "config.toml"
         return cls(
             run=run,
             iterations=tuple(iterations),
-            locality=_optional(folder / "locality.json", _read_locality),
+            locality=_optional(folder / ForceLocality.FILE, ForceLocality),
             relaxations=tuple(
-                _optional(folder / f"relaxation{f'-{n}' if n else ''}.json", _read_relaxation)
+                _optional(folder / numbered(Relaxation.FILE, n), Relaxation)
                 for n in range(len(run.targets))
             ),
             config=config.read_bytes().decode(errors="replace") if config.exists() else None,
-            reference_failed=failed,
-            retraining=_optional(folder / "retraining.json", _read_retraining),
-            dynamics=_optional(folder / "dynamics" / "dynamics.json", _read_dynamics),
+            reference_failed=reference is not None and forces is None,
+            retraining=_optional(folder / RetrainingRecord.FILE, RetrainingRecord),
+            dynamics=_optional(folder / "dynamics" / DynamicsRecord.FILE, DynamicsRecord),
         )
 
 
 def report_json(data: RunData) -> dict[str, Any]:
-    """The numbers of a run as ``report.json`` keeps them; forces in eV/Å, energies in eV.
+    """Content of ``report.json``; forces in eV/Å, energies in eV.
 
-    What needs the parent's true forces is null where they were not asked for. ``max_uncertainty``
-    of the relaxation is the largest raw uncertainty of an atom on the whole way.
+    Errors are null where the parent's true forces are not known. ``max_uncertainty`` of the
+    relaxation is the largest raw uncertainty of an atom along the path.
     """
-    keys = (
-        "iteration",
-        "chunks",
-        "structure_uncertainty",
-        "structure_uncertainty_calibrated",
-        "mae",
-        "mae_train",
-        "mae_test",
-        "max_residual",
-        "coverage",
-        "coverage_raw",
-        "seconds",
-    )
     return {
         "seed": data.run.seed,
         "parent": data.run.parent["calculator"],
         "target": {"n_atoms": data.run.target.n_atoms},
-        "iterations": [{key: getattr(it, key) for key in keys} for it in data.iterations],
+        "iterations": [_iteration_json(iteration) for iteration in data.iterations],
         "best_iteration": data.run.best_iteration,
         "relaxation": _relaxation_json(data.relaxation),
         "retraining": _retraining_json(data.retraining),
@@ -236,7 +325,23 @@ def report_json(data: RunData) -> dict[str, Any]:
     }
 
 
-def _retraining_json(retraining: Retraining | None) -> dict[str, Any] | None:
+def _iteration_json(iteration: IterationData) -> dict[str, Any]:
+    keys = ("iteration", "chunks", *UNCERTAINTIES, "mae", "mae_train", "mae_test", *ERRORS[1:])
+    return {
+        **{key: getattr(iteration, key) for key in keys},
+        "seconds": iteration.record.seconds,
+    }
+
+
+def _target_json(target: TargetData) -> dict[str, Any]:
+    return {
+        **target.target.model_dump(),
+        **{key: getattr(target.best, key) for key in ("chunks", *UNCERTAINTIES, *ERRORS)},
+        "relaxation": _relaxation_json(target.relaxation),
+    }
+
+
+def _retraining_json(retraining: RetrainingRecord | None) -> dict[str, Any] | None:
     if retraining is None:
         return None
     return {
@@ -247,7 +352,7 @@ def _retraining_json(retraining: Retraining | None) -> dict[str, Any] | None:
     }
 
 
-def _dynamics_json(dynamics: Dynamics | None) -> dict[str, Any] | None:
+def _dynamics_json(dynamics: DynamicsRecord | None) -> dict[str, Any] | None:
     if dynamics is None:
         return None
     return {
@@ -257,24 +362,6 @@ def _dynamics_json(dynamics: Dynamics | None) -> dict[str, Any] | None:
         "max_uncertainty": float(dynamics.frames.max_uncertainty.max()),
         "ended": dynamics.ended,
         "seconds": dynamics.seconds,
-    }
-
-
-def _target_json(target: TargetData) -> dict[str, Any]:
-    keys = (
-        "chunks",
-        "structure_uncertainty",
-        "structure_uncertainty_calibrated",
-        "mae",
-        "max_residual",
-        "coverage",
-        "coverage_raw",
-    )
-    return {
-        "n_atoms": target.n_atoms,
-        "formula": target.formula,
-        **{key: getattr(target.best, key) for key in keys},
-        "relaxation": _relaxation_json(target.relaxation),
     }
 
 
@@ -292,80 +379,14 @@ def _relaxation_json(relaxation: Relaxation | None) -> dict[str, Any] | None:
     }
 
 
-def _read(path: Path, kind: str, model: type[T]) -> T:
-    content = check_header(read_json(path), path, kind, 1)
-    try:
-        return TypeAdapter(model).validate_python(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: {place}: {reason[:1].lower()}{reason[1:]}") from error
+def _optional(path: Path, record: type[R]) -> R | None:
+    return record.load(path) if path.exists() else None
 
 
-def _optional(path: Path, read: Callable[[Path], T]) -> T | None:
-    return read(path) if path.exists() else None
-
-
-def _read_retraining(path: Path) -> Retraining:
-    found = _read(path, "nearsight-retraining", Retraining)
-    if not 0 <= found.best < len(found.rounds):
-        raise InputError(
-            f"{path}: best is {found.best}, but there are rounds 0 to {len(found.rounds) - 1}"
-        )
-    return found
-
-
-def _read_dynamics(path: Path) -> Dynamics:
-    found = _read(path, "nearsight-dynamics", Dynamics)
-    for name, values in vars(found.frames).items():
-        _check_length(path, f"frames.{name}", values, len(found.frames.time))
-    return found
-
-
-def _read_locality(path: Path) -> Locality:
-    found = _read(path, "nearsight-locality", Locality)
-    shape = (len(found.radii), len(found.indices))
-    if 0 in shape:
-        raise InputError(f"{path}: holds no radius or no atom")
-    if found.n_atoms.shape != shape or found.forces.shape != (*shape, 3):
-        raise InputError(
-            f"{path}: {shape[0]} radii and {shape[1]} atoms, but n_atoms has shape "
-            f"{found.n_atoms.shape} and forces {found.forces.shape}"
-        )
-    _check_length(path, "true_forces", found.true_forces, shape[1])
-    return found
-
-
-def _read_relaxation(path: Path) -> Relaxation:
-    found = _read(path, "nearsight-relaxation", Relaxation)
-    for name, trajectory in (("ensemble", found.ensemble), ("parent", found.parent)):
-        if trajectory is None:
-            continue
-        length = len(trajectory.energies)
-        if length == 0:
-            raise InputError(f"{path}: {name}.energies is empty")
-        for field in ("fmax", "max_uncertainty", "mean_uncertainty"):
-            if hasattr(trajectory, field):
-                _check_length(path, f"{name}.{field}", getattr(trajectory, field), length)
-    return found
-
-
-def _check_iteration(path: Path, iteration: Iteration, number: int, n_atoms: int) -> None:
-    if iteration.iteration != number:
-        raise InputError(
-            f"{path}: holds iteration {iteration.iteration}, but iteration {number} comes next"
-        )
-    for name in ("uncertainty_raw", "uncertainty", "forces"):
-        _check_length(path, name, getattr(iteration, name), n_atoms)
-    for name in ("chunk_indices", "failed_indices"):
-        atoms = getattr(iteration, name)
-        if len(np.unique(atoms)) != len(atoms) or ((atoms < 0) | (atoms >= n_atoms)).any():
-            raise InputError(
-                f"{path}: {name} must be different atoms from 0 to {n_atoms - 1} of the target"
-            )
-
-
-def _check_length(path: Path, name: str, array: npt.NDArray[Any], expected: int) -> None:
+def _check_length(path: Path, name: str, array: Array, expected: int) -> None:
     if len(array) != expected:
         raise InputError(f"{path}: {name} has {len(array)} entries, expected {expected}")
+
+
+def _mean(values: npt.NDArray[Any] | None) -> float | None:
+    return None if values is None or len(values) == 0 else float(values.mean())

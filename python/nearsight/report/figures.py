@@ -1,4 +1,4 @@
-"""The figures of a report: arrays in, a matplotlib ``Figure`` out.
+"""Figures of a report: functions of arrays that return a matplotlib ``Figure``.
 
 Forces are in eV/Å, their errors and uncertainties are drawn in meV/Å.
 """
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nearsight.files.records import ForceLocality
 from nearsight.report.drawing import (
     BLUE,
     GREEN,
@@ -31,7 +32,6 @@ from nearsight.report.drawing import (
     styled,
     two_panels,
 )
-from nearsight.report.records import Locality
 
 __all__ = [
     "iterations_figure",
@@ -49,12 +49,12 @@ Array = npt.NDArray[np.float64]
 
 
 @styled
-def locality_figure(locality: Locality, chunk_radius: float | None = None) -> Figure:
+def locality_figure(locality: ForceLocality, chunk_radius: float | None = None) -> Figure:
     """Force on the centre of a chunk by chunk radius.
 
     Parameters
     ----------
-    locality : Locality
+    locality : ForceLocality
         For one atom the force components are drawn with the true ones dashed (SI, Fig. S7a), for
         several atoms the mean and the largest error on a logarithmic axis.
     chunk_radius : float, optional

@@ -1,13 +1,26 @@
-"""Numbers as a reader wants them: three digits, a unit, nothing else."""
+"""Numbers as text: three digits and a unit."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from typing import Any
 
 from markupsafe import Markup, escape
 
-__all__ = ["core_time", "duration", "ev", "formula", "mev", "number", "percent"]
+__all__ = [
+    "as_text",
+    "core_time",
+    "duration",
+    "ev",
+    "formula",
+    "g",
+    "mev",
+    "mev_per_angstrom",
+    "number",
+    "percent",
+]
 
 SPACE = "\N{NO-BREAK SPACE}"
 NONE = "–"
@@ -29,18 +42,28 @@ def mev(value: float | None) -> str:
     return number(None if value is None else 1000 * value)
 
 
+def mev_per_angstrom(value: float | None) -> str:
+    """A quantity in eV/Å as a number in meV/Å with its unit, never split between lines."""
+    return f"{mev(value)}{SPACE}meV/\N{WORD JOINER}Å"
+
+
 def ev(value: float | None) -> str:
     """An energy in eV to a hundredth of one, without the unit."""
     return NONE if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def percent(fraction: float | None) -> str:
+def percent(fraction: float | None, decimals: int = 1) -> str:
     """A fraction in per cent."""
-    return NONE if fraction is None else f"{100 * fraction:.1f}{SPACE}%"
+    return NONE if fraction is None else f"{100 * fraction:.{decimals}f}{SPACE}%"
+
+
+def g(value: float) -> str:
+    """A number from the settings, in its shortest form."""
+    return f"{value:g}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds in seconds, minutes or hours."""
     if seconds < 10:
         return f"{seconds:.1f}{SPACE}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -62,3 +85,8 @@ def core_time(seconds: float) -> str:
 def formula(text: str) -> Markup:
     """A chemical formula with its numbers as subscripts."""
     return Markup(re.sub(r"(?<=[A-Za-z)])(\d+)", r"<sub>\1</sub>", str(escape(text))))
+
+
+def as_text(value: Any) -> str:
+    """A value of any kind, if it is not text in the form of JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import base64
-import json
-from importlib import resources
+import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from nearsight.files.atomic import write_bytes, write_json, write_text
+from nearsight.progress import count_noun
+from nearsight.report import figures, simulation_figures
 from nearsight.report import format as text
-from nearsight.report.checks import checks, verdict
+from nearsight.report.checks import checks, limiting_label_error
 from nearsight.report.data import RunData, report_json
 from nearsight.report.drawing import png
-from nearsight.report.plates import plates
 
-__all__ = ["write_report"]
+__all__ = ["draw_figures", "environment", "write_report"]
 
 FIGURES = (
     "iterations",
@@ -54,90 +56,100 @@ def write_report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     data = RunData.load(folder)
-    drawn = plates(data)
-    images = {name: png(plate.figure) for name, plate in drawn.items()}
+    images = {name: png(figure) for name, figure in draw_figures(data)}
     (folder / "figures").mkdir(exist_ok=True)
     for name in FIGURES:
         path = folder / "figures" / f"{name}.png"
         if name in images:
             write_bytes(path, images[name])
         else:
-            path.unlink(missing_ok=True)  # of an earlier report, which had these data
+            path.unlink(missing_ok=True)  # from an earlier report, which had these data
     write_json(folder / "report.json", report_json(data))
     page = folder / "report.html"
     sources = {name: base64.b64encode(image).decode() for name, image in images.items()}
     content = (
-        _environment()
-        .from_string(_template())
+        environment()
+        .get_template("template.html")
         .render(
             data=data,
             run=data.run,
             best=data.best,
-            plates=drawn,
             sources=sources,
-            verdict=verdict(data),
             checks=checks(data),
-            settings=_settings(data),
-            failed_chunks=len(data.iterations[-1].failed_indices),
+            label_error=limiting_label_error(data),
         )
     )
     write_text(page, content)
     return page
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Jinja environment of the templates, with their filters."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("nearsight.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    for function in (
-        text.core_time,
-        text.duration,
-        text.ev,
-        text.formula,
-        text.mev,
-        text.number,
-        text.percent,
-    ):
-        environment.filters[function.__name__] = function
+    environment.filters |= {name: getattr(text, name) for name in text.__all__}
+    environment.filters["count"] = count_noun
+    environment.tests["finite"] = math.isfinite
     return environment
 
 
-def _template() -> str:
-    source = resources.files("nearsight.report").joinpath("template.html")
-    return source.read_text(encoding="utf-8")
-
-
-def _settings(data: RunData) -> list[tuple[str, str]]:
-    """What the run was made with, as rows of a table."""
-    run = data.run
-    rows = [("Parent", data.parent_name)]
-    rows += [
-        (f"Parent: {key}", _plain(value))
-        for key, value in run.parent.items()
-        if key != "calculator"
-    ]
-    rows += [
-        ("Parent calculations", str(run.parent_calculations)),
-        ("Time of the parent", text.core_time(data.parent_core_seconds)),
-        (
-            "Target" if len(run.targets) == 1 else "Targets",
-            f"{data.title}, {run.target.n_atoms} atoms",
-        ),
-        ("Seed", str(run.seed)),
-        ("Chunk radius", f"{run.chunk_radius:g} Å"),
-    ]
-    if run.initial is not None:
-        sizes = ", ".join(f"{count} of {size} atoms" for size, count in run.initial.counts.items())
-        rows.append(
-            ("Initial cells", f"{run.initial.selected} of {run.initial.cells} chosen: {sizes}")
+def draw_figures(data: RunData) -> Iterator[tuple[str, Figure]]:
+    """The figures that the data of a run allow, with their names."""
+    best, retraining = data.best, data.retraining
+    chunks = np.array([it.chunks for it in data.iterations])
+    raw = np.array([it.structure_uncertainty for it in data.iterations])
+    calibrated = np.array([it.structure_uncertainty_calibrated for it in data.iterations])
+    yield "iterations", figures.iterations_figure(raw, chunks, best.iteration, calibrated)
+    if best.true_forces is not None and best.residuals is not None:
+        yield (
+            "learning",
+            figures.learning_figure(
+                chunks,
+                raw,
+                np.array([it.max_residual for it in data.iterations]),
+                [it.mae_train for it in data.iterations],
+                [it.mae_test for it in data.iterations],
+            ),
         )
-    if run.features is not None:
-        chosen = f"{run.features.selected} of {run.features.candidates} by {run.features.method}"
-        deviation = text.percent(run.features.deviation)
-        rows.append(("Symmetry functions", f"{chosen}, relative norm deviation {deviation}"))
-    rows += [(f"Version of {key}", _plain(value)) for key, value in run.versions.items()]
-    return rows
+        yield "parity", figures.parity_figure(best.forces, best.true_forces, best.trained)
+        yield (
+            "uncertainty",
+            figures.uncertainty_figure(best.residuals, best.uncertainty_raw, best.uncertainty),
+        )
+    yield from _relaxation_figures(data)
+    if retraining is not None:
+        parent = None if data.relaxation is None else data.relaxation.parent
+        energies = None if parent is None else parent.energies
+        yield "retraining", simulation_figures.retraining_figure(retraining, energies)
+    if data.dynamics is not None:
+        yield "dynamics", simulation_figures.dynamics_figure(data.dynamics)
+    if data.locality is not None:
+        yield "locality", figures.locality_figure(data.locality, data.run.chunk_radius)
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _relaxation_figures(data: RunData) -> Iterator[tuple[str, Figure]]:
+    found = [(target, target.relaxation) for target in data.targets if target.relaxation]
+    if not found:
+        return
+    names = [f"{target.number}: {target.target.formula}" for target, _ in found]
+    fmax = found[0][1].fmax
+    paths = [relaxation.ensemble for _, relaxation in found]
+    parents = [r.parent.energies if r.parent is not None else None for _, r in found]
+    energies = [path.energies for path in paths]
+    largest = [path.max_uncertainty for path in paths]
+    mean = [path.mean_uncertainty for path in paths]
+    if len(data.targets) == 1:
+        yield "relaxation-energy", figures.relaxation_energy_figure(energies[0], parents[0])
+        uncertainty = figures.relaxation_uncertainty_figure(largest[0], mean[0], fmax)
+    else:
+        yield (
+            "relaxation-energy",
+            figures.relaxation_energies_figure(names, energies, parents),
+        )
+        uncertainty = figures.relaxation_uncertainties_figure(names, largest, mean, fmax)
+    yield "relaxation-uncertainty", uncertainty

@@ -1,4 +1,4 @@
-"""The figures of retraining and dynamics."""
+"""Figures of retraining and dynamics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from nearsight.files.records import DynamicsRecord, RetrainingRecord
 from nearsight.report.drawing import (
     BLUE,
     GREEN,
@@ -19,7 +20,6 @@ from nearsight.report.drawing import (
     step_axis,
     styled,
 )
-from nearsight.report.simulation_records import Dynamics, Retraining
 
 __all__ = ["dynamics_figure", "retraining_figure"]
 
@@ -27,12 +27,12 @@ Array = npt.NDArray[np.float64]
 
 
 @styled
-def retraining_figure(retraining: Retraining, parent: Array | None = None) -> Figure:
+def retraining_figure(retraining: RetrainingRecord, parent: Array | None = None) -> Figure:
     """Energy and largest uncertainty along the relaxation, before and after every round.
 
     Parameters
     ----------
-    retraining : Retraining
+    retraining : RetrainingRecord
         Of several targets the first is shown.
     parent : (S + 1,) float, eV, optional
         Energy along the relaxation with the parent.
@@ -87,30 +87,30 @@ def retraining_figure(retraining: Retraining, parent: Array | None = None) -> Fi
 
 
 @styled
-def dynamics_figure(dynamics: Dynamics) -> Figure:
+def dynamics_figure(dynamics: DynamicsRecord) -> Figure:
     """Temperature, potential energy and uncertainty over time, with every retraining."""
     figure = Figure(figsize=(5.0, 6.4), layout="constrained")
     panels = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1, 1.3))
-    hot, energy, doubt = panels
+    temperature, energy, uncertainty = panels
     frames, bath = dynamics.frames, dynamics.bath
     for time in dynamics.round_times:
         for axes in panels:
             axes.axvline(time, color=ORANGE, linewidth=0.7, alpha=0.6)
-    hot.plot(frames.time, frames.temperature, color=BLUE, linewidth=0.8)
+    temperature.plot(frames.time, frames.temperature, color=BLUE, linewidth=0.8)
     if bath is not None:
-        hot.plot(frames.time, bath, "--", color=GREY, linewidth=1.2, label="heat bath")
-    hot.set_ylabel("temperature (K)")
+        temperature.plot(frames.time, bath, "--", color=GREY, linewidth=1.2, label="heat bath")
+    temperature.set_ylabel("temperature (K)")
     per_atom = (frames.potential_energy - frames.potential_energy[0]) / dynamics.n_atoms
     energy.plot(frames.time, per_atom, color=BLUE, linewidth=0.8)
     energy.set_ylabel("potential energy,\nrelative (eV/atom)")
-    doubt.plot(
+    uncertainty.plot(
         frames.time,
         1000 * frames.max_uncertainty,
         color=BLUE,
         linewidth=0.7,
         label="largest of the atoms",
     )
-    doubt.plot(
+    uncertainty.plot(
         frames.time,
         1000 * frames.mean_uncertainty,
         color=GREEN,
@@ -118,15 +118,15 @@ def dynamics_figure(dynamics: Dynamics) -> Figure:
         label="mean over the atoms",
     )
     threshold = 1000 * dynamics.threshold
-    doubt.axhline(threshold, color=GREY, linestyle="--", linewidth=1.0, label="trusted below")
+    uncertainty.axhline(threshold, color=GREY, linestyle="--", linewidth=1.0, label="trusted below")
     bound = dynamics.window * threshold
-    doubt.axhline(bound, color=GREY, linestyle=":", linewidth=1.0, label="stopped above")
+    uncertainty.axhline(bound, color=GREY, linestyle=":", linewidth=1.0, label="stopped above")
     if dynamics.rounds:
-        doubt.plot([], [], color=ORANGE, linewidth=0.9, label="retraining")
-    doubt.set_ylabel("uncertainty, raw (meV/Å)")
+        uncertainty.plot([], [], color=ORANGE, linewidth=0.9, label="retraining")
+    uncertainty.set_ylabel("uncertainty, raw (meV/Å)")
     drawn = (1000 * frames.max_uncertainty, 1000 * frames.mean_uncertainty, [threshold, bound])
-    log_scale(doubt, np.concatenate(drawn))
-    doubt.set_xlabel("time (ps)")
+    log_scale(uncertainty, np.concatenate(drawn))
+    uncertainty.set_xlabel("time (ps)")
     figure.align_ylabels(list(panels))
-    legend(figure, hot, doubt, columns=3)
+    legend(figure, temperature, uncertainty, columns=3)
     return figure

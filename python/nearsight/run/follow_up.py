@@ -1,4 +1,4 @@
-"""What follows a training in the folder of its run: relaxation, retraining, dynamics."""
+"""Stages after a training in the folder of its run: relaxation, retraining, dynamics."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from ase import Atoms
 
 from nearsight.config import Config, DynamicsSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError, ParentError
-from nearsight.files.atomic import read_json, write_json
+from nearsight.files.names import numbered, round_folder
+from nearsight.files.records import Relaxation, RetrainingRecord
 from nearsight.learning.learner import Learner
 from nearsight.learning.nft import NFT
 from nearsight.learning.on_the_fly import Dynamics
@@ -24,10 +24,15 @@ from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Parent
 from nearsight.progress import Progress
 from nearsight.run.folder import RunFolder
-from nearsight.simulation.relaxation import relax, relax_with_parent
+from nearsight.simulation.relaxation import (
+    RelaxationResult,
+    largest_force,
+    relax,
+    relax_with_parent,
+)
 from nearsight.structures.images import read_images, read_structures, write_structures
 
-__all__ = ["FollowUp", "numbered", "open_finished_run", "retrain", "run_dynamics"]
+__all__ = ["FollowUp", "open_finished_run", "retrain", "run_dynamics"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class FollowUp:
 
     @cached_property
     def retrained(self) -> RetrainingResult:
-        """The end of the retraining, which is done or read back."""
+        """Result of the retraining, which is done or read back."""
         retraining = Retraining(self.config.relaxation or RelaxationSettings())
         return retraining.run(self.trained, self.folder, self.progress)
 
@@ -63,13 +68,14 @@ class FollowUp:
     def relax(self, number: int) -> str:
         """Relax a target with the ensemble and, if asked for, with the parent; one sentence."""
         settings = self.config.relaxation
-        assert settings is not None  # else the stage is left out
+        assert settings is not None  # else there is no such stage
         target = self.trained.targets.structures[number]
         ensemble = Ensemble.load(self.folder / "best.json")
         path = self.folder / numbered("relaxation.traj", number)
         ours = relax(ensemble, target, settings, self.progress, path)
         write_structures(self.folder / numbered("relaxed.extxyz", number), [ours.atoms])
-        parents = fmax = None
+        parents: RelaxationResult | None = None
+        fmax: float | None = None
         try:
             if settings.with_parent or self.config.report.true_forces:
                 fmax = self._parent_fmax(ours.atoms)
@@ -77,21 +83,17 @@ class FollowUp:
                 path = self.folder / numbered("relaxation-parent.traj", number)
                 parents = relax_with_parent(
                     self.trained.parent, target, settings, self.progress, path
-                ).to_dict()
+                )
         except ParentError as error:
             self.progress.note(f"nothing to compare with: {error}")
-        write_json(
-            self.folder / numbered("relaxation.json", number),
-            {
-                "format": "nearsight-relaxation",
-                "version": 1,
-                "optimizer": ours.optimizer,
-                "fmax": settings.fmax,
-                "ensemble": ours.to_dict(),
-                "parent": parents,
-                "parent_fmax_at_minimum": fmax,
-            },
+        record = Relaxation(
+            optimizer=ours.optimizer,
+            fmax=settings.fmax,
+            ensemble=ours,
+            parent=parents,
+            parent_fmax_at_minimum=fmax,
         )
+        record.save(self.folder / numbered(Relaxation.FILE, number))
         return ours.summary
 
     def _parent_fmax(self, atoms: Atoms) -> float:
@@ -99,7 +101,7 @@ class FollowUp:
         forces = self.trained.parent.calculate(atoms).forces
         for constraint in atoms.constraints:
             constraint.adjust_forces(atoms, forces)
-        return float(np.linalg.norm(forces, axis=1).max())
+        return largest_force(forces)
 
     def retrain(self) -> str:
         """Retrain, write ``retrained.extxyz`` and ``retraining.json``; one sentence."""
@@ -108,9 +110,9 @@ class FollowUp:
 
     def promote_best(self) -> None:
         """Make ``best.json`` that of the best round; a training writes its own each time."""
-        best = read_json(self.folder / "retraining.json")["best"]
+        best = RetrainingRecord.load(self.folder / RetrainingRecord.FILE).best
         if best:
-            ensemble = Ensemble.load(self.folder / f"retraining-{best:02d}" / "best.json")
+            ensemble = Ensemble.load(round_folder(self.folder, best) / "best.json")
             ensemble.save(self.folder / "best.json")
 
     def run_dynamics(self) -> str:
@@ -130,7 +132,7 @@ class FollowUp:
 
 @contextmanager
 def open_finished_run(folder: Path, progress: Progress) -> Iterator[FollowUp]:
-    """What can follow in the folder of a run whose training is finished, whatever its TOML file.
+    """Open the folder of a run whose training is finished, for whatever can follow.
 
     Parameters
     ----------
@@ -140,7 +142,7 @@ def open_finished_run(folder: Path, progress: Progress) -> Iterator[FollowUp]:
     Raises
     ------
     InputError
-        If there is no finished training in the folder, or another nearsight is at work there.
+        If there is no finished training in the folder, or another process works there.
     """
     if not (folder / "best.json").exists() or not (folder / "config.toml").exists():
         raise InputError(f"{folder}: must be the folder of a finished run (with its best.json)")
@@ -162,7 +164,7 @@ def open_finished_run(folder: Path, progress: Progress) -> Iterator[FollowUp]:
             nft, state, folder, targets, parent, config.retraining, trainer
         )
         follow_up = FollowUp(config, folder, trained, progress)
-        if (folder / "retraining.json").exists():
+        if (folder / RetrainingRecord.FILE).exists():
             follow_up.promote_best()
         yield follow_up
 
@@ -271,9 +273,3 @@ def _as_folder(path: str | Path) -> Path:
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: must be a folder")
     return path
-
-
-def numbered(name: str, number: int) -> str:
-    """The file of a target: the first one's has the name as it is, others -1, -2 ... in it."""
-    stem, dot, suffix = name.partition(".")
-    return f"{stem}-{number}{dot}{suffix}" if number else name

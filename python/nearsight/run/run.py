@@ -1,13 +1,12 @@
 """A whole run in its folder: the stages in order, each with its file.
 
-A stage whose file is there is not done again, and every stage goes on from the files of the ones
+A stage whose file is there is not repeated, and every stage goes on from the files of the ones
 before it, as read back; so a run that was stopped ends like one that was not.
 """
 
 from __future__ import annotations
 
 import platform
-from collections import Counter
 from concurrent.futures import Executor
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -21,8 +20,19 @@ from ase.calculators.calculator import compare_atoms
 from nearsight.config import Config
 from nearsight.config.template import to_toml_value
 from nearsight.errors import InputError
-from nearsight.files.atomic import read_json, write_json, write_text
-from nearsight.learning.initial_cells import Initialization
+from nearsight.files.atomic import read_json, write_text
+from nearsight.files.names import numbered
+from nearsight.files.records import (
+    FeatureSummary,
+    ForceLocality,
+    InitialCells,
+    Reference,
+    Relaxation,
+    RetrainingRecord,
+    RunRecord,
+    Target,
+)
+from nearsight.learning.initial_cells import Initialization, count_by_size, describe_sizes
 from nearsight.learning.learner import Learner
 from nearsight.learning.locality import force_locality
 from nearsight.learning.nft import NFT
@@ -33,7 +43,7 @@ from nearsight.parents import Failure, Parent
 from nearsight.progress import Progress
 from nearsight.report.page import write_report
 from nearsight.run.folder import RunFolder
-from nearsight.run.follow_up import FollowUp, numbered
+from nearsight.run.follow_up import FollowUp
 from nearsight.selection.choose import choose_features, choose_images
 from nearsight.simulation.integrators import check_conditions
 from nearsight.structures.images import (
@@ -49,9 +59,6 @@ from nearsight.structures.images import (
 
 __all__ = ["Run"]
 
-FORMAT = "nearsight-run"
-VERSION = 1
-
 
 class Run:
     """A configuration carried out in a folder.
@@ -60,7 +67,7 @@ class Run:
     ----------
     config : Config
     folder : path
-        Made if it is not there; a folder of the same configuration is continued.
+        Created if missing; a folder of the same configuration is continued.
     progress : Progress, optional
 
     Raises
@@ -89,7 +96,7 @@ class Run:
             write_text(given, config.source)
         known = path / "target.extxyz"
         if not known.exists():
-            write_structures(known, [_plain(atoms) for atoms in targets])
+            write_structures(known, [_without_info(atoms) for atoms in targets])
         elif _differ(targets, read_structures(known)):
             raise InputError(
                 f"{path}: belongs to another target (its target.extxyz differs); "
@@ -98,12 +105,12 @@ class Run:
         self.folder = RunFolder(path, self.progress)
 
     def execute(self) -> None:
-        """Do all stages that are not done, and write the report.
+        """Carry out all unfinished stages, and write the report.
 
         Raises
         ------
         InputError, ParentError
-            With one sentence; everything finished before stays in the folder.
+            With one sentence; the finished work stays in the folder.
         """
         with self.folder.executing(self.config, self.parent) as self._trainer:
             try:
@@ -116,17 +123,17 @@ class Run:
         self.folder.stage("Choice of cells", "selected.extxyz", self._choose_images)
         self.folder.stage("Symmetry functions", "symmetry_functions.json", self._choose_features)
         if self.config.locality is not None:
-            self.folder.stage("Locality of the parent", "locality.json", self._scan_locality)
+            self.folder.stage("Locality of the parent", ForceLocality.FILE, self._scan_locality)
         self.folder.stage("Nearsighted force training", None, self._train)
         if self.config.report.true_forces:
-            self.folder.stage("True forces of the target", "reference.json", self._ask_for_forces)
+            self.folder.stage("True forces of the target", Reference.FILE, self._ask_for_forces)
         if self.config.relaxation is not None:
             for number in range(len(self._targets.structures)):
                 name = "Relaxation" + (f" of target {number}" if number else "")
-                file = numbered("relaxation.json", number)
+                file = numbered(Relaxation.FILE, number)
                 self.folder.stage(name, file, partial(self._follow_up.relax, number))
         if self.config.retraining is not None:
-            self.folder.stage("Retraining", "retraining.json", self._follow_up.retrain)
+            self.folder.stage("Retraining", RetrainingRecord.FILE, self._follow_up.retrain)
             self._follow_up.promote_best()
         if self.config.dynamics is not None:
             self.folder.stage("Dynamics", "dynamics/dynamics.json", self._follow_up.run_dynamics)
@@ -135,20 +142,20 @@ class Run:
         write_report(self.folder.path)
         self.progress.note(f"written to {self.folder / 'report.html'}")
 
-    # the stages; each writes its file last and returns one sentence
+    # the stages; each writes its file last and returns its summary
 
     def _initial_cells(self) -> str:
         cells = Initialization.of(self.config.initial, self._targets.elements)
         images = cells.run(self.parent, self.progress)
         self._check_elements(images)
         write_images(self.folder / "initial.extxyz", images)
-        return f"{len(images)} cells: {_by_size(images)}"
+        return f"{len(images)} cells: {describe_sizes(images)}"
 
     def _choose_images(self) -> str:
         images = read_images(self.folder / "initial.extxyz")
         chosen = [images[i] for i in choose_images(images, self.config.images.count)]
         write_images(self.folder / "selected.extxyz", chosen)
-        return f"{len(chosen)} of {len(images)} cells: {_by_size(chosen)}"
+        return f"{len(chosen)} of {len(images)} cells: {describe_sizes(chosen)}"
 
     def _choose_features(self) -> str:
         given = self.config.features.symmetry_functions
@@ -171,7 +178,7 @@ class Run:
 
     def _scan_locality(self) -> str:
         settings = self.config.locality
-        assert settings is not None  # else the stage is left out
+        assert settings is not None  # else there is no such stage
         indices = None if settings.atoms == "all" else list(settings.atoms)
         scan = force_locality(
             self._targets.structures[0],
@@ -181,7 +188,7 @@ class Run:
             vacuum=self.config.nft.vacuum,
             progress=self.progress,
         )
-        write_json(self.folder / "locality.json", scan.to_dict())
+        scan.save(self.folder / ForceLocality.FILE)
         return scan.summary
 
     def _train(self) -> str:
@@ -201,20 +208,16 @@ class Run:
         results = self.parent.calculate_many(self._targets.structures)
         lost = [result for result in results if isinstance(result, Failure)]
         known = [result for result in results if not isinstance(result, Failure)]
-        write_json(
-            self.folder / "reference.json",
-            {
-                "format": "nearsight-reference",
-                "version": 1,
-                "energies": None if lost else [result.energy for result in known],
-                "forces": None if lost else np.concatenate([result.forces for result in known]),
-            },
+        reference = Reference(
+            energies=None if lost else np.array([result.energy for result in known]),
+            forces=None if lost else np.concatenate([result.forces for result in known]),
         )
+        reference.save(self.folder / Reference.FILE)
         if lost:
             return f"not known: the parent failed on {lost[0]}"
         return f"the parent's forces on all {len(self._targets)} atoms"
 
-    # what the stages share
+    # shared by the stages
 
     @cached_property
     def _nft(self) -> NFT:
@@ -242,7 +245,7 @@ class Run:
         return read_images(self.folder / "selected.extxyz")
 
     def _check(self, targets: Targets) -> None:
-        """Refuse what would fail hours later."""
+        """Refuse mistakes that would stop the run hours later."""
         known = self.config.initial.elements
         missing = sorted(set(targets.elements) - set(known or targets.elements))
         if missing:
@@ -277,41 +280,38 @@ class Run:
             )
 
     def _write_record(self) -> None:
-        """``run.json``: what the report says of the run as a whole."""
+        """Write ``run.json``, the facts of the whole run for the report."""
         config, state = self.config, self._state
-        content: dict[str, Any] = {
-            "format": FORMAT,
-            "version": VERSION,
-            "seed": config.seed,
-            "parent": self.parent.settings,
-            "target": {"n_atoms": len(self._targets), "formula": self._targets.formula},
-            "targets": [
-                {"n_atoms": len(atoms), "formula": f"{atoms.symbols.formula:metal}"}
+        notes = read_json(self.folder / "symmetry_functions.json")["notes"]
+        record = RunRecord(
+            seed=config.seed,
+            parent=self.parent.settings,
+            target=Target(n_atoms=len(self._targets), formula=self._targets.formula),
+            targets=[
+                Target(n_atoms=len(atoms), formula=f"{atoms.symbols.formula:metal}")
                 for atoms in self._targets.structures
             ],
-            "best_iteration": state.best.iteration,
-            "stop_reason": state.stop_reason,
-            "seconds_total": sum(stage["seconds"] for stage in self.folder.stages.values()),
-            "stages": list(self.folder.stages.values()),
-            "chunk_radius": config.nft.chunk_radius,
-            "initial": {
-                "cells": len(read_images(self.folder / "initial.extxyz")),
-                "selected": len(self._selected),
-                "counts": {str(n): k for n, k in _sizes(self._selected)},
-            },
-            "parent_calculations": self.parent.known,
-            "seconds_parent": self.parent.seconds,
-            "parent_cores": config.executor.cores * config.executor.threads,
-            "failures": [vars(failure) for failure in self.parent.failures.given_up()],
-            "versions": {
+            best_iteration=state.best.iteration,
+            stop_reason=state.stop_reason,
+            seconds_total=sum(stage.seconds for stage in self.folder.stages.values()),
+            stages=list(self.folder.stages.values()),
+            chunk_radius=config.nft.chunk_radius,
+            initial=InitialCells(
+                cells=len(read_images(self.folder / "initial.extxyz")),
+                selected=len(self._selected),
+                counts={str(n): k for n, k in count_by_size(self._selected).items()},
+            ),
+            parent_calculations=self.parent.known,
+            seconds_parent=self.parent.seconds,
+            parent_cores=config.executor.cores * config.executor.threads,
+            failures=self.parent.failures.given_up(),
+            versions={
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("nearsight", "numpy", "scipy", "ase")},
             },
-        }
-        notes = read_json(self.folder / "symmetry_functions.json")["notes"]
-        if notes:
-            content["features"] = notes
-        write_json(self.folder / "run.json", content)
+            features=FeatureSummary(**notes) if notes else None,
+        )
+        record.save(self.folder / RunRecord.FILE)
 
     _state: State
     _trainer: Executor | None
@@ -350,10 +350,10 @@ def _shown(key: str, value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _plain(atoms: Atoms) -> Atoms:
-    plain = atoms.copy()
-    plain.info = {}
-    return plain
+def _without_info(atoms: Atoms) -> Atoms:
+    copy = atoms.copy()
+    copy.info = {}
+    return copy
 
 
 def _differ(given: list[Atoms], kept: list[Atoms]) -> bool:
@@ -361,11 +361,3 @@ def _differ(given: list[Atoms], kept: list[Atoms]) -> bool:
         compare_atoms(a, b, tol=1e-7)  # the file keeps 8 decimals
         for a, b in zip(given, kept, strict=True)
     )
-
-
-def _sizes(images: list[Image]) -> list[tuple[int, int]]:
-    return sorted(Counter(len(image.atoms) for image in images).items())
-
-
-def _by_size(images: list[Image]) -> str:
-    return ", ".join(f"{count} of {size} atoms" for size, count in _sizes(images))

@@ -1,4 +1,4 @@
-"""Where a run stands: written down while it is at work, read from its folder at any time.
+"""Status of a run: written while it works, read from its folder at any time.
 
 Reading disturbs nobody, needs neither the core nor a parent code, and takes what is there: a run
 may be at work, stopped, finished or just begun.
@@ -16,74 +16,41 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
 
 from nearsight.config import Config
 from nearsight.errors import DamagedFileError, InputError, explain, is_bug
-from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.files.names import evaluation_files
+from nearsight.files.records import (
+    FailuresRecord,
+    Iteration,
+    Record,
+    Stage,
+    Stages,
+    Status,
+    best_of,
+)
 from nearsight.progress import Progress, Tally
 
-__all__ = ["Estimate", "Moment", "RunStatus", "StatusProgress"]
+__all__ = ["Estimate", "RunStatus", "StatusProgress"]
 
-FORMAT = "nearsight-status"
-VERSION = 1
 PAUSE = 1.0  # s between two writings
 ANSWER = 5.0  # s that the queue or a database at work may take
 
-Record = TypeVar("Record")
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What a run was doing when it last said so; the content of ``status.json``.
-
-    Attributes
-    ----------
-    began, updated : datetime
-        Of this process.
-    host, process : where it is, or was, at work
-    stage, detail : str
-    stage_began : datetime or None
-    step : (done, total, what) or None
-        Of the stage.
-    calculations : Tally or None
-        What the parent is asked for at present; ``structures`` says what they are.
-    chunks, chunk_seconds : int, float
-        Chunks whose labels this process has had, those of earlier ones read back included, and
-        the wall time of their calculations; without those of ``calculations``.
-    ended : bool
-    error : str
-        What it ended with; empty if all went well.
-    """
-
-    began: datetime
-    updated: datetime
-    host: str
-    process: int
-    stage: str = ""
-    detail: str = ""
-    stage_began: datetime | None = None
-    step: tuple[int, int | None, str] | None = None
-    calculations: Tally | None = None
-    structures: str = ""
-    chunks: int = 0
-    chunk_seconds: float = 0.0
-    ended: bool = False
-    error: str = ""
+R = TypeVar("R", bound=Record)
 
 
 class StatusProgress(Progress):
     """Keeps ``status.json`` of a run up to date, whole at any moment.
 
-    Written at every stage and otherwise about once per second at most; not synced, since what a
-    loss of power takes away is of no use after it.
+    Written at every stage and otherwise about once per second at most; not synced, since it is of
+    no use after a loss of power.
 
     Parameters
     ----------
@@ -96,7 +63,9 @@ class StatusProgress(Progress):
         self._lock = Lock()
         self._timer: Timer | None = None
         self._written = -PAUSE
-        self._moment = Moment(_now(), _now(), socket.gethostname(), os.getpid())
+        self._status = Status(
+            began=_now(), updated=_now(), host=socket.gethostname(), process=os.getpid()
+        )
 
     def stage(self, name: str, detail: str = "") -> None:
         """Write the stage down."""
@@ -115,16 +84,16 @@ class StatusProgress(Progress):
         self._tell(step=(done, total, what), calculations=None, structures="")
 
     def calculations(self, tally: Tally, what: str) -> None:
-        """Write down how far they are, and how long chunks take."""
+        """Write down the tally, and the time that chunks take."""
         changes: dict[str, Any] = {"step": None, "calculations": tally, "structures": what}
         if what == "chunks" and tally.finished == tally.total:
-            changes["chunks"] = self._moment.chunks + tally.done
-            changes["chunk_seconds"] = self._moment.chunk_seconds + tally.seconds
+            changes["chunks"] = self._status.chunks + tally.done
+            changes["chunk_seconds"] = self._status.chunk_seconds + tally.seconds
         self._tell(**changes)
 
     def close(self) -> None:
-        """Write down that the work is over, and by what exception if one is on its way."""
-        if not self._moment.stage:
+        """Write down that the work is over, and the exception that is on its way, if any."""
+        if not self._status.stage:
             return
         error = sys.exc_info()[1]
         if isinstance(error, KeyboardInterrupt):
@@ -137,12 +106,12 @@ class StatusProgress(Progress):
 
     def _tell(self, at_once: bool = False, **changes: Any) -> None:
         with self._lock:
-            self._moment = replace(self._moment, updated=_now(), **changes)
+            self._status = self._status.model_copy(update={"updated": _now(), **changes})
             left = self._written + PAUSE - time.monotonic()
             if at_once or left <= 0:
                 self._write()
             elif self._timer is None:
-                # what comes last may stand for hours
+                # the last event may stand for hours
                 self._timer = Timer(left, self._write_late)
                 self._timer.daemon = True
                 self._timer.start()
@@ -157,20 +126,19 @@ class StatusProgress(Progress):
             self._timer.cancel()
             self._timer = None
         self._written = time.monotonic()
-        content = TypeAdapter(Moment).dump_python(self._moment, mode="json")
         with suppress(InputError):  # a full disk stops the run elsewhere, if it has to
-            write_json(self._path, {"format": FORMAT, "version": VERSION, **content}, sync=False)
+            self._status.save(self._path, sync=False)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the parent has still to do for the training, at most.
+    """Work of the parent that is left for the training, at most.
 
     Attributes
     ----------
     chunks : int
     core_seconds, seconds : float
-        For these, if they take as long as those so far: of all cores, and by the clock.
+        For these, if they take as long as those so far: of all cores, and wall time.
     """
 
     chunks: int
@@ -180,22 +148,21 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where the run of a folder stands.
+    """Status of the run in a folder.
 
     Attributes
     ----------
     folder : Path
     config : Config
-    at_work : bool or None
-        Whether a process is; None if that cannot be found out.
+    is_running : bool or None
+        A process holds the lock; None if that cannot be found out.
     finished : bool
-        Whether it has come to its end.
-    stages : list of mapping
-        Those done: ``name``, ``seconds``, ``summary``.
+    stages : list of Stage
+        Those done.
     iterations : list of mapping
         Of the training, as `Progress.iteration` gets them, with ``stop_reason``.
-    moment : Moment or None
-        What it was doing when it last said so.
+    last : Status or None
+        Content of ``status.json``.
     calculations, seconds : int, float, or None
         In ``parent.db``; None if calculations are kept elsewhere.
     given_up : list of (str, str)
@@ -206,11 +173,11 @@ class RunStatus:
 
     folder: Path
     config: Config
-    at_work: bool | None
+    is_running: bool | None
     finished: bool
-    stages: Sequence[Mapping[str, Any]] = ()
+    stages: Sequence[Stage] = ()
     iterations: Sequence[Mapping[str, Any]] = ()
-    moment: Moment | None = None
+    last: Status | None = None
     calculations: int | None = None
     seconds: float | None = None
     given_up: Sequence[tuple[str, str]] = ()
@@ -230,18 +197,18 @@ class RunStatus:
         if not given.is_file():
             raise InputError(f"{folder}: not the folder of a run (it holds no config.toml)")
         config = Config.parse(given.read_text(encoding="utf-8", errors="replace"), str(given))
-        at_work = _is_at_work(folder)
+        is_running = _is_running(folder)
         calculations, seconds = (None, None)
         if config.parent.database is None:
             calculations, seconds = _spent(folder / "parent.db")
         return cls(
             folder=folder,
             config=config,
-            at_work=at_work,
-            finished=at_work is not True and (folder / "run.json").exists(),
+            is_running=is_running,
+            finished=is_running is not True and (folder / "run.json").exists(),
             stages=_stages(folder),
             iterations=_iterations(folder),
-            moment=_read(folder / "status.json", FORMAT, Moment),
+            last=_read(folder / Status.FILE, Status),
             calculations=calculations,
             seconds=seconds,
             given_up=_given_up(folder),
@@ -255,17 +222,17 @@ class RunStatus:
 
     @property
     def core_seconds(self) -> float | None:
-        """What the parent has taken so far, on all cores together."""
+        """Time of the parent so far, on all cores together."""
         return None if self.seconds is None else self.seconds * self.cores
 
     @property
     def estimate(self) -> Estimate | None:
-        """What is left of the parent's work for the training; None if nothing tells."""
-        moment = self.moment
-        if self.finished or moment is None:
+        """Estimate of the parent's work left for the training; None without any figures."""
+        last = self.last
+        if self.finished or last is None:
             return None
-        known, taken, tally = moment.chunks, moment.chunk_seconds, moment.calculations
-        if tally is not None and moment.structures == "chunks" and tally.finished < tally.total:
+        known, taken, tally = last.chunks, last.chunk_seconds, last.calculations
+        if tally is not None and last.structures == "chunks" and tally.finished < tally.total:
             known += tally.done
             taken += tally.seconds
         if not known:
@@ -282,8 +249,8 @@ def _now() -> datetime:
     return datetime.now().astimezone()
 
 
-def _is_at_work(folder: Path) -> bool | None:
-    """Whether another process holds the lock, which is let go at once if not."""
+def _is_running(folder: Path) -> bool | None:
+    """True while another process holds the lock, which is released at once otherwise."""
     lock = folder / "run.lock"
     if not lock.exists():
         return False
@@ -292,80 +259,41 @@ def _is_at_work(folder: Path) -> bool | None:
             return False
     except Timeout:
         return True
-    except OSError:  # the folder of somebody else
+    except OSError:  # no permission
         return None
 
 
-@dataclass(frozen=True)
-class _Evaluation:
-    iteration: int
-    chunk_indices: list[int]
-    uncertainty_raw: list[float]
-    uncertainty: list[float]
-    seconds: float
-    stop_reason: str
-
-
-@dataclass(frozen=True)
-class _Given:
-    structure: str
-    failed: list[str]
-    lost: list[str]
-    given_up: bool
-
-
-@dataclass(frozen=True)
-class _Failures:
-    structures: dict[str, _Given]
-
-
-@dataclass(frozen=True)
-class _Stages:
-    stages: dict[str, dict[str, Any]]
-
-
-def _read(path: Path, kind: str, record: type[Record]) -> Record | None:
-    """The content of a file; None if it is not there or not whole, which is no mistake here."""
+def _read(path: Path, record: type[R]) -> R | None:
+    """Content of a file; None if it is missing or incomplete, which is no mistake here."""
     if not path.exists():
         return None
     try:
-        return TypeAdapter(record).validate_python(check_header(read_json(path), path, kind, 1))
-    except (DamagedFileError, ValidationError):
+        return record.load(path)
+    except DamagedFileError:
         return None
 
 
-def _stages(folder: Path) -> list[Mapping[str, Any]]:
-    found = _read(folder / "stages.json", "nearsight-stages", _Stages)
-    return [] if found is None else list(found.stages.values())
+def _stages(folder: Path) -> list[Stage]:
+    record = _read(folder / Stages.FILE, Stages)
+    return [] if record is None else list(record.stages.values())
 
 
 def _iterations(folder: Path) -> list[Mapping[str, Any]]:
-    read = (
-        _read(path, "nearsight-evaluation", _Evaluation)
-        for path in sorted(folder.glob("iteration-*/evaluation.json"))
-    )
-    found = [each for each in read if each is not None]
-    raw = [max(each.uncertainty_raw) for each in found]
-    # the first one counts only while it is alone (see nft.State.best)
-    best = raw.index(min(raw[1:])) if len(raw) > 1 else 0
+    read = (_read(path, Iteration) for path in evaluation_files(folder))
+    history = [iteration for iteration in read if iteration is not None]
+    if not history:
+        return []
+    best = best_of([iteration.structure_uncertainty for iteration in history])
     return [
-        {
-            "iteration": each.iteration,
-            "chunks": len(each.chunk_indices),
-            "structure_uncertainty": raw[number],
-            "structure_uncertainty_calibrated": max(each.uncertainty),
-            "seconds": each.seconds,
-            "best": number == best,
-            "stop_reason": each.stop_reason,
-        }
-        for number, each in enumerate(found)
+        {**iteration.summary(number == best), "stop_reason": iteration.stop_reason}
+        for number, iteration in enumerate(history)
     ]
 
 
 def _given_up(folder: Path) -> list[tuple[str, str]]:
-    found = _read(folder / "failures.json", "nearsight-failures", _Failures)
-    events = [] if found is None else [e for e in found.structures.values() if e.given_up]
-    return [(each.structure, (each.failed or each.lost)[-1]) for each in events]
+    record = _read(folder / FailuresRecord.FILE, FailuresRecord)
+    structures = [] if record is None else record.structures.values()
+    return [(each.structure, each.reasons[-1]) for each in structures if each.given_up]
 
 
 def _spent(database: Path) -> tuple[int | None, float | None]:

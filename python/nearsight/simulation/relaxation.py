@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import ase.optimize
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.io.trajectory import Trajectory
@@ -16,17 +15,23 @@ from threadpoolctl import threadpool_limits
 
 from nearsight.config import RelaxationSettings
 from nearsight.errors import InputError
+from nearsight.files.records import EnsemblePath, RelaxationPath
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent, ParentCalculator
 from nearsight.progress import Progress
 
-__all__ = ["Relaxation", "relax", "relax_with_parent"]
+__all__ = [
+    "EnsembleRelaxationResult",
+    "RelaxationResult",
+    "largest_force",
+    "relax",
+    "relax_with_parent",
+]
 
 
-@dataclass
-class Relaxation:
-    """A relaxation; the lists have one entry for every step, the first one for the start.
+class RelaxationResult(RelaxationPath):
+    """A relaxation, step by step; the first entry of each array is the start.
 
     Attributes
     ----------
@@ -34,54 +39,44 @@ class Relaxation:
         The last structure, without calculator.
     optimizer : str
         Name in ASE.
-    energies : list of float, eV
-    fmax : list of float, eV/Å
-        Largest force on an atom that is free to move.
-    max_uncertainty, mean_uncertainty : list of float, eV/Å
-        Raw uncertainty, maximum and mean over the atoms; empty for a parent.
-    converged : bool
+    energies, fmax, converged
+        See `RelaxationPath`.
     """
 
     atoms: Atoms
     optimizer: str
-    energies: list[float] = field(default_factory=list)
-    fmax: list[float] = field(default_factory=list)
-    max_uncertainty: list[float] = field(default_factory=list)
-    mean_uncertainty: list[float] = field(default_factory=list)
-    converged: bool = False
-
-    @property
-    def steps(self) -> int:
-        """Steps of the optimiser."""
-        return len(self.energies) - 1
 
     @property
     def summary(self) -> str:
         """One-sentence summary for the log."""
-        text = (
+        return (
             f"{'relaxed' if self.converged else 'NOT relaxed'} in {self.steps} steps of "
-            f"{self.optimizer}, "
-            f"ΔE {self.energies[-1] - self.energies[0]:.3f} eV, "
+            f"{self.optimizer}, ΔE {self.energy_change:.3f} eV, "
             f"largest force {self.fmax[-1]:.4f} eV/Å"
         )
-        if self.max_uncertainty:
-            text += (
-                f", uncertainty (raw) {self.max_uncertainty[-1]:.4f} eV/Å at the end, "
-                f"at most {max(self.max_uncertainty):.4f}"
-            )
-        return text
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON, without the structure."""
-        content: dict[str, Any] = {
-            "energies": self.energies,
-            "fmax": self.fmax,
-            "converged": self.converged,
-        }
-        if self.max_uncertainty:
-            content["max_uncertainty"] = self.max_uncertainty
-            content["mean_uncertainty"] = self.mean_uncertainty
-        return content
+
+class EnsembleRelaxationResult(RelaxationResult, EnsemblePath):
+    """A relaxation with an ensemble.
+
+    Attributes
+    ----------
+    max_uncertainty, mean_uncertainty : (S + 1,) float64, eV/Å
+        Raw uncertainty, maximum and mean over the atoms.
+    """
+
+    @property
+    def summary(self) -> str:
+        """One-sentence summary for the log."""
+        return (
+            f"{super().summary}, uncertainty (raw) {self.max_uncertainty[-1]:.4f} eV/Å at the "
+            f"end, at most {self.max_uncertainty.max():.4f}"
+        )
+
+
+def largest_force(forces: npt.NDArray[np.float64]) -> float:
+    """Largest norm of (N, 3) forces, eV/Å."""
+    return float(np.linalg.norm(forces, axis=1).max())
 
 
 def relax(
@@ -90,7 +85,7 @@ def relax(
     settings: RelaxationSettings | None = None,
     progress: Progress | None = None,
     trajectory: str | Path | None = None,
-) -> Relaxation:
+) -> EnsembleRelaxationResult:
     """Relax a copy of ``atoms`` with the mean force of an ensemble.
 
     Parameters
@@ -108,7 +103,9 @@ def relax(
     InputError
         If the ensemble cannot evaluate a structure on the way.
     """
-    return _relax(NearsightCalculator(ensemble), atoms, settings, progress, trajectory)
+    result = _relax(NearsightCalculator(ensemble), atoms, settings, progress, trajectory)
+    assert isinstance(result, EnsembleRelaxationResult)  # the calculator gives uncertainties
+    return result
 
 
 def relax_with_parent(
@@ -117,7 +114,7 @@ def relax_with_parent(
     settings: RelaxationSettings | None = None,
     progress: Progress | None = None,
     trajectory: str | Path | None = None,
-) -> Relaxation:
+) -> RelaxationResult:
     """Relax a copy of ``atoms`` with the parent, for comparison; see `relax`."""
     return _relax(ParentCalculator(parent), atoms, settings, progress, trajectory)
 
@@ -132,7 +129,7 @@ def _relax(
     settings: RelaxationSettings | None,
     progress: Progress | None,
     trajectory: str | Path | None,
-) -> Relaxation:
+) -> RelaxationResult:
     settings = settings or RelaxationSettings()
     progress = progress or Progress()
     moving = atoms.copy()
@@ -140,19 +137,19 @@ def _relax(
     name = settings.optimizer
     if name == "auto":
         name = "BFGS" if len(atoms) <= _MAX_ATOMS_BFGS else "LBFGS"
-    relaxation = Relaxation(moving, name)
+    energies: list[float] = []
+    fmax: list[float] = []
+    uncertainties: list[tuple[float, float]] = []
     optimizer = getattr(ase.optimize, name)(moving, logfile=None)
 
     def record() -> None:
         forces = moving.get_forces()
-        relaxation.energies.append(float(moving.get_potential_energy(force_consistent=True)))
-        relaxation.fmax.append(float(np.linalg.norm(forces, axis=1).max()))
+        energies.append(float(moving.get_potential_energy(force_consistent=True)))
+        fmax.append(largest_force(forces))
         raw = calculator.results.get("uncertainty_raw")
         if raw is not None:
-            relaxation.max_uncertainty.append(float(raw.max()))
-            relaxation.mean_uncertainty.append(float(raw.mean()))
-        fmax = relaxation.fmax[-1]
-        progress.advance(relaxation.steps, None, f"steps, largest force {fmax:.3f} eV/Å")
+            uncertainties.append((float(raw.max()), float(raw.mean())))
+        progress.advance(len(energies) - 1, None, f"steps, largest force {fmax[-1]:.3f} eV/Å")
 
     optimizer.attach(record)
     try:
@@ -161,10 +158,20 @@ def _relax(
             if trajectory is not None:
                 writer = files.enter_context(Trajectory(str(trajectory), "w", moving))
                 optimizer.attach(writer)
-            relaxation.converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.max_steps))
+            converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.max_steps))
     except np.linalg.LinAlgError as error:
         raise InputError(f"the relaxation failed ({error})") from error
     except OSError as error:
         raise InputError(f"{trajectory}: cannot be written ({error.strerror or error})") from error
     moving.calc = None
-    return relaxation
+    path = RelaxationResult(
+        atoms=moving,
+        optimizer=name,
+        energies=np.array(energies),
+        fmax=np.array(fmax),
+        converged=converged,
+    )
+    if not uncertainties:
+        return path
+    largest, mean = np.array(uncertainties).T
+    return EnsembleRelaxationResult(**vars(path), max_uncertainty=largest, mean_uncertainty=mean)

@@ -1,0 +1,145 @@
+"""Base of all records, and the arrays in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetPydanticSchema,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+from pydantic_core import core_schema
+
+from nearsight.errors import DamagedFileError
+from nearsight.files.atomic import check_header, read_json, write_json
+
+__all__ = ["Part", "Record", "array_of", "check_lengths"]
+
+R = TypeVar("R", bound="Record")
+
+MAX_INTEGER = 2.0**53
+"""Whole numbers up to this are exact as floating-point numbers."""
+
+
+class Part(BaseModel):
+    """Part of a record. Two are equal if a file would hold the same of them."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ()
+    """Keys that a file does not hold where they are None."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {k: v for k, v in content.items() if v is not None or k not in self.LEFT_OUT}
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        assert isinstance(other, Part)
+        return self.model_dump() == other.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Record(Part):
+    """Content of one kind of JSON file of a run; keys stand in the order of the fields."""
+
+    FORMAT: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+    FILE: ClassVar[str]
+    """Usual name of the file."""
+
+    @classmethod
+    def load(cls: type[R], path: str | Path) -> R:
+        """Read a file of `save`.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, of another kind, or from a newer version of nearsight.
+        DamagedFileError
+            If it is truncated, corrupted or incomplete.
+        """
+        content = check_header(read_json(path), path, cls.FORMAT, cls.VERSION)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            key = ".".join(str(part) for part in first["loc"])
+            reason = " ".join(first["msg"].removeprefix("Value error, ").split())
+            reason = f"{key}: {reason[:1].lower()}{reason[1:]}" if key else reason
+            raise DamagedFileError(f"{path}: incomplete or damaged ({reason})") from error
+
+    def save(self, path: str | Path, sync: bool = True) -> None:
+        """Write the JSON file, whole or not at all; see `write_json`."""
+        header = {"format": self.FORMAT, "version": self.VERSION}
+        write_json(path, header | self.model_dump(), sync)
+
+
+def array_of(dtype: type, *shape: int | None, gaps: bool = False) -> GetPydanticSchema:
+    """Annotation of a finite array, nested lists in a file.
+
+    Parameters
+    ----------
+    dtype : type
+        ``float`` or ``int``.
+    shape : int or None
+        Size of each dimension; None: any.
+    gaps : bool
+        Whether a file may hold null in the place of a number, which is NaN in the array.
+    """
+    text = "(" + ", ".join("n" if size is None else str(size) for size in shape) + ")"
+
+    def convert(value: object) -> npt.NDArray[Any]:
+        try:
+            array = np.asarray(value, dtype=float)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"expected numbers of shape {text}") from None
+        if array.shape == (0,):  # an empty list does not know its other dimensions
+            array = array.reshape([size or 0 for size in shape])
+        if array.ndim != len(shape) or any(
+            size not in (None, actual) for size, actual in zip(shape, array.shape, strict=True)
+        ):
+            raise ValueError(f"expected shape {text}, found {array.shape}")
+        if np.isinf(array).any() or (np.isnan(array).any() and not gaps):
+            raise ValueError("expected finite numbers only")
+        if dtype is int and (array != np.rint(array)).any():
+            raise ValueError("expected whole numbers")
+        if dtype is int and (np.abs(array) > MAX_INTEGER).any():
+            raise ValueError("expected smaller numbers")
+        return array.astype(dtype)
+
+    def to_lists(array: npt.NDArray[Any]) -> Any:
+        if not gaps:
+            return array.tolist()
+        known = array.astype(object)
+        known[np.isnan(array)] = None  # JSON has no NaN
+        return known.tolist()
+
+    schema = core_schema.no_info_plain_validator_function(
+        convert, serialization=core_schema.plain_serializer_function_ser_schema(to_lists)
+    )
+    return GetPydanticSchema(lambda source, handler: schema)
+
+
+Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Vector = Annotated[Array, array_of(float, None)]
+Vectors = Annotated[Array, array_of(float, None, 3)]
+
+
+def check_lengths(expected: int, **arrays: npt.NDArray[Any] | None) -> None:
+    """Raise a ValueError for an array that has another number of entries."""
+    for name, array in arrays.items():
+        if array is not None and len(array) != expected:
+            name = name.replace("__", ".")
+            raise ValueError(f"{name} has {len(array)} entries, expected {expected}")

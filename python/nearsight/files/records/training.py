@@ -1,0 +1,209 @@
+"""Records of a training: its iterations, and the locality of the parent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import FiniteFloat, NonNegativeInt, model_validator
+
+from nearsight.files.records.base import (
+    Array,
+    IntArray,
+    Record,
+    Vector,
+    Vectors,
+    array_of,
+    check_lengths,
+)
+
+__all__ = ["ForceLocality", "Iteration", "best_of"]
+
+
+class Iteration(Record):
+    """One iteration of nearsighted force training (``evaluation.json``).
+
+    Attributes
+    ----------
+    iteration : int
+    chunk_indices : list of int
+        Atoms of the targets that this ensemble was trained on.
+    failed_indices : list of int
+        Atoms whose chunks the parent failed on.
+    new_indices : list of int
+        Atoms whose chunks the next iteration adds.
+    again_indices : list of int
+        Atoms already in the training whose chunks the next iteration draws once more.
+    stop_reason : str
+        Reason why there is no next iteration; empty if there is one.
+    uncertainty_raw, uncertainty : (N,) float64, eV/Å
+        Of each atom, δ = 2.58 σ and calibrated.
+    forces : (N, 3) float64, eV/Å
+        Mean over the members.
+    calibration : float
+        Factor between the two uncertainties.
+    energy_rmse : float, eV/atom; force_rmse, max_force_residual : float, eV/Å
+        On all training images, mean over the members (the last: their largest).
+    seconds : float
+    """
+
+    FORMAT: ClassVar = "nearsight-evaluation"
+    FILE: ClassVar = "evaluation.json"
+
+    iteration: NonNegativeInt
+    chunk_indices: list[NonNegativeInt]
+    failed_indices: list[NonNegativeInt]
+    new_indices: list[NonNegativeInt]
+    again_indices: list[NonNegativeInt]
+    stop_reason: str
+    uncertainty_raw: Vector
+    uncertainty: Vector
+    forces: Vectors
+    calibration: FiniteFloat
+    energy_rmse: FiniteFloat
+    force_rmse: FiniteFloat
+    max_force_residual: FiniteFloat
+    seconds: FiniteFloat
+
+    @model_validator(mode="after")
+    def _check(self) -> Iteration:
+        n_atoms = len(self.uncertainty_raw)
+        if n_atoms == 0:
+            raise ValueError("uncertainty_raw is empty")
+        check_lengths(n_atoms, uncertainty=self.uncertainty, forces=self.forces)
+        for name in ("chunk_indices", "failed_indices", "new_indices", "again_indices"):
+            atoms = getattr(self, name)
+            if len(set(atoms)) != len(atoms) or max(atoms, default=0) >= n_atoms:
+                raise ValueError(
+                    f"{name} must be different atoms from 0 to {n_atoms - 1} of the target"
+                )
+        if not set(self.again_indices) <= set(self.chunk_indices):
+            raise ValueError("again_indices must be among chunk_indices")
+        return self
+
+    @property
+    def chunks(self) -> int:
+        """Number of atoms of the targets in the training."""
+        return len(self.chunk_indices)
+
+    @property
+    def structure_uncertainty(self) -> float:
+        """δ of the targets: the largest raw uncertainty of an atom, eV/Å."""
+        return float(self.uncertainty_raw.max())
+
+    def summary(self, best: bool) -> dict[str, Any]:
+        """Figures for a progress display; see `Progress.iteration`."""
+        return {
+            "iteration": self.iteration,
+            "chunks": self.chunks,
+            "structure_uncertainty": self.structure_uncertainty,
+            "structure_uncertainty_calibrated": float(self.uncertainty.max()),
+            "seconds": self.seconds,
+            "best": best,
+        }
+
+
+def best_of(uncertainties: Sequence[float], started: bool = False) -> int:
+    """Index of the best iteration: the lowest structure uncertainty, the earlier of two equal ones.
+
+    The first iteration counts only while it is alone, or if its members knew chunks: those
+    trained on bulk cells alone agree on a surface that none of them has seen.
+
+    Parameters
+    ----------
+    uncertainties : sequence of float
+        Structure uncertainty, raw, of each iteration; at least one.
+    started : bool
+        Whether the members were trained before the first iteration.
+    """
+    first = 0 if started or len(uncertainties) == 1 else 1
+    return first + int(np.argmin(uncertainties[first:]))
+
+
+class ForceLocality(Record):
+    """Forces on K atoms, each in chunks of R radii and in the whole structure (``locality.json``).
+
+    Attributes
+    ----------
+    radii : (R,) float64, Å
+    indices : (K,) int64
+        Atoms in the centres.
+    n_atoms : (R, K) int64
+        Atoms of each chunk, its centre counted.
+    forces : (R, K, 3) float64, eV/Å
+        On the centre of each chunk.
+    true_forces : (K, 3) float64, eV/Å
+        On the same atoms in the whole structure.
+
+    Forces of failed calculations are NaN, in a file null; means and maxima leave them out.
+    """
+
+    FORMAT: ClassVar = "nearsight-locality"
+    FILE: ClassVar = "locality.json"
+
+    radii: Vector
+    indices: Annotated[IntArray, array_of(int, None)]
+    n_atoms: Annotated[IntArray, array_of(int, None, None)]
+    forces: Annotated[Array, array_of(float, None, None, 3, gaps=True)]
+    true_forces: Annotated[Array, array_of(float, None, 3, gaps=True)]
+
+    @model_validator(mode="after")
+    def _check(self) -> ForceLocality:
+        shape = (len(self.radii), len(self.indices))
+        if 0 in shape:
+            raise ValueError("holds no radius or no atom")
+        if self.n_atoms.shape != shape or self.forces.shape != (*shape, 3):
+            raise ValueError(
+                f"{shape[0]} radii and {shape[1]} atoms, but n_atoms has shape "
+                f"{self.n_atoms.shape} and forces {self.forces.shape}"
+            )
+        check_lengths(shape[1], true_forces=self.true_forces)
+        return self
+
+    @property
+    def errors(self) -> Array:
+        """(R, K), eV/Å: norm of the difference to the force in the whole structure."""
+        return np.asarray(np.linalg.norm(self.forces - self.true_forces, axis=2))
+
+    @property
+    def mean_errors(self) -> Array:
+        """(R,), eV/Å: mean of `errors` over the atoms."""
+        return np.asarray(np.ma.masked_invalid(self.errors).mean(axis=1).filled(np.nan))
+
+    @property
+    def max_errors(self) -> Array:
+        """(R,), eV/Å: largest of `errors` over the atoms."""
+        return np.asarray(np.ma.masked_invalid(self.errors).max(axis=1).filled(np.nan))
+
+    def at(self, chunk_radius: float) -> int | None:
+        """Index of the largest radius scanned that does not exceed ``chunk_radius``, Å."""
+        below = np.flatnonzero(self.radii <= chunk_radius + 1e-9)
+        return int(below[np.argmax(self.radii[below])]) if len(below) else None
+
+    @property
+    def summary(self) -> str:
+        """One-sentence summary for the log: the error at the largest radius."""
+        last = self.table()[int(np.argmax(self.radii))]
+        if np.isnan(last["mean_error"]):
+            return f"at {last['radius']:g} Å it is not known: the parent failed"
+        return (
+            f"at {last['radius']:g} Å the force of the chunk is that of the whole to "
+            f"{last['mean_error']:.3g} meV/Å on average, {last['max_error']:.3g} at most"
+        )
+
+    def table(self) -> list[dict[str, float]]:
+        """One row per radius, to be printed.
+
+        Keys: ``radius`` (Å), ``mean_atoms``, ``mean_error`` and ``max_error`` (meV/Å).
+        """
+        columns = {
+            "radius": self.radii,
+            "mean_atoms": self.n_atoms.mean(axis=1),
+            "mean_error": 1000 * self.mean_errors,
+            "max_error": 1000 * self.max_errors,
+        }
+        return [
+            {name: float(column[row]) for name, column in columns.items()}
+            for row in range(len(self.radii))
+        ]
