@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures as futures
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -21,9 +20,8 @@ from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 from nearsight.parents.failures import Failure, FailureRecord, name_of
 from nearsight.parents.spec import CalculatorSpec
 from nearsight.parents.tasks import (
-    OUTCOMES,
     Outcome,
-    reason_of,
+    outcomes_of,
     run_tasks,
     try_one,
     validate_result,
@@ -282,7 +280,7 @@ class Parent:
                 )
             for future in done:
                 jobs = running.pop(future)
-                outcomes = _outcomes(future, len(jobs))
+                outcomes = outcomes_of(future, len(jobs))
                 settled = self._settle_all(jobs, outcomes)
                 for job, outcome, result in zip(jobs, outcomes, settled, strict=True):
                     if result is not None:
@@ -382,21 +380,6 @@ def _tally(results: Sequence[ParentResult | Failure | None], running: int) -> Ta
     failed = sum(isinstance(result, Failure) for result in results)
     waiting = len(results) - running - len(done) - failed
     return Tally(waiting, running, len(done), failed, sum(result.seconds for result in done))
-
-
-def _outcomes(future: Future[list[Outcome]], count: int) -> list[Outcome]:
-    """Outcomes of the structures of one call."""
-    alone = count == 1  # of several in one call, nobody knows which one it was
-    try:
-        outcomes = future.result()
-        if len(outcomes) != count or any(set(outcome) not in OUTCOMES for outcome in outcomes):
-            raise ValueError(f"not the result of {count} calculations")
-        return outcomes
-    except (TimeoutError, futures.TimeoutError) as error:  # the same from Python 3.11 on
-        kind = "failure" if alone else "lost"
-        return [{kind: str(error) or "no result in time", "alone": alone}] * count
-    except Exception as error:  # engines say in ways of their own that a worker vanished
-        return [{"lost": reason_of(error), "alone": alone}] * count
 
 
 def as_parent(parent: Parent | str | Callable[..., Any] | Calculator) -> Parent:

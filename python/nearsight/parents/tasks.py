@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures as futures
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import fields
 from typing import Any
 
@@ -13,7 +15,7 @@ from ase import Atoms
 from nearsight.parents.database import ParentResult
 from nearsight.parents.spec import factory_named
 
-__all__ = ["OUTCOMES", "Outcome", "reason_of", "run_tasks", "try_one", "validate_result"]
+__all__ = ["Outcome", "outcomes_of", "reason_of", "run_tasks", "try_one", "validate_result"]
 
 Outcome = dict[str, Any]
 """Fields of a `ParentResult`; or ``failure``, the reason why there is none."""
@@ -112,3 +114,18 @@ def _stress(atoms: Atoms) -> Any:
         return atoms.get_stress()
     except NotImplementedError as error:  # ASE's own subclass of it often comes without a text
         raise NotImplementedError("it gives no stress, which relaxing a cell needs") from error
+
+
+def outcomes_of(future: Future[list[Outcome]], count: int) -> list[Outcome]:
+    """Outcomes of the structures of one call."""
+    alone = count == 1  # of several in one call, nobody knows which one it was
+    try:
+        outcomes = future.result()
+        if len(outcomes) != count or any(set(outcome) not in OUTCOMES for outcome in outcomes):
+            raise ValueError(f"not the result of {count} calculations")
+        return outcomes
+    except (TimeoutError, futures.TimeoutError) as error:  # the same from Python 3.11 on
+        kind = "failure" if alone else "lost"
+        return [{kind: str(error) or "no result in time", "alone": alone}] * count
+    except Exception as error:  # engines say in ways of their own that a worker vanished
+        return [{"lost": reason_of(error), "alone": alone}] * count
