@@ -73,7 +73,7 @@ def test_from_a_file(ensemble: Ensemble, tmp_path: Path) -> None:
 def test_stress_is_for_cells_only(ensemble: Ensemble) -> None:
     atoms = with_calculator("cluster", ensemble)
     atoms.get_forces()
-    with pytest.raises(PropertyNotImplementedError, match="needs a periodic cell of three vectors"):
+    with pytest.raises(PropertyNotImplementedError, match="periodic cell"):
         atoms.get_stress()
     assert "stress" not in atoms.calc.results
 
@@ -113,7 +113,7 @@ def test_the_structure_is_a_copy(ensemble: Ensemble) -> None:
         np.testing.assert_array_equal(
             atoms.calc.get_property("forces"), atoms.calc.results["forces"]
         )
-    with pytest.raises(InputError, match="the calculator has not seen a structure yet"):
+    with pytest.raises(InputError, match="no structure has been calculated"):
         nearsight.NearsightCalculator(ensemble).calculate()
 
 
@@ -239,15 +239,15 @@ def test_bad_structures_each_have_their_sentence(ensemble: Ensemble) -> None:
         atoms.positions[3] = good[3]
         atoms.get_forces()
     atoms.symbols[0] = "Pb"
-    with pytest.raises(InputError, match="contains Pb, but only Pt, Au is known"):
+    with pytest.raises(InputError, match="contains Pb"):
         atoms.get_potential_energy()
     empty = Atoms()
     empty.calc = atoms.calc
-    with pytest.raises(InputError, match="structure has no atoms"):
+    with pytest.raises(InputError, match="no atoms"):
         empty.get_potential_energy()
 
 
 @pytest.mark.parametrize("skin", [-0.1, np.nan, np.inf])
 def test_skin_is_a_length(ensemble: Ensemble, skin: float) -> None:
-    with pytest.raises(InputError, match="skin must be a length in Å, not negative, got"):
+    with pytest.raises(InputError, match="skin must be"):
         nearsight.NearsightCalculator(ensemble, skin=skin)

@@ -153,14 +153,16 @@ def test_no_chunks_of_no_atoms(pt260: Atoms) -> None:
         ),
     ],
 )
-def test_refuses(pt260: Atoms, index: int, radius: float, vacuum: float, message: str) -> None:
+def test_invalid_arguments_are_refused(
+    pt260: Atoms, index: int, radius: float, vacuum: float, message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         extract_chunk(pt260, index, radius, vacuum)
     assert str(caught.value) == message
 
 
-def test_refuses_a_structure_that_cannot_be() -> None:
-    with pytest.raises(InputError, match="structure has no atoms"):
+def test_a_structure_without_atoms_is_refused() -> None:
+    with pytest.raises(InputError, match="no atoms"):
         extract_chunks(Atoms(), [0], 8.0)
 
 

@@ -64,9 +64,7 @@ def test_without_gpaw(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gpaw", None)
     with pytest.raises(InputError) as caught:
         Parent("gpaw", preset="si")
-    assert str(caught.value) == (
-        'calculator = "gpaw" needs GPAW: CC=g++ pip install "nearsight[gpaw]"'
-    )
+    assert 'CC=g++ pip install "nearsight[gpaw]"' in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +145,9 @@ def test_an_unknown_preset(gpaw: Any) -> None:
         (molecule("H2O", vacuum=5.0), {"density": 9.0}, [1, 1, 1]),
     ],
 )
-def test_k_points(atoms: Atoms, kpts: Any, size: list[int], gpaw: Any) -> None:
+def test_length_gives_k_points_of_every_vector(
+    atoms: Atoms, kpts: Any, size: list[int], gpaw: Any
+) -> None:
     assert GPAW.make(atoms, {"kpts": {**kpts, "gamma": True}}).given["kpts"] == {
         "size": size,
         "gamma": True,
@@ -163,9 +163,7 @@ def test_other_k_points_go_to_gpaw_as_they_are(kpts: Any, gpaw: Any) -> None:
 def test_a_wrong_length_for_k_points(length: Any, gpaw: Any) -> None:
     with pytest.raises(InputError) as caught:
         GPAW.make(bulk("Pt"), {"kpts": {"length": length}})
-    assert str(caught.value) == (
-        f"parent gpaw: kpts.length must be a positive number, got {length!r}"
-    )
+    assert f"kpts.length must be a positive number, got {length!r}" in str(caught.value)
 
 
 def test_every_calculation_writes_a_log_of_its_own(tmp_path: Path, gpaw: Any) -> None:
@@ -245,10 +243,8 @@ def test_the_empty_space_must_suffice(vacuum: float, fits: bool, pt260: Atoms) -
         return
     with pytest.raises(InputError) as caught:
         GPAW.prepare(chunk, {})
-    assert str(caught.value) == (
-        f"parent gpaw: Pt19 has {2 * vacuum:.1f} Å of empty space along cell vector 0, where it is "
-        "not periodic, and needs at least 4 Å (nft.vacuum for chunks; else the structure's cell)"
-    )
+    assert f"Pt19 has {2 * vacuum:.1f} Å of empty space along cell vector 0" in str(caught.value)
+    assert "at least 4 Å (nft.vacuum" in str(caught.value)
 
 
 def test_empty_space_is_measured_across_a_skewed_cell() -> None:

@@ -43,7 +43,7 @@ def test_structures_are_what_it_says(config: Config) -> None:
     assert [int((near == i).sum()) for i in config.locality.atoms] == [8, 7, 5]
 
 
-def test_a_run_of_it(config: Config, tmp_path: Path) -> None:
+def test_the_example_runs_with_emt(config: Config, tmp_path: Path) -> None:
     parts = {"parent": ParentSettings(), "executor": ExecutorSettings()}
     parts["ensemble"] = EnsembleSettings(members=3)
     folder = tmp_path / "run"

@@ -293,7 +293,7 @@ def test_a_folder_of_others(
 ) -> None:
     Dynamics(settings()).run(ensemble, cell, tmp_path)
     dynamics, model, atoms = change(ensemble, cell)
-    with pytest.raises(InputError, match="holds dynamics of other settings, structure or ensemble"):
+    with pytest.raises(InputError, match="of other settings"):
         dynamics.run(model, atoms, tmp_path)
 
 
@@ -506,7 +506,7 @@ def test_fixed_bonds_hold_and_are_taken_up(
 
 
 def test_no_constant_pressure_without_a_cell(ensemble: Ensemble, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="periodic in all three directions, this one is in 0"):
+    with pytest.raises(InputError, match="periodic in all three directions"):
         Dynamics(settings(conditions="NPT")).run(ensemble, copper.particle(), tmp_path)
 
 
@@ -514,7 +514,7 @@ def test_no_constant_pressure_with_constraints(
     ensemble: Ensemble, cell: Atoms, tmp_path: Path
 ) -> None:
     cell.set_constraint(FixAtoms([0]))
-    with pytest.raises(InputError, match=r"cannot go with constraints \(FixAtoms\)"):
+    with pytest.raises(InputError, match="FixAtoms"):
         Dynamics(settings(conditions="NPT")).run(ensemble, cell, tmp_path)
 
 

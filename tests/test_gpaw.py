@@ -223,7 +223,7 @@ def test_an_unconverged_calculation(dimer: Atoms) -> None:
     parent = Parent("gpaw", {**SMALL, "maxiter": 2})
     with pytest.raises(ParentError) as caught:
         parent.calculate(dimer)
-    assert str(caught.value) == ("parent gpaw failed on Al2 (2 atoms): KohnShamConvergenceError")
+    assert "failed on Al2 (2 atoms): KohnShamConvergenceError" in str(caught.value)
 
 
 def test_another_attempt_with_other_arguments(dimer: Atoms, tmp_path: Path) -> None:

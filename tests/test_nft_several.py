@@ -161,5 +161,5 @@ def test_a_start_continues_after_a_stop(trained: State, tmp_path: Path) -> None:
 
 def test_another_start_is_refused(trained: State, tmp_path: Path) -> None:
     go_on(tmp_path, trained, max_chunks=24)
-    with pytest.raises(InputError, match="belongs to other settings or inputs"):
+    with pytest.raises(InputError, match="belongs to other"):
         run(tmp_path, copper.particle(), copper.nft(max_chunks=24), images=trained.images)

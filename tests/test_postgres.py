@@ -49,7 +49,7 @@ def test_what_one_has_calculated_another_finds_bit_for_bit(url: str) -> None:
     assert first.known == 3
 
 
-def test_two_at_once(url: str) -> None:
+def test_two_parents_calculate_at_once(url: str) -> None:
     structures = [rattled(seed) for seed in range(10, 18)]
     before = Parent("emt", database=url).known
     parents = [Parent("emt", database=url) for _ in range(2)]
@@ -86,10 +86,7 @@ def test_no_message_shows_the_password(url: str, change: tuple[str, str], reason
 def test_another_kind_of_database_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         Parent("emt", database="mysql://user:s3cret@host/parents")
-    assert str(caught.value) == (
-        "a database of parent calculations must be a file or the URL of a PostgreSQL database, "
-        "got 'mysql://user@host/parents'"
-    )
+    assert "got 'mysql://user@host/parents'" in str(caught.value)
 
 
 def test_without_the_extra_it_says_what_to_install(

@@ -304,9 +304,9 @@ def test_a_list_of_another_structure_is_refused() -> None:
     neighbors = ensemble.neighbors(other, 0.5)
     given = ensemble.functions.structure(atoms)
     assert not neighbors.is_valid_for(given)
-    with pytest.raises(ValueError, match="neighbour list belongs to another structure or cutoff"):
+    with pytest.raises(ValueError, match="another structure or cutoff"):
         ensemble.core.evaluate(given, neighbors=neighbors)
-    with pytest.raises(InputError, match="neighbour list belongs to another structure or cutoff"):
+    with pytest.raises(InputError, match="another structure or cutoff"):
         neighbors.bonds(given)
 
 

@@ -106,7 +106,7 @@ def test_permutation(atoms: Atoms, seed: int) -> None:
 
 @quick
 @given(structures(), SEEDS)
-def test_whole_cells(atoms: Atoms, seed: int) -> None:
+def test_shifts_of_atoms_by_cell_vectors(atoms: Atoms, seed: int) -> None:
     """Every atom moved by whole cell vectors of its own."""
     moved = atoms.copy()
     shifts = np.random.default_rng(seed).integers(-4, 5, (len(atoms), 3)) * atoms.pbc

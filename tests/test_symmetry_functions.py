@@ -42,7 +42,7 @@ CASES = [
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)
 @pytest.mark.parametrize(("name", "n_elements"), CASES)
-def test_features_are_the_oracles(name: str, n_elements: int, cutoff: str) -> None:
+def test_features_agree_with_the_oracle(name: str, n_elements: int, cutoff: str) -> None:
     atoms = structure(name, n_elements)
     functions = functions_of(ELEMENTS[:n_elements], CUTOFFS[cutoff])
     found, expected = functions.compute(atoms), reference.features(atoms, functions)
@@ -238,13 +238,13 @@ def test_parameters_out_of_their_domain(case: str) -> None:
 
 
 def test_no_functions_at_all() -> None:
-    with pytest.raises(InputError, match="symmetry functions of at least one element are needed"):
+    with pytest.raises(InputError, match="at least one element"):
         SymmetryFunctions({}, 6.0)
 
 
 @pytest.mark.parametrize("elements", ["Pt", ("Pt",), ("Pt", "Pt", "Pt")])
 def test_angular_functions_take_two_elements(elements: Any) -> None:
-    with pytest.raises(InputError, match="an angular symmetry function takes two elements, got"):
+    with pytest.raises(InputError, match="two elements"):
         G4(elements, 1.0, 1.0, 1.0)
 
 
@@ -279,9 +279,9 @@ def test_damaged_files(tmp_path: Path, change: Callable[..., Any], message: str)
     ("atoms", "message"),
     [
         (Atoms(), "structure has no atoms"),
-        (Atoms("Pt2", [[0, 0, 0], [np.nan, 0, 0]]), "the position of atom 1 is not finite"),
-        (Atoms("PtPb", [[0, 0, 0], [2, 0, 0]]), "contains Pb, but only Pt, Au is known here"),
-        (Atoms("Pt2", [[0, 0, 0], [2, 0, 0]], pbc=[1, 0, 0]), "periodic in x but has no cell"),
+        (Atoms("Pt2", [[0, 0, 0], [np.nan, 0, 0]]), "atom 1 is not finite"),
+        (Atoms("PtPb", [[0, 0, 0], [2, 0, 0]]), "contains Pb"),
+        (Atoms("Pt2", [[0, 0, 0], [2, 0, 0]], pbc=[1, 0, 0]), "periodic in x"),
         (Atoms("Pt2", [[2, 0, 0], [2, 0, 0]]), "atoms 0 and 1 overlap"),
     ],
     ids=["empty", "nan", "element", "cell", "place"],

@@ -100,7 +100,9 @@ def test_an_adatom_at_the_edge_of_a_slab() -> None:
     ],
     ids=lambda value: value.symbols.get_chemical_formula() if isinstance(value, Atoms) else "",
 )
-def test_proposals(target: Atoms, chunks: int, functions: int, images: int) -> None:
+def test_new_suggests_settings_for_every_kind_of_target(
+    target: Atoms, chunks: int, functions: int, images: int
+) -> None:
     """At most a third of the atoms is asked for, unless that is fewer than 30."""
     config = suggest_config(target, Path("particle.xyz"), "emt")
     assert config.nft.max_chunks == chunks
