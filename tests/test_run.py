@@ -327,7 +327,7 @@ def test_a_configuration_that_differs_in_many_ways_is_refused_by_its_keys(copied
         copied, tiny_config(seed=3, nft=more, parent={"arguments": {"a": "b"}}, dynamics={})
     )
     sentence = refused(config, copied / "nft")
-    assert '(seed was 2, now 3; parent.arguments was {}, now { a = "b" }; nft.' in sentence
+    assert '(seed was 2, now 3; parent.arguments was {}, now { "a" = "b" }; nft.' in sentence
     assert " and 2 more); set it back" in sentence
     for torn in (b"[target", b"\xff"):
         (copied / "nft" / "config.toml").write_bytes(torn)
