@@ -226,11 +226,13 @@ def open_parent(
     """The parent with its executor, whose jobs keep their files in the folder."""
     from nearsight.executors import make_executor
     from nearsight.parents import Parent
+    from nearsight.parents.folders import AttemptFolders
 
     find_modules_in(Path.cwd())
     parent = Parent.of(settings, executor)
     with ExitStack() as stack:
-        parent.attach(settings.database or database)
+        folders = AttemptFolders(folder / "parent", settings.keep_files)
+        parent.attach(settings.database or database, folders=folders)
         engine = make_executor(executor, folder, settings.timeout)
         parent.executor = None if engine is None else stack.enter_context(engine)
         yield parent

@@ -36,7 +36,7 @@ else:
 
 __all__ = ["Config", "parse_toml"]
 
-CARRIED_OUT = ("parent.timeout", "parent.retries", "parent.max_force")
+CARRIED_OUT = ("parent.timeout", "parent.retries", "parent.max_force", "parent.keep_files")
 """Keys that change no result."""
 
 

@@ -35,6 +35,9 @@ class ParentSettings(Settings):
     retries: tuple[Arguments, ...] = Field(default=(), examples=[[{"maxiter": 500}]], strict=False)
     """Further attempts when a calculation has failed: arguments to change, a table per attempt;
     {} tries the same again. When the last one fails too, the structure is given up."""
+    keep_files: Literal["failed", "all", "none"] = "failed"
+    """Files of calculations to keep, each in a folder of its own in ``parent`` in the folder of the
+    run: those of failed ones, all, or none."""
     database: Place | None = Field(default=None, examples=["postgresql://user@host/parents"])
     """Database of calculations, to be shared by several runs: a file, or the URL of a PostgreSQL
     database; parent.db in the folder of the run (or of nft) when left out."""

@@ -214,7 +214,7 @@ class GPAWCode(Code):
         """A file named after the calculation, in the folder of that name."""
         if "logs" not in arguments:
             return None
-        folder = Path(arguments["logs"])
+        folder = Path(arguments["logs"]).absolute()  # the calculation has another working folder
         folder.mkdir(parents=True, exist_ok=True)
         digest = fingerprint(atoms, json.dumps(dict(arguments))).removeprefix("sha256-")
         return folder / f"{atoms.symbols}-{digest[:8]}.txt"

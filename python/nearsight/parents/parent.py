@@ -18,6 +18,7 @@ from nearsight.errors import InputError, ParentError
 from nearsight.executors import discard_finished
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 from nearsight.parents.failures import Failure, FailureRecord, name_of
+from nearsight.parents.folders import AttemptFolders, with_absolute_paths
 from nearsight.parents.spec import CalculatorSpec
 from nearsight.parents.tasks import (
     Outcome,
@@ -125,8 +126,13 @@ class Parent:
             engine=engine,
         )
 
-    def attach(self, database: str | Path | None, failures: str | Path | None = None) -> None:
-        """Keep calculations and failures in these places from now on; see `Parent`.
+    def attach(
+        self,
+        database: str | Path | None,
+        failures: str | Path | None = None,
+        folders: AttemptFolders | None = None,
+    ) -> None:
+        """Keep calculations, failures and files in these places from now on; see `Parent`.
 
         Raises
         ------
@@ -137,6 +143,7 @@ class Parent:
             self._refuse_without_name("a database of parent calculations")
         self.failures = FailureRecord(None if failures is None else Path(failures))
         self._database = None if database is None else ParentDatabase(database)
+        self._folders = folders or AttemptFolders()
 
     def _refuse_without_name(self, what: str) -> None:
         if not self._spec.portable:
@@ -297,7 +304,12 @@ class Parent:
             here: Future[list[Outcome]] = Future()
             here.set_result(
                 [
-                    try_one(self._spec.maker(self._changes(job)), job.atoms, job.stress)
+                    try_one(
+                        self._spec.maker(self._changes(job)),
+                        job.atoms,
+                        job.stress,
+                        self._folders.path(job.key, self._attempt(job)),
+                    )
                     for job in jobs
                 ]
             )
@@ -307,9 +319,13 @@ class Parent:
                 "calculator": self._spec.name,
                 "folder": self._spec.folder,
                 "script": self._spec.script,
-                "arguments": self._spec.arguments(job.atoms, self._changes(job)),
+                "arguments": with_absolute_paths(
+                    self._spec.arguments(job.atoms, self._changes(job))
+                ),
                 "structure": job.atoms.todict(),
                 "stress": job.stress,
+                "attempt_folder": self._folders.path(job.key, self._attempt(job)),
+                "shared": self._engine.engine == "slurm" and self._engine.cores > 1,
                 # engines that know a call by its content must not take a new try for the old one
                 "tries": [len(self.failures.failed(job.key)), len(self.failures.lost(job.key))],
             }
@@ -321,6 +337,10 @@ class Parent:
             raise ParentError(
                 f"the executor takes no calculation of parent {self._spec.name}: {error}"
             ) from error
+
+    def _attempt(self, job: _Job) -> int:
+        """Attempts on the structure before this one, lost ones included."""
+        return len(self.failures.failed(job.key)) + len(self.failures.lost(job.key))
 
     def _changes(self, job: _Job) -> Mapping[str, Any]:
         """The arguments to change in this attempt."""
@@ -338,14 +358,18 @@ class Parent:
     def _settle(self, job: _Job, outcome: Outcome) -> ParentResult | Failure | None:
         """Put an outcome where it is kept; None if there is another attempt."""
         reason = outcome.get("failure", "")
+        attempt = self._attempt(job)
         if "lost" in outcome:
+            self._folders.settle(job.key, attempt, failed=True)
             self.failures.add(job.key, job.atoms, "lost", outcome["lost"])
             times = len(self.failures.lost(job.key))
             if times <= self._engine.resubmissions or not outcome["alone"]:
                 return None
             reason = outcome["lost"] + (f" (so it ended {times} times)" if times > 1 else "")
         reason = reason or validate_result(outcome, len(job.atoms), self._max_force)
+        files = self._folders.settle(job.key, attempt, failed=bool(reason))
         if reason:
+            reason += f" (files in {files})" if files else ""
             over = len(self.failures.failed(job.key)) >= len(self._retries)
             self.failures.add(job.key, job.atoms, "failed", reason, given_up=over)
             return self.failures.find(job.key)

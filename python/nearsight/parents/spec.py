@@ -17,6 +17,7 @@ from ase.calculators.calculator import Calculator
 
 from nearsight.errors import InputError, did_you_mean
 from nearsight.parents.codes import CODES
+from nearsight.parents.folders import with_absolute_paths
 
 __all__ = ["CalculatorSpec", "factory_named"]
 
@@ -119,7 +120,7 @@ class CalculatorSpec:
 
     def maker(self, changes: Mapping[str, Any]) -> Callable[[Atoms], tuple[Atoms, Any]]:
         """Function that prepares a structure for the code and makes a fresh calculator for it."""
-        return lambda atoms: self._make(atoms, self.arguments(atoms, changes))
+        return lambda atoms: self._make(atoms, with_absolute_paths(self.arguments(atoms, changes)))
 
     @property
     def folder(self) -> str | None:

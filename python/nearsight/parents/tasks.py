@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -10,9 +11,11 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.parents.database import ParentResult
+from nearsight.parents.folders import attempt_folder, working_in
 from nearsight.parents.spec import factory_named
 
 __all__ = ["Outcome", "outcomes_of", "reason_of", "run_tasks", "try_one", "validate_result"]
@@ -35,7 +38,8 @@ def run_tasks(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
     tasks : sequence of mapping
         Of each: ``calculator`` (name), ``folder`` (where its module lies, or None), ``script``
         (the file it stands in, if that is the driver's script), ``arguments``, ``structure``
-        (`ase.Atoms.todict`), ``stress`` (whether it is wanted).
+        (`ase.Atoms.todict`), ``stress`` (whether it is wanted), ``attempt_folder`` (see
+        `attempt_folder`), ``shared`` (by several processes).
     """
     return [_perform(task) for task in tasks]
 
@@ -46,10 +50,26 @@ def _perform(task: Mapping[str, Any]) -> Outcome:
     except Exception as error:  # a module may raise anything while it is imported
         return {"failure": reason_of(error)}
     atoms = Atoms.fromdict(task["structure"])
-    return try_one(lambda given: make(given, task["arguments"]), atoms, task["stress"])
+    # threads of one process have one working folder
+    alone = threading.current_thread() is threading.main_thread()
+    return try_one(
+        lambda given: make(given, task["arguments"]),
+        atoms,
+        task["stress"],
+        task["attempt_folder"],
+        shared=task["shared"],
+        enter=alone,
+    )
 
 
-def try_one(make: Callable[[Atoms], tuple[Atoms, Any]], atoms: Atoms, stress: bool) -> Outcome:
+def try_one(
+    make: Callable[[Atoms], tuple[Atoms, Any]],
+    atoms: Atoms,
+    stress: bool,
+    folder: str | None = None,
+    shared: bool = False,
+    enter: bool = False,
+) -> Outcome:
     """Calculate a structure, well or not.
 
     Parameters
@@ -61,26 +81,64 @@ def try_one(make: Callable[[Atoms], tuple[Atoms, Any]], atoms: Atoms, stress: bo
     atoms : ase.Atoms
     stress : bool
         Whether the stress is wanted as well.
+    folder, shared
+        See `attempt_folder`.
+    enter : bool
+        See `working_in`.
     """
     try:
-        return vars(_evaluate(make, atoms, stress))
+        with attempt_folder(folder, shared) as place:
+            return vars(_evaluate(make, atoms, stress, place, enter))
     except (Exception, SystemExit) as error:  # a parent code raises whatever it likes
         return {"failure": reason_of(error)}
 
 
 def _evaluate(
-    make: Callable[[Atoms], tuple[Atoms, Any]], atoms: Atoms, stress: bool
+    make: Callable[[Atoms], tuple[Atoms, Any]],
+    atoms: Atoms,
+    stress: bool,
+    folder: str,
+    enter: bool,
 ) -> ParentResult:
     start = time.perf_counter()
     prepared, calculator = make(atoms)
+    asked = prepared.copy()
     prepared = prepared.copy()
-    consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
-    prepared.calc = calculator
-    # + 0.0 turns -0.0 into 0.0: SQLite does not keep the sign of a zero
-    energy = float(prepared.get_potential_energy(force_consistent=consistent)) + 0.0
-    forces = np.array(prepared.get_forces(), dtype=np.float64)
-    tensor = np.array(_stress(prepared), dtype=np.float64) if stress else None
+    with working_in(folder, calculator, enter):
+        prepared.calc = calculator
+        consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
+        # + 0.0 turns -0.0 into 0.0: SQLite does not keep the sign of a zero
+        energy = float(prepared.get_potential_energy(force_consistent=consistent)) + 0.0
+        forces = _real(prepared.get_forces(), "forces")
+        tensor = _real(_stress(prepared), "stress") if stress else None
+    _check_same(asked, prepared, "the calculator changed the structure it was given")
+    known = getattr(calculator, "atoms", None)
+    if isinstance(known, Atoms):
+        _check_same(asked, known, "the calculator holds the result of another structure")
     return ParentResult(energy, forces, time.perf_counter() - start, cached=False, stress=tensor)
+
+
+SAME = 1e-4  # Å; files of codes round positions
+
+
+def _check_same(asked: Atoms, found: Atoms, complaint: str) -> None:
+    """Refuse a label of another structure than was asked for."""
+    if (
+        len(asked) != len(found)
+        or (asked.numbers != found.numbers).any()
+        or np.abs(asked.positions - found.positions).max() > SAME
+        or np.abs(np.asarray(asked.cell) - np.asarray(found.cell)).max() > SAME
+    ):
+        raise ValueError(complaint)
+
+
+def _real(values: Any, name: str) -> npt.NDArray[np.float64]:
+    """Real numbers, none of them masked."""
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} with masked values")
+    if np.iscomplexobj(values):
+        raise ValueError(f"{name} not of real numbers")
+    return np.array(values, dtype=np.float64)
 
 
 def validate_result(outcome: Outcome, count: int, max_force: float) -> str:

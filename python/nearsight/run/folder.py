@@ -17,6 +17,7 @@ from nearsight.executors import make_executor, training_executor
 from nearsight.files.atomic import remove_leftovers
 from nearsight.files.records import Stage, Stages
 from nearsight.parents import Parent
+from nearsight.parents.folders import AttemptFolders
 from nearsight.progress import Progress
 
 __all__ = ["RunFolder"]
@@ -83,7 +84,11 @@ class RunFolder:
             If another process holds the lock, or the database or the engine cannot be used.
         """
         with self.exclusive(), ExitStack() as stack:
-            parent.attach(config.parent.database or self / "parent.db", self / "failures.json")
+            parent.attach(
+                config.parent.database or self / "parent.db",
+                self / "failures.json",
+                AttemptFolders(self / "parent", config.parent.keep_files),
+            )
             engine = make_executor(config.executor, self.path, config.parent.timeout)
             parent.executor = None if engine is None else stack.enter_context(engine)
             yield training_executor(parent.executor, config.executor)

@@ -1,0 +1,78 @@
+"""A calculator whose program talks through files of fixed names, as many DFT codes do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import FileIOCalculator
+from ase.io import read, write
+
+FILE_BASED = "helpers.file_based:FileBasedEMT"
+
+PROGRAM = """
+import sys, time
+import numpy as np
+from ase.calculators.emt import EMT
+from ase.io import read
+atoms = read("in.traj")
+time.sleep({pause})
+if {fails} and len(atoms) == {fails}:
+    open("why.txt", "w").write("no convergence")
+    sys.exit(3)
+atoms.calc = EMT()
+np.savez("out.npz", energy=atoms.get_potential_energy(), forces=atoms.get_forces())
+"""
+
+
+class FileBasedEMT(FileIOCalculator):
+    """EMT by another program, through ``in.traj`` and ``out.npz``.
+
+    Parameters
+    ----------
+    pause : float
+        Duration of the program beside its calculation, s.
+    fails : int
+        Number of atoms of the structures on which the program fails.
+    """
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def __init__(self, pause: float = 0.0, fails: int = 0, **keywords: Any) -> None:
+        self._program = PROGRAM.format(pause=pause, fails=fails)
+        super().__init__(command="(unused)", label="in", **keywords)
+
+    def write_input(self, atoms: Atoms, properties: Any = None, system_changes: Any = None) -> None:
+        super().write_input(atoms, properties, system_changes)
+        write(Path(self.directory) / "in.traj", atoms)
+
+    def execute(self) -> None:
+        subprocess.run([sys.executable, "-c", self._program], cwd=self.directory, check=True)
+
+    def read_results(self) -> None:
+        # what an earlier program left there is taken for the result, as codes do
+        with np.load(Path(self.directory) / "out.npz") as found:
+            self.results = {"energy": float(found["energy"]), "forces": found["forces"]}
+
+
+class Moves(FileBasedEMT):
+    """Changes the structure it was given."""
+
+    def calculate(self, atoms: Atoms, *arguments: Any) -> None:
+        """Calculate after a shift of one atom."""
+        atoms.positions[0] += 0.1
+        super().calculate(atoms, *arguments)
+
+
+class HoldsAnother(FileBasedEMT):
+    """Holds another structure than the one of its results."""
+
+    def calculate(self, atoms: Atoms, *arguments: Any) -> None:
+        """Calculate, and read something else back."""
+        super().calculate(atoms, *arguments)
+        self.atoms = read(Path(self.directory) / "in.traj")
+        self.atoms.positions[0] += 0.1
