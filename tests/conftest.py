@@ -9,6 +9,7 @@ import pytest
 from ase import Atoms
 from ase.cluster.octahedron import Octahedron
 
+from helpers.report import full_run, minimal_run
 from nearsight.parents import Parent
 
 
@@ -37,3 +38,15 @@ def pt260(pt260_original: Atoms) -> Atoms:
 def emt_parent() -> Parent:
     """EMT without a database."""
     return Parent("emt")
+
+
+@pytest.fixture(scope="session")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with all that a report can show. Not to be changed."""
+    return full_run(tmp_path_factory.mktemp("full") / "run")
+
+
+@pytest.fixture(scope="session")
+def minimal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with as little as possible. Not to be changed."""
+    return minimal_run(tmp_path_factory.mktemp("minimal") / "run")

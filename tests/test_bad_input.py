@@ -7,8 +7,6 @@ that takes them.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from helpers import copper
+from helpers.cli import python, run_command
 from helpers.faulty import FAULTY, Script
 from helpers.runs import GIVEN, tiny_config, write_given
-from nearsight.cli import app
 from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.structures.images import Image, write_images
 from nearsight.training.fit import train_ensemble
@@ -71,20 +69,17 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         else:
             (tmp_path / path.name).mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     return tmp_path
 
 
 @pytest.fixture
-def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+def refused(folder: Path) -> Refused:
     """Runs a command that must fail; gives its sentence."""
 
     def refused(*arguments: str, leaves: Sequence[str] = ()) -> str:
         before = content(folder)
-        with pytest.raises(SystemExit) as caught:
-            app(list(arguments), prog_name="nearsight")
-        out, err = capsys.readouterr()
-        assert (caught.value.code, out) == (2, ""), err
+        code, out, err = run_command(*arguments)
+        assert (code, out) == (2, ""), err
         assert err.endswith("\n")
         assert err.count("\n") == 1
         assert "Traceback" not in err
@@ -366,25 +361,19 @@ def test_parents_that_are_none(refused: Refused, command: str, parent: str, word
     assert words in refused(*arguments)
 
 
-def test_the_parent_is_mended_and_the_run_goes_on(
-    refused: Refused, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_parent_is_mended_and_the_run_goes_on(refused: Refused) -> None:
     """What a failed run has finished is used by the next one."""
     script = Script(Path("script.json"))
     script.write({"*": "raise"})
     Path("nft.toml").write_text(with_parent(FAULTY, script=str(script.path)))
-    with pytest.raises(SystemExit):
-        app(["run", "nft.toml"], prog_name="nearsight")
+    result = run_command("run", "nft.toml")
+    assert "SCF did not converge" in result.err
     first = Path("nft/iteration-000/ensemble.json").stat().st_mtime_ns
-    assert "SCF did not converge" in capsys.readouterr().err
     Path("nft/failures.json").unlink()
     script.write()
-    with pytest.raises(SystemExit) as caught:
-        app(["run", "nft.toml"], prog_name="nearsight")
-    assert caught.value.code == 0
+    assert run_command("run", "nft.toml").code == 0
     assert Path("nft/best.json").exists()
     assert Path("nft/iteration-000/ensemble.json").stat().st_mtime_ns == first
-    capsys.readouterr()
     # and what is finished survives what is done wrong afterwards
     target = copper.particle()
     target.positions[0] = np.nan
@@ -487,11 +476,5 @@ def test_a_folder_that_is_a_file(refused: Refused) -> None:
 
 def test_a_process_of_its_own_gives_the_same_sentence(folder: Path) -> None:
     """In a process of its own, as a user sees it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nearsight", "run", "nowhere.toml"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "nowhere.toml: cannot be read (No such file or directory)\n"
+    sentence = "nowhere.toml: cannot be read (No such file or directory)\n"
+    assert python("-m", "nearsight", "run", "nowhere.toml") == (2, "", sentence)

@@ -17,9 +17,7 @@ from helpers.report import (
     Page,
     but,
     found_checks,
-    full_run,
     iteration,
-    minimal_run,
     page_of,
     plain,
     save,
@@ -36,16 +34,6 @@ from nearsight.files.records import (
 from nearsight.report.checks import limiting_label_error
 from nearsight.report.data import RunData, report_json
 from nearsight.report.format import mev
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return full_run(tmp_path_factory.mktemp("full") / "run")
-
-
-@pytest.fixture(scope="module")
-def minimal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return minimal_run(tmp_path_factory.mktemp("minimal") / "run")
 
 
 def test_all_checks_of_a_full_run_are_met(full: Path) -> None:

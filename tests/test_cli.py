@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,28 +18,20 @@ from ase import Atoms
 from ase.build import bulk
 
 import nearsight.structures.images
+from helpers.cli import Run, python, run_command
 from nearsight.cli import app
 from nearsight.config import Config
 from nearsight.errors import InputError, ParentError
 from nearsight.run.suggest import nearest_neighbour_distance
 
-Run = Callable[..., tuple[int, str, str]]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in an empty folder: exit code, stdout, stderr."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            app(list(arguments), prog_name="nearsight")
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
+    return run_command
 
 
 @pytest.fixture
@@ -77,19 +68,13 @@ def test_help_does_not_wait_for_the_numerical_libraries() -> None:
         "import sys, nearsight.cli; "
         "print(sorted({'ase', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert python("-c", code) == (0, "[]\n", "")
 
 
 def test_the_module_is_the_command() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "nearsight", "new", "nowhere.xyz"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == ["nowhere.xyz: no such file"]
+    code, _, err = python("-m", "nearsight", "new", "nowhere.xyz")
+    assert code == 2
+    assert err.splitlines() == ["nowhere.xyz: no such file"]
 
 
 @pytest.mark.parametrize(
@@ -181,10 +166,8 @@ def test_version_without_the_core() -> None:
         "except SystemExit as end: print(end.code)\n"
         "print(sorted({'ase', 'numpy', 'nearsight._core'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines() == [f"nearsight {version('nearsight')}", "0", "[]"]
+    lines = python("-c", code, "--version").out.splitlines()
+    assert lines == [f"nearsight {version('nearsight')}", "0", "[]"]
 
 
 def test_openmp_is_told_to_wait_in_silence_by_the_command_line_alone() -> None:
@@ -367,27 +350,14 @@ def test_wrong_options(run: Run, arguments: tuple[str, ...], sentences: list[str
 
 
 def test_no_display_and_no_colour_in_a_pipe(particle: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "nearsight", "new", "particle.xyz"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "TERM": "xterm-256color"},
-    )
-    assert done.stderr == ""
-    assert "\x1b" not in done.stdout
+    words = ("-m", "nearsight", "new", "particle.xyz")
+    code, out, err = python(*words, cwd=tmp_path, TERM="xterm-256color")
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out
 
 
 def test_a_level_the_processor_lacks_is_one_sentence() -> None:
-    environment = {**os.environ, "NEARSIGHT_ISA": "x86_64_v9"}
-    done = subprocess.run(
-        [sys.executable, "-m", "nearsight", "info"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("NEARSIGHT_ISA=x86_64_v9 cannot run here; this processor has ")
-    assert len(done.stderr.splitlines()) == 1
+    code, _, err = python("-m", "nearsight", "info", NEARSIGHT_ISA="x86_64_v9")
+    assert code == 2
+    assert err.startswith("NEARSIGHT_ISA=x86_64_v9 cannot run here; this processor has ")
+    assert len(err.splitlines()) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,22 +15,14 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from helpers.cli import Run, python, run_command
 from helpers.faulty import FAULTY
 from helpers.runs import GIVEN, tiny_config
-from nearsight.cli import app
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.structures.images import read_images
 
-Run = Callable[..., tuple[int, str, str]]
 TRAINING = ("--members", "3", "--hidden-layers", "4", "--initial-iterations", "8")
-
-
-def nearsight(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        app(list(arguments), prog_name="nearsight")
-    printed = capsys.readouterr()
-    return int(caught.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +41,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
-            with pytest.raises(SystemExit) as caught:
-                app(line.split(), prog_name="nearsight")
-        assert caught.value.code == 0, line
+            assert run_command(*line.split()).code == 0, line
     return folder
 
 
@@ -60,19 +49,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     files: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """Runs a command in an empty folder beside those files: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     for file in files.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        return nearsight(capsys, *arguments)
-
-    return run
+    return run_command
 
 
 def test_every_stage_leaves_its_file(files: Path) -> None:
@@ -318,15 +301,9 @@ def write_config(**parent: Any) -> None:
 def test_a_run_that_is_interrupted_continues(run: Run) -> None:
     faults = {"32": "press ctrl c once"}  # when it is asked for the whole particle
     write_config(calculator=FAULTY, arguments={"log": "log", "faults": faults})
-    first = subprocess.run(
-        [sys.executable, "-m", "nearsight", "run", "nft.toml"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    first = python("-m", "nearsight", "run", "nft.toml")
     assert Path("log.interrupted").exists()
-    assert (first.returncode, first.stdout) == (130, "")
-    assert first.stderr == "Interrupted; the same command continues from here.\n"
+    assert first == (130, "", "Interrupted; the same command continues from here.\n")
     code, out, err = run("run", "nft.toml")
     assert (code, err) == (0, "")
     assert out.splitlines() == ["ensemble: nft/best.json", "report: nft/report.html"]

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import io
 import json
 import re
 import shlex
@@ -38,7 +37,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import nearsight.report.page
-from nearsight.cli import app
+from helpers.cli import run_command
 from nearsight.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -129,16 +128,10 @@ def short_training() -> Iterator[None]:
 
 def command(*arguments: str) -> str:
     """Run a command; what it prints."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        short_training(),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as caught,
-    ):
-        app(list(arguments), prog_name="nearsight")
-    assert caught.value.code == 0, err.getvalue()
-    return out.getvalue()
+    with short_training():
+        code, out, err = run_command(*arguments)
+    assert code == 0, err
+    return out
 
 
 @pytest.fixture(scope="session")

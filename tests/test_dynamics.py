@@ -30,10 +30,7 @@ from helpers import copper
 from helpers.recorder import Stopped
 from nearsight.config import (
     DynamicsSettings,
-    EnsembleSettings,
-    NetworkSettings,
     RetrainingSettings,
-    TrainingSettings,
 )
 from nearsight.errors import InputError
 from nearsight.learning.learner import Learner
@@ -44,7 +41,6 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import stack
 from nearsight.parents import Parent
 from nearsight.simulation.integrators import give_momenta
-from nearsight.training.fit import train_ensemble
 
 CALM = {"threshold": 1e3, "timestep": 2.0, "temperature": 300.0, "steps": 20, "write_every": 5}
 """A threshold that is never reached."""
@@ -53,14 +49,7 @@ CALM = {"threshold": 1e3, "timestep": 2.0, "temperature": 300.0, "steps": 20, "w
 @pytest.fixture(scope="module")
 def ensemble() -> Ensemble:
     """Good enough for a bulk cell."""
-    return train_ensemble(
-        copper.cells(),
-        copper.functions(),
-        NetworkSettings(hidden_layers=(6,)),
-        TrainingSettings(initial_iterations=40),
-        EnsembleSettings(members=4),
-        seed=1,
-    )
+    return copper.trained()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 import pytest
 
 from helpers import copper
+from helpers.cli import Result, run_command
 from helpers.faulty import FAULTY, Script, digest
 from helpers.recorder import Recorder
 from helpers.runs import make_workplace, tiny_config
-from nearsight.cli import app
 from nearsight.errors import ParentError
 from nearsight.files.atomic import read_json
 from nearsight.learning.locality import ForceLocality, force_locality
@@ -178,19 +177,20 @@ def test_a_scan_in_which_all_fails(script: Script) -> None:
 # -- a whole run
 
 
-def run_with(folder: Path, faults: dict[str, str]) -> tuple[int, Path]:
+def run_with(folder: Path, faults: dict[str, str]) -> Result:
     """Carry out the small configuration with a parent that has trouble."""
     arguments = {"log": folder / "log", "faults": faults}
     few = {"count": 3}  # for few cells
     parent = {"calculator": FAULTY, "arguments": arguments}
     make_workplace(folder, tiny_config(parent=parent, features=few))
-    return run_again(folder), folder / "nft"
+    return run_command("run", folder / "nft.toml")
 
 
-def test_a_run_around_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_around_failures(tmp_path: Path) -> None:
     """Rattled cells, true forces, the whole of the scan and the parent's relaxation fail."""
-    code, folder = run_with(tmp_path, {"32": "raise", "55": "nan"})
-    assert (code, capsys.readouterr().err) == (0, "")
+    result = run_with(tmp_path, {"32": "raise", "55": "nan"})
+    assert (result.code, result.err) == (0, "")
+    folder = tmp_path / "nft"
     assert read_json(folder / "reference.json")["forces"] is None
     assert read_json(folder / "locality.json")["true_forces"] == [[None] * 3] * 2
     relaxation = read_json(folder / "relaxation.json")
@@ -211,27 +211,16 @@ def test_a_run_around_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (folder / "report.html").exists()
 
 
-def test_a_run_whose_chunks_all_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_whose_chunks_all_fail(tmp_path: Path) -> None:
     faults = {str(size): "raise" for size in range(5, 56) if size != 32}
-    code, folder = run_with(tmp_path, faults)
-    sentence = capsys.readouterr().err
+    code, _, sentence = run_with(tmp_path, faults)
     assert code == 2
     assert sentence.count("\n") == 1
     assert "failed on all" in sentence
     calculations = (tmp_path / "log").read_text()
-    assert run_again(tmp_path) == 2
-    assert capsys.readouterr().err == sentence
+    assert run_command("run", tmp_path / "nft.toml") == (2, "", sentence)
     assert (tmp_path / "log").read_text() == calculations  # nothing is tried twice
-    assert (folder / "failures.json").exists()
-
-
-def run_again(folder: Path) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", list(sys.path))
-        with pytest.raises(SystemExit) as caught:
-            app(["run", str(folder / "nft.toml")], prog_name="nearsight")
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
+    assert (tmp_path / "nft" / "failures.json").exists()
 
 
 def test_a_scan_tells_what_it_leaves_out(script: Script) -> None:

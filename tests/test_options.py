@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import nearsight.learning.initial_cells
 import nearsight.learning.locality
 import nearsight.learning.nft
 from helpers import copper
+from helpers.cli import Run, run_command
 from nearsight.cli import app
 from nearsight.config import Config
 from nearsight.config.errors import section_model
@@ -49,8 +49,6 @@ NOT_OPTIONS = {
 }
 NAMES = {"parent.calculator": "--parent", "parent.database": "--database"}
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 def model_of(section: str) -> type[Settings]:
     model = section_model(Config.model_fields[section])
@@ -60,17 +58,10 @@ def model_of(section: str) -> type[Settings]:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            app(list(arguments), prog_name="nearsight")
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return run
+    return run_command
 
 
 @pytest.mark.parametrize("command", SECTIONS)

@@ -17,10 +17,7 @@ from ase.constraints import FixAtoms, FixedPlane
 from helpers import copper
 from helpers.recorder import Recorder
 from nearsight.config import (
-    EnsembleSettings,
-    NetworkSettings,
     RelaxationSettings,
-    TrainingSettings,
 )
 from nearsight.errors import InputError, ParentError
 from nearsight.model.calculator import NearsightCalculator
@@ -32,7 +29,6 @@ from nearsight.simulation.relaxation import (
     relax,
     relax_with_parent,
 )
-from nearsight.training.fit import train_ensemble
 
 SHORT = RelaxationSettings(max_steps=6)
 
@@ -40,14 +36,7 @@ SHORT = RelaxationSettings(max_steps=6)
 @pytest.fixture(scope="module")
 def ensemble() -> Ensemble:
     """Good enough for a rattled bulk cell."""
-    return train_ensemble(
-        copper.cells(),
-        copper.functions(),
-        NetworkSettings(hidden_layers=(6,)),
-        TrainingSettings(initial_iterations=40),
-        EnsembleSettings(members=4),
-        seed=1,
-    )
+    return copper.trained()
 
 
 @pytest.fixture

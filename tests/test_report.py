@@ -22,9 +22,7 @@ from helpers.report import (
     Page,
     but,
     found_checks,
-    full_run,
     iteration,
-    minimal_run,
     page_of,
     plain,
     save,
@@ -48,17 +46,6 @@ from nearsight.files.records import (
 from nearsight.report.data import RunData, report_json
 from nearsight.report.format import core_time, duration, formula, mev, number, percent
 from nearsight.report.page import write_report
-
-
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return full_run(tmp_path_factory.mktemp("full") / "run")
-
-
-@pytest.fixture(scope="module")
-def minimal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return minimal_run(tmp_path_factory.mktemp("minimal") / "run")
-
 
 # --- numbers -----------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from ase.constraints import FixAtoms
 
 import nearsight.run.run
 from helpers import copper
+from helpers.cli import run_command
 from helpers.recorder import Recorder, Stopped
 from helpers.runs import (
     FILES,
@@ -34,7 +35,6 @@ from helpers.runs import (
     tiny_config,
     write_given,
 )
-from nearsight.cli import app
 from nearsight.config import Config
 from nearsight.errors import InputError
 from nearsight.files.atomic import write_json
@@ -57,11 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole run, made by the command. Not to be changed."""
     folder = tmp_path_factory.mktemp("finished")
     make_workplace(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", list(sys.path))
-        with pytest.raises(SystemExit) as caught:
-            app(["run", str(folder / "nft.toml")], prog_name="nearsight")
-    assert caught.value.code == 0
+    assert run_command("run", folder / "nft.toml").code == 0
     return folder / "nft"
 
 

@@ -166,10 +166,8 @@ def orthogonal_to(matrix: Array, column: int) -> Array:
     return left
 
 
-def test_cur_sees_the_features_as_the_networks_do() -> None:
-    """Eqs. 5 to 7 on features scaled to [−1, 1], all of them, without Amp's preparation."""
-    images = copper.cells()
-    matrix = small_matrix(images)
+def six_by_cur(matrix: Array) -> list[int]:
+    """Eqs. 5 to 7 on features scaled to [−1, 1]."""
     low, high = matrix.min(axis=0), matrix.max(axis=0)
     left = 2 * (matrix - low) / (high - low) - 1
     expected = []
@@ -178,6 +176,13 @@ def test_cur_sees_the_features_as_the_networks_do() -> None:
         scores = np.where(left.any(axis=0), (vectors**2).sum(axis=0), 0.0)
         expected.append(int(np.argmax(scores)))
         left = orthogonal_to(left, expected[-1])
+    return expected
+
+
+def test_cur_sees_the_features_as_the_networks_do() -> None:
+    """Eqs. 5 to 7 on features scaled to [−1, 1], all of them, without Amp's preparation."""
+    images = copper.cells()
+    expected = six_by_cur(small_matrix(images))
     assert numbers(images, FeatureSettings(count=6, **SMALL)) == expected
 
 
@@ -260,14 +265,7 @@ def test_the_target_counts_without_labels() -> None:
     """Bulk cells and the target's atoms are rows alike: CUR of the oracle's features of both."""
     images, particle = copper.cells(), copper.particle()
     matrix = small_matrix([*images, Image(particle, np.zeros((1, 3)))])
-    low, high = matrix.min(axis=0), matrix.max(axis=0)
-    left = 2 * (matrix - low) / (high - low) - 1
-    expected = []
-    for _ in range(6):
-        vectors = np.linalg.svd(left)[2][:3]
-        scores = np.where(left.any(axis=0), (vectors**2).sum(axis=0), 0.0)
-        expected.append(int(np.argmax(scores)))
-        left = orthogonal_to(left, expected[-1])
+    expected = six_by_cur(matrix)
     settings = FeatureSettings(count=6, **SMALL)
     chosen = choose_features(images, settings, [particle]).symmetry_functions.functions["Cu"]
     assert [GRID.index(f) for f in chosen] == expected

@@ -6,8 +6,6 @@ import io
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +20,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import nearsight.run.status
+from helpers.cli import python, run_command
 from helpers.faulty import FAULTY, FaultyEMT
 from helpers.recorder import Recorder
 from helpers.records import make_iteration
 from helpers.runs import GIVEN, make_workplace, tiny_config, write_given
-from nearsight.cli import app
 from nearsight.cli.display import TerminalProgress
 from nearsight.cli.status import describe_status
 from nearsight.config import ExecutorSettings
@@ -423,19 +421,10 @@ def test_a_screenful(begun: Path, width: int) -> None:
     ]
 
 
-def command(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as caught:
-        app(list(arguments), prog_name="nearsight")
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
-
-
-def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("status", str(tmp_path)) == 2
-    assert capsys.readouterr().err == (
-        f"{tmp_path}: not the folder of a run (it holds no config.toml)\n"
-    )
-    assert command("status", str(tmp_path / "none")) == 2
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    sentence = f"{tmp_path}: not the folder of a run (it holds no config.toml)\n"
+    assert run_command("status", tmp_path) == (2, "", sentence)
+    assert run_command("status", tmp_path / "none").code == 2
 
 
 def test_neither_the_core_nor_gpaw_is_needed(begun: Path) -> None:
@@ -443,33 +432,29 @@ def test_neither_the_core_nor_gpaw_is_needed(begun: Path) -> None:
         "import sys; sys.modules.update({'nearsight._core': None, 'gpaw': None, 'ase': None}); "
         "from nearsight.cli import app; app(['status', sys.argv[1]])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(begun)], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "gpaw: 3 calculations" in done.stdout
+    exit_code, out, err = python("-c", code, begun)
+    assert (exit_code, err) == (0, "")
+    assert "gpaw: 3 calculations" in out
 
 
 # -- a real run
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Run a small case with a parent; its folder."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
+def place(tmp_path: Path) -> Callable[..., tuple[Path, str]]:
+    """Run a small case with a parent; its folder, and the error that ended it."""
     write_given(tmp_path)
 
-    def run(calculator: str, **arguments: Any) -> Path:
+    def run(calculator: str, **arguments: Any) -> tuple[Path, str]:
         parent = {"calculator": calculator, "arguments": arguments}
         make_workplace(tmp_path, tiny_config(GIVEN, parent=parent, nft={"max_chunks": 4}))
-        command("run", str(tmp_path / "nft.toml"))
-        return tmp_path / "nft"
+        return tmp_path / "nft", run_command("run", tmp_path / "nft.toml").err.strip()
 
     return run
 
 
-def test_a_run_that_has_ended(place: Callable[..., Path]) -> None:
-    folder = place("emt")
+def test_a_run_that_has_ended(place: Callable[..., tuple[Path, str]]) -> None:
+    folder, _ = place("emt")
     status = RunStatus.of(folder)
     assert status.finished
     assert status.calculations == 4
@@ -483,11 +468,8 @@ def test_a_run_that_has_ended(place: Callable[..., Path]) -> None:
     assert str(folder / "report.html") in text.replace("\n", "")
 
 
-def test_a_run_that_could_not_go_on(
-    place: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = place(FAULTY, faults={"*": "raise"})
-    reason = capsys.readouterr().err.strip()
+def test_a_run_that_could_not_go_on(place: Callable[..., tuple[Path, str]]) -> None:
+    folder, reason = place(FAULTY, faults={"*": "raise"})
     assert "failed on all" in reason
     status = RunStatus.of(folder)
     assert not status.finished

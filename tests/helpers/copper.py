@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
@@ -11,8 +13,10 @@ from ase.cluster import Icosahedron
 from helpers import Array
 from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.learning.nft import NFT
+from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import G2, G4, SymmetryFunctions
 from nearsight.structures.images import Image
+from nearsight.training.fit import train_ensemble
 
 
 def emt(atoms: Atoms) -> tuple[float, Array]:
@@ -50,6 +54,19 @@ def functions(cutoff: float = 4.5) -> SymmetryFunctions:
     radial = [G2("Cu", eta, r_s) for eta in (1.0, 16.0, 40.0) for r_s in (0.0, 2.5)]
     angular = [G4(("Cu", "Cu"), 0.005, zeta, gamma) for zeta in (1.0, 4.0) for gamma in (-1.0, 1.0)]
     return SymmetryFunctions({"Cu": [*radial, *angular]}, cutoff)
+
+
+@cache
+def trained() -> Ensemble:
+    """Four members, good enough for a rattled bulk cell."""
+    return train_ensemble(
+        cells(),
+        functions(),
+        NetworkSettings(hidden_layers=(6,)),
+        TrainingSettings(initial_iterations=40),
+        EnsembleSettings(members=4),
+        seed=1,
+    )
 
 
 def nft(seed: int = 0, **settings: object) -> NFT:
