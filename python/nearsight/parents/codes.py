@@ -216,7 +216,8 @@ class GPAWCode(Code):
             return None
         folder = Path(arguments["logs"]).absolute()  # the calculation has another working folder
         folder.mkdir(parents=True, exist_ok=True)
-        digest = fingerprint(atoms, json.dumps(dict(arguments))).removeprefix("sha256-")
+        others = {key: value for key, value in arguments.items() if key != "logs"}
+        digest = fingerprint(atoms, json.dumps(others)).removeprefix("sha256-")
         return folder / f"{atoms.symbols}-{digest[:8]}.txt"
 
 

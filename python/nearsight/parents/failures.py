@@ -44,6 +44,10 @@ class FailureRecord:
         """Cause of each loss of a process or job at work on a structure."""
         return list(self._of(key).lost)
 
+    def attempts(self, key: str) -> int:
+        """Attempts on a structure so far that came to nothing, lost ones included."""
+        return len(self._of(key).failed) + len(self._of(key).lost)
+
     def given_up(self) -> list[Failure]:
         """All structures that were given up, in an order that does not depend on the engine."""
         return [_failure(each) for _, each in sorted(self._structures.items()) if each.given_up]

@@ -40,7 +40,7 @@ class AttemptFolders:
         """Path of the folder of an attempt on a structure; None: a temporary one."""
         if self._root is None:
             return None
-        return str(self._root / f"{key[:KEY_LENGTH]}-{attempt}")
+        return str(self._root / f"{key.removeprefix('sha256-')[:KEY_LENGTH]}-{attempt}")
 
     def settle(self, key: str, attempt: int, failed: bool) -> str:
         """Remove the folder of an attempt that is over, unless its files are to be kept.

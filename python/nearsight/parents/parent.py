@@ -18,10 +18,11 @@ from nearsight.errors import InputError, ParentError
 from nearsight.executors import discard_finished
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 from nearsight.parents.failures import Failure, FailureRecord, name_of
-from nearsight.parents.folders import AttemptFolders, with_absolute_paths
+from nearsight.parents.folders import AttemptFolders
 from nearsight.parents.spec import CalculatorSpec
 from nearsight.parents.tasks import (
     Outcome,
+    make_task,
     outcomes_of,
     run_tasks,
     try_one,
@@ -259,8 +260,8 @@ class Parent:
         groups: dict[str | int, list[_Job]] = {}
         for position, key in enumerate(keys):
             if key in jobs:
-                alone = self.failures.failed(key) or self.failures.lost(key)
-                groups.setdefault(key if alone else position // per_job, []).append(jobs[key])
+                group = key if self.failures.attempts(key) else position // per_job
+                groups.setdefault(group, []).append(jobs[key])
         return deque(groups.values())
 
     def _carry_out(
@@ -302,29 +303,12 @@ class Parent:
     def _submit(self, jobs: Sequence[_Job]) -> Future[list[Outcome]]:
         if self.executor is None:
             here: Future[list[Outcome]] = Future()
-            here.set_result(
-                [
-                    try_one(
-                        self._spec.maker(self._changes(job)),
-                        job.atoms,
-                        job.stress,
-                        self._folders.path(job.key, self._attempt(job)),
-                    )
-                    for job in jobs
-                ]
-            )
+            here.set_result([self._try_here(job) for job in jobs])
             return here
         tasks = [
             {
-                "calculator": self._spec.name,
-                "folder": self._spec.folder,
-                "script": self._spec.script,
-                "arguments": with_absolute_paths(
-                    self._spec.arguments(job.atoms, self._changes(job))
-                ),
-                "structure": job.atoms.todict(),
-                "stress": job.stress,
-                "attempt_folder": self._folders.path(job.key, self._attempt(job)),
+                **make_task(self._spec, job.atoms, self._changes(job), job.stress),
+                "attempt_folder": self._folders.path(job.key, self.failures.attempts(job.key)),
                 "shared": self._engine.engine == "slurm" and self._engine.cores > 1,
                 # engines that know a call by its content must not take a new try for the old one
                 "tries": [len(self.failures.failed(job.key)), len(self.failures.lost(job.key))],
@@ -338,9 +322,9 @@ class Parent:
                 f"the executor takes no calculation of parent {self._spec.name}: {error}"
             ) from error
 
-    def _attempt(self, job: _Job) -> int:
-        """Attempts on the structure before this one, lost ones included."""
-        return len(self.failures.failed(job.key)) + len(self.failures.lost(job.key))
+    def _try_here(self, job: _Job) -> Outcome:
+        folder = self._folders.path(job.key, self.failures.attempts(job.key))
+        return try_one(self._spec.maker(self._changes(job)), job.atoms, job.stress, folder)
 
     def _changes(self, job: _Job) -> Mapping[str, Any]:
         """The arguments to change in this attempt."""
@@ -358,14 +342,14 @@ class Parent:
     def _settle(self, job: _Job, outcome: Outcome) -> ParentResult | Failure | None:
         """Put an outcome where it is kept; None if there is another attempt."""
         reason = outcome.get("failure", "")
-        attempt = self._attempt(job)
+        attempt = self.failures.attempts(job.key)
         if "lost" in outcome:
             self._folders.settle(job.key, attempt, failed=True)
             self.failures.add(job.key, job.atoms, "lost", outcome["lost"])
             times = len(self.failures.lost(job.key))
             if times <= self._engine.resubmissions or not outcome["alone"]:
                 return None
-            reason = outcome["lost"] + (f" (so it ended {times} times)" if times > 1 else "")
+            reason = outcome["lost"] + f" (so it ended {times} times)" * (times > 1)
         reason = reason or validate_result(outcome, len(job.atoms), self._max_force)
         files = self._folders.settle(job.key, attempt, failed=bool(reason))
         if reason:
@@ -377,9 +361,8 @@ class Parent:
         result = ParentResult(**outcome)
         self._seconds += result.seconds
         if self._database is not None:
-            changes = self._changes(job)
-            settings = self.settings | ({"changed": dict(changes)} if changes else {})
-            self._database.write(job.key, job.atoms, result, settings)
+            changed = {"changed": dict(changes)} if (changes := self._changes(job)) else {}
+            self._database.write(job.key, job.atoms, result, self.settings | changed)
         return result
 
 

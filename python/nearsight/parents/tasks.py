@@ -15,10 +15,18 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.parents.database import ParentResult
-from nearsight.parents.folders import attempt_folder, working_in
-from nearsight.parents.spec import factory_named
+from nearsight.parents.folders import attempt_folder, with_absolute_paths, working_in
+from nearsight.parents.spec import CalculatorSpec, factory_named
 
-__all__ = ["Outcome", "outcomes_of", "reason_of", "run_tasks", "try_one", "validate_result"]
+__all__ = [
+    "Outcome",
+    "make_task",
+    "outcomes_of",
+    "reason_of",
+    "run_tasks",
+    "try_one",
+    "validate_result",
+]
 
 Outcome = dict[str, Any]
 """Fields of a `ParentResult`; or ``failure``, the reason why there is none."""
@@ -42,6 +50,29 @@ def run_tasks(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         `attempt_folder`), ``shared`` (by several processes).
     """
     return [_perform(task) for task in tasks]
+
+
+def make_task(
+    spec: CalculatorSpec, atoms: Atoms, changes: Mapping[str, Any], stress: bool
+) -> dict[str, Any]:
+    """Task of a structure for `run_tasks`, without what belongs to the attempt.
+
+    Parameters
+    ----------
+    spec : CalculatorSpec
+    atoms : ase.Atoms
+    changes : mapping
+        Arguments to change in this attempt.
+    stress : bool
+    """
+    return {
+        "calculator": spec.name,
+        "folder": spec.folder,
+        "script": spec.script,
+        "arguments": with_absolute_paths(spec.arguments(atoms, changes)),
+        "structure": atoms.todict(),
+        "stress": stress,
+    }
 
 
 def _perform(task: Mapping[str, Any]) -> Outcome:
