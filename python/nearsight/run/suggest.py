@@ -57,7 +57,7 @@ CHEAP_PARENTS = ("emt",)
 NOISY_L2 = 1e-3
 
 
-def suggest_config(target: Atoms, structure: Path, parent: str, seed: int = 0) -> Config:
+def suggest_config(target: Atoms, structure: str | Path, parent: str, seed: int = 0) -> Config:
     """Settings that suit a target.
 
     Parameters
@@ -78,7 +78,7 @@ def suggest_config(target: Atoms, structure: Path, parent: str, seed: int = 0) -
     per_iteration = min(CHUNKS_PER_ITERATION, math.ceil(max_chunks / 5))
     return Config(
         seed=seed,
-        target=TargetSettings(structure=structure),
+        target=TargetSettings(structure=Path(structure)),
         parent=ParentSettings(calculator=parent, preset=preset_of(parent)),
         executor=ExecutorSettings(engine="inline" if cheap else "local"),
         initial=_initial(target, elements),
