@@ -40,7 +40,7 @@ class Stage(Part):
         File of the stage and its checksum; None for a stage without one.
     """
 
-    LEFT_OUT: ClassVar = ("file", "sha256")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("file", "sha256")
 
     name: str
     seconds: FiniteFloat
@@ -52,8 +52,8 @@ class Stage(Part):
 class Stages(Record):
     """Finished stages by name (``stages.json``)."""
 
-    FORMAT: ClassVar = "nearsight-stages"
-    FILE: ClassVar = "stages.json"
+    FORMAT: ClassVar[str] = "nearsight-stages"
+    FILE: ClassVar[str] = "stages.json"
 
     stages: dict[str, Stage]
 
@@ -80,8 +80,8 @@ class Status(Record):
         Error the process ended with; empty if all went well.
     """
 
-    FORMAT: ClassVar = "nearsight-status"
-    FILE: ClassVar = "status.json"
+    FORMAT: ClassVar[str] = "nearsight-status"
+    FILE: ClassVar[str] = "status.json"
 
     began: Time
     updated: Time
@@ -133,8 +133,8 @@ class FailedStructure(Part):
 class FailuresRecord(Record):
     """Failed attempts by the fingerprint of the structure (``failures.json``)."""
 
-    FORMAT: ClassVar = "nearsight-failures"
-    FILE: ClassVar = "failures.json"
+    FORMAT: ClassVar[str] = "nearsight-failures"
+    FILE: ClassVar[str] = "failures.json"
 
     structures: dict[str, FailedStructure]
 
@@ -200,8 +200,8 @@ class Reference(Record):
         None if the parent failed on one of the targets.
     """
 
-    FORMAT: ClassVar = "nearsight-reference"
-    FILE: ClassVar = "reference.json"
+    FORMAT: ClassVar[str] = "nearsight-reference"
+    FILE: ClassVar[str] = "reference.json"
 
     energies: Vector | None
     forces: Vectors | None
@@ -234,9 +234,9 @@ class RunRecord(Record):
         None where the symmetry functions were given.
     """
 
-    FORMAT: ClassVar = "nearsight-run"
-    FILE: ClassVar = "run.json"
-    LEFT_OUT: ClassVar = ("features",)
+    FORMAT: ClassVar[str] = "nearsight-run"
+    FILE: ClassVar[str] = "run.json"
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("features",)
 
     seed: int
     parent: dict[str, Any]

@@ -69,7 +69,7 @@ class EnsemblePath(RelaxationPath):
         In a retraining: reason why the relaxation broke off, empty if it did not.
     """
 
-    LEFT_OUT: ClassVar = ("broken",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("broken",)
 
     max_uncertainty: Vector
     mean_uncertainty: Vector
@@ -100,8 +100,8 @@ class Relaxation(Record):
         Largest force of the parent at the minimum of the ensemble.
     """
 
-    FORMAT: ClassVar = "nearsight-relaxation"
-    FILE: ClassVar = "relaxation.json"
+    FORMAT: ClassVar[str] = "nearsight-relaxation"
+    FILE: ClassVar[str] = "relaxation.json"
 
     optimizer: str
     fmax: FiniteFloat
@@ -159,9 +159,9 @@ class Harvest(_Window, Record):
         counts then.
     """
 
-    FORMAT: ClassVar = "nearsight-harvest"
-    FILE: ClassVar = "harvest.json"
-    LEFT_OUT: ClassVar = ("numbers",)
+    FORMAT: ClassVar[str] = "nearsight-harvest"
+    FILE: ClassVar[str] = "harvest.json"
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("numbers",)
 
     chosen: list[tuple[NonNegativeInt, NonNegativeInt]]
     deviation: FiniteFloat | None
@@ -202,7 +202,7 @@ class RetrainingRound(Part):
         Raw, along all paths; None if one broke off.
     """
 
-    LEFT_OUT: ClassVar = ("harvest",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("harvest",)
 
     harvest: HarvestSummary | None = None
     paths: list[EnsemblePath]
@@ -225,8 +225,8 @@ class RoundRecord(Record):
     round : RetrainingRound
     """
 
-    FORMAT: ClassVar = "nearsight-path"
-    FILE: ClassVar = "path.json"
+    FORMAT: ClassVar[str] = "nearsight-path"
+    FILE: ClassVar[str] = "path.json"
 
     inputs: str
     round: RetrainingRound
@@ -248,8 +248,8 @@ class RetrainingRecord(Record):
     stop_reason : str
     """
 
-    FORMAT: ClassVar = "nearsight-retraining"
-    FILE: ClassVar = "retraining.json"
+    FORMAT: ClassVar[str] = "nearsight-retraining"
+    FILE: ClassVar[str] = "retraining.json"
 
     settings: dict[str, Any]
     fmax: FiniteFloat
@@ -300,8 +300,8 @@ class DynamicsState(Record):
         Reason why there is nothing left to do; empty while there is.
     """
 
-    FORMAT: ClassVar = "nearsight-dynamics-state"
-    FILE: ClassVar = "state.json"
+    FORMAT: ClassVar[str] = "nearsight-dynamics-state"
+    FILE: ClassVar[str] = "state.json"
 
     inputs: str
     threshold: FiniteFloat
@@ -355,8 +355,8 @@ class DynamicsRecord(Record):
     rounds : list of DynamicsRound
     """
 
-    FORMAT: ClassVar = "nearsight-dynamics"
-    FILE: ClassVar = "dynamics.json"
+    FORMAT: ClassVar[str] = "nearsight-dynamics"
+    FILE: ClassVar[str] = "dynamics.json"
 
     settings: dict[str, Any]
     n_atoms: PositiveInt

@@ -48,8 +48,8 @@ class Iteration(Record):
     seconds : float
     """
 
-    FORMAT: ClassVar = "nearsight-evaluation"
-    FILE: ClassVar = "evaluation.json"
+    FORMAT: ClassVar[str] = "nearsight-evaluation"
+    FILE: ClassVar[str] = "evaluation.json"
 
     iteration: NonNegativeInt
     chunk_indices: list[NonNegativeInt]
@@ -139,8 +139,8 @@ class ForceLocality(Record):
     Forces of failed calculations are NaN, in a file null; means and maxima leave them out.
     """
 
-    FORMAT: ClassVar = "nearsight-locality"
-    FILE: ClassVar = "locality.json"
+    FORMAT: ClassVar[str] = "nearsight-locality"
+    FILE: ClassVar[str] = "locality.json"
 
     radii: Vector
     indices: Annotated[IntArray, array_of(int, None)]
