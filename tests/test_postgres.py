@@ -49,8 +49,10 @@ def test_what_one_has_calculated_another_finds_bit_for_bit(url: str) -> None:
     assert first.known == 3
 
 
-def test_two_parents_calculate_at_once(url: str) -> None:
-    structures = [rattled(seed) for seed in range(10, 18)]
+@pytest.mark.parametrize("repeat", range(6))
+def test_two_parents_calculate_at_once(url: str, repeat: int) -> None:
+    first = 10 + 8 * repeat
+    structures = [rattled(seed) for seed in range(first, first + 8)]
     before = Parent("emt", database=url).known
     parents = [Parent("emt", database=url) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:

@@ -71,6 +71,10 @@ def fingerprint(atoms: Atoms, parent: str) -> str:
     return f"sha256-{digest.hexdigest()}"  # the prefix keeps ASE from reading it as a number
 
 
+WRITING = 0x6E656172
+"""Number of the lock of a PostgreSQL database that writers hold, one at a time."""
+
+
 class ParentDatabase:
     """The calculations of parents in an ASE database, keyed by `fingerprint`.
 
@@ -155,7 +159,12 @@ class ParentDatabase:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what is written inside as one: all of it or nothing."""
-        with self._translate_errors(), self._table:
+        with self._translate_errors(), self._table as table:
+            if not self._is_file:
+                connection = table.connection
+                connection.rollback = connection.con.rollback  # which ase_db_backends lacks
+                # it takes the number of a new row from the sequence, whoever raised that last
+                connection.cursor().execute(f"SELECT pg_advisory_xact_lock({WRITING})")
             yield
 
     def write(self, key: str, atoms: Atoms, result: ParentResult, settings: dict[str, Any]) -> None:
