@@ -7,38 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from helpers.file_based import FILE_BASED, FileBasedEMT
+from helpers.file_based import FILE_BASED, FileBasedEMT, check_labels, rattled_cells, truth
 from nearsight.config import ExecutorSettings
 from nearsight.errors import ParentError
 from nearsight.executors import make_executor
 from nearsight.parents import Parent
 from nearsight.parents.folders import AttemptFolders, attempt_folder, with_absolute_paths
 from nearsight.parents.tasks import try_one
-
-
-def structures(count: int) -> list[Atoms]:
-    """Rattled copper cells of one size."""
-    cells = [bulk("Cu", cubic=True) for _ in range(count)]
-    for seed, cell in enumerate(cells):
-        cell.rattle(0.1, seed=seed)
-    return cells
-
-
-def truth(atoms: Atoms) -> tuple[float, np.ndarray]:
-    atoms = atoms.copy()
-    atoms.calc = EMT()
-    return atoms.get_potential_energy(), atoms.get_forces()
-
-
-def check(parent: Parent, cells: list[Atoms]) -> None:
-    for atoms, result in zip(cells, parent.calculate_many(cells), strict=True):
-        energy, forces = truth(atoms)
-        assert result.energy == energy  # type: ignore[union-attr]
-        np.testing.assert_array_equal(result.forces, forces)  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
@@ -49,7 +27,7 @@ def test_labels_of_a_file_based_code(
     here = tmp_path / "start"
     here.mkdir()
     monkeypatch.chdir(here)
-    cells = structures(12)
+    cells = rattled_cells(12)
     settings = ExecutorSettings(engine="local", workers=4)
     executor: Executor | None = None
     if engine == "local":
@@ -59,7 +37,7 @@ def test_labels_of_a_file_based_code(
     parent = Parent(FILE_BASED, {"pause": 0.1}, engine=settings)
     parent.attach(tmp_path / "parent.db", folders=AttemptFolders(tmp_path / "parent"))
     parent.executor = executor
-    check(parent, cells)
+    check_labels(parent, cells)
     if executor is not None:
         executor.shutdown()
     assert list(here.iterdir()) == []
@@ -68,10 +46,12 @@ def test_labels_of_a_file_based_code(
 
 def test_several_runs_in_one_start_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cells = structures(4)
+    cells = rattled_cells(4)
     parents = [Parent(FILE_BASED, {"pause": 0.2}) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(check, parent, cells[n::2]) for n, parent in enumerate(parents)]:
+        for done in [
+            pool.submit(check_labels, parent, cells[n::2]) for n, parent in enumerate(parents)
+        ]:
             done.result()
     assert list(tmp_path.iterdir()) == []
 

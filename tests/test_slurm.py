@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from helpers import any_function, copper, slurm
+from helpers.file_based import FILE_BASED, check_labels, rattled_cells
 from helpers.processes import until
 from helpers.runs import GIVEN, make_workplace, tiny_config, without_times, write_given
 from helpers.slurm import note
@@ -29,6 +30,7 @@ from nearsight.config import Config, ExecutorSettings
 from nearsight.errors import InputError
 from nearsight.executors import CallError, WorkerLost, discard_finished, make_executor, protocol
 from nearsight.parents import Parent, ParentResult
+from nearsight.parents.folders import AttemptFolders
 from nearsight.run.run import Run
 
 pytestmark = pytest.mark.slurm
@@ -537,3 +539,17 @@ def cancel(name: str, work: Future[None]) -> str:
     until(lambda: found.extend(slurm.names(name, "RUNNING")) or found or work.done())
     slurm.command("scancel", f"--name={found[0]}")
     return found[0]
+
+
+def test_labels_of_a_file_based_code(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "start").mkdir()
+    monkeypatch.chdir(tmp_path / "start")
+    settings = ExecutorSettings(engine="slurm", workers=2, per_job=3)
+    parent = Parent(FILE_BASED, {"pause": 0.1}, engine=settings)
+    parent.attach(tmp_path / "parent.db", folders=AttemptFolders(tmp_path / "parent"))
+    with engine(tmp_path, workers=2, per_job=3) as parent.executor:
+        check_labels(parent, rattled_cells(6))
+    assert list((tmp_path / "start").iterdir()) == []
+    assert not (tmp_path / "parent").exists()

@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.calculator import FileIOCalculator
+from ase.calculators.emt import EMT
 from ase.io import read, write
+
+from nearsight.parents import Parent
 
 FILE_BASED = "helpers.file_based:FileBasedEMT"
 
@@ -76,3 +80,26 @@ class HoldsAnother(FileBasedEMT):
         super().calculate(atoms, *arguments)
         self.atoms = read(Path(self.directory) / "in.traj")
         self.atoms.positions[0] += 0.1
+
+
+def rattled_cells(count: int) -> list[Atoms]:
+    """Rattled copper cells of one size."""
+    cells = [bulk("Cu", cubic=True) for _ in range(count)]
+    for seed, cell in enumerate(cells):
+        cell.rattle(0.1, seed=seed)
+    return cells
+
+
+def truth(atoms: Atoms) -> tuple[float, np.ndarray]:
+    """Energy and forces by EMT in this process."""
+    atoms = atoms.copy()
+    atoms.calc = EMT()
+    return atoms.get_potential_energy(), atoms.get_forces()
+
+
+def check_labels(parent: Parent, cells: list[Atoms]) -> None:
+    """Compare the labels of structures with EMT in this process, to the bit."""
+    for atoms, result in zip(cells, parent.calculate_many(cells), strict=True):
+        energy, forces = truth(atoms)
+        assert result.energy == energy  # type: ignore[union-attr]
+        np.testing.assert_array_equal(result.forces, forces)  # type: ignore[union-attr]
