@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from nearsight.errors import InputError
+
 __all__ = ["AttemptFolders", "attempt_folder", "with_absolute_paths", "working_in"]
 
 KEY_LENGTH = 16  # of the name of a folder; 64 bits of the fingerprint
@@ -86,17 +88,25 @@ def attempt_folder(path: str | None, shared: bool = False) -> Iterator[str]:
     ------
     str
         Its absolute path.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
     """
     with ExitStack() as stack:
-        if path is None:
-            path = stack.enter_context(tempfile.TemporaryDirectory(prefix="nearsight-"))
-        elif shared:
-            path = f"{path}-job{os.environ.get('SLURM_JOB_ID', '')}"
-            Path(path).mkdir(parents=True, exist_ok=True)
-        else:
-            if Path(path).exists():
-                shutil.rmtree(path)
-            Path(path).mkdir(parents=True)
+        try:
+            if path is None:
+                path = stack.enter_context(tempfile.TemporaryDirectory(prefix="nearsight-"))
+            elif shared:
+                path = f"{path}-job{os.environ.get('SLURM_JOB_ID', '')}"
+                Path(path).mkdir(parents=True, exist_ok=True)
+            else:
+                if Path(path).exists():
+                    shutil.rmtree(path)
+                Path(path).mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be made ({error.strerror})") from error
         yield path
 
 

@@ -116,12 +116,17 @@ def try_one(
         See `attempt_folder`.
     enter : bool
         See `working_in`.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made, which is no fault of the calculation.
     """
-    try:
-        with attempt_folder(folder, shared) as place:
+    with attempt_folder(folder, shared) as place:
+        try:
             return vars(_evaluate(make, atoms, stress, place, enter))
-    except (Exception, SystemExit) as error:  # a parent code raises whatever it likes
-        return {"failure": reason_of(error)}
+        except (Exception, SystemExit) as error:  # a parent code raises whatever it likes
+            return {"failure": reason_of(error)}
 
 
 def _evaluate(
