@@ -77,8 +77,8 @@ class FaultyEMT(EMT):
     ) -> None:
         super().__init__()
         self._faults = dict(faults or {})
-        self._log = Path(log) if log else None
-        self._script = Path(script) if script else None
+        self._log = Path(log).absolute() if log else None  # it is made in the folder of the start
+        self._script = Path(script).absolute() if script else None
         self._replaced = dict(results or {})
         self._lacks = tuple(lacks)
         self._mixer = mixer
