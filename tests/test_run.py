@@ -236,16 +236,16 @@ def test_a_run_stopped_before_each_of_its_files_ends_like_one_that_was_not(
     """Every rename that puts a file in place fails once."""
     config = Config.load(workplace / "nft.toml")
     reached: set[str] = set()
-    replace = nearsight.files.atomic.os.replace
+    replace = Path.replace
 
-    def stop_once(source: str, target: Path) -> None:
+    def stop_once(source: Path, target: Path) -> None:
         name = str(target.relative_to(workplace / "nft"))
         if name not in reached:
             reached.add(name)
             raise Stopped
         replace(source, target)
 
-    monkeypatch.setattr(nearsight.files.atomic.os, "replace", stop_once)
+    monkeypatch.setattr(Path, "replace", stop_once)
     stops = 0
     while True:
         try:
