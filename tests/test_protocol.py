@@ -143,6 +143,8 @@ def test_a_worker_calculates(tmp_path: Path) -> None:
         "arguments": {},
         "structure": atoms.todict(),
         "stress": True,
+        "attempt_folder": None,
+        "shared": False,
     }
     call = call_text(run_tasks, [[task]], {})
     (tmp_path / "call.json").write_text(call)

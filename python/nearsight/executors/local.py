@@ -155,14 +155,20 @@ class _Slot(Thread):
         """Hand calls to processes until there are no more."""
         while (call := self._calls.get()) is not None:
             try:
-                worker = self._ready_worker()
-                line = worker.ask(call.text, call.timeout)
+                line = self._ask(call)
                 value = protocol.read_result(line, protocol.digest(call.text))
             except BaseException as error:
                 call.future.set_exception(error)
             else:
                 call.future.set_result(value)
         self._end()
+
+    def _ask(self, call: _Call) -> bytes:
+        """Give a call to a process; to another one if that dies before it begins."""
+        for _ in range(MAX_STARTS - 1):
+            with contextlib.suppress(_NotBegun):
+                return self._ready_worker().ask(call.text, call.timeout)
+        return self._ready_worker().ask(call.text, call.timeout)
 
     def kill(self) -> None:
         """Kill the process, and start no other."""
@@ -195,6 +201,10 @@ class _Slot(Thread):
         if self._worker is not None:
             self._worker.close()
             self._worker = None
+
+
+class _NotBegun(WorkerLost):  # as WorkerLost
+    """A process has ended before it began its call."""
 
 
 class _Worker:
@@ -252,7 +262,10 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):  # it shows below
             self._input.write(f"{call}\n".encode())
             self._input.flush()
-        line = self._line()
+        try:
+            line = self._line()
+        except WorkerLost as error:
+            raise _NotBegun(str(error)) from None
         if line != BEGUN.encode():
             return line  # it cannot be called
         try:
