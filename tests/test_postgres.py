@@ -13,7 +13,8 @@ from ase.build import bulk, molecule
 from helpers import postgres
 from helpers.parents import bits
 from nearsight.errors import InputError
-from nearsight.parents import Parent
+from nearsight.parents import Origin, Parent
+from nearsight.parents.database import ParentDatabase
 
 pytestmark = [
     pytest.mark.postgres,
@@ -47,6 +48,30 @@ def test_what_one_has_calculated_another_finds_bit_for_bit(url: str) -> None:
     assert not second.calculate(rattled(2), stress=True).cached  # the stress was missing
     assert first.calculate(rattled(2), stress=True).cached
     assert first.known == 3
+
+
+def test_a_changed_row_is_named_and_a_look_up_uses_the_index(url: str) -> None:
+    parent = Parent("emt", {"asap_cutoff": True}, url, chunks={"asap_cutoff": False})
+    parent.calculate(rattled(4), stress=True, origin=Origin("cell", "initial", 2))
+    database = ParentDatabase(url)
+    number = database.numbers()[-1]
+    row = database.row(number)
+    assert not isinstance(row, str)
+    assert (row.notes["role"], row.notes["iteration"]) == ("cell", 2)
+    assert row.data["arguments"] == {"asap_cutoff": True}
+    with database.connected():
+        cursor = database._table.connection.cursor()
+        cursor.execute("SET enable_seqscan = off")  # a small table is read whole
+        text = "SELECT id FROM text_key_values WHERE key = 'fingerprint' AND value = 'x'"
+        plan = " ".join(line for (line,) in database._query(f"EXPLAIN {text}"))
+    assert "Index Only Scan using nearsight_keys" in plan
+    with database.transaction():
+        change = "UPDATE systems SET energy = energy + 1e-9 WHERE id = ?"
+        database._table.connection.cursor().execute(change, (number,))
+    with pytest.raises(InputError, match=f"row {number} is damaged .its digest does not match"):
+        parent.calculate(rattled(4), stress=True)
+    database.repair([number])
+    assert not parent.calculate(rattled(4), stress=True).cached
 
 
 @pytest.mark.parametrize("repeat", range(6))

@@ -19,7 +19,7 @@ from nearsight.config import InitialSettings
 from nearsight.config.errors import list_mistakes
 from nearsight.config.fields import Count, Positive
 from nearsight.errors import InputError, ParentError
-from nearsight.parents import Failure, Parent, ParentCalculator, as_parent
+from nearsight.parents import Failure, Origin, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
 from nearsight.structures.crystals import (
     compositions,
@@ -31,6 +31,8 @@ from nearsight.structures.crystals import (
 from nearsight.structures.images import Image, check_structure, labelled_image, read_structures
 
 __all__ = ["Initialization", "count_by_size", "describe_sizes", "label_structures"]
+
+CELLS = Origin("cell", "initial")
 
 
 class Initialization(InitialSettings):
@@ -176,7 +178,7 @@ class Initialization(InitialSettings):
     ) -> list[Image]:
         """Step I for one crystal: the kept steps of the relaxation of its cell."""
         name = _name(atoms)
-        atoms.calc = ParentCalculator(parent, stress=True)
+        atoms.calc = ParentCalculator(parent, stress=True, origin=CELLS)
         path: list[Image] = []
         converged = False
         try:
@@ -233,6 +235,7 @@ class Initialization(InitialSettings):
             found,
             report=lambda tally: progress.calculations(tally, f"rattled cells of {name}"),
             note=progress.note,
+            origin=CELLS,
         )
         images = []
         for atoms, result in zip(found, results, strict=True):
@@ -274,7 +277,10 @@ def label_structures(
     for number, atoms in enumerate(structures):
         check_structure(atoms, name=f"{path}, structure {number}")
     results = parent.calculate_many(
-        bare, report=lambda tally: progress.calculations(tally, "structures"), note=progress.note
+        bare,
+        report=lambda tally: progress.calculations(tally, "structures"),
+        note=progress.note,
+        origin=Origin("given", "initial"),
     )
     images = []
     for number, atoms in enumerate(structures):

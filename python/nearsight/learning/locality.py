@@ -15,9 +15,10 @@ from ase.calculators.calculator import Calculator
 
 from nearsight.errors import InputError, ParentError
 from nearsight.files.records import ForceLocality
-from nearsight.parents import Failure, Parent, as_parent
+from nearsight.parents import Failure, Origin, Parent, as_parent
 from nearsight.progress import Progress
 from nearsight.structures.chunks import extract_chunks
+from nearsight.structures.digest import structure_digest
 
 __all__ = ["ForceLocality", "force_locality"]
 
@@ -60,10 +61,13 @@ def force_locality(
     # cut first: a radius or an index that cannot be is found before anything is calculated
     chunks = [extract_chunks(atoms, indices, radius, vacuum) for radius in radii]
     structures = [atoms, *itertools.chain.from_iterable(chunks)]
+    for chunk in structures[1:]:
+        chunk.info["source_digest"] = structure_digest(atoms)
     found = parent.calculate_many(
         structures,
         report=lambda tally: progress.calculations(tally, "whole structure and chunks"),
         note=progress.note,
+        origin=Origin("whole", "locality"),
     )
     failures = [result for result in found if isinstance(result, Failure)]
     if len(failures) == len(found):

@@ -13,6 +13,7 @@ from ase import Atoms
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble
 from nearsight.structures.chunks import extract_chunks
+from nearsight.structures.digest import structure_digest
 from nearsight.structures.images import check_structure
 
 __all__ = ["Targets"]
@@ -87,12 +88,19 @@ class Targets:
             check_structure(atoms, elements, name, radius)
 
     def extract(self, numbers: Sequence[int], radius: float, vacuum: float) -> list[Atoms]:
-        """The chunks around atoms, in their order; see `extract_chunks`."""
+        """The chunks around atoms, in their order; see `extract_chunks`.
+
+        ``info`` of each says too which structure it is from: ``source_frame``, its number, and
+        ``source_digest`` (see `structure_digest`).
+        """
         places = [self.locate(number) for number in numbers]
         found: dict[tuple[int, int], Atoms] = {}
         for structure in sorted({place[0] for place in places}):
             indices = [index for which, index in places if which == structure]
             chunks = extract_chunks(self.structures[structure], indices, radius, vacuum)
+            digest = structure_digest(self.structures[structure])
+            for chunk in chunks:
+                chunk.info |= {"source_frame": structure, "source_digest": digest}
             found |= {(structure, i): chunk for i, chunk in zip(indices, chunks, strict=True)}
         return [found[place] for place in places]
 

@@ -3,6 +3,7 @@
 from nearsight.parents.calculator import ParentCalculator
 from nearsight.parents.database import ParentResult
 from nearsight.parents.failures import Failure
+from nearsight.parents.origin import Origin
 from nearsight.parents.parent import Parent, as_parent
 
-__all__ = ["Failure", "Parent", "ParentCalculator", "ParentResult", "as_parent"]
+__all__ = ["Failure", "Origin", "Parent", "ParentCalculator", "ParentResult", "as_parent"]

@@ -8,6 +8,7 @@ from typing import ClassVar
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from nearsight.parents.origin import Origin
 from nearsight.parents.parent import Parent
 
 __all__ = ["ParentCalculator"]
@@ -21,14 +22,17 @@ class ParentCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # ASE 
     parent : Parent
     stress : bool
         Whether every calculation shall give the stress too (relaxation of a cell).
+    origin : Origin, optional
+        See `Parent.calculate_many`.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, parent: Parent, stress: bool = False) -> None:
+    def __init__(self, parent: Parent, stress: bool = False, origin: Origin | None = None) -> None:
         super().__init__()
         self._parent = parent
         self._stress = stress
+        self._origin = origin
 
     def calculate(
         self,
@@ -44,7 +48,9 @@ class ParentCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # ASE 
             See `Parent.calculate`.
         """
         super().calculate(atoms, properties, system_changes)
-        result = self._parent.calculate(self.atoms, self._stress or "stress" in properties)
+        result = self._parent.calculate(
+            self.atoms, self._stress or "stress" in properties, self._origin
+        )
         self.results = {
             "energy": result.energy,
             "free_energy": result.energy,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -17,8 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db.row import AtomsRow
+from ase.db.sqlite import all_tables
 
 from nearsight.errors import InputError
+from nearsight.parents.database_file import INDEX, check_file, copy_file, key_in, make_file
+from nearsight.parents.rows import Row, digest_of, read_row
 
 __all__ = ["ParentDatabase", "ParentResult", "fingerprint"]
 
@@ -71,6 +74,7 @@ def fingerprint(atoms: Atoms, parent: str) -> str:
     return f"sha256-{digest.hexdigest()}"  # the prefix keeps ASE from reading it as a number
 
 
+KEYS = "WHERE key = 'fingerprint'"
 WRITING = 0x6E656172
 """Number of the lock of a PostgreSQL database that writers hold, one at a time."""
 
@@ -87,6 +91,9 @@ class ParentDatabase:
     place : Path or str
         An SQLite file, made if it does not exist; or the URL of a PostgreSQL database, which
         several machines can share.
+    inspect : bool
+        To look at an existing one, whatever its rows are like. Otherwise one of an earlier version
+        is given digests and index, and rows that cannot be found by their keys are refused.
 
     Raises
     ------
@@ -95,9 +102,9 @@ class ParentDatabase:
     """
 
     FORMAT = "nearsight-parent"
-    VERSION = 1
+    VERSION = 2  # 1 had no digests
 
-    def __init__(self, place: Path | str) -> None:
+    def __init__(self, place: Path | str, inspect: bool = False) -> None:
         self._is_file = "://" not in str(place)
         self.name = str(place) if self._is_file else _without_password(str(place))
         if not self._is_file and urlsplit(str(place)).scheme not in ("postgresql", "postgres"):
@@ -108,14 +115,18 @@ class ParentDatabase:
         self._secrets = [] if self._is_file else _passwords(str(place))
         with self._translate_errors():
             if self._is_file:
-                _make_file(Path(place), {"format": self.FORMAT, "version": self.VERSION})
-                _check_file(Path(place))
+                if inspect and not Path(place).is_file():
+                    raise InputError(f"{self.name}: no such file")
+                if not inspect:
+                    make_file(Path(place), {"format": self.FORMAT, "version": self.VERSION})
+                check_file(Path(place), writable=not inspect)
             kind = "db" if self._is_file else "postgresql"
             self._table = ase.db.connect(str(place), type=kind, use_lock_file=False)
             header = self._table.metadata
-            if not header and len(self._table) == 0:
+            if not header and len(self._table) == 0 and not inspect:
                 header = {"format": self.FORMAT, "version": self.VERSION}
                 self._table.metadata = header
+                self._make_index()
         if header.get("format") != self.FORMAT:
             raise InputError(f"{self.name}: an ASE database, but not one of parent calculations")
         if header["version"] > self.VERSION:
@@ -123,6 +134,14 @@ class ParentDatabase:
                 f"{self.name}: written by a newer nearsight (file version {header['version']}, "
                 f"this one reads up to {self.VERSION}); update nearsight"
             )
+        self.version = int(header["version"])
+        if inspect:
+            return
+        lost = self.unfindable()
+        if lost:
+            raise InputError(self._damage(lost, "cannot be found by their keys"))
+        if self.version < self.VERSION:
+            self._upgrade(header)
 
     def __len__(self) -> int:
         with self._translate_errors():
@@ -132,8 +151,8 @@ class ParentDatabase:
     def seconds(self) -> float:
         """Wall time of all calculations together."""
         with self._translate_errors():
-            rows = self._table.select(columns=["id", "key_value_pairs"], include_data=False)
-            return float(sum(row.seconds for row in rows))
+            total = "SELECT sum(value) FROM number_key_values WHERE key = 'seconds'"
+            return float(self._query(total)[0][0] or 0.0)
 
     def read(self, key: str, count: int) -> ParentResult | None:
         """The result of the structure of that fingerprint with ``count`` atoms, or None.
@@ -141,34 +160,125 @@ class ParentDatabase:
         Raises
         ------
         InputError
-            If the database cannot be read.
+            If the database cannot be read, or the row is damaged: it does not have the digest of
+            what it holds, is of another structure, or no parent could have given it.
         """
-        with self._translate_errors():
-            row = self._row(key)
-            if row is None:
+        with self._translate_errors(), self.connected():
+            number = self._number(key)
+            if number is None:
                 return None
-            stress = row.get("stress")
-            return ParentResult(
-                energy=float(row.energy),
-                forces=row.forces.reshape(count, 3).copy(),
-                seconds=float(row.seconds),
-                cached=True,
-                stress=None if stress is None else stress.reshape(6).copy(),
-            )
+            row = self.row(number)
+            if isinstance(row, str):
+                raise InputError(self._damage([number], row))
+            if row.key != key or len(row.atoms) != count:
+                raise InputError(self._damage([number], "it is of another structure"))
+            return ParentResult(row.energy, row.forces, row.seconds, cached=True, stress=row.stress)
+
+    def numbers(self) -> list[int]:
+        """Numbers of all rows."""
+        with self._translate_errors():
+            return [int(number) for (number,) in self._query("SELECT id FROM systems ORDER BY id")]
+
+    def row(self, number: int) -> Row | str:
+        """A row with all it says, or its damage in words."""
+        with self._translate_errors():
+            try:
+                found = self._table.get(id=number)
+            except Exception as error:  # a damaged row makes ASE raise anything
+                if isinstance(error, sqlite3.Error) and "decode" not in str(error):
+                    raise  # not the row's
+                return f"it cannot be read ({type(error).__name__}: {error})"
+            try:
+                return read_row(found, with_digest=self.version >= self.VERSION)
+            except ValueError as error:
+                return str(error)
+
+    def unfindable(self) -> list[int]:
+        """Numbers of the rows of a file that looking up their keys does not lead to.
+
+        Their structures would be calculated again without a word. Numbers of rows that are gone,
+        though their keys are there, are among them.
+        """
+        if not self._is_file:
+            return []  # the server looks after its tables and indices itself
+        with self._translate_errors():
+            # as bytes: damaged text may be no text
+            listed = set(self._query(f"SELECT id, CAST(value AS BLOB) FROM text_key_values {KEYS}"))
+            pairs = self._query("SELECT id, CAST(key_value_pairs AS BLOB) FROM systems")
+        held = {(number, key_in(text).encode()) for number, text in pairs}
+        numbers = {number for number, _ in held}
+        return sorted(
+            {number for number, _ in held - listed}
+            | {number for number, _ in listed if number not in numbers}
+        )
+
+    def repair(self, damaged: Sequence[int]) -> None:
+        """Remove rows, and make the list of keys anew from the ones that stay."""
+        with self.transaction():
+            cursor = self._table.connection.cursor()
+            if self._is_file:
+                cursor.execute("REINDEX")
+            for number in damaged:
+                for name in all_tables[::-1]:
+                    cursor.execute(f"DELETE FROM {name} WHERE id = ?", (number,))
+            if self._is_file:
+                cursor.execute(f"DELETE FROM text_key_values {KEYS}")
+                cursor.execute("SELECT id, CAST(key_value_pairs AS BLOB) FROM systems")
+                entries = [("fingerprint", key_in(text), number) for number, text in cursor]
+                cursor.executemany("INSERT INTO text_key_values VALUES (?, ?, ?)", entries)
+
+    def copy(self, target: Path) -> None:
+        """Copy the file whole, also while others write it (SQLite's backup).
+
+        Raises
+        ------
+        InputError
+            If it is not a file.
+        """
+        if not self._is_file:
+            raise InputError(f"{self.name}: not a file; copy a PostgreSQL database with pg_dump")
+        with self._translate_errors():
+            copy_file(self._table.filename, target)
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Have all that is read and written inside go through one connection."""
+        if self._table.connection is not None:
+            yield
+            return
+        with self._table as table:
+            if not self._is_file:  # ase_db_backends lacks it
+                table.connection.rollback = table.connection.con.rollback
+            yield
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what is written inside as one: all of it or nothing."""
-        with self._translate_errors(), self._table as table:
+        with self._translate_errors(), self.connected():
             if not self._is_file:
-                connection = table.connection
-                connection.rollback = connection.con.rollback  # which ase_db_backends lacks
-                # it takes the number of a new row from the sequence, whoever raised that last
-                connection.cursor().execute(f"SELECT pg_advisory_xact_lock({WRITING})")
+                # a new row takes its number from the sequence, whoever raised that last
+                self._table.connection.cursor().execute(f"SELECT pg_advisory_xact_lock({WRITING})")
             yield
 
-    def write(self, key: str, atoms: Atoms, result: ParentResult, settings: dict[str, Any]) -> None:
+    def write(
+        self,
+        key: str,
+        atoms: Atoms,
+        result: ParentResult,
+        data: Mapping[str, Any],
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
         """Commit a result; it takes the place of an earlier one of the same fingerprint.
+
+        Parameters
+        ----------
+        key : str
+        atoms : ase.Atoms
+        result : ParentResult
+        data : mapping
+            ``settings``, ``arguments`` and ``versions`` of the parent; JSON can write it.
+        notes : mapping, optional
+            See `nearsight.parents.rows.NOTES`.
 
         Raises
         ------
@@ -179,19 +289,54 @@ class ParentDatabase:
         labelled.calc = SinglePointCalculator(
             labelled, energy=result.energy, forces=result.forces, stress=result.stress
         )
+        pairs = {"fingerprint": key, "seconds": result.seconds, **(notes or {})}
+        digest = digest_of(AtomsRow(labelled), pairs, data)
         with self._translate_errors():
-            earlier = self._row(key)
             self._table.write(
-                labelled,
-                id=None if earlier is None else earlier.id,
-                data={"settings": settings},
-                fingerprint=key,
-                seconds=result.seconds,
+                labelled, id=self._number(key), data={**data, "digest": digest}, **pairs
             )
 
-    def _row(self, key: str) -> Any:
-        rows = list(self._table.select(fingerprint=key, limit=1, include_data=False))
-        return rows[0] if rows else None
+    def _number(self, key: str) -> int | None:
+        """Number of the row of a fingerprint."""
+        found = self._query(f"SELECT id FROM text_key_values {KEYS} AND value = ?", (key,))
+        return int(found[0][0]) if found else None
+
+    def _query(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._table.managed_connection() as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
+
+    def _make_index(self) -> None:
+        with self._table.managed_connection() as connection:
+            connection.cursor().execute(INDEX)
+
+    def _upgrade(self, header: Mapping[str, Any]) -> None:
+        """Give the rows of an earlier version their digests; a damaged one stays without."""
+        numbers = self.numbers()
+        with self.transaction():
+            cursor = self._table.connection.cursor()
+            for number in numbers:
+                row = self._table.get(id=number)
+                if isinstance(self.row(number), str):
+                    continue
+                data = dict(row.data)
+                data["digest"] = digest_of(row, row.key_value_pairs, data)
+                text = self._table.encode(data, binary=self._table.version >= 9)
+                cursor.execute("UPDATE systems SET data = ? WHERE id = ?", (text, number))
+            cursor.execute(INDEX)
+            self._table.metadata = {**header, "version": self.VERSION}
+        self.version = self.VERSION
+
+    def _damage(self, numbers: Sequence[int], reason: str) -> str:
+        """What to do about damaged rows, in a sentence."""
+        many = len(numbers) > 1
+        named = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+        return (
+            f"{self.name}: row{'s' * many} {named} {'are' if many else 'is'} damaged ({reason}); "
+            f"nearsight labels verify {self.name} --repair removes "
+            f"{'them' if many else 'it'}, to be calculated again, or put a copy in its place"
+        )
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -215,41 +360,6 @@ class ParentDatabase:
                 f"{self.name}: truncated or corrupted database of parent calculations ({text}); "
                 "move it away to start a new one"
             ) from error
-
-
-def _make_file(path: Path, header: dict[str, Any]) -> None:
-    """Make a database where there is none, whole or not at all.
-
-    ASE would commit every table on its own, and not take up again what was killed in between.
-    """
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: cannot be made, there is no folder {path.parent}")
-    if path.exists() and path.stat().st_size > 0:
-        return
-    with TemporaryDirectory() as folder:
-        draft = Path(folder, "empty.db")
-        ase.db.connect(draft, use_lock_file=False).metadata = header
-        with closing(sqlite3.connect(draft)) as connection:
-            _, *statements, _ = connection.iterdump()  # the first begins, the last commits
-    with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
-        connection.execute("BEGIN IMMEDIATE")
-        # another run may have made it by now
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in statements:
-                connection.execute(statement)
-
-
-def _check_file(path: Path) -> None:
-    """Find damage, foreign files and missing write permission before any calculation."""
-    with closing(sqlite3.connect(path, timeout=20)) as connection:
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-        if tables and not {"systems", "information"} <= tables:
-            raise InputError(f"{path}: an SQLite file, but no ASE database")
-        found = connection.execute("PRAGMA quick_check").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
-        connection.execute("BEGIN IMMEDIATE")
-        connection.rollback()
 
 
 def _passwords(url: str) -> list[str]:

@@ -81,6 +81,20 @@ class FailureRecord:
         if self.path is not None:
             FailuresRecord(structures=self._structures).save(self.path)
 
+    def doubt(self, key: str, atoms: Atoms, reason: str, retries: int) -> None:
+        """Put on record, once, that a result of earlier is not believed, like a new one.
+
+        Parameters
+        ----------
+        key, atoms, reason
+            See `add`.
+        retries : int
+            Further attempts there are after a failed one.
+        """
+        failed = self.failed(key)
+        if reason not in failed and not self.find(key):
+            self.add(key, atoms, "failed", reason, given_up=len(failed) >= retries)
+
     def _of(self, key: str) -> FailedStructure:
         none = FailedStructure(structure="", failed=[], lost=[], given_up=False)
         return self._structures.get(key, none)

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from nearsight.executors import discard_finished
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 from nearsight.parents.failures import Failure, FailureRecord, name_of
 from nearsight.parents.folders import AttemptFolders
+from nearsight.parents.jobs import Job, tally
+from nearsight.parents.origin import Origin, method_of
 from nearsight.parents.spec import CalculatorSpec
 from nearsight.parents.tasks import (
     Outcome,
@@ -163,7 +164,9 @@ class Parent:
         """Wall time of those calculations, all together."""
         return self._seconds if self._database is None else self._database.seconds
 
-    def calculate(self, atoms: Atoms, stress: bool = False) -> ParentResult:
+    def calculate(
+        self, atoms: Atoms, stress: bool = False, origin: Origin | None = None
+    ) -> ParentResult:
         """Energy and forces of a structure; its constraints are disregarded.
 
         A structure in the database is read back, bit for bit what was calculated. A new result is
@@ -174,6 +177,8 @@ class Parent:
         atoms : ase.Atoms
         stress : bool
             Whether the stress is wanted as well.
+        origin : Origin, optional
+            See `calculate_many`.
 
         Raises
         ------
@@ -182,7 +187,7 @@ class Parent:
         ParentError
             The calculation and all further attempts failed, now or in an earlier run.
         """
-        result = self.calculate_many([atoms], stress)[0]
+        result = self.calculate_many([atoms], stress, origin=origin)[0]
         if isinstance(result, Failure):
             raise ParentError(f"parent {self._spec.name} failed on {result}")
         return result
@@ -193,6 +198,7 @@ class Parent:
         stress: bool = False,
         report: Callable[[Tally], None] = lambda _: None,
         note: Callable[[str], None] = lambda _: None,
+        origin: Origin | None = None,
     ) -> list[ParentResult | Failure]:
         """Energies and forces of structures, as many side by side as the executor can.
 
@@ -209,6 +215,8 @@ class Parent:
         note : callable
             Called with a sentence when a process or job has vanished and its calculation is done
             again.
+        origin : Origin, optional
+            What the structures are calculated for; the database keeps it with a new result.
 
         Returns
         -------
@@ -222,22 +230,24 @@ class Parent:
         ParentError
             The executor is broken, or nothing came back for as long as the patience lasts.
         """
+        origin = origin or Origin()
         for atoms in structures:
             check_structure(atoms)
         plain = [_plain(atoms) for atoms in structures]
         keys = [fingerprint(atoms, self._spec.identity(atoms)) for atoms in plain]
         results: dict[str, ParentResult | Failure] = {}
-        jobs: dict[str, _Job] = {}
-        for key, atoms in zip(keys, plain, strict=True):
-            cached = self._look_up(key, atoms, stress)
-            if cached is None:
-                jobs[key] = _Job(key, atoms, stress)
-            else:
-                results[key] = cached
+        jobs: dict[str, Job] = {}
+        with nullcontext() if self._database is None else self._database.connected():
+            for key, atoms, given in zip(keys, plain, structures, strict=True):
+                cached = self._look_up(key, atoms, stress)
+                if cached is None:
+                    jobs[key] = Job(key, atoms, stress, origin.notes(given))
+                else:
+                    results[key] = cached
         self._carry_out(
             self._calls(list(dict.fromkeys(keys)), jobs),
             results,
-            lambda running: report(_tally([results.get(key) for key in keys], running)),
+            lambda running: report(tally([results.get(key) for key in keys], running)),
             note,
         )
         return [results[key] for key in keys]
@@ -246,10 +256,13 @@ class Parent:
         if self._database is not None:
             cached = self._database.read(key, len(atoms))
             if cached and not (stress and cached.stress is None):
-                return cached
+                reason = validate_result(vars(cached), len(atoms), self._max_force)
+                if not reason:
+                    return cached
+                self.failures.doubt(key, atoms, f"{reason} (in the database)", len(self._retries))
         return self.failures.find(key)
 
-    def _calls(self, keys: Sequence[str], jobs: Mapping[str, _Job]) -> deque[list[_Job]]:
+    def _calls(self, keys: Sequence[str], jobs: Mapping[str, Job]) -> deque[list[Job]]:
         """The structures to calculate, in the groups that make one call each.
 
         A group does not depend on what else is known already, so that a run that was stopped asks
@@ -257,7 +270,7 @@ class Parent:
         what took the others with it.
         """
         per_job = 1 if self.executor is None else self._engine.per_job
-        groups: dict[str | int, list[_Job]] = {}
+        groups: dict[str | int, list[Job]] = {}
         for position, key in enumerate(keys):
             if key in jobs:
                 group = key if self.failures.attempts(key) else position // per_job
@@ -266,13 +279,13 @@ class Parent:
 
     def _carry_out(
         self,
-        waiting: deque[list[_Job]],
+        waiting: deque[list[Job]],
         results: MutableMapping[str, ParentResult | Failure],
         tell: Callable[[int], None],
         note: Callable[[str], None],
     ) -> None:
         """Submit, wait, put on record and try again, until every structure has a result."""
-        running: dict[Future[list[Outcome]], list[_Job]] = {}
+        running: dict[Future[list[Outcome]], list[Job]] = {}
         tell(0)
         most = 1 if self.executor is None else self._engine.workers
         while waiting or running:
@@ -300,7 +313,7 @@ class Parent:
             tell(sum(map(len, running.values())))
         discard_finished(self.executor)
 
-    def _submit(self, jobs: Sequence[_Job]) -> Future[list[Outcome]]:
+    def _submit(self, jobs: Sequence[Job]) -> Future[list[Outcome]]:
         if self.executor is None:
             here: Future[list[Outcome]] = Future()
             here.set_result([self._try_here(job) for job in jobs])
@@ -322,24 +335,24 @@ class Parent:
                 f"the executor takes no calculation of parent {self._spec.name}: {error}"
             ) from error
 
-    def _try_here(self, job: _Job) -> Outcome:
+    def _try_here(self, job: Job) -> Outcome:
         folder = self._folders.path(job.key, self.failures.attempts(job.key))
         return try_one(self._spec.maker(self._changes(job)), job.atoms, job.stress, folder)
 
-    def _changes(self, job: _Job) -> Mapping[str, Any]:
+    def _changes(self, job: Job) -> Mapping[str, Any]:
         """The arguments to change in this attempt."""
         attempts = [{}, *self._retries]
         # there may be more failures on record than there are retries now
         return attempts[min(len(self.failures.failed(job.key)), len(self._retries))]
 
     def _settle_all(
-        self, jobs: Sequence[_Job], outcomes: Sequence[Outcome]
+        self, jobs: Sequence[Job], outcomes: Sequence[Outcome]
     ) -> list[ParentResult | Failure | None]:
         """Put the outcomes of one call where they are kept, all of them or none."""
         with nullcontext() if self._database is None else self._database.transaction():
             return [self._settle(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
 
-    def _settle(self, job: _Job, outcome: Outcome) -> ParentResult | Failure | None:
+    def _settle(self, job: Job, outcome: Outcome) -> ParentResult | Failure | None:
         """Put an outcome where it is kept; None if there is another attempt."""
         reason = outcome.get("failure", "")
         attempt = self.failures.attempts(job.key)
@@ -361,18 +374,10 @@ class Parent:
         result = ParentResult(**outcome)
         self._seconds += result.seconds
         if self._database is not None:
-            changed = {"changed": dict(changes)} if (changes := self._changes(job)) else {}
-            self._database.write(job.key, job.atoms, result, self.settings | changed)
+            data = method_of(self._spec, job.atoms, self._changes(job))
+            notes = {**job.notes, "attempt": attempt + 1}
+            self._database.write(job.key, job.atoms, result, data, notes)
         return result
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A structure to calculate."""
-
-    key: str
-    atoms: Atoms
-    stress: bool
 
 
 def _plain(atoms: Atoms) -> Atoms:
@@ -380,13 +385,6 @@ def _plain(atoms: Atoms) -> Atoms:
     plain.set_constraint()
     plain.info = {}
     return plain
-
-
-def _tally(results: Sequence[ParentResult | Failure | None], running: int) -> Tally:
-    done = [result for result in results if isinstance(result, ParentResult)]
-    failed = sum(isinstance(result, Failure) for result in results)
-    waiting = len(results) - running - len(done) - failed
-    return Tally(waiting, running, len(done), failed, sum(result.seconds for result in done))
 
 
 def as_parent(parent: Parent | str | Callable[..., Any] | Calculator) -> Parent:

@@ -21,7 +21,7 @@ from nearsight.learning.retraining import Retraining, RetrainingResult
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble, as_ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
-from nearsight.parents import Parent
+from nearsight.parents import Origin, Parent
 from nearsight.progress import Progress
 from nearsight.run.folder import RunFolder
 from nearsight.simulation.relaxation import (
@@ -98,7 +98,8 @@ class FollowUp:
 
     def _parent_fmax(self, atoms: Atoms) -> float:
         """The parent's largest force on an atom that is free to move, eV/Å."""
-        forces = self.trained.parent.calculate(atoms).forces
+        origin = Origin("whole", "relaxation")
+        forces = self.trained.parent.calculate(atoms, origin=origin).forces
         for constraint in atoms.constraints:
             constraint.adjust_forces(atoms, forces)
         return largest_force(forces)

@@ -39,7 +39,7 @@ from nearsight.learning.nft import NFT
 from nearsight.learning.state import State
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
-from nearsight.parents import Failure, Parent
+from nearsight.parents import Failure, Origin, Parent
 from nearsight.progress import Progress
 from nearsight.report.page import write_report
 from nearsight.run.folder import RunFolder
@@ -205,7 +205,9 @@ class Run:
         return self._state.summary
 
     def _ask_for_forces(self) -> str:
-        results = self.parent.calculate_many(self._targets.structures)
+        results = self.parent.calculate_many(
+            self._targets.structures, origin=Origin("whole", "true forces")
+        )
         lost = [result for result in results if isinstance(result, Failure)]
         known = [result for result in results if not isinstance(result, Failure)]
         reference = Reference(

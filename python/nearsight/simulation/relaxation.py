@@ -18,7 +18,7 @@ from nearsight.errors import InputError
 from nearsight.files.records import EnsemblePath, RelaxationPath
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
-from nearsight.parents import Parent, ParentCalculator
+from nearsight.parents import Origin, Parent, ParentCalculator
 from nearsight.progress import Progress
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "relax",
     "relax_with_parent",
 ]
+
+WHOLE = Origin("whole", "relaxation")
 
 
 class RelaxationResult(RelaxationPath):
@@ -116,7 +118,7 @@ def relax_with_parent(
     trajectory: str | Path | None = None,
 ) -> RelaxationResult:
     """Relax a copy of ``atoms`` with the parent, for comparison; see `relax`."""
-    return _relax(ParentCalculator(parent), atoms, settings, progress, trajectory)
+    return _relax(ParentCalculator(parent, origin=WHOLE), atoms, settings, progress, trajectory)
 
 
 _MAX_ATOMS_BFGS = 300
