@@ -154,7 +154,7 @@ def command_line() -> str:
     """The page of all commands."""
     lines = [COMMAND_LINE]
     panel = ""
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in _commands(typer.main.get_command(app)):
         if command.rich_help_panel != panel:
             panel = command.rich_help_panel
             lines.append(f"## {panel}")
@@ -165,6 +165,15 @@ def command_line() -> str:
         lines.append(f"`[{section}]`")
         lines.append(_options(each for each in nft.params if _section_of(each) == section))
     return "\n\n".join(lines) + "\n"
+
+
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """All commands with their names, those of groups too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

@@ -24,7 +24,10 @@ from nearsight.config import Config
 from nearsight.errors import InputError, ParentError
 from nearsight.run.suggest import nearest_neighbour_distance
 
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+GROUPS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = {name: each for name, each in GROUPS.items() if name != "labels"} | {
+    f"labels {name}": each for name, each in GROUPS["labels"].commands.items()
+}
 
 
 @pytest.fixture
@@ -48,18 +51,21 @@ def test_all_commands_are_there() -> None:
         "new", "run", "status", "report", "schema",
         "init", "select-images", "select-features", "train", "nft",
         "evaluate", "relax", "retrain", "md", "locality", "info",
+        "labels list", "labels export", "labels copy", "labels verify",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_teaches_with_an_example_that_parses(run: Run, name: str) -> None:
-    code, out, _ = run(name, "--help")
+    code, out, _ = run(*name.split(), "--help")
     assert code == 0
     assert " In: " in out
     assert " Out: " in out
     (example,) = re.findall(r"^ +(nearsight .*\S)\s*$", out.partition("Example:")[2], re.M)
-    program, command, *arguments = shlex.split(example.partition(" > ")[0])
-    assert (program, command) == ("nearsight", name)
+    words = shlex.split(example.partition(" > ")[0])
+    count = len(name.split())
+    assert words[: count + 1] == ["nearsight", *name.split()]
+    arguments = words[count + 1 :]
     COMMANDS[name].make_context(name, arguments)  # raises for an option that is none
 
 

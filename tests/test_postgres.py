@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from helpers import postgres
+from helpers.cli import run_command
 from helpers.parents import bits
 from nearsight.errors import InputError
 from nearsight.parents import Origin, Parent
@@ -70,7 +71,10 @@ def test_a_changed_row_is_named_and_a_look_up_uses_the_index(url: str) -> None:
         database._table.connection.cursor().execute(change, (number,))
     with pytest.raises(InputError, match=f"row {number} is damaged .its digest does not match"):
         parent.calculate(rattled(4), stress=True)
-    database.repair([number])
+    assert "its digest does not match" in run_command("labels", "list", url).out
+    assert run_command("labels", "verify", url, "--repair").code == 0
+    assert "its digest does not match" not in run_command("labels", "list", url).out
+    assert "pg_dump" in run_command("labels", "copy", url, "copy.db").err
     assert not parent.calculate(rattled(4), stress=True).cached
 
 

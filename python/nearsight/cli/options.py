@@ -59,6 +59,7 @@ def command(
     gives: str,
     example: str,
     without: Sequence[str] = (),
+    group: typer.Typer = app,
 ) -> Callable[[Function], Function]:
     """Add a command whose help says what goes in, what comes out, and gives an example.
 
@@ -67,12 +68,14 @@ def command(
     name, panel, summary, takes, gives, example : str
     without : sequence of str
         Keys of its sections that are no options of the command.
+    group : typer.Typer
+        The application, or a group of its commands.
     """
     text = (
         f"{summary}\n\n[bold]In:[/bold] {takes}\n\n[bold]Out:[/bold] {gives}\n\n"
         f"[bold]Example:[/bold]\n\n  [cyan]{example}[/cyan]"
     )
-    add = app.command(name, help=text, short_help=summary, rich_help_panel=panel)
+    add = group.command(name, help=text, short_help=summary, rich_help_panel=panel)
 
     def register(function: Function) -> Function:
         add(_with_options(function, without))

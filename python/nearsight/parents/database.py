@@ -163,7 +163,7 @@ class ParentDatabase:
             If the database cannot be read, or the row is damaged: it does not have the digest of
             what it holds, is of another structure, or no parent could have given it.
         """
-        with self._translate_errors(), self.connected():
+        with self.connected():
             number = self._number(key)
             if number is None:
                 return None
@@ -246,7 +246,7 @@ class ParentDatabase:
         if self._table.connection is not None:
             yield
             return
-        with self._table as table:
+        with self._translate_errors(), self._table as table:
             if not self._is_file:  # ase_db_backends lacks it
                 table.connection.rollback = table.connection.con.rollback
             yield
@@ -254,7 +254,7 @@ class ParentDatabase:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what is written inside as one: all of it or nothing."""
-        with self._translate_errors(), self.connected():
+        with self.connected():
             if not self._is_file:
                 # a new row takes its number from the sequence, whoever raised that last
                 self._table.connection.cursor().execute(f"SELECT pg_advisory_xact_lock({WRITING})")
