@@ -40,6 +40,7 @@ from nearsight.errors import InputError
 from nearsight.files.atomic import write_json
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.parents.database import ParentDatabase
 from nearsight.report.data import RunData, report_json
 from nearsight.run.run import Run
 from nearsight.structures.images import read_images
@@ -383,6 +384,39 @@ def test_a_torn_file_is_named(copied: Path, name: str) -> None:
     sentence = refused(Config.load(copied / "nft.toml"), copied / "nft")
     assert path.name in sentence
     assert str(copied / "nft") in sentence
+
+
+@pytest.mark.usefixtures("no_page")
+@pytest.mark.parametrize(
+    ("state", "last"),
+    [
+        ("missing", "stages.json"),
+        ("missing", "iteration-001"),
+        ("touched", "iteration-001"),
+        ("empty", "iteration-001"),
+    ],
+)
+def test_calculations_that_are_gone_are_not_done_again_without_a_word(
+    copied: Path, state: str, last: str
+) -> None:
+    folder, database = copied / "nft", copied / "nft" / "parent.db"
+    kept = database.rename(copied / "kept.db")
+    if state == "touched":
+        database.touch()
+    elif state == "empty":
+        ParentDatabase(database)
+    if last == "stages.json":
+        for path in folder.glob("iteration-*"):
+            shutil.rmtree(path)
+    else:
+        (folder / "stages.json").unlink()
+    sentence = refused(Config.load(copied / "nft.toml"), folder)
+    found = "missing" if state == "missing" else "empty"
+    assert sentence.startswith(f"{database}: is {found}, though finished work of this run rests on")
+    kept.rename(database)
+    run = Run(Config.load(copied / "nft.toml"), folder)
+    run.execute()
+    assert run.parent.calculations == 0
 
 
 @pytest.mark.usefixtures("no_page")

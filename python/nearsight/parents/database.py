@@ -23,7 +23,7 @@ from nearsight.errors import InputError
 from nearsight.parents.database_file import INDEX, check_file, copy_file, key_in, make_file
 from nearsight.parents.rows import Row, digest_of, read_row
 
-__all__ = ["ParentDatabase", "ParentResult", "fingerprint"]
+__all__ = ["ParentDatabase", "ParentResult", "fingerprint", "without_password"]
 
 Array = npt.NDArray[np.float64]
 
@@ -106,7 +106,7 @@ class ParentDatabase:
 
     def __init__(self, place: Path | str, inspect: bool = False) -> None:
         self._is_file = "://" not in str(place)
-        self.name = str(place) if self._is_file else _without_password(str(place))
+        self.name = str(place) if self._is_file else without_password(str(place))
         if not self._is_file and urlsplit(str(place)).scheme not in ("postgresql", "postgres"):
             raise InputError(
                 "a database of parent calculations must be a file or the URL of a PostgreSQL "
@@ -368,6 +368,7 @@ def _passwords(url: str) -> list[str]:
     return [] if not found else sorted({found, unquote(found)}, key=len, reverse=True)
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """The URL of a database as messages may show it."""
     password = urlsplit(url).password
     return url if not password else url.replace(f":{password}@", "@", 1)

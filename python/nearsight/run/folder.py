@@ -17,6 +17,7 @@ from nearsight.executors import make_executor, training_executor
 from nearsight.files.atomic import remove_leftovers
 from nearsight.files.records import Stage, Stages
 from nearsight.parents import Parent
+from nearsight.parents.database import without_password
 from nearsight.parents.folders import AttemptFolders
 from nearsight.progress import Progress
 
@@ -81,14 +82,24 @@ class RunFolder:
         Raises
         ------
         InputError
-            If another process holds the lock, or the database or the engine cannot be used.
+            If another process holds the lock, the database or the engine cannot be used, or the
+            calculations are gone on which finished work rests.
         """
         with self.exclusive(), ExitStack() as stack:
+            database = config.parent.database or self / "parent.db"
+            has_asked = self._has_asked(config)
+            if has_asked and "://" not in str(database):
+                if not Path(database).is_file():
+                    raise InputError(_lost_labels(database, "is missing"))
+                if Path(database).stat().st_size == 0:
+                    raise InputError(_lost_labels(database, "is empty"))
             parent.attach(
-                config.parent.database or self / "parent.db",
+                database,
                 self / "failures.json",
                 AttemptFolders(self / "parent", config.parent.keep_files),
             )
+            if has_asked and not parent.known:
+                raise InputError(_lost_labels(database, "is empty"))
             engine = make_executor(config.executor, self.path, config.parent.timeout)
             parent.executor = None if engine is None else stack.enter_context(engine)
             yield training_executor(parent.executor, config.executor)
@@ -127,6 +138,12 @@ class RunFolder:
             Stages(stages=self.stages).save(self / Stages.FILE)
         self._progress.note(done.summary)
 
+    def _has_asked(self, config: Config) -> bool:
+        """Whether finished work needed calculations of the parent."""
+        if any(self.path.glob("iteration-*/chunks.extxyz")):
+            return True
+        return "Initial cells" in self.stages and config.initial.structures is None
+
     def _is_whole(self, done: Stage, file: str) -> bool:
         path = self / file
         if path.is_file() and _sha256(path) == done.sha256:
@@ -144,6 +161,15 @@ class RunFolder:
         except DamagedFileError as error:
             self._progress.note(f"{error}; repeating every stage")
             return {}
+
+
+def _lost_labels(database: Path | str, state: str) -> str:
+    # the files of the run cannot take its place: they keep eight decimals, and of chunks one force
+    return (
+        f"{without_password(str(database))}: {state}, though finished work of this run rests on "
+        "its calculations; put it back, or a copy of it, or give another folder with --workdir to "
+        "calculate everything again"
+    )
 
 
 def _sha256(path: Path) -> str:
