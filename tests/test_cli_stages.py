@@ -102,6 +102,29 @@ def test_evaluate_prints_and_writes(run: Run) -> None:
     assert f"{expected.energy:.4f}" in out
     assert f"{expected.uncertainty.max():.4f}" in out
     assert "labels" not in out
+    code, again, _ = run("evaluate", "ensemble.json", "out.extxyz")
+    assert code == 0
+    assert "against the labels" not in again
+    assert "1 of 1 structures carry predictions of a potential of nearsight" in again
+
+
+def test_evaluate_compares_with_labels_of_other_names(run: Run) -> None:
+    atoms = ase.io.read("selected.extxyz")
+    results = atoms.calc.results
+    forces = results["forces"].copy()
+    forces[0] = np.nan
+    atoms.calc = None
+    atoms.info["REF_energy"] = results["energy"]
+    atoms.arrays["REF_forces"] = forces
+    ase.io.write("named.extxyz", atoms)
+    code, out, _ = run("evaluate", "ensemble.json", "named.extxyz")
+    assert code == 0
+    found = Ensemble.load("ensemble.json").evaluate(atoms)
+    errors = 1000 * np.linalg.norm(found.forces - results["forces"], axis=1)[1:]
+    row = out.partition("against the labels")[2].strip().splitlines()[-1].split()
+    assert [float(value) for value in row[3:]] == pytest.approx(
+        [errors.mean(), errors.max()], abs=6e-4
+    )
 
 
 def test_evaluate_compares_with_labels(run: Run) -> None:
@@ -129,6 +152,10 @@ def test_relax(run: Run) -> None:
     assert (code, err) == (0, "")
     assert out.startswith("relaxed.extxyz: NOT relaxed in 2 steps")
     assert len(ase.io.read("steps.traj", ":")) == 3
+    for name, count in (("steps.traj", 3), ("relaxed.extxyz", 1)):
+        evaluated = run("evaluate", "ensemble.json", name).out
+        assert f"{count} of {count} structures carry predictions" in evaluated
+        assert "against the labels" not in evaluated
     relaxed = ase.io.read("relaxed.extxyz")
     start = ase.io.read("particle.xyz")
     assert isinstance(relaxed, Atoms)

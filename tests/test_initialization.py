@@ -28,6 +28,7 @@ from nearsight.structures.crystals import (
     worth_rattling,
 )
 from nearsight.structures.images import Image, read_images, write_images
+from nearsight.structures.labels import PREDICTED_KEY
 
 AMP_CELLS = Path(__file__).parent / "validation" / "data" / "amp_initial33_emt.xyz"
 FILE_ROUNDING = 5.1e-9  # the reference set has eight decimals
@@ -444,6 +445,30 @@ def test_structures_without_labels_are_labelled(tmp_path: Path) -> None:
         atoms.calc = EMT()
         assert image.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
         np.testing.assert_allclose(image.forces, atoms.get_forces(), atol=1e-6)
+
+
+def test_predictions_are_calculated_like_what_has_no_labels(tmp_path: Path) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=5.0, forces=np.ones((4, 3)))
+    atoms.info[PREDICTED_KEY] = 5.0
+    ase.io.write(tmp_path / "own.extxyz", atoms)
+    (image,) = label_structures(tmp_path / "own.extxyz", Parent("emt"))
+    atoms.calc = EMT()
+    assert image.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+
+
+def test_forces_under_an_unknown_name_are_not_calculated_again_without_a_word(
+    tmp_path: Path,
+) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.arrays["my_forces"] = np.ones((4, 3))
+    ase.io.write(tmp_path / "own.extxyz", atoms)
+    parent = Parent("emt")
+    with pytest.raises(
+        InputError, match=r"structure 0: carries no forces; .* \(found: my_forces\)"
+    ):
+        label_structures(tmp_path / "own.extxyz", parent)
+    assert parent.calculations == 0
 
 
 def test_structures_the_parent_fails_on_are_left_out(tmp_path: Path) -> None:

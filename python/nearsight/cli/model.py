@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from nearsight.model.ensemble import Ensemble, Evaluation
+    from nearsight.structures.labels import Labels
 
 PANEL = "With a potential"
 ONE_ATOM = LocalitySettings(atoms=(0,))
@@ -83,12 +84,15 @@ def evaluate(
         read_structures,
         write_structures,
     )
+    from nearsight.structures.labels import labels_of
 
     model = load_ensemble(ensemble)
     found = read_structures(structures)
+    labels = []
     for number, atoms in enumerate(found):
         name = f"{structures}, structure {number}"
         check_structure(atoms, model.elements, name, model.functions.cutoff.radius)
+        labels.append(labels_of(atoms, name))
     table = table_of(
         "",
         "structure",
@@ -111,12 +115,19 @@ def evaluate(
             largest += [_largest(each) for each in (result.uncertainty_raw, result.uncertainty)]
             cells = ["–" if each is None else f"{each:.4f}" for each in largest]
             table.add_row(str(number), name, f"{result.energy:.4f}", *cells)
-            _add_errors(errors, number, name, atoms, result)
+            _add_errors(errors, number, name, labels[number], result)
             evaluated.append(_labelled(atoms, result))
             progress.advance(number + 1, len(found))
     show(table)
     if errors.row_count:
         show("", "against the labels of the structures:", errors)
+    predicted = sum(each.predicted for each in labels)
+    if predicted:
+        show(
+            "",
+            f"{predicted} of {len(found)} structures carry predictions of a potential of nearsight "
+            "in place of labels: no errors against these",
+        )
     if output_file is not None:
         write_structures(output_file, evaluated)
         show("", f"{output_file}: {len(evaluated)} structures")
@@ -261,21 +272,16 @@ def _largest(values: Any, axis: int | None = None) -> float | None:
     return float(np.max(values if axis is None else np.linalg.norm(values, axis=axis)))
 
 
-def _add_errors(table: Table, number: int, name: str, atoms: Atoms, result: Evaluation) -> None:
+def _add_errors(table: Table, number: int, name: str, labels: Labels, result: Evaluation) -> None:
     """A row with the errors against the labels, if the structure carries any."""
     import numpy as np
 
-    from nearsight.structures.images import CHUNK_KEY
-
-    labels = getattr(atoms.calc, "results", {})
     row = [str(number), name, "–", "–", "–"]
-    chunk = bool(atoms.info.get(CHUNK_KEY))  # only the force on its first atom is a label
-    if "energy" in labels and not chunk:
-        row[2] = f"{1000 * (result.energy - labels['energy']) / len(atoms):.3f}"
-    if "forces" in labels:
-        labelled = slice(1 if chunk else None)
-        difference = result.forces[labelled] - labels["forces"][labelled]
-        errors = 1000 * np.linalg.norm(difference, axis=1)
+    if labels.energy is not None:
+        row[2] = f"{1000 * (result.energy - labels.energy) / len(result.forces):.3f}"
+    if labels.forces is not None:
+        known = slice(None) if labels.force_weights is None else labels.force_weights > 0
+        errors = 1000 * np.linalg.norm((result.forces - labels.forces)[known], axis=1)
         row[3:] = [f"{errors.mean():.3f}", f"{errors.max():.3f}"]
     if row[2:] != ["–", "–", "–"]:
         table.add_row(*row)
@@ -285,10 +291,13 @@ def _labelled(atoms: Atoms, result: Evaluation) -> Atoms:
     """A copy with energy and forces as labels and the uncertainties as columns."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
+    from nearsight.structures.labels import PREDICTED_KEY
+
     copy: Atoms = atoms.copy()
     for name in ("uncertainty", "uncertainty_raw"):
         values = getattr(result, name)
         if values is not None:
             copy.arrays[name] = values
     copy.calc = SinglePointCalculator(copy, energy=result.energy, forces=result.forces)
+    copy.info[PREDICTED_KEY] = result.energy
     return copy

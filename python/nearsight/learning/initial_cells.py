@@ -29,6 +29,7 @@ from nearsight.structures.crystals import (
     worth_rattling,
 )
 from nearsight.structures.images import Image, check_structure, labelled_image, read_structures
+from nearsight.structures.labels import labels_of
 
 __all__ = ["Initialization", "count_by_size", "describe_sizes", "label_structures"]
 
@@ -261,39 +262,52 @@ def label_structures(
     path : path
         Any file ASE reads.
     parent : Parent
-        Is not asked about a structure with labels. What it fails on is left out.
+        Is not asked about a structure with labels (see `read_labels`). What it fails on is left
+        out.
     progress : Progress, optional
 
     Raises
     ------
     InputError
-        If the file cannot be used.
+        If the file cannot be used, or carries forces under a name that is not known.
     ParentError
         If it failed on all structures.
     """
     progress = progress or Progress()
     structures = read_structures(path)
-    bare = [atoms for atoms in structures if atoms.calc is None]
-    for number, atoms in enumerate(structures):
-        check_structure(atoms, name=f"{path}, structure {number}")
+    names = [f"{path}, structure {number}" for number in range(len(structures))]
+    bare = []
+    for atoms, name in zip(structures, names, strict=True):
+        check_structure(atoms, name=name)
+        bare.append(_is_bare(atoms, name))
     results = parent.calculate_many(
-        bare,
+        [atoms for atoms, alone in zip(structures, bare, strict=True) if alone],
         report=lambda tally: progress.calculations(tally, "structures"),
         note=progress.note,
         origin=Origin("given", "initial"),
     )
     images = []
     for number, atoms in enumerate(structures):
-        result = results.pop(0) if atoms.calc is None else None
+        result = results.pop(0) if bare[number] else None
         if isinstance(result, Failure):
             progress.note(f"skipping structure {number} of {path} {result.explained}")
         elif result is not None:
             images.append(Image(atoms, result.forces, result.energy))
         else:
-            images.append(labelled_image(atoms, f"{path}, structure {number}"))
+            images.append(labelled_image(atoms, names[number]))
     if not images:
         raise ParentError(f"the parent failed on all {len(structures)} structures of {path}")
     return images
+
+
+def _is_bare(atoms: Atoms, name: str) -> bool:
+    """Whether a structure carries no labels; forces under a name not known are a mistake."""
+    labels = labels_of(atoms, name)
+    if labels.energy is not None or labels.forces is not None:
+        return False
+    if any("force" in found.lower() for found in labels.unused):
+        raise InputError(f"{name}: {labels.explain_missing('forces')}")
+    return True
 
 
 def _composition(atoms: Atoms) -> str:

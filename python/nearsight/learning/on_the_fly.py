@@ -29,6 +29,7 @@ from nearsight.parents.database import fingerprint
 from nearsight.progress import Progress, count_noun
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
 from nearsight.structures.images import check_structure
+from nearsight.structures.labels import PREDICTED_KEY
 
 __all__ = ["Dynamics"]
 
@@ -336,6 +337,7 @@ def _write(writer: Any, integrator: Integrator, path: Path, raw: Array) -> None:
     """Add a frame to the trajectory, and a line to the log."""
     moving = integrator.ase.atoms
     moving.info["step"] = integrator.step
+    moving.info[PREDICTED_KEY] = float(moving.get_potential_energy())
     moving.info["max_uncertainty"] = float(raw.max())
     moving.info["mean_uncertainty"] = float(raw.mean())
     writer.write(moving)

@@ -19,8 +19,10 @@ from ase.data import atomic_numbers
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.files.atomic import write_bytes
+from nearsight.structures.labels import CHUNK_KEY
 
 __all__ = [
+    "CHUNK_KEY",
     "Image",
     "check_constraints",
     "check_structure",
@@ -34,9 +36,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
-
-CHUNK_KEY = "nearsight_chunk"
-"""``atoms.info`` key that marks a chunk in a structure file (True)."""
 
 
 @dataclass(frozen=True)
