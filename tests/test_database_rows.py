@@ -22,7 +22,7 @@ from nearsight.errors import InputError, ParentError
 from nearsight.learning.locality import force_locality
 from nearsight.learning.targets import Targets
 from nearsight.parents import Failure, Origin, Parent
-from nearsight.parents.database import ParentDatabase
+from nearsight.parents.database import ParentDatabase, ParentResult
 from nearsight.structures.digest import structure_digest
 
 
@@ -253,6 +253,16 @@ def test_a_row_says_which_attempt_and_which_arguments_it_comes_from(path: Path) 
     assert (row.role, row.attempt) == ("structure", 2)
     assert row.data["arguments"] == {"faults": {}}
     assert row.data["settings"]["changed"] == {"faults": {}}
+
+
+def test_a_row_keeps_what_the_parent_saw_of_info(path: Path) -> None:
+    atoms = copper()
+    atoms.info = {"charge": np.int64(-1), "spin": 2.0, "field": [0.0, 0.1]}
+    database = ParentDatabase(path)
+    database.write("sha256-1", atoms, ParentResult(1.0, np.ones((4, 3)), 1.0, cached=False), {})
+    row = ParentDatabase(path).row(1)
+    assert not isinstance(row, str)
+    assert row.atoms.info == {"charge": -1, "spin": 2.0, "field": [0.0, 0.1]}
 
 
 def test_the_locality_scan_says_what_is_whole_and_what_is_cut(path: Path) -> None:

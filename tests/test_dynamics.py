@@ -21,7 +21,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.constraints import FixAtoms, FixBondLengths
-from ase.io import read
+from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
@@ -41,6 +41,7 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import stack
 from nearsight.parents import Parent
 from nearsight.simulation.integrators import give_momenta
+from nearsight.structures.labels import read_labels
 
 CALM = {"threshold": 1e3, "timestep": 2.0, "temperature": 300.0, "steps": 20, "write_every": 5}
 """A threshold that is never reached."""
@@ -161,6 +162,17 @@ def test_constant_pressure(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> N
     assert lengths.max() < 0.99 * cell.cell.lengths()[0]
     np.testing.assert_allclose(lengths, lengths[0], rtol=1e-12)
     assert "stress" in (tmp_path / "md.log").read_text().splitlines()[0]
+
+
+def test_frames_are_no_labels_in_any_format(
+    ensemble: Ensemble, cell: Atoms, tmp_path: Path
+) -> None:
+    Dynamics(settings(steps=4, write_every=2)).run(ensemble, cell, tmp_path / "md")
+    found = frames(tmp_path / "md")
+    write(tmp_path / "frames.extxyz", found)
+    for atoms in [*found, *read(tmp_path / "frames.extxyz", index=":")]:
+        assert "forces" in atoms.calc.results
+        assert read_labels(atoms).predicted
 
 
 def test_a_log_as_ase_writes_it(ensemble: Ensemble, tmp_path: Path) -> None:

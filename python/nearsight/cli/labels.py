@@ -284,7 +284,7 @@ def _labelled(row: Row, reference_names: bool, centres: bool) -> Atoms:
     from nearsight.structures.images import CHUNK_KEY
 
     atoms = row.atoms.copy()
-    atoms.info = {"row": row.number, **row.notes}
+    atoms.info |= {"row": row.number, **row.notes}
     if centres and row.notes.get("role") == "chunk":
         atoms.info[CHUNK_KEY] = True
         atoms.arrays["force_weights"] = np.eye(1, len(atoms))[0]

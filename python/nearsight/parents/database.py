@@ -289,6 +289,9 @@ class ParentDatabase:
         labelled.calc = SinglePointCalculator(
             labelled, energy=result.energy, forces=result.forces, stress=result.stress
         )
+        if atoms.info:
+            said = {name: np.asarray(value).tolist() for name, value in atoms.info.items()}
+            data = {**data, "info": said}
         pairs = {"fingerprint": key, "seconds": result.seconds, **(notes or {})}
         digest = digest_of(AtomsRow(labelled), pairs, data)
         with self._translate_errors():

@@ -29,7 +29,7 @@ ARRAYS = {
 }
 NOTES = ("role", "stage", "iteration", "source", "frame", "atom", "radius", "attempt")
 """Columns that say where a structure comes from; see `nearsight.parents.origin.Origin`."""
-DATA = ("settings", "arguments", "versions")
+DATA = ("settings", "arguments", "versions", "info")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Row:
     notes : mapping
         Those of `NOTES` that are known.
     data : mapping
-        ``settings`` of the parent, resolved ``arguments``, ``versions``.
+        ``settings`` of the parent, resolved ``arguments``, ``versions``, and the ``info`` of the
+        structure that the parent saw, if any.
     has_digest : bool
         False in databases that only earlier versions have written.
     """
@@ -113,7 +114,7 @@ def read_row(row: AtomsRow, with_digest: bool) -> Row:
         found = Row(
             number=int(row.id),
             key=str(pairs["fingerprint"]),
-            atoms=_structure(row),
+            atoms=_structure(row, data.get("info", {})),
             energy=float(row.energy),
             forces=np.array(row.forces, dtype=float).reshape(len(row.numbers), 3),
             stress=None if row.get("stress") is None else np.array(row.stress, dtype=float),
@@ -139,7 +140,7 @@ def read_row(row: AtomsRow, with_digest: bool) -> Row:
     return found
 
 
-def _structure(row: AtomsRow) -> Atoms:
+def _structure(row: AtomsRow, info: Mapping[str, Any]) -> Atoms:
     moments = row.get("initial_magmoms")
     if moments is not None and np.size(moments) == 3 * len(row.numbers):  # ASE forgets the shape
         moments = np.reshape(moments, (-1, 3))
@@ -150,6 +151,7 @@ def _structure(row: AtomsRow) -> Atoms:
         pbc=row.pbc,
         magmoms=moments,
         charges=row.get("initial_charges"),
+        info=dict(info),
     )
 
 
