@@ -78,6 +78,24 @@ def test_a_changed_row_is_named_and_a_look_up_uses_the_index(url: str) -> None:
     assert not parent.calculate(rattled(4), stress=True).cached
 
 
+def test_a_database_of_version_1_gets_its_digests(url: str) -> None:
+    known = bits(Parent("emt", database=url).calculate(rattled(5), stress=True))
+    database = ParentDatabase(url)
+    with database.transaction():
+        cursor = database._table.connection.cursor()
+        cursor.execute("UPDATE systems SET data = data - 'digest'")
+        cursor.execute("DROP INDEX nearsight_keys")
+        database._table.metadata = {"format": ParentDatabase.FORMAT, "version": 1}
+    before = ParentDatabase(url, inspect=True)
+    found = Parent("emt", database=url).calculate(rattled(5), stress=True)
+    assert found.cached
+    assert bits(found) == known
+    after = ParentDatabase(url, inspect=True)
+    assert (before.version, after.version) == (1, 2)
+    assert all(after.row(number).has_digest for number in after.numbers())  # type: ignore[union-attr]
+    assert after._query("SELECT indexname FROM pg_indexes WHERE indexname = 'nearsight_keys'")
+
+
 @pytest.mark.parametrize("repeat", range(6))
 def test_two_parents_calculate_at_once(url: str, repeat: int) -> None:
     first = 10 + 8 * repeat
