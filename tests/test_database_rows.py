@@ -294,6 +294,16 @@ def test_a_look_up_uses_the_index_alone(filled: Path, monkeypatch: pytest.Monkey
     ]
 
 
+def test_an_error_of_one_look_up_among_many_is_one_sentence(filled: Path) -> None:
+    database = ParentDatabase(filled)
+    change(filled, "ALTER TABLE text_key_values RENAME TO elsewhere")
+    with database.connected():
+        with pytest.raises(InputError, match=r"the database cannot be used .no such table"):
+            database.read("sha256-1", 4)
+        change(filled, "ALTER TABLE elsewhere RENAME TO text_key_values")
+        assert database.read("sha256-1", 4) is None
+
+
 def test_failures_are_no_results(path: Path) -> None:
     parent = Parent(FAULTY, {"faults": {"4": "raise"}}, path)
     (found,) = parent.calculate_many([copper()])

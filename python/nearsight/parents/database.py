@@ -244,7 +244,8 @@ class ParentDatabase:
     def connected(self) -> Iterator[None]:
         """Have all that is read and written inside go through one connection."""
         if self._table.connection is not None:
-            yield
+            with self._translate_errors():
+                yield
             return
         with self._translate_errors(), self._table as table:
             if not self._is_file:  # ase_db_backends lacks it
