@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -302,6 +302,33 @@ def test_an_error_of_one_look_up_among_many_is_one_sentence(filled: Path) -> Non
             database.read("sha256-1", 4)
         change(filled, "ALTER TABLE elsewhere RENAME TO text_key_values")
         assert database.read("sha256-1", 4) is None
+
+
+def test_a_database_that_others_write_is_opened_without_false_alarm(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Parent("emt", database=filled)
+    query = ParentDatabase._query
+    asked = []
+
+    def interrupted(self: ParentDatabase, statement: str, *values: Any) -> Any:
+        found = query(self, statement, *values)
+        if "key_value_pairs" in statement or "value AS BLOB" in statement:
+            asked.append(statement)
+            # between the two questions; it may have to wait
+            with (
+                suppress(sqlite3.OperationalError),
+                closing(sqlite3.connect(filled, timeout=0.05)) as connection,
+                connection,
+            ):
+                connection.execute("DELETE FROM text_key_values WHERE id = 1")
+                connection.execute("DELETE FROM systems WHERE id = 1")
+        return found
+
+    monkeypatch.setattr(ParentDatabase, "_query", interrupted)
+    Parent("emt", database=filled)
+    assert len(asked) == 2
+    assert other.known in (2, 3)
 
 
 def test_failures_are_no_results(path: Path) -> None:

@@ -201,7 +201,8 @@ class ParentDatabase:
         """
         if not self._is_file:
             return []  # the server looks after its tables and indices itself
-        with self._translate_errors():
+        with self.connected():
+            self._query("BEGIN")  # others may be writing
             # as bytes: damaged text may be no text
             listed = set(self._query(f"SELECT id, CAST(value AS BLOB) FROM text_key_values {KEYS}"))
             pairs = self._query("SELECT id, CAST(key_value_pairs AS BLOB) FROM systems")
