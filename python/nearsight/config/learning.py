@@ -44,22 +44,36 @@ class EnsembleSettings(Settings):
 class NFTSettings(Settings):
     """Nearsighted force training: which chunks are labelled, and when it ends."""
 
+    labels: Literal["chunk", "center"] = "chunk"
+    """Labels taken from the parent's calculation of a chunk: "chunk", the forces on its atoms and
+    its energy, learned in the chunk as cut; "center", the force on its centre alone (the paper)."""
     chunk_radius: Positive = 8.0
     """Atoms within this distance of an uncertain atom make its chunk, in Å."""
+    core_radius: Positive | None = Field(default=None, examples=[5.2])
+    """With labels = "chunk", forces count on atoms within this distance of the centre, in Å; on all
+    when left out."""
+    force_decay: Positive | None = Field(default=None, examples=[2.0])
+    """With labels = "chunk", the force on an atom at the distance d from the centre has the weight
+    exp(-d / force_decay) in the loss, in Å; all have the same weight when left out."""
     vacuum: NotNegative = 5.0
     """Empty space around a chunk, in Å."""
-    chunks_per_iteration: Count = 15
-    """Chunks added per iteration at most."""
+    first_chunks: Count = 8
+    """Chunks added in the first iteration at most."""
+    chunks_per_iteration: Count = 4
+    """Chunks added in every later iteration at most."""
     environment: Literal["target", "chunk"] = "target"
-    """Surroundings in which the network is asked for the force on a chunk's centre: those in the
-    target, which cost no parent calculation, or the chunk as cut (the paper)."""
+    """With labels = "center", surroundings in which the network is asked for the force on a chunk's
+    centre: those in the target, which cost no parent calculation, or the chunk as cut (the paper)."""
     threshold: Annotated[float, Field(gt=-1)] = 0.0
     """Choice of uncertain atoms: 0, all; negative, those above that quantile of the uncertainty
     (-0.9, the paper: the upper tenth); positive, those above that uncertainty in eV/Å."""
-    max_chunks: Count = 75
+    max_chunks: Count = 16
     """Chunks in all, after which training ends."""
     max_iterations: Count = 20
     """Iterations after which training ends."""
+    accuracy: NotNegative = 0.0
+    """Largest calibrated uncertainty of an atom at which training ends, in eV/Å; 0: never for this
+    reason."""
     stop_uncertainty: NotNegative = 0.0
     """Structure uncertainty (raw) at which training ends, in eV/Å; 0: never for this reason."""
     steps_not_improved: Count = 3

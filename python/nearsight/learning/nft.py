@@ -357,8 +357,10 @@ class _Session:
         ensemble = make_ensemble(data, weights, counts, **self._provenance(len(history), indices))
         forces, raw, calibrated = self.targets.evaluate(ensemble)
         quality = [data.quality(w) for w in weights]
-        new, again = choose_atoms(nft.settings, raw, indices, failed)
-        reason = stop_reason(nft.settings, history, raw, len(indices), len(new), started)
+        new, again = choose_atoms(nft.settings, raw, indices, failed, not indices)
+        reason = stop_reason(
+            nft.settings, history, raw, calibrated, len(indices), len(new), started
+        )
         iteration = Iteration(
             iteration=len(history),
             chunk_indices=indices,

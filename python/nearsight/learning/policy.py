@@ -30,7 +30,11 @@ def rank_uncertain(settings: NFTSettings, raw: Array) -> list[int]:
 
 
 def choose_atoms(
-    settings: NFTSettings, raw: Array, seen: Sequence[int], failed: Sequence[int] = ()
+    settings: NFTSettings,
+    raw: Array,
+    seen: Sequence[int],
+    failed: Sequence[int] = (),
+    first: bool = False,
 ) -> tuple[list[int], list[int]]:
     """Choose the atoms of the next iteration, most uncertain first.
 
@@ -43,6 +47,8 @@ def choose_atoms(
         Atoms already in the training.
     failed : sequence of int
         Atoms whose chunks were given up.
+    first : bool
+        Whether these are the first chunks of the training.
 
     Returns
     -------
@@ -54,7 +60,7 @@ def choose_atoms(
     known = set(seen)
     order = [i for i in rank_uncertain(settings, raw) if i not in set(failed)]
     new = [i for i in order if i not in known]
-    most = settings.chunks_per_iteration
+    most = settings.first_chunks if first else settings.chunks_per_iteration
     return (
         new[: min(most, settings.max_chunks - len(seen))],
         [i for i in order[:most] if i in known],
@@ -65,6 +71,7 @@ def stop_reason(
     settings: NFTSettings,
     history: Sequence[Iteration],
     raw: Array,
+    calibrated: Array,
     chunks: int,
     new: int,
     started: bool = False,
@@ -77,6 +84,8 @@ def stop_reason(
     since_best = len(values) - 1 - best_of(values, started)
     if settings.stop_uncertainty > 0.0 and values[-1] <= settings.stop_uncertainty:
         return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
+    if chunks and settings.accuracy > 0.0 and calibrated.max() <= settings.accuracy:
+        return f"the calibrated uncertainty is at most {settings.accuracy:g} eV/Å"
     if chunks >= settings.max_chunks:
         return f"there are {chunks} chunks"
     if len(values) > settings.max_iterations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import ase.io
@@ -42,19 +42,27 @@ Array = npt.NDArray[np.float64]
 class Image:
     """A structure with the labels that count in the loss.
 
-    A bulk image has an energy and the forces on all its atoms. A chunk has no energy and one
-    force, that on its centre, atom 0.
+    A bulk image has an energy and the forces on all its atoms, and so has a chunk that is learned
+    as the structure it is. A chunk whose surroundings stand for those in the target has no energy
+    and one force, that on its centre, atom 0.
 
     Attributes
     ----------
     atoms : ase.Atoms
-    forces : (n, 3) float64, eV/Å; n = N for a bulk image, 1 for a chunk
-    energy : float, eV, or None for a chunk
+    forces : (n, 3) float64, eV/Å; n = N, or 1 for the centre of a chunk
+    energy : float, eV, or None for the centre of a chunk
+    force_weights : (n,) float64 or None
+        Weight of each force in the loss; zero leaves it out. None: all one.
+    chunk : bool
+        Whether it was cut from a target: its forces count one by one, those of a bulk image by
+        their mean (see `training.dataset`).
     """
 
     atoms: Atoms
     forces: Array
     energy: float | None = None
+    force_weights: Array | None = None
+    chunk: bool = False
 
     def __post_init__(self) -> None:
         expected = 1 if self.energy is None else len(self.atoms)
@@ -66,11 +74,27 @@ class Image:
             raise InputError("forces of an image must be finite")
         if self.energy is not None and not np.isfinite(self.energy):
             raise InputError("the energy of an image must be finite")
+        weights = self.force_weights
+        if weights is None:
+            return
+        if weights.shape != (expected,):
+            raise InputError(
+                f"force weights of an image must have shape ({expected},), got {weights.shape}"
+            )
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+            raise InputError("force weights of an image must be finite, not negative, not all zero")
 
     @property
     def is_chunk(self) -> bool:
-        """Whether only the force on the centre counts."""
-        return self.energy is None
+        """Whether it was cut from a target."""
+        return self.chunk or self.energy is None
+
+    @cached_property
+    def force_atoms(self) -> npt.NDArray[np.intp]:
+        """(F,) atoms whose force counts."""
+        if self.force_weights is None:
+            return np.arange(len(self.forces))
+        return np.flatnonzero(self.force_weights)
 
     @classmethod
     def from_atoms(cls, atoms: Atoms) -> Image:
@@ -81,27 +105,31 @@ class Image:
         InputError
             If the labels are missing.
         """
-        results = getattr(atoms.calc, "results", {})
+        labels, formula = read_labels(atoms), atoms.get_chemical_formula()
         plain = _without_calculator(atoms)
-        if "forces" not in results:
-            raise InputError(f"structure {atoms.get_chemical_formula()} carries no forces")
-        forces = np.asarray(results["forces"], dtype=float)
-        if atoms.info.get(CHUNK_KEY):
-            return cls(plain, forces[:1])
-        if "energy" not in results:
-            raise InputError(f"structure {atoms.get_chemical_formula()} carries no energy")
-        return cls(plain, forces, float(results["energy"]))
+        if labels.forces is None:
+            raise InputError(f"structure {formula} {labels.explain_missing('forces')}")
+        chunk = bool(atoms.info.get(CHUNK_KEY))
+        if chunk and labels.energy is None:
+            return cls(plain, labels.forces[:1])
+        if labels.energy is None:
+            raise InputError(f"structure {formula} {labels.explain_missing('energy')}")
+        return cls(plain, labels.forces, labels.energy, labels.force_weights, chunk)
 
     def to_atoms(self) -> Atoms:
         """A copy of the structure whose calculator carries the labels.
 
-        The forces of a chunk on other atoms than its centre are zero; they are never used.
+        Where a chunk has the force on its centre alone, those on its other atoms are zero; they
+        are never used.
         """
         atoms = self.atoms.copy()
         forces = np.zeros((len(atoms), 3))
         forces[: len(self.forces)] = self.forces
+        if self.force_weights is not None:
+            atoms.set_array(WEIGHTS_KEY, self.force_weights)
         if self.is_chunk:
             atoms.info[CHUNK_KEY] = True
+        if self.energy is None:
             atoms.calc = SinglePointCalculator(atoms, forces=forces)
         else:
             atoms.calc = SinglePointCalculator(atoms, energy=self.energy, forces=forces)
@@ -292,4 +320,5 @@ def write_structures(path: str | Path, structures: Sequence[Atoms]) -> None:
 def _without_calculator(atoms: Atoms) -> Atoms:
     plain = atoms.copy()
     plain.info.pop(CHUNK_KEY, None)
+    plain.arrays.pop(WEIGHTS_KEY, None)
     return plain

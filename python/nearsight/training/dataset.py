@@ -1,9 +1,11 @@
 """The loss (SI eq. 3) as a sum of weighted squared residuals.
 
-L = ½ Σ_bulk { (ΔE/N)² + α/(3N) Σ |ΔF|² } + α/6 Σ_chunks |ΔF_centre|² + ½ λ |w|²
+L = ½ Σ_bulk { (ΔE/N)² + α/(3N) Σ |ΔF|² } + ½ Σ_chunks { (ΔE/N)² + α/3 Σ v |ΔF|² } + ½ λ |w|²
 
-Every bracket and every chunk is multiplied by the multiplicity of its image in the member's
-sample. Unlike in Amp, λ meets all weights of all layers, biases included, and once.
+v is the weight of a force (`Image.force_weights`). For chunks with the force on their centre alone
+(v = 1) and no energy, the second sum is that of the paper, α/6 Σ |ΔF_centre|². Every bracket is
+multiplied by the multiplicity of its image in the member's sample. Unlike in Amp, λ meets all
+weights of all layers, biases included, and once.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Quality:
-    """How well one member fits a set of images; chunks count with their centre's force.
+    """How well one member fits a set of images.
 
     Attributes
     ----------
@@ -106,7 +108,7 @@ class TrainingData:
                     p.block_center,
                     p.derivatives,
                     float(energy),
-                    p.image.forces,
+                    p.image.forces[p.image.force_atoms],
                 )
                 for p, energy in zip(self.fingerprints, self.energies, strict=True)
             ],
@@ -114,7 +116,7 @@ class TrainingData:
 
     @cached_property
     def energies(self) -> Array:
-        """(images,) labelled energies per atom less the mean intercept, eV; 0 for a chunk."""
+        """(images,) labelled energies per atom less the mean intercept, eV; 0 if there is none."""
         intercept = np.array([self.intercepts[e] for e in self.functions.elements])
         return np.array(
             [
@@ -128,14 +130,34 @@ class TrainingData:
     @cached_property
     def forces(self) -> Array:
         """(F, 3) labelled forces, eV/Å."""
-        return np.concatenate([p.image.forces for p in self.fingerprints])
+        return np.concatenate([p.image.forces[p.image.force_atoms] for p in self.fingerprints])
 
     @cached_property
     def row_image(self) -> npt.NDArray[np.int64]:
         """(F,) image of every labelled force."""
         return np.repeat(
-            np.arange(len(self.fingerprints)), [len(p.image.forces) for p in self.fingerprints]
+            np.arange(len(self.fingerprints)),
+            [len(p.image.force_atoms) for p in self.fingerprints],
         )
+
+    def rows(self, image: int) -> slice:
+        """Labelled forces of an image."""
+        first, last = np.searchsorted(self.row_image, [image, image + 1])
+        return slice(int(first), int(last))
+
+    @cached_property
+    def has_energy(self) -> npt.NDArray[np.bool_]:
+        """(images,) whether their energy is a label."""
+        return np.array([p.image.energy is not None for p in self.fingerprints])
+
+    @cached_property
+    def force_weights(self) -> Array:
+        """(F,) v, weight of every labelled force among those of its image."""
+        weights = []
+        for p in self.fingerprints:
+            given = p.image.force_weights
+            weights.append(np.ones(len(p.image.forces)) if given is None else given[given != 0.0])
+        return np.concatenate(weights)
 
     @cached_property
     def is_chunk(self) -> npt.NDArray[np.bool_]:
@@ -147,20 +169,21 @@ class TrainingData:
     ) -> tuple[Array, Array]:
         """Weights of the energy (images,) and force (F,) residuals in the loss."""
         counts = multiplicities.astype(float)
+        # the forces of a chunk count one by one, those of a bulk image by their mean
         atoms = np.array([1 if p.image.is_chunk else len(p.species) for p in self.fingerprints])
         return (
-            np.where(self.is_chunk, 0.0, counts),
-            (counts * force_coefficient / (3.0 * atoms))[self.row_image],
+            np.where(self.has_energy, counts, 0.0),
+            (counts * force_coefficient / (3.0 * atoms))[self.row_image] * self.force_weights,
         )
 
     def quality(self, weights: Array) -> Quality:
         """How well a member with these weights fits all images."""
         energies, forces = self.core.predict(weights)
-        bulk = ~self.is_chunk
-        error = (energies - self.energies)[bulk]
+        error = (energies - self.energies)[self.has_energy]
         residual = forces - self.forces
         return Quality(
-            float(np.sqrt(np.mean(error**2))) if bulk.any() else 0.0,
+            float(np.sqrt(np.mean(error**2))) if len(error) else 0.0,
             float(np.sqrt(np.mean(residual**2))),
             float(np.abs(residual).max()),
         )
+

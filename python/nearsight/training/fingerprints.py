@@ -22,8 +22,8 @@ Array = npt.NDArray[np.float64]
 class Fingerprints:
     """Fingerprints of one image.
 
-    A bulk image keeps all its atoms. A chunk keeps only the atoms that see its centre, and the
-    derivatives with respect to the position of the centre.
+    An image with an energy keeps all its atoms. A chunk without one keeps only the atoms that see
+    its centre, and the derivatives with respect to the position of the centre.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Fingerprints:
         name = f"image {image.atoms.get_chemical_formula()}"
         structure = functions.structure(image.atoms, name)
         result = functions.core.fingerprints(
-            structure, force_atoms=range(len(image.forces)), all_centers=not image.is_chunk
+            structure, force_atoms=image.force_atoms, all_centers=image.energy is not None
         )
         return cls(
             image,

@@ -215,26 +215,32 @@ def fit_intercepts(images: Sequence[Image], elements: Sequence[str]) -> dict[str
 def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Counts) -> float:
     """Out-of-bag factor from raw to calibrated uncertainty.
 
-    Members whose sample lacks an image predict its labelled forces; the factor is the
-    `COVERAGE` quantile of residual over their uncertainty δ = 2.58 σ. No extra label is needed.
-    Chunks alone are used as soon as there are `_MIN_CHUNKS` of them, since they are what the
-    ensemble is for.
+    Members whose sample lacks an image predict its labelled forces; the factor is a quantile of
+    residual over their uncertainty δ = 2.58 σ. No extra label is needed. Chunks alone are used as
+    soon as they bring `_MIN_FORCES` forces, since they are what the ensemble is for.
+
+    The quantile is `COVERAGE`, and `_BOUND` where all atoms of chunks are labelled: over three
+    targets, hot frames and another particle, 30 cases in all, that covered at least 97 % of the
+    atoms, the 95 % quantile 88 % in the worst case.
     """
     forces = np.array([data.core.predict(w)[1] for w in weights])
     ratio = np.full(len(data.forces), np.nan)
-    for row, image in enumerate(data.row_image):
+    for image in range(len(data.fingerprints)):
         unseen = multiplicities[:, image] == 0
         if unseen.sum() >= 2:
-            mean, raw = mean_and_raw_uncertainty(forces[unseen, row])
-            if raw > 0:
-                ratio[row] = np.linalg.norm(mean - data.forces[row]) / raw
+            rows = data.rows(image)
+            mean, raw = mean_and_raw_uncertainty(forces[unseen, rows])
+            error = np.linalg.norm(mean - data.forces[rows], axis=1)
+            ratio[rows] = np.divide(error, raw, out=np.full(len(raw), np.nan), where=raw > 0)
     known = ~np.isnan(ratio)
     chunks = known & data.is_chunk[data.row_image]
-    use = chunks if chunks.sum() >= _MIN_CHUNKS else known
-    return float(np.quantile(ratio[use], COVERAGE)) if use.any() else 1.0
+    use = chunks if chunks.sum() >= _MIN_FORCES else known
+    whole = bool((data.is_chunk & data.has_energy).any())
+    return float(np.quantile(ratio[use], _BOUND if whole else COVERAGE)) if use.any() else 1.0
 
 
-_MIN_CHUNKS = 10
+_MIN_FORCES = 10
+_BOUND = 0.99
 
 
 def make_ensemble(
