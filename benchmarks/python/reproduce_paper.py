@@ -205,7 +205,8 @@ def transfer_claims(folders: list[Path], parent: Parent, workdir: Path) -> list[
     large = octahedron(15, 7, 0)
     file = workdir / "pt1415-parent.json"
     if not file.exists():
-        write_json(file, relax_with_parent(parent, large, LARGE).to_dict())
+        result = relax_with_parent(parent, large, LARGE)
+        write_json(file, {"energies": result.energies.tolist()})
     theirs = read_json(file)
     fmax, final, steps, change = [], [], [], []
     for folder in folders:

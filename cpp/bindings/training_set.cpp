@@ -84,12 +84,12 @@ Array<double> curvature(const TrainingSet& set, const Array<double>& weights,
 
 py::tuple fit(const TrainingSet& set, const Array<double>& start,
               const Array<double>& energy_weights, const Array<double>& force_weights, double l2,
-              Index iterations) {
+              Index iterations, double tolerance) {
   const ResidualWeights weights = residual_weights(set, energy_weights, force_weights);
   const Vector from = vector_of(set, start);
   const Fit made = [&] {
     py::gil_scoped_release release;
-    return levenberg_marquardt(set, weights, from, l2, iterations);
+    return levenberg_marquardt(set, weights, from, l2, iterations, tolerance);
   }();
   return py::make_tuple(vector_array(made.weights), made.loss, made.iterations, made.trials);
 }
@@ -110,7 +110,8 @@ void bind_training_set(py::module_& m) {
       .def("curvature", &curvature, py::arg("weights"), py::arg("energy_weights"),
            py::arg("force_weights"))
       .def("levenberg_marquardt", &fit, py::arg("start"), py::arg("energy_weights"),
-           py::arg("force_weights"), py::arg("l2"), py::arg("iterations"));
+           py::arg("force_weights"), py::arg("l2"), py::arg("iterations"),
+           py::arg("tolerance") = 0.0);
 }
 
 }  // namespace nearsight

@@ -26,10 +26,14 @@ class Minimizer {
     loss_ = loss(residual_, start);
   }
 
-  Fit run(Index iterations) {
-    Index done = 0;
+  Fit run(Index iterations, double tolerance) {
+    Index done = 0, small = 0;
     bool lower = true;  // else no step lowers the loss: at the minimum to the last bit
-    for (; lower && done < iterations; ++done) lower = iterate();
+    for (; lower && small < 2 && done < iterations; ++done) {
+      const double before = loss_;
+      lower = iterate();
+      small = before - loss_ < tolerance * before ? small + 1 : 0;
+    }
     return {weights_, loss_, done, trials_};
   }
 
@@ -86,8 +90,8 @@ class Minimizer {
 }  // namespace
 
 Fit levenberg_marquardt(const TrainingSet& set, const ResidualWeights& weights, const Vector& start,
-                        double l2, Index iterations) {
-  return Minimizer(set, weights, start, l2).run(iterations);
+                        double l2, Index iterations, double tolerance) {
+  return Minimizer(set, weights, start, l2).run(iterations, tolerance);
 }
 
 }  // namespace nearsight

@@ -122,4 +122,5 @@ class TrainingSet:
         force_weights: _Floats,
         l2: float,
         iterations: int,
+        tolerance: float = 0.0,
     ) -> tuple[_Floats, float, int, int]: ...

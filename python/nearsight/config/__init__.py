@@ -8,6 +8,7 @@ unless its reason is given.
 from nearsight.config.config import Config
 from nearsight.config.labels import ExecutorSettings, ParentSettings
 from nearsight.config.learning import (
+    CapacitySettings,
     EnsembleSettings,
     NetworkSettings,
     NFTSettings,
@@ -23,6 +24,7 @@ from nearsight.config.structures import (
 )
 
 __all__ = [
+    "CapacitySettings",
     "Config",
     "DynamicsSettings",
     "EnsembleSettings",

@@ -13,6 +13,7 @@ from nearsight.config.errors import describe_mistakes
 from nearsight.config.fields import Settings
 from nearsight.config.labels import ExecutorSettings, ParentSettings
 from nearsight.config.learning import (
+    CapacitySettings,
     EnsembleSettings,
     NetworkSettings,
     NFTSettings,
@@ -60,6 +61,7 @@ class Config(Settings):
     training: TrainingSettings = TrainingSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
     nft: NFTSettings = NFTSettings()
+    capacity: CapacitySettings = CapacitySettings()
     locality: LocalitySettings | None = None
     relaxation: RelaxationSettings | None = None
     retraining: RetrainingSettings | None = None

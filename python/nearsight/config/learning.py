@@ -8,7 +8,7 @@ from pydantic import Field
 
 from nearsight.config.fields import Count, Listed, NotNegative, Positive, Settings
 
-__all__ = ["EnsembleSettings", "NFTSettings", "NetworkSettings", "TrainingSettings"]
+__all__ = ["CapacitySettings", "EnsembleSettings", "NFTSettings", "NetworkSettings", "TrainingSettings"]
 
 
 class NetworkSettings(Settings):
@@ -32,6 +32,9 @@ class TrainingSettings(Settings):
     """Levenberg–Marquardt iterations of every member from its random start."""
     iterations: Count = 12
     """Levenberg–Marquardt iterations of every member in every later NFT iteration."""
+    tolerance: NotNegative = 0.01
+    """A minimisation ends earlier when two iterations in a row lower the loss by less than this
+    part of it; 0: never for this reason."""
 
 
 class EnsembleSettings(Settings):
@@ -39,6 +42,24 @@ class EnsembleSettings(Settings):
 
     members: Annotated[int, Field(ge=2)] = 10
     """Networks in the ensemble, each trained on its own bootstrap sample."""
+
+
+class CapacitySettings(Settings):
+    """Candidates for the model, tried one change at a time and told apart by their errors on the
+    validation chunks, with the first chunks and whenever that error stands still."""
+
+    hidden_layers: tuple[Listed[Count], ...] = Field(
+        default=((5, 5), (10, 10), (15, 15), (20, 20)), strict=False
+    )
+    """Hidden layers to try, beside those of [network]."""
+    l2: tuple[NotNegative, ...] = Field(default=(1e-6, 1e-4, 1e-2), strict=False)
+    """λ to try, beside that of [training]."""
+    force_decay: tuple[Positive, ...] = Field(default=(2.0,), strict=False)
+    """Values of nft.force_decay to try, in Å, beside none."""
+    members: Annotated[int, Field(ge=2)] = 3
+    """Networks in the ensemble of a candidate."""
+    iterations: Count = 20
+    """Levenberg–Marquardt iterations of a candidate."""
 
 
 class NFTSettings(Settings):
@@ -57,6 +78,11 @@ class NFTSettings(Settings):
     exp(-d / force_decay) in the loss, in Å; all have the same weight when left out."""
     vacuum: NotNegative = 5.0
     """Empty space around a chunk, in Å."""
+    validation_chunks: Annotated[int, Field(ge=0)] = 3
+    """Larger chunks around other atoms that are labelled and never trained on: with labels =
+    "chunk", the error on them chooses the model (see [capacity]) and calibrates the uncertainty."""
+    validation_radius: Positive | None = Field(default=None, examples=[9.3])
+    """Radius of the validation chunks, in Å; 1.16 times chunk_radius when left out."""
     first_chunks: Count = 8
     """Chunks added in the first iteration at most."""
     chunks_per_iteration: Count = 4

@@ -13,8 +13,9 @@ from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Parent, ParentResult
 from nearsight.progress import Progress
 from nearsight.structures.images import Image
+from nearsight.training.validation import INNER
 
-__all__ = ["label_chunks"]
+__all__ = ["label_chunks", "validation_chunks"]
 
 
 def label_chunks(
@@ -66,13 +67,46 @@ def label_chunks(
     }
 
 
+def validation_chunks(
+    targets: Targets, settings: NFTSettings, seed: int, parent: Parent, progress: Progress
+) -> tuple[Image, ...]:
+    """Larger chunks around random atoms, whose inner forces tell models apart.
+
+    Those that the parent fails on are left out, with a note.
+    """
+    if settings.labels == "center" or settings.validation_chunks == 0:
+        return ()
+    rng = np.random.default_rng([seed, _VALIDATION])
+    count = min(settings.validation_chunks, len(targets))
+    numbers = sorted(int(i) for i in rng.choice(len(targets), count, replace=False))
+    radius = settings.validation_radius or LARGER * settings.chunk_radius
+    chunks = targets.extract(numbers, radius, settings.vacuum)
+    results = parent.calculate_many(
+        chunks,
+        report=lambda tally: progress.calculations(tally, "validation chunks"),
+        note=progress.note,
+    )
+    images = []
+    for number, atoms, result in zip(numbers, chunks, results, strict=True):
+        if isinstance(result, Failure):
+            progress.note(f"skipping the validation chunk of atom {number} {result.explained}")
+            continue
+        distance = np.linalg.norm(atoms.positions - atoms.positions[0], axis=1)
+        weights = (distance <= INNER * radius).astype(float)
+        images.append(Image(atoms, result.forces, result.energy, weights, chunk=True))
+    return tuple(images)
+
+
+LARGER = 1.16
+"""Radius of the validation chunks against that of the others."""
+
+_VALIDATION = 5  # keeps this random stream apart from those of training.bootstrap
+
+
 def _image(settings: NFTSettings, atoms: Atoms, result: ParentResult) -> Image:
     if settings.labels == "center":
         return Image(atoms, result.forces[:1])
     distance = np.linalg.norm(atoms.positions - atoms.positions[0], axis=1)
-    weights = np.ones(len(atoms))
-    if settings.force_decay is not None:
-        weights = np.exp(-distance / settings.force_decay)
-    if settings.core_radius is not None:
-        weights[distance > settings.core_radius] = 0.0
+    core = np.inf if settings.core_radius is None else settings.core_radius
+    weights = (distance <= core).astype(float)
     return Image(atoms, result.forces, result.energy, weights, chunk=True)

@@ -12,7 +12,7 @@ import numpy as np
 from nearsight.config import RetrainingSettings
 from nearsight.errors import InputError, ParentError
 from nearsight.files.names import iteration_folder
-from nearsight.files.records import Harvest
+from nearsight.files.records import Harvest, Model
 from nearsight.learning.harvest import load_harvest
 from nearsight.learning.labels import label_chunks
 from nearsight.learning.nft import NFT
@@ -44,6 +44,10 @@ class Learner:
         All labelled so far; the ensemble was trained on the first ones of them at least.
     chunk_images : dict of int to int
         Atom of the targets → number of its chunk among the images.
+    model : Model, optional
+        Of the members.
+    validation : tuple of Image
+        Larger chunks that they were not trained on.
     rounds : int
         Trainings so far.
     executor : concurrent.futures.Executor, optional
@@ -58,6 +62,8 @@ class Learner:
     ensemble: Ensemble
     images: tuple[Image, ...]
     chunk_images: Mapping[int, int]
+    model: Model | None = None
+    validation: tuple[Image, ...] = ()
     rounds: int = 0
     executor: Executor | None = None
 
@@ -95,6 +101,8 @@ class Learner:
             ensemble,
             state.images,
             state.chunk_images,
+            state.best.model,
+            state.validation,
             executor=executor,
         )
 
@@ -141,7 +149,7 @@ class Learner:
             self.parent,
             folder,
             progress,
-            Start(self.ensemble, self.chunk_images),
+            Start(self.ensemble, self.chunk_images, self.model, self.validation),
             self.executor,
         )
         return replace(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.config import (
+    CapacitySettings,
     Config,
     EnsembleSettings,
     NetworkSettings,
@@ -25,8 +26,15 @@ from nearsight.config import (
 from nearsight.errors import DamagedFileError, InputError, ParentError
 from nearsight.executors import discard_finished
 from nearsight.files.names import iteration_folder
-from nearsight.files.records import Iteration
-from nearsight.learning.labels import label_chunks
+from nearsight.files.records import Candidate, Iteration, Model
+from nearsight.learning.capacity import (
+    Capacity,
+    apply_model,
+    choice_is_due,
+    describe_choice,
+    first_model,
+)
+from nearsight.learning.labels import label_chunks, validation_chunks
 from nearsight.learning.policy import choose_atoms, rank_uncertain, stop_reason
 from nearsight.learning.state import Start, State, trained_weights, weight_bytes
 from nearsight.learning.targets import Targets
@@ -40,6 +48,7 @@ from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
 from nearsight.training.fit import initial_weights, make_ensemble, prepare, train_members
+from nearsight.training.validation import validate
 
 __all__ = ["NFT"]
 
@@ -57,7 +66,8 @@ class NFT:
     Attributes
     ----------
     settings : NFTSettings
-    network, training, ensemble : settings of the networks, the loss and the members
+    network, training, ensemble, capacity : settings
+        Of the networks, the loss, the members, and the choice of the model.
     seed : int
     """
 
@@ -66,11 +76,12 @@ class NFT:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
     seed: int = 0
+    capacity: CapacitySettings = field(default_factory=CapacitySettings)
 
     @classmethod
     def of(cls, config: Config) -> NFT:
         """The training that a configuration describes."""
-        return cls(config.nft, config.network, config.training, config.ensemble, config.seed)
+        return cls(config.nft, config.network, config.training, config.ensemble, config.seed, config.capacity)
 
     def run(
         self,
@@ -151,7 +162,7 @@ class _Session:
         """Train on the first images alone."""
         began = time.perf_counter()
         nft, members = self.nft, self.nft.ensemble.members
-        data = self._prepare()
+        data, model = self._prepare(), self._first_model
         if self.start is None:
             counts = draw_initial(members, len(self.images), nft.seed)
             starts = [initial_weights(data, nft.seed, m) for m in range(members)]
@@ -162,7 +173,9 @@ class _Session:
             counts = np.concatenate([earlier, later], axis=1)
             iterations = nft.training.iterations
         known = dict(self.start.chunk_images) if self.start else {}
-        return self._finish(self.images, data, known, counts, starts, (), [], began, iterations)
+        return self._finish(
+            self.images, data, model, [], known, counts, starts, (), [], began, iterations
+        )
 
     def step(self, state: State) -> State:
         """Label the chunks that the last iteration asked for, train on them too, look again."""
@@ -181,16 +194,24 @@ class _Session:
         counts[:, again] += draw_again(members, len(again), nft.seed, number)
         known = {**known, **{i: len(state.images) + n for n, i in enumerate(chunks)}}
         images = (*state.images, *chunks.values())
+        model, candidates = self._choose_model(state, data, len(known))
+        starts, iterations = state.weights, nft.training.iterations
+        data = apply_model(data, model)
+        if model != state.model:
+            starts = [initial_weights(data, nft.seed, m) for m in range(members)]
+            iterations = nft.training.initial_iterations
         return self._finish(
             images,
             data,
+            model,
+            candidates,
             known,
             counts,
-            state.weights,
+            starts,
             state.history,
             [*last.failed_indices, *failed],
             began,
-            nft.training.iterations,
+            iterations,
         )
 
     def restore(self) -> State | None:
@@ -232,7 +253,8 @@ class _Session:
                 raise ParentError(f"the chunk of atom {index} was calculated and is lost: {chunk}")
         images = (*self.images, *(c for c in chunks.values() if isinstance(c, Image)))
         known |= {i: len(self.images) + n for n, i in enumerate(later)}
-        data = self._extend(self._prepare(), images[len(self.images) :])
+        model = history[-1].model or self._first_model
+        data = apply_model(self._extend(self._prepare(), images[len(self.images) :]), model)
         counts, weights = trained_weights(ensemble)
         for count in range(len(history)):
             state = State(
@@ -242,14 +264,41 @@ class _Session:
                 counts,
                 weights,
                 ensemble,
+                model,
+                self._validation,
                 tuple(history[: count + 1]),
                 self.start is not None,
             )
             self.progress.iteration(history[count].summary(state.best is history[count]))
         return state
 
+    @cached_property
+    def _first_model(self) -> Model:
+        if self.start is not None and self.start.model is not None:
+            return self.start.model
+        return first_model(self.nft.network, self.nft.training, self.nft.settings)
+
+    @cached_property
+    def _validation(self) -> tuple[Image, ...]:
+        if self.start is not None:
+            return self.start.validation
+        nft = self.nft
+        return validation_chunks(self.targets, nft.settings, nft.seed, self.parent, self.progress)
+
+    def _choose_model(
+        self, state: State, data: TrainingData, chunks: int
+    ) -> tuple[Model, list[Candidate]]:
+        nft = self.nft
+        if self.start or not self._validation or not choice_is_due(state.history, chunks):
+            return state.model, []
+        capacity = Capacity(nft.capacity, nft.training, nft.seed, self.progress, self.executor)
+        model, candidates = capacity.choose(data, self._validation, state.model)
+        self.progress.note(describe_choice(state.model, model, candidates))
+        return model, candidates
+
     def _prepare(self) -> TrainingData:
         data = prepare(self.images, self.functions, self.nft.network, self.targets.structures)
+        data = apply_model(data, self._first_model)
         if self.start is None:
             return data
         # what the weights of trained members were made for
@@ -332,6 +381,7 @@ class _Session:
                     ("network", "network"),
                     ("training", "training"),
                     ("ensemble", "ensemble"),
+                    ("capacity", "capacity"),
                 )
             },
         }
@@ -340,6 +390,8 @@ class _Session:
         self,
         images: tuple[Image, ...],
         data: TrainingData,
+        model: Model,
+        candidates: list[Candidate],
         known: Mapping[int, int],
         counts: Counts,
         starts: Sequence[Array],
@@ -350,16 +402,21 @@ class _Session:
     ) -> State:
         """Train, evaluate the targets, decide what comes next, and put all of it on disk."""
         nft, indices, started = self.nft, list(known), self.start is not None
+        training = nft.training.model_copy(update={"l2": model.l2})
         fits = train_members(
-            data, counts, starts, nft.training, iterations, self.progress, self.executor
+            data, counts, starts, training, iterations, self.progress, self.executor
         )
         weights = [fit.weights for fit in fits]
         ensemble = make_ensemble(data, weights, counts, **self._provenance(len(history), indices))
+        validated = validate(ensemble, self._validation)
+        if validated is not None:
+            ensemble = replace(ensemble, calibration=validated.calibration)
+        error = None if validated is None else validated.error
         forces, raw, calibrated = self.targets.evaluate(ensemble)
         quality = [data.quality(w) for w in weights]
         new, again = choose_atoms(nft.settings, raw, indices, failed, not indices)
         reason = stop_reason(
-            nft.settings, history, raw, calibrated, len(indices), len(new), started
+            nft.settings, history, raw, calibrated, len(indices), len(new), started, error
         )
         iteration = Iteration(
             iteration=len(history),
@@ -375,6 +432,9 @@ class _Session:
             energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
             force_rmse=float(np.mean([q.force_rmse for q in quality])),
             max_force_residual=max(q.max_force_residual for q in quality),
+            validation_error=error,
+            model=model,
+            candidates=candidates,
             seconds=time.perf_counter() - began,
         )
         folder = iteration_folder(self.folder, iteration.iteration)
@@ -383,4 +443,15 @@ class _Session:
         # last: an iteration without its evaluation is incomplete
         iteration.save(folder / Iteration.FILE)
         discard_finished(self.executor)
-        return State(images, data, known, counts, weights, ensemble, (*history, iteration), started)
+        return State(
+            images,
+            data,
+            known,
+            counts,
+            weights,
+            ensemble,
+            model,
+            self._validation,
+            (*history, iteration),
+            started,
+        )

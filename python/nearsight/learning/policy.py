@@ -75,14 +75,16 @@ def stop_reason(
     chunks: int,
     new: int,
     started: bool = False,
+    score: float | None = None,
 ) -> str:
     """Reason to end the training after an iteration with these uncertainties; empty to go on.
 
-    Improvement counts as in `best_of`.
+    Improvement counts as in `best_of`, by the score of the iteration or its uncertainty.
     """
-    values = [i.structure_uncertainty for i in history] + [float(raw.max())]
+    uncertainty = float(raw.max())
+    values = [i.score for i in history] + [uncertainty if score is None else score]
     since_best = len(values) - 1 - best_of(values, started)
-    if settings.stop_uncertainty > 0.0 and values[-1] <= settings.stop_uncertainty:
+    if settings.stop_uncertainty > 0.0 and uncertainty <= settings.stop_uncertainty:
         return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
     if chunks and settings.accuracy > 0.0 and calibrated.max() <= settings.accuracy:
         return f"the calibrated uncertainty is at most {settings.accuracy:g} eV/Å"
@@ -91,7 +93,8 @@ def stop_reason(
     if len(values) > settings.max_iterations:
         return f"there were {settings.max_iterations} iterations"
     if since_best >= settings.steps_not_improved:
-        return f"the uncertainty did not improve in {since_best} iterations"
+        what = "uncertainty" if score is None else "error on the validation chunks"
+        return f"the {what} did not improve in {since_best} iterations"
     if new == 0:
         return "no uncertain atom is left that is not in the training"
     return ""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearsight.errors import InputError
-from nearsight.files.records import Iteration, best_of
+from nearsight.files.records import Iteration, Model, best_of
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import weights_from_networks
 from nearsight.structures.images import Image
@@ -32,10 +32,16 @@ class Start:
         the training gets.
     chunk_images : dict of int to int
         Atom of the targets → number of its chunk among these images.
+    model : Model, optional
+        Of the members; that of the settings when left out.
+    validation : tuple of Image
+        Larger chunks that they were not trained on.
     """
 
     ensemble: Ensemble
     chunk_images: Mapping[int, int] = field(default_factory=dict)
+    model: Model | None = None
+    validation: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,10 @@ class State:
     weights : list of (P,) float64
         Of every member.
     ensemble : Ensemble
+    model : Model
+        Of the members.
+    validation : tuple of Image
+        Larger chunks that are not trained on.
     history : tuple of Iteration
     started : bool
         Whether the members were trained before the first iteration (see `Start`).
@@ -65,14 +75,15 @@ class State:
     multiplicities: Counts
     weights: list[Array]
     ensemble: Ensemble
+    model: Model
+    validation: tuple[Image, ...]
     history: tuple[Iteration, ...]
     started: bool = False
 
     @property
     def best(self) -> Iteration:
         """Best iteration so far; see `best_of`."""
-        uncertainties = [iteration.structure_uncertainty for iteration in self.history]
-        return self.history[best_of(uncertainties, self.started)]
+        return self.history[best_of([i.score for i in self.history], self.started)]
 
     @property
     def summary(self) -> str:

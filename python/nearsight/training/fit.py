@@ -24,6 +24,7 @@ from nearsight.structures.images import Image, check_structure
 from nearsight.training.bootstrap import draw_initial
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
+from nearsight.training.validation import BOUND
 
 __all__ = [
     "Fit",
@@ -82,7 +83,14 @@ def levenberg_marquardt(
     """
     weights = data.weights(multiplicities, settings.force_coefficient)
     return Fit(
-        *_train_here(data.core, start, *weights, settings.l2, iterations or settings.iterations)
+        *_train_here(
+            data.core,
+            start,
+            *weights,
+            settings.l2,
+            iterations or settings.iterations,
+            settings.tolerance,
+        )
     )
 
 
@@ -132,7 +140,13 @@ def train_members(
     progress.advance(0, len(starts), "members trained")
     rounds = iterations or settings.iterations
     members = [
-        (start, *data.weights(sample, settings.force_coefficient), settings.l2, rounds)
+        (
+            start,
+            *data.weights(sample, settings.force_coefficient),
+            settings.l2,
+            rounds,
+            settings.tolerance,
+        )
         for start, sample in zip(starts, multiplicities, strict=True)
     ]
     if executor is not None:
@@ -219,9 +233,7 @@ def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Coun
     residual over their uncertainty δ = 2.58 σ. No extra label is needed. Chunks alone are used as
     soon as they bring `_MIN_FORCES` forces, since they are what the ensemble is for.
 
-    The quantile is `COVERAGE`, and `_BOUND` where all atoms of chunks are labelled: over three
-    targets, hot frames and another particle, 30 cases in all, that covered at least 97 % of the
-    atoms, the 95 % quantile 88 % in the worst case.
+    The quantile is `COVERAGE`, or `BOUND` where all atoms of chunks are labelled.
     """
     forces = np.array([data.core.predict(w)[1] for w in weights])
     ratio = np.full(len(data.forces), np.nan)
@@ -236,11 +248,10 @@ def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Coun
     chunks = known & data.is_chunk[data.row_image]
     use = chunks if chunks.sum() >= _MIN_FORCES else known
     whole = bool((data.is_chunk & data.has_energy).any())
-    return float(np.quantile(ratio[use], _BOUND if whole else COVERAGE)) if use.any() else 1.0
+    return float(np.quantile(ratio[use], BOUND if whole else COVERAGE)) if use.any() else 1.0
 
 
 _MIN_FORCES = 10
-_BOUND = 0.99
 
 
 def make_ensemble(

@@ -30,9 +30,16 @@ from nearsight.files.records.simulation import (
     RetrainingRound,
     RoundRecord,
 )
-from nearsight.files.records.training import ForceLocality, Iteration, best_of
+from nearsight.files.records.training import (
+    Candidate,
+    ForceLocality,
+    Iteration,
+    Model,
+    best_of,
+)
 
 __all__ = [
+    "Candidate",
     "DynamicsFrames",
     "DynamicsRecord",
     "DynamicsRound",
@@ -47,6 +54,7 @@ __all__ = [
     "HarvestSummary",
     "InitialCells",
     "Iteration",
+    "Model",
     "Part",
     "Record",
     "Reference",

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import FiniteFloat, NonNegativeInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 from nearsight.files.records.base import (
     Array,
@@ -18,7 +26,42 @@ from nearsight.files.records.base import (
     check_lengths,
 )
 
-__all__ = ["ForceLocality", "Iteration", "best_of"]
+__all__ = ["Candidate", "ForceLocality", "Iteration", "Model", "best_of"]
+
+
+class Model(BaseModel):
+    """What a member is, beside its symmetry functions, and how it is held to the labels.
+
+    Attributes
+    ----------
+    hidden_layers : list of int
+    l2 : float
+        λ.
+    force_decay : float, Å, or None
+        See `NFTSettings`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    hidden_layers: list[PositiveInt]
+    l2: Annotated[FiniteFloat, Field(ge=0)]
+    force_decay: Annotated[FiniteFloat, Field(gt=0)] | None = None
+
+
+class Candidate(BaseModel):
+    """A model that was tried.
+
+    Attributes
+    ----------
+    model : Model
+    error : float, eV/Å
+        Mean error of a force in the validation chunks.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: Model
+    error: FiniteFloat
 
 
 class Iteration(Record):
@@ -45,6 +88,12 @@ class Iteration(Record):
         Factor between the two uncertainties.
     energy_rmse : float, eV/atom; force_rmse, max_force_residual : float, eV/Å
         On all training images, mean over the members (the last: their largest).
+    validation_error : float, eV/Å, or None
+        Mean error of a force in the validation chunks; None without any.
+    model : Model or None
+        Model of the members; None in files of earlier versions.
+    candidates : list of Candidate
+        Models that were compared before the training; empty if none was chosen anew.
     seconds : float
     """
 
@@ -64,6 +113,9 @@ class Iteration(Record):
     energy_rmse: FiniteFloat
     force_rmse: FiniteFloat
     max_force_residual: FiniteFloat
+    validation_error: FiniteFloat | None = None
+    model: Model | None = None
+    candidates: list[Candidate] = []
     seconds: FiniteFloat
 
     @model_validator(mode="after")
@@ -92,6 +144,13 @@ class Iteration(Record):
         """δ of the targets: the largest raw uncertainty of an atom, eV/Å."""
         return float(self.uncertainty_raw.max())
 
+    @property
+    def score(self) -> float:
+        """What makes one iteration better than another, eV/Å: see `best_of`."""
+        if self.validation_error is None:
+            return self.structure_uncertainty
+        return self.validation_error
+
     def summary(self, best: bool) -> dict[str, Any]:
         """Figures for a progress display; see `Progress.iteration`."""
         return {
@@ -104,21 +163,24 @@ class Iteration(Record):
         }
 
 
-def best_of(uncertainties: Sequence[float], started: bool = False) -> int:
-    """Index of the best iteration: the lowest structure uncertainty, the earlier of two equal ones.
+def best_of(scores: Sequence[float], started: bool = False) -> int:
+    """Index of the best iteration: the lowest score, the earlier of two equal ones.
+
+    The score is the error on the validation chunks, or the structure uncertainty (raw) where there
+    are none.
 
     The first iteration counts only while it is alone, or if its members knew chunks: those
     trained on bulk cells alone agree on a surface that none of them has seen.
 
     Parameters
     ----------
-    uncertainties : sequence of float
-        Structure uncertainty, raw, of each iteration; at least one.
+    scores : sequence of float
+        Score of each iteration; at least one.
     started : bool
         Whether the members were trained before the first iteration.
     """
-    first = 0 if started or len(uncertainties) == 1 else 1
-    return first + int(np.argmin(uncertainties[first:]))
+    first = 0 if started or len(scores) == 1 else 1
+    return first + int(np.argmin(scores[first:]))
 
 
 class ForceLocality(Record):

