@@ -83,9 +83,7 @@ def gfn1_xtb() -> Calculator:
     """GFN1-xTB with an electronic temperature of 1000 K."""
     from tblite.ase import TBLite
 
-    return TBLite(
-        method="GFN1-xTB", verbosity=0, electronic_temperature=1000.0, max_iterations=400
-    )
+    return TBLite(method="GFN1-xTB", verbosity=0, electronic_temperature=1000.0, max_iterations=400)
 
 
 @cache
@@ -145,12 +143,15 @@ class Case:
     bars: dict[str, float] = field(default_factory=dict)
 
 
+FUNCTIONS = {"count": 40, "with_target": True}
+
 CASES = {
     "Cu260/SNAP": Case(
         "snap_copper",
         lambda: rattled(Octahedron("Cu", 8, 3, latticeconstant=3.64)),
         {
             "initial": {"elements": ["Cu"], "a0": 3.66, "minsep": 2.42},
+            "features": FUNCTIONS,
             "nft": {"max_chunks": 32},
         },
         unseen=lambda: rattled(Octahedron("Cu", 7, 2, latticeconstant=3.64), 0.08, 3),
@@ -159,7 +160,7 @@ CASES = {
     "Mg140/GFN1-xTB": Case(
         "gfn1_xtb",
         lambda: rattled(Octahedron("Mg", 6, 1, latticeconstant=4.53)),
-        {"images": {"count": 25}, "nft": {"max_chunks": 24}},
+        {"images": {"count": 25}, "features": FUNCTIONS, "nft": {"max_chunks": 24}},
         first=magnesium_clusters,
         bars={"mae": 42.0},
     ),
@@ -168,7 +169,7 @@ CASES = {
         lambda: rattled(bulk("MgO", "rocksalt", a=4.21, cubic=True).repeat(3)),
         {
             "images": {"count": 20},
-            "features": {"count": 40},
+            "features": FUNCTIONS,
             "nft": {"max_chunks": 40, "chunk_radius": 5.5},
         },
         first=magnesia_blocks,
@@ -178,6 +179,7 @@ CASES = {
         lambda: rattled(Octahedron("Pt", 7, 2, latticeconstant=3.99)),
         {
             "initial": {"elements": ["Pt"], "a0": 4.0, "minsep": 2.65},
+            "features": FUNCTIONS,
             "nft": {"max_chunks": 24},
         },
         bars={"mae": 30.0},

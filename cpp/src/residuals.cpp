@@ -38,14 +38,14 @@ Residuals::Residuals(const TrainingSet& set, const ResidualWeights& weights, con
     energy_roots_.push_back(std::sqrt(weights.energies[g]));
     const Index f0 = set.image_force_atoms[g], f1 = set.image_force_atoms[g + 1];
     const bool has_energy = weights.energies[g] != 0.0;
-    const bool has_forces = std::any_of(weights.forces + f0, weights.forces + f1,
-                                        [](double weight) { return weight != 0.0; });
-    if (!has_energy && !has_forces) continue;
-    const Index count = (has_energy ? 1 : 0) + (has_forces ? 3 * (f1 - f0) : 0);
+    const Index n_forces = std::count_if(weights.forces + f0, weights.forces + f1,
+                                         [](double weight) { return weight != 0.0; });
+    if (!has_energy && n_forces == 0) continue;
+    const Index count = (has_energy ? 1 : 0) + 3 * n_forces;
     std::vector<bool> elements(set.shape.elements.size(), false);
     for (Index c = set.image_centers[g]; c < set.image_centers[g + 1]; ++c)
       elements[set.center_element[c]] = true;
-    rows_.push_back({g, 0, count, has_energy, has_forces, std::move(elements), {}, {}});
+    rows_.push_back({g, 0, count, has_energy, std::move(elements), {}, {}});
   }
   std::stable_sort(rows_.begin(), rows_.end(),
                    [](const Rows& a, const Rows& b) { return a.elements < b.elements; });
@@ -119,8 +119,8 @@ const Vector& Residuals::evaluate(const Vector& weights) {
     const Index g = rows.image;
     double* out = residual_.data() + rows.first;
     if (rows.has_energy) *out++ = energy_roots_[g] * (energy(rows) - labels_.energies[g]);
-    if (!rows.has_forces) continue;
     for (Index f = set_.image_force_atoms[g]; f < set_.image_force_atoms[g + 1]; ++f) {
+      if (force_roots_[f] == 0.0) continue;
       const Eigen::Vector3d predicted = force(f);
       for (int a = 0; a < 3; ++a)
         *out++ = force_roots_[f] * (predicted[a] - labels_.forces[3 * f + a]);
@@ -143,8 +143,8 @@ const Matrix& Residuals::differentiate() {
           networks_[e].energy_row(rows.begin[e], rows.n_centers[e], factor, row);
       row += stride;
     }
-    if (!rows.has_forces) continue;
     for (Index f = set_.image_force_atoms[g]; f < set_.image_force_atoms[g + 1]; ++f) {
+      if (force_roots_[f] == 0.0) continue;
       const Index last = set_.block_offsets[f + 1];
       for (Index b = set_.block_offsets[f], end; b < last; b = end) {
         end = set_.group_end(b, last);

@@ -17,7 +17,7 @@ struct Labels {
 };
 
 // Residuals sqrt(w) (prediction - label) of the images of non-zero weight: per image its energy,
-// if that has a weight, then x, y, z of its forces, if one of them has. Images of the same elements
+// if that has a weight, then x, y, z of its forces that have one. Images of the same elements
 // come one after the other, so that the zeros of the Jacobian are rectangles.
 class Residuals {
  public:
@@ -28,7 +28,7 @@ class Residuals {
   // Residuals of an image, that is, its rows of the Jacobian.
   struct Rows {
     Index image, first, count;
-    bool has_energy, has_forces;
+    bool has_energy;
     std::vector<bool> elements;           // which of them the image has
     std::vector<Index> begin, n_centers;  // by element, its centres among all in use
   };

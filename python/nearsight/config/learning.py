@@ -8,7 +8,13 @@ from pydantic import Field
 
 from nearsight.config.fields import Count, Listed, NotNegative, Positive, Settings
 
-__all__ = ["CapacitySettings", "EnsembleSettings", "NFTSettings", "NetworkSettings", "TrainingSettings"]
+__all__ = [
+    "CapacitySettings",
+    "EnsembleSettings",
+    "NFTSettings",
+    "NetworkSettings",
+    "TrainingSettings",
+]
 
 
 class NetworkSettings(Settings):
@@ -46,7 +52,8 @@ class EnsembleSettings(Settings):
 
 class CapacitySettings(Settings):
     """Candidates for the model, tried one change at a time and told apart by their errors on the
-    validation chunks, with the first chunks and whenever that error stands still."""
+    validation chunks, with the first chunks and whenever that error stands still.
+    """
 
     hidden_layers: tuple[Listed[Count], ...] = Field(
         default=((5, 5), (10, 10), (15, 15), (20, 20)), strict=False
@@ -89,7 +96,7 @@ class NFTSettings(Settings):
     """Chunks added in every later iteration at most."""
     environment: Literal["target", "chunk"] = "target"
     """With labels = "center", surroundings in which the network is asked for the force on a chunk's
-    centre: those in the target, which cost no parent calculation, or the chunk as cut (the paper)."""
+    centre: those in the target, at no cost of the parent, or the chunk as cut (the paper)."""
     threshold: Annotated[float, Field(gt=-1)] = 0.0
     """Choice of uncertain atoms: 0, all; negative, those above that quantile of the uncertainty
     (-0.9, the paper: the upper tenth); positive, those above that uncertainty in eV/Å."""

@@ -3,7 +3,7 @@
 The error on chunks of the size that is trained on says how well these are fitted, rims included,
 and goes blind as they become many; the error on larger ones says what happens when the surroundings
 are filled in, which is the question. For copper by GPAW it ranked 24 models with 0.8 to 0.9 at 12,
-24 and 40 chunks, where the out-of-bag error fell from 0.85 to −0.35 and the misfit had −0.4 to −0.9.
+24 and 40 chunks, where the out-of-bag error fell from 0.85 to −0.35 and the misfit had −0.9.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 GAIN = 0.97
-"""A model replaces another only if it has this part of its error at most: the members start anew."""
+"""A model replaces another only if it has this part of its error at most: members start anew."""
 STILL = 0.9
 """The error stands still when an iteration leaves more than this part of it."""
 GROWTH = 1.5
@@ -70,10 +70,7 @@ def choice_is_due(history: Sequence[Iteration], chunks: int) -> bool:
     chosen = [iteration for iteration in history if iteration.candidates]
     if not chosen:
         return True
-    errors = [iteration.validation_error for iteration in history[-2:]]
-    if None in errors or len(errors) < 2:
-        return False
-    before, last = errors
+    before, last = (iteration.score for iteration in history[-2:])
     return chunks >= GROWTH * chosen[-1].chunks and last > STILL * before
 
 
@@ -182,7 +179,7 @@ class Capacity:
         starts = [initial_weights(data, self.seed, m) for m in range(members)]
         training = self.training.model_copy(update={"l2": model.l2})
         fits = train_members(
-            data, counts, starts, training, self.settings.iterations, executor=self.executor
+            data, counts, starts, training, self.settings.iterations, None, self.executor, refine=0
         )
         found = validate(make_ensemble(data, [fit.weights for fit in fits], counts), validation)
         assert found is not None  # there are images

@@ -1,13 +1,22 @@
-"""Nearsighted force training between iterations: its state, and trained members to start from."""
+"""Nearsighted force training: its settings, its state, and trained members to start from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from nearsight.config import (
+    CapacitySettings,
+    Config,
+    EnsembleSettings,
+    NetworkSettings,
+    NFTSettings,
+    TrainingSettings,
+)
 from nearsight.errors import InputError
 from nearsight.files.records import Iteration, Model, best_of
 from nearsight.model.ensemble import Ensemble
@@ -15,10 +24,46 @@ from nearsight.model.network import weights_from_networks
 from nearsight.structures.images import Image
 from nearsight.training.dataset import TrainingData
 
-__all__ = ["Start", "State", "trained_weights", "weight_bytes"]
+__all__ = ["Start", "State", "Training", "trained_weights", "weight_bytes"]
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
+T = TypeVar("T", bound="Training")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of a nearsighted force training.
+
+    All randomness comes from ``seed``, the member and the iteration, so that a run that was
+    stopped ends like one that was not.
+
+    Attributes
+    ----------
+    settings : NFTSettings
+    network, training, ensemble, capacity : settings
+        Of the networks, the loss, the members, and the choice of the model.
+    seed : int
+    """
+
+    settings: NFTSettings = field(default_factory=NFTSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
+    seed: int = 0
+    capacity: CapacitySettings = field(default_factory=CapacitySettings)
+
+    @classmethod
+    def of(cls: type[T], config: Config) -> T:
+        """The training that a configuration describes."""
+        return cls(
+            config.nft,
+            config.network,
+            config.training,
+            config.ensemble,
+            config.seed,
+            config.capacity,
+        )
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,21 @@ class TrainingData:
         """(images,) whether their energy is a label."""
         return np.array([p.image.energy is not None for p in self.fingerprints])
 
+    @property
+    def has_whole_chunks(self) -> bool:
+        """Whether there are chunks with labels on all atoms."""
+        return bool((self.is_chunk & self.has_energy).any())
+
+    def thinned(self, force_weights: Array, every: int) -> Array:
+        """Weights of the forces when only one in ``every`` of each image counts, in their place."""
+        images = len(self.fingerprints)
+        first = np.searchsorted(self.row_image, np.arange(images))
+        kept = (np.arange(len(self.row_image)) - first[self.row_image]) % every == 0
+        whole = np.bincount(self.row_image, force_weights, images)
+        part = np.bincount(self.row_image, force_weights * kept, images)
+        scale = np.divide(whole, part, out=np.zeros(images), where=part > 0)
+        return np.asarray(force_weights * kept * scale[self.row_image])
+
     @cached_property
     def force_weights(self) -> Array:
         """(F,) v, weight of every labelled force among those of its image."""
@@ -186,4 +201,3 @@ class TrainingData:
             float(np.sqrt(np.mean(residual**2))),
             float(np.abs(residual).max()),
         )
-

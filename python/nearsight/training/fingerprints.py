@@ -59,7 +59,7 @@ class Fingerprints:
         name = f"image {image.atoms.get_chemical_formula()}"
         structure = functions.structure(image.atoms, name)
         result = functions.core.fingerprints(
-            structure, force_atoms=image.force_atoms, all_centers=image.energy is not None
+            structure, force_atoms=image.force_atoms.tolist(), all_centers=image.energy is not None
         )
         return cls(
             image,

@@ -86,10 +86,7 @@ def levenberg_marquardt(
         *_train_here(
             data.core,
             start,
-            *weights,
-            settings.l2,
-            iterations or settings.iterations,
-            settings.tolerance,
+            [(*weights, settings.l2, iterations or settings.iterations, settings.tolerance)],
         )
     )
 
@@ -117,6 +114,7 @@ def train_members(
     progress: Progress | None = None,
     executor: Executor | None = None,
     patience: float = 72.0,
+    refine: int | None = None,
 ) -> list[Fit]:
     """Train every member on its sample, members side by side.
 
@@ -128,6 +126,9 @@ def train_members(
         What trains them, one call each; threads on all cores when left out.
     patience : float, h
         How long to wait for a member to come back.
+    refine : int, optional
+        Where all atoms of chunks are labelled, members are first trained on one in `THINNING`
+        forces of each image, then on all with so many iterations at most.
 
     Raises
     ------
@@ -139,16 +140,16 @@ def train_members(
     progress = progress or Progress()
     progress.advance(0, len(starts), "members trained")
     rounds = iterations or settings.iterations
-    members = [
-        (
-            start,
-            *data.weights(sample, settings.force_coefficient),
-            settings.l2,
-            rounds,
-            settings.tolerance,
-        )
-        for start, sample in zip(starts, multiplicities, strict=True)
-    ]
+    members = []
+    for start, sample in zip(starts, multiplicities, strict=True):
+        weights = data.weights(sample, settings.force_coefficient)
+        passes = [(*weights, settings.l2, rounds, settings.tolerance)]
+        if refine is not None and data.has_whole_chunks:
+            thin = data.thinned(weights[1], THINNING)
+            passes = [(weights[0], thin, *passes[0][2:])]
+            if refine:
+                passes.append((*weights, settings.l2, refine, settings.tolerance))
+        members.append((start, passes))
     if executor is not None:
         content = data.content()
         calls: list[tuple[Any, ...]] = [(content, *each) for each in members]
@@ -161,6 +162,9 @@ def train_members(
             threads.shutdown(wait=True, cancel_futures=True)
             raise
 
+
+THINNING = 4
+"""From random starts, most iterations need only so small a part of the forces."""
 
 _MAX_TRIES = 4
 
@@ -199,14 +203,23 @@ def _collect(
     return [found[number] for number in range(len(calls))]
 
 
-def _train_here(core: _core.TrainingSet, *arguments: Any) -> tuple[Array, float]:
-    """Train a member: its weights and their loss."""
-    return core.levenberg_marquardt(*arguments)[:2]
+def _train_here(
+    core: _core.TrainingSet, start: Array, passes: Sequence[Sequence[Any]]
+) -> tuple[Array, float]:
+    """Train a member in several passes: its weights and their loss."""
+    weights, loss = start, np.inf
+    for energy_weights, force_weights, *settings in passes:
+        weights, loss = core.levenberg_marquardt(weights, energy_weights, force_weights, *settings)[
+            :2
+        ]
+    return weights, loss
 
 
-def train_member(content: Mapping[str, Any], *arguments: Any) -> tuple[Array, float]:
+def train_member(
+    content: Mapping[str, Any], start: Array, passes: Sequence[Sequence[Any]]
+) -> tuple[Array, float]:
     """Train a member in another process: plain content in, plain content out."""
-    return _train_here(_core.TrainingSet(**content), *arguments)
+    return _train_here(_core.TrainingSet(**content), start, passes)
 
 
 def _cores() -> int:
@@ -247,8 +260,8 @@ def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Coun
     known = ~np.isnan(ratio)
     chunks = known & data.is_chunk[data.row_image]
     use = chunks if chunks.sum() >= _MIN_FORCES else known
-    whole = bool((data.is_chunk & data.has_energy).any())
-    return float(np.quantile(ratio[use], BOUND if whole else COVERAGE)) if use.any() else 1.0
+    quantile = BOUND if data.has_whole_chunks else COVERAGE
+    return float(np.quantile(ratio[use], quantile)) if use.any() else 1.0
 
 
 _MIN_FORCES = 10
@@ -301,7 +314,15 @@ def train_ensemble(
     data = prepare(images, functions, network, scale_over, progress)
     counts = draw_initial(ensemble.members, len(images), seed)
     starts = [initial_weights(data, seed, m) for m in range(ensemble.members)]
-    fits = train_members(data, counts, starts, training, training.initial_iterations, progress)
+    fits = train_members(
+        data,
+        counts,
+        starts,
+        training,
+        training.initial_iterations,
+        progress,
+        refine=training.iterations,
+    )
     return make_ensemble(data, [fit.weights for fit in fits], counts, seed=seed)
 
 

@@ -115,7 +115,7 @@ class Iteration(Record):
     max_force_residual: FiniteFloat
     validation_error: FiniteFloat | None = None
     model: Model | None = None
-    candidates: list[Candidate] = []
+    candidates: list[Candidate] = Field(default_factory=list)
     seconds: FiniteFloat
 
     @model_validator(mode="after")

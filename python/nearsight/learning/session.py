@@ -1,0 +1,369 @@
+"""A nearsighted force training in its folder: its iterations, and going on from them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nearsight.errors import DamagedFileError, InputError, ParentError
+from nearsight.executors import discard_finished
+from nearsight.files.names import iteration_folder
+from nearsight.files.records import Candidate, Iteration, Model
+from nearsight.learning.capacity import (
+    Capacity,
+    apply_model,
+    choice_is_due,
+    describe_choice,
+    first_model,
+)
+from nearsight.learning.labels import label_chunks, validation_chunks
+from nearsight.learning.policy import choose_atoms, rank_uncertain, stop_reason
+from nearsight.learning.state import Start, State, Training, trained_weights, weight_bytes
+from nearsight.learning.targets import Targets
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.parents import Failure, Parent
+from nearsight.parents.database import fingerprint
+from nearsight.progress import Progress
+from nearsight.structures.images import Image, write_images
+from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
+from nearsight.training.dataset import TrainingData
+from nearsight.training.fingerprints import Fingerprints
+from nearsight.training.fit import initial_weights, make_ensemble, prepare, train_members
+from nearsight.training.validation import validate
+
+__all__ = ["Session"]
+
+Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One training in its folder."""
+
+    nft: Training
+    images: tuple[Image, ...]
+    functions: SymmetryFunctions
+    targets: Targets
+    parent: Parent
+    folder: Path
+    progress: Progress
+    start: Start | None
+    executor: Executor | None
+
+    def first(self) -> State:
+        """Train on the first images alone."""
+        began = time.perf_counter()
+        nft, members = self.nft, self.nft.ensemble.members
+        data, model = self._prepare(), self._first_model
+        if self.start is None:
+            counts = draw_initial(members, len(self.images), nft.seed)
+            starts = [initial_weights(data, nft.seed, m) for m in range(members)]
+            iterations = nft.training.initial_iterations
+        else:
+            earlier, starts = trained_weights(self.start.ensemble)
+            later = draw_later(members, len(self.images) - earlier.shape[1], nft.seed, 0)
+            counts = np.concatenate([earlier, later], axis=1)
+            iterations = nft.training.iterations
+        known = dict(self.start.chunk_images) if self.start else {}
+        return self._finish(
+            self.images, data, model, [], known, counts, starts, (), [], began, iterations
+        )
+
+    def step(self, state: State) -> State:
+        """Label the chunks that the last iteration asked for, train on them too, look again."""
+        began = time.perf_counter()
+        nft, last = self.nft, state.history[-1]
+        members, number = nft.ensemble.members, len(state.history)
+        chunks, failed = self._label_next(last)
+        folder = iteration_folder(self.folder, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_images(folder / "chunks.extxyz", list(chunks.values()))
+        data = self._extend(state.data, chunks.values())
+        later = draw_later(members, len(chunks), nft.seed, number)
+        counts = np.concatenate([state.multiplicities, later], axis=1)
+        known = state.chunk_images
+        again = [known[i] for i in last.again_indices]
+        counts[:, again] += draw_again(members, len(again), nft.seed, number)
+        known = {**known, **{i: len(state.images) + n for n, i in enumerate(chunks)}}
+        images = (*state.images, *chunks.values())
+        model, candidates = self._choose_model(state, data, len(known))
+        starts, iterations = state.weights, nft.training.iterations
+        data = apply_model(data, model)
+        if model != state.model:
+            starts = [initial_weights(data, nft.seed, m) for m in range(members)]
+            iterations = nft.training.initial_iterations
+        return self._finish(
+            images,
+            data,
+            model,
+            candidates,
+            known,
+            counts,
+            starts,
+            state.history,
+            [*last.failed_indices, *failed],
+            began,
+            iterations,
+            refine=None if model == state.model else nft.training.iterations,
+        )
+
+    def restore(self) -> State | None:
+        """The state after the last whole iteration in the folder, or None.
+
+        Raises
+        ------
+        InputError
+            If the folder belongs to other settings or inputs, or comes from a newer version.
+        """
+        history: list[Iteration] = []
+        ensemble = None
+        while (path := iteration_folder(self.folder, len(history)) / Iteration.FILE).exists():
+            try:
+                iteration = Iteration.load(path)
+                if not path.with_name("ensemble.json").exists():
+                    raise DamagedFileError(f"{path}: its ensemble.json is missing")
+                found = Ensemble.load(path.with_name("ensemble.json"))
+            except DamagedFileError as error:
+                self.progress.note(f"{error}; repeating iteration {len(history)}")
+                break
+            if (
+                found.provenance != self._provenance(len(history), iteration.chunk_indices)
+                or found.functions.to_dict() != self.functions.to_dict()
+            ):
+                raise InputError(
+                    f"{path.parent}: belongs to other settings or inputs (target, images, symmetry "
+                    "functions, parent); use another folder for these"
+                )
+            history.append(iteration)
+            ensemble = found
+        if ensemble is None:
+            return None
+        known = dict(self.start.chunk_images) if self.start else {}
+        later = history[-1].chunk_indices[len(known) :]
+        chunks = self._label(later)
+        for index, chunk in chunks.items():
+            if isinstance(chunk, Failure):
+                raise ParentError(f"the chunk of atom {index} was calculated and is lost: {chunk}")
+        images = (*self.images, *(c for c in chunks.values() if isinstance(c, Image)))
+        known |= {i: len(self.images) + n for n, i in enumerate(later)}
+        model = history[-1].model or self._first_model
+        data = apply_model(self._extend(self._prepare(), images[len(self.images) :]), model)
+        counts, weights = trained_weights(ensemble)
+        for count in range(len(history)):
+            state = State(
+                images,
+                data,
+                known,
+                counts,
+                weights,
+                ensemble,
+                model,
+                self._validation,
+                tuple(history[: count + 1]),
+                self.start is not None,
+            )
+            self.progress.iteration(history[count].summary(state.best is history[count]))
+        return state
+
+    @cached_property
+    def _first_model(self) -> Model:
+        if self.start is not None and self.start.model is not None:
+            return self.start.model
+        return first_model(self.nft.network, self.nft.training, self.nft.settings)
+
+    @cached_property
+    def _validation(self) -> tuple[Image, ...]:
+        if self.start is not None:
+            return self.start.validation
+        nft = self.nft
+        return validation_chunks(self.targets, nft.settings, nft.seed, self.parent, self.progress)
+
+    def _choose_model(
+        self, state: State, data: TrainingData, chunks: int
+    ) -> tuple[Model, list[Candidate]]:
+        nft = self.nft
+        if self.start or not self._validation or not choice_is_due(state.history, chunks):
+            return state.model, []
+        capacity = Capacity(nft.capacity, nft.training, nft.seed, self.progress, self.executor)
+        model, candidates = capacity.choose(data, self._validation, state.model)
+        self.progress.note(describe_choice(state.model, model, candidates))
+        return model, candidates
+
+    def _prepare(self) -> TrainingData:
+        data = prepare(self.images, self.functions, self.nft.network, self.targets.structures)
+        data = apply_model(data, self._first_model)
+        if self.start is None:
+            return data
+        # what the weights of trained members were made for
+        earlier = self.start.ensemble
+        intercepts = {e: float(n.intercept) for e, n in earlier.members[0].items()}
+        return replace(data, scaling=earlier.scaling, intercepts=intercepts)
+
+    @cached_property
+    def _inputs(self) -> str:
+        """SHA-256 over all that is given, to the last bit: targets, images, trained members."""
+        digest = hashlib.sha256()
+        for atoms in self.targets.structures:
+            digest.update(fingerprint(atoms, "target").encode())
+        for image in self.images:
+            digest.update(fingerprint(image.atoms, str(image.energy)).encode())
+            digest.update(image.forces.tobytes())
+        if self.start is not None:
+            digest.update(trained_weights(self.start.ensemble)[0].tobytes())
+            digest.update(weight_bytes(self.start.ensemble))
+        return digest.hexdigest()
+
+    def _label_next(self, last: Iteration) -> tuple[dict[int, Image], list[int]]:
+        """The chunks the last iteration asked for, and the atoms whose chunks were given up.
+
+        The next most uncertain atoms take the place of those, in all as many as were asked for.
+        """
+        passed = {*last.chunk_indices, *last.failed_indices, *last.new_indices}
+        spare = [
+            i for i in rank_uncertain(self.nft.settings, last.uncertainty_raw) if i not in passed
+        ]
+        spare = spare[: len(last.new_indices)]
+        labelled: dict[int, Image] = {}
+        failed: list[int] = []
+        asked = last.new_indices
+        while asked:
+            missing = 0
+            for index, chunk in self._label(asked).items():
+                if isinstance(chunk, Image):
+                    labelled[index] = chunk
+                    continue
+                failed.append(index)
+                missing += 1
+                self.progress.note(f"skipping the chunk of atom {index} {chunk.explained}")
+                reason = chunk
+            asked, spare = spare[:missing], spare[missing:]
+        if not labelled:
+            record = self.parent.failures.path
+            raise ParentError(
+                f"parent {self.parent.settings['calculator']} failed on all {len(failed)} chunks "
+                f"asked for, the last one {reason}"
+                + (f"; when the cause is gone, delete {record} to try again" if record else "")
+            )
+        return labelled, failed
+
+    def _label(self, indices: Sequence[int]) -> dict[int, Image | Failure]:
+        """The chunks around atoms of the targets, labelled by the parent."""
+        return label_chunks(
+            self.targets, indices, self.nft.settings, self.functions, self.parent, self.progress
+        )
+
+    def _extend(self, data: TrainingData, chunks: Iterable[Image]) -> TrainingData:
+        prints = [Fingerprints.of(chunk, self.functions) for chunk in chunks]
+        return replace(data, fingerprints=[*data.fingerprints, *prints])
+
+    def _provenance(self, iteration: int, chunk_indices: Sequence[int]) -> Mapping[str, Any]:
+        nft = self.nft
+        return {
+            "seed": nft.seed,
+            "iteration": iteration,
+            "parent": self.parent.settings,
+            "inputs": self._inputs,
+            "target": {
+                "formula": self.targets.formula,
+                "chunk_indices": [int(i) for i in chunk_indices],
+            },
+            "settings": {
+                name: getattr(nft, field).model_dump(mode="json")
+                for name, field in (
+                    ("nft", "settings"),
+                    ("network", "network"),
+                    ("training", "training"),
+                    ("ensemble", "ensemble"),
+                    ("capacity", "capacity"),
+                )
+            },
+        }
+
+    def _finish(
+        self,
+        images: tuple[Image, ...],
+        data: TrainingData,
+        model: Model,
+        candidates: list[Candidate],
+        known: Mapping[int, int],
+        counts: Counts,
+        starts: Sequence[Array],
+        history: tuple[Iteration, ...],
+        failed: list[int],
+        began: float,
+        iterations: int,
+        refine: int | None = None,
+    ) -> State:
+        """Train, evaluate the targets, decide what comes next, and put all of it on disk."""
+        nft, indices, started = self.nft, list(known), self.start is not None
+        training = nft.training.model_copy(update={"l2": model.l2})
+        fits = train_members(
+            data,
+            counts,
+            starts,
+            training,
+            iterations,
+            self.progress,
+            self.executor,
+            refine=refine,
+        )
+        weights = [fit.weights for fit in fits]
+        ensemble = make_ensemble(data, weights, counts, **self._provenance(len(history), indices))
+        validated = validate(ensemble, self._validation)
+        if validated is not None:
+            ensemble = replace(ensemble, calibration=validated.calibration)
+        error = None if validated is None else validated.error
+        forces, raw, calibrated = self.targets.evaluate(ensemble)
+        quality = [data.quality(w) for w in weights]
+        new, again = choose_atoms(nft.settings, raw, indices, failed, not indices)
+        reason = stop_reason(
+            nft.settings, history, raw, calibrated, len(indices), len(new), started, error
+        )
+        iteration = Iteration(
+            iteration=len(history),
+            chunk_indices=indices,
+            failed_indices=failed,
+            new_indices=[] if reason else new,
+            again_indices=[] if reason else again,
+            stop_reason=reason,
+            uncertainty_raw=raw,
+            uncertainty=calibrated,
+            forces=forces,
+            calibration=ensemble.calibration,
+            energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
+            force_rmse=float(np.mean([q.force_rmse for q in quality])),
+            max_force_residual=max(q.max_force_residual for q in quality),
+            validation_error=error,
+            model=model,
+            candidates=candidates,
+            seconds=time.perf_counter() - began,
+        )
+        folder = iteration_folder(self.folder, iteration.iteration)
+        folder.mkdir(parents=True, exist_ok=True)
+        ensemble.save(folder / "ensemble.json")
+        # last: an iteration without its evaluation is incomplete
+        iteration.save(folder / Iteration.FILE)
+        discard_finished(self.executor)
+        return State(
+            images,
+            data,
+            known,
+            counts,
+            weights,
+            ensemble,
+            model,
+            self._validation,
+            (*history, iteration),
+            started,
+        )
