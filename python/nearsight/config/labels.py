@@ -35,6 +35,9 @@ class ParentSettings(Settings):
     retries: tuple[Arguments, ...] = Field(default=(), examples=[[{"maxiter": 500}]], strict=False)
     """Further attempts when a calculation has failed: arguments to change, a table per attempt;
     {} tries the same again. When the last one fails too, the structure is given up."""
+    cost_exponent: Positive = 3.0
+    """Power of the number of atoms that the cost of a calculation grows with, for the comparison
+    with one calculation of the whole target (3: DFT, 1: linear scaling)."""
     keep_files: Literal["failed", "all", "none"] = "failed"
     """Files of calculations to keep, each in a folder of its own in ``parent`` in the folder of the
     run: those of failed ones, all, or none."""

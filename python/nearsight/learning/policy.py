@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearsight.config import NFTSettings
-from nearsight.files.records import Iteration, best_of
+from nearsight.files.records import SLACK, Iteration, best_of
 
 __all__ = ["choose_atoms", "rank_uncertain", "stop_reason"]
 
@@ -83,7 +83,10 @@ def stop_reason(
     """
     uncertainty = float(raw.max())
     values = [i.score for i in history] + [uncertainty if score is None else score]
-    since_best = len(values) - 1 - best_of(values, started)
+    if score is None:
+        since_best = len(values) - 1 - best_of(values, started)
+    else:
+        since_best = _since_improvement(values if started or len(values) == 1 else values[1:])
     if settings.stop_uncertainty > 0.0 and uncertainty <= settings.stop_uncertainty:
         return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
     if chunks and settings.accuracy > 0.0 and calibrated.max() <= settings.accuracy:
@@ -98,3 +101,13 @@ def stop_reason(
     if new == 0:
         return "no uncertain atom is left that is not in the training"
     return ""
+
+
+def _since_improvement(errors: Sequence[float]) -> int:
+    """Iterations since an error fell by more than chance; see `SLACK`."""
+    lowest, since = errors[0], 0
+    for error in errors[1:]:
+        since += 1
+        if error < lowest / (1.0 + SLACK):
+            lowest, since = error, 0
+    return since

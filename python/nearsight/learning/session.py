@@ -39,6 +39,7 @@ from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
 from nearsight.training.fit import initial_weights, make_ensemble, prepare, train_members
+from nearsight.training.shells import misfit_by_shell
 from nearsight.training.validation import validate
 
 __all__ = ["Session"]
@@ -347,6 +348,7 @@ class Session:
             validation_error=error,
             model=model,
             candidates=candidates,
+            shells=misfit_by_shell(data, weights),
             seconds=time.perf_counter() - began,
         )
         folder = iteration_folder(self.folder, iteration.iteration)

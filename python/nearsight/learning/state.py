@@ -18,7 +18,7 @@ from nearsight.config import (
     TrainingSettings,
 )
 from nearsight.errors import InputError
-from nearsight.files.records import Iteration, Model, best_of
+from nearsight.files.records import Iteration, Model, best_iteration
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import weights_from_networks
 from nearsight.structures.images import Image
@@ -128,7 +128,7 @@ class State:
     @property
     def best(self) -> Iteration:
         """Best iteration so far; see `best_of`."""
-        return self.history[best_of([i.score for i in self.history], self.started)]
+        return self.history[best_iteration(self.history, self.started)]
 
     @property
     def summary(self) -> str:

@@ -189,6 +189,11 @@ class RunData:
         return self.iterations[self.run.best_iteration]
 
     @property
+    def choices(self) -> list[IterationData]:
+        """Iterations before which models were compared."""
+        return [iteration for iteration in self.iterations if iteration.record.candidates]
+
+    @property
     def has_reference(self) -> bool:
         """True if the parent's true forces on the whole targets are known."""
         return self.best.true_forces is not None
@@ -320,6 +325,7 @@ def report_json(data: RunData) -> dict[str, Any]:
         "targets": [_target_json(target) for target in data.targets],
         "failures": [vars(failure) for failure in data.run.failures],
         "parent_calculations": data.run.parent_calculations,
+        "cost": None if data.run.cost is None else data.run.cost.model_dump(),
         "seconds_parent": data.run.seconds_parent,
         "seconds_total": data.run.seconds_total,
     }
@@ -329,6 +335,7 @@ def _iteration_json(iteration: IterationData) -> dict[str, Any]:
     keys = ("iteration", "chunks", *UNCERTAINTIES, "mae", "mae_train", "mae_test", *ERRORS[1:])
     return {
         **{key: getattr(iteration, key) for key in keys},
+        "validation_error": iteration.record.validation_error,
         "seconds": iteration.record.seconds,
     }
 

@@ -23,6 +23,7 @@ from nearsight.errors import InputError
 from nearsight.files.atomic import read_json, write_text
 from nearsight.files.names import numbered
 from nearsight.files.records import (
+    Cost,
     FeatureSummary,
     ForceLocality,
     InitialCells,
@@ -312,8 +313,22 @@ class Run:
                 **{name: version(name) for name in ("nearsight", "numpy", "scipy", "ase")},
             },
             features=FeatureSummary(**notes) if notes else None,
+            cost=self._cost(),
         )
         record.save(self.folder / RunRecord.FILE)
+
+    def _cost(self) -> Cost:
+        exponent = self.config.parent.cost_exponent
+        radius, vacuum = self.config.nft.chunk_radius, self.config.nft.vacuum
+        asked = [*self._state.chunk_images, *self._state.history[-1].failed_indices]
+        sizes = {
+            "chunks": [len(atoms) for atoms in self._targets.extract(asked, radius, vacuum)],
+            "validation": [len(image.atoms) for image in self._state.validation],
+            "initial": [len(image.atoms) for image in read_images(self.folder / "initial.extxyz")],
+        }
+        whole = float(sum(len(atoms) ** exponent for atoms in self._targets.structures))
+        costs = {name: float(sum(n**exponent for n in many)) for name, many in sizes.items()}
+        return Cost(exponent=exponent, **{name: cost / whole for name, cost in costs.items()})
 
     _state: State
     _trainer: Executor | None

@@ -34,7 +34,7 @@ from nearsight.files.records import (
     Stage,
     Stages,
     Status,
-    best_of,
+    best_iteration,
 )
 from nearsight.progress import Progress, Tally
 
@@ -283,7 +283,7 @@ def _iterations(folder: Path) -> list[Mapping[str, Any]]:
     history = [iteration for iteration in read if iteration is not None]
     if not history:
         return []
-    best = best_of([iteration.score for iteration in history])
+    best = best_iteration(history)
     return [
         {**iteration.summary(number == best), "stop_reason": iteration.stop_reason}
         for number, iteration in enumerate(history)

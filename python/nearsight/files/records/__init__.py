@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nearsight.files.records.base import Part, Record
 from nearsight.files.records.run import (
+    Cost,
     FailedStructure,
     Failure,
     FailuresRecord,
@@ -31,15 +32,20 @@ from nearsight.files.records.simulation import (
     RoundRecord,
 )
 from nearsight.files.records.training import (
+    SLACK,
     Candidate,
     ForceLocality,
     Iteration,
     Model,
+    Shell,
+    best_iteration,
     best_of,
 )
 
 __all__ = [
+    "SLACK",
     "Candidate",
+    "Cost",
     "DynamicsFrames",
     "DynamicsRecord",
     "DynamicsRound",
@@ -64,9 +70,11 @@ __all__ = [
     "RetrainingRound",
     "RoundRecord",
     "RunRecord",
+    "Shell",
     "Stage",
     "Stages",
     "Status",
     "Target",
+    "best_iteration",
     "best_of",
 ]

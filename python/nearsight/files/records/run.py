@@ -207,6 +207,28 @@ class Reference(Record):
     forces: Vectors | None
 
 
+class Cost(Part):
+    """Cost of the parent's calculations, in calculations of the whole target.
+
+    Attributes
+    ----------
+    chunks, validation, initial : float
+        Of the chunks, the validation chunks and the first structures, each atom number to the power
+        ``exponent`` against that of the target (the sum of the targets).
+    exponent : float
+    """
+
+    chunks: FiniteFloat
+    validation: FiniteFloat
+    initial: FiniteFloat
+    exponent: FiniteFloat
+
+    @property
+    def total(self) -> float:
+        """All together."""
+        return self.chunks + self.validation + self.initial
+
+
 class RunRecord(Record):
     """Facts of a finished run (``run.json``).
 
@@ -232,11 +254,13 @@ class RunRecord(Record):
     versions : dict
     features : FeatureSummary or None
         None where the symmetry functions were given.
+    cost : Cost or None
+        None in files of earlier versions.
     """
 
     FORMAT: ClassVar[str] = "nearsight-run"
     FILE: ClassVar[str] = "run.json"
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("features",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("features", "cost")
 
     seed: int
     parent: dict[str, Any]
@@ -254,3 +278,4 @@ class RunRecord(Record):
     failures: list[Failure]
     versions: dict[str, Any]
     features: FeatureSummary | None = None
+    cost: Cost | None = None

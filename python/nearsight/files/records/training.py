@@ -7,8 +7,6 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     NonNegativeInt,
@@ -19,6 +17,7 @@ from pydantic import (
 from nearsight.files.records.base import (
     Array,
     IntArray,
+    Part,
     Record,
     Vector,
     Vectors,
@@ -26,10 +25,19 @@ from nearsight.files.records.base import (
     check_lengths,
 )
 
-__all__ = ["Candidate", "ForceLocality", "Iteration", "Model", "best_of"]
+__all__ = [
+    "SLACK",
+    "Candidate",
+    "ForceLocality",
+    "Iteration",
+    "Model",
+    "Shell",
+    "best_iteration",
+    "best_of",
+]
 
 
-class Model(BaseModel):
+class Model(Part):
     """What a member is, beside its symmetry functions, and how it is held to the labels.
 
     Attributes
@@ -41,14 +49,12 @@ class Model(BaseModel):
         See `NFTSettings`.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     hidden_layers: list[PositiveInt]
     l2: Annotated[FiniteFloat, Field(ge=0)]
     force_decay: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
 
-class Candidate(BaseModel):
+class Candidate(Part):
     """A model that was tried.
 
     Attributes
@@ -58,9 +64,25 @@ class Candidate(BaseModel):
         Mean error of a force in the validation chunks.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     model: Model
+    error: FiniteFloat
+
+
+class Shell(Part):
+    """Forces on the atoms of the training chunks at some distance from the centre.
+
+    Attributes
+    ----------
+    distance : float, Å
+        Largest distance from the centre; 0 for the centres themselves.
+    forces : int
+        Number of them.
+    error : float, eV/Å
+        Mean error of the ensemble.
+    """
+
+    distance: FiniteFloat
+    forces: PositiveInt
     error: FiniteFloat
 
 
@@ -94,6 +116,8 @@ class Iteration(Record):
         Model of the members; None in files of earlier versions.
     candidates : list of Candidate
         Models that were compared before the training; empty if none was chosen anew.
+    shells : list of Shell
+        Misfit of the chunks' own forces, from the centre outwards.
     seconds : float
     """
 
@@ -116,6 +140,7 @@ class Iteration(Record):
     validation_error: FiniteFloat | None = None
     model: Model | None = None
     candidates: list[Candidate] = Field(default_factory=list)
+    shells: list[Shell] = Field(default_factory=list)
     seconds: FiniteFloat
 
     @model_validator(mode="after")
@@ -163,11 +188,11 @@ class Iteration(Record):
         }
 
 
-def best_of(scores: Sequence[float], started: bool = False) -> int:
+def best_of(scores: Sequence[float], started: bool = False, slack: float = 0.0) -> int:
     """Index of the best iteration: the lowest score, the earlier of two equal ones.
 
     The score is the error on the validation chunks, or the structure uncertainty (raw) where there
-    are none.
+    are none. Among errors that hardly differ the latest counts, which knows most: see `SLACK`.
 
     The first iteration counts only while it is alone, or if its members knew chunks: those
     trained on bulk cells alone agree on a surface that none of them has seen.
@@ -178,9 +203,24 @@ def best_of(scores: Sequence[float], started: bool = False) -> int:
         Score of each iteration; at least one.
     started : bool
         Whether the members were trained before the first iteration.
+    slack : float
+        Part by which a later score may be above the lowest one.
     """
     first = 0 if started or len(scores) == 1 else 1
-    return first + int(np.argmin(scores[first:]))
+    later = np.asarray(scores[first:])
+    if slack:
+        return first + int(np.flatnonzero(later <= (1.0 + slack) * later.min())[-1])
+    return first + int(np.argmin(later))
+
+
+SLACK = 0.05
+"""Of the error on the validation chunks, a mean over some hundred forces."""
+
+
+def best_iteration(history: Sequence[Iteration], started: bool = False) -> int:
+    """Index of the best iteration of a training; see `best_of`."""
+    validated = history[-1].validation_error is not None
+    return best_of([i.score for i in history], started, SLACK if validated else 0.0)
 
 
 class ForceLocality(Record):

@@ -1,0 +1,57 @@
+"""Misfit of the chunks' own forces by distance from the centre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from nearsight.files.records import Shell
+from nearsight.training.dataset import TrainingData
+
+__all__ = ["misfit_by_shell"]
+
+WIDTH = 1.5
+"""Å."""
+
+
+def misfit_by_shell(data: TrainingData, weights: Sequence[npt.NDArray[np.float64]]) -> list[Shell]:
+    """Mean error of the members' mean force on the atoms of the training chunks.
+
+    Where the parent is nearsighted and the model has what it needs, it is small at all distances.
+    Where it stays far above the spread of the members, the chunks contradict each other: the parent
+    sees farther than the symmetry functions, or the model is too small.
+
+    Parameters
+    ----------
+    data : TrainingData
+    weights : sequence of (P,) float64
+        Of every member.
+
+    Returns
+    -------
+    list of Shell
+        From the centre outwards; empty without chunks learned whole.
+    """
+    whole = np.flatnonzero(data.is_chunk & data.has_energy)
+    if len(whole) == 0:
+        return []
+    mean = np.mean([data.core.predict(w)[1] for w in weights], axis=0)
+    distances, errors = [], []
+    for number in whole.tolist():
+        image, rows = data.fingerprints[number].image, data.rows(number)
+        positions = image.atoms.positions[image.force_atoms]
+        distances.append(np.linalg.norm(positions - image.atoms.positions[0], axis=1))
+        errors.append(np.linalg.norm(mean[rows] - data.forces[rows], axis=1))
+    distance, error = np.concatenate(distances), np.concatenate(errors)
+    # the centre alone, then shells around it
+    shell = np.where(distance < 1e-6, 0, 1 + (distance / WIDTH).astype(int))
+    return [
+        Shell(
+            distance=float(s * WIDTH),
+            forces=int((shell == s).sum()),
+            error=float(error[shell == s].mean()),
+        )
+        for s in np.unique(shell)
+    ]
