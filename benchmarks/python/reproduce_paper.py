@@ -2,7 +2,7 @@
 
     python benchmarks/python/reproduce_paper.py --workdir results
 
-runs ``examples/pt260_emt.toml`` with seeds 0 to 4 (finished runs in ``--workdir`` are read, not
+runs ``examples/pt260_center.toml`` with seeds 0 to 4 (finished runs in ``--workdir`` are read, not
 repeated) and relaxes Pt1415 with each ensemble. Ten minutes on two cores, most of it the
 parent's own calculations. The published figures and the bands are those of C. Zeng, X. Chen,
 A. A. Peterson, J. Chem. Phys. 156, 064104 (2022), section 7 of the Supporting Information.
@@ -31,7 +31,7 @@ from nearsight.run.run import Run
 from nearsight.simulation.relaxation import relax, relax_with_parent
 from nearsight.structures.images import read_images
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "pt260_emt.toml"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pt260_center.toml"
 LARGE = RelaxationSettings(optimizer="LBFGS", fmax=0.05)
 """Pt1415 has 4245 coordinates; BFGS would spend its time on the dense Hessian."""
 

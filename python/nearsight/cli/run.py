@@ -53,6 +53,14 @@ def new(
     output_file: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
     ] = Path("nft.toml"),
+    accuracy: Annotated[
+        float,
+        typer.Option(
+            metavar="EV/Å",
+            min=0.0,
+            help="Largest uncertainty of an atom (calibrated) at which training may end.",
+        ),
+    ] = 0.0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     seed: Seed = 0,
 ) -> None:
@@ -62,7 +70,12 @@ def new(
     from nearsight.config.template import to_toml
     from nearsight.files.atomic import write_text
     from nearsight.parents import Parent
-    from nearsight.run.suggest import CHEAP_PARENTS, preset_of, suggest_config
+    from nearsight.run.suggest import (
+        CHEAP_PARENTS,
+        estimate_cost,
+        preset_of,
+        suggest_config,
+    )
     from nearsight.structures.images import check_structure, read_structure
 
     output(output_file, force)
@@ -78,7 +91,7 @@ def new(
     except ValueError:  # on another drive (Windows)
         structure = Path(target).absolute()
     formula = f"{atoms.symbols.formula:metal}"
-    config = suggest_config(atoms, structure, parent, seed)
+    config = suggest_config(atoms, structure, parent, seed, accuracy)
     radius = min(config.features.cutoff, config.nft.chunk_radius)
     check_structure(atoms, name=target, radius=radius)
     title = (
@@ -91,6 +104,11 @@ def new(
     Config.parse(text, str(output_file), folder)
     write_text(output_file, text)
     show(f"{output_file}: written for {formula}; start with: nearsight run {output_file}")
+    show(
+        f"labels of {config.nft.max_chunks} chunks and {config.nft.validation_chunks} larger ones: "
+        f"the cost of {estimate_cost(atoms, config):.2g} calculations of the whole target, if it "
+        "grows with the third power of the number of atoms"
+    )
 
 
 @command(

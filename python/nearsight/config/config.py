@@ -38,14 +38,7 @@ else:
 __all__ = ["Config", "parse_toml"]
 
 CARRIED_OUT = tuple(
-    f"parent.{key}"
-    for key in ("timeout", "retries", "max_force", "keep_files", "cost_exponent")
-)
-    "parent.timeout",
-    "parent.retries",
-    "parent.max_force",
-    "parent.keep_files",
-    "parent.cost_exponent",
+    f"parent.{key}" for key in ("timeout", "retries", "max_force", "keep_files", "cost_exponent")
 )
 """Keys that change no result."""
 

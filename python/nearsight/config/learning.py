@@ -111,3 +111,8 @@ class NFTSettings(Settings):
     """Structure uncertainty (raw) at which training ends, in eV/Å; 0: never for this reason."""
     steps_not_improved: Count = 3
     """Iterations without a lower structure uncertainty after which training ends."""
+
+    @property
+    def larger_radius(self) -> float:
+        """Radius of the validation chunks, in Å."""
+        return self.validation_radius or 1.16 * self.chunk_radius

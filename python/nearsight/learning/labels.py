@@ -79,7 +79,7 @@ def validation_chunks(
     rng = np.random.default_rng([seed, _VALIDATION])
     count = min(settings.validation_chunks, len(targets))
     numbers = sorted(int(i) for i in rng.choice(len(targets), count, replace=False))
-    radius = settings.validation_radius or LARGER * settings.chunk_radius
+    radius = settings.larger_radius
     chunks = targets.extract(numbers, radius, settings.vacuum)
     results = parent.calculate_many(
         chunks,
@@ -96,9 +96,6 @@ def validation_chunks(
         images.append(Image(atoms, result.forces, result.energy, weights, chunk=True))
     return tuple(images)
 
-
-LARGER = 1.16
-"""Radius of the validation chunks against that of the others."""
 
 _VALIDATION = 5  # keeps this random stream apart from those of training.bootstrap
 

@@ -26,8 +26,15 @@ from nearsight.config import (
     TrainingSettings,
 )
 from nearsight.parents.codes import CODES
+from nearsight.structures.chunks import extract_chunks
 
-__all__ = ["CHEAP_PARENTS", "nearest_neighbour_distance", "preset_of", "suggest_config"]
+__all__ = [
+    "CHEAP_PARENTS",
+    "estimate_cost",
+    "nearest_neighbour_distance",
+    "preset_of",
+    "suggest_config",
+]
 
 # The paper's figures for platinum, whose nearest neighbours are 3.92/√2 Å apart
 START_FACTOR = 4.0 / 3.92
@@ -42,22 +49,22 @@ RATTLED = 10
 # Cells and symmetry functions of each element for one element (the paper), two, and more
 IMAGES = {1: 20, 2: 30}
 MOST_IMAGES = 60
-FUNCTIONS = {1: 21, 2: 40}
+FUNCTIONS = {1: 40, 2: 40}
 MOST_FUNCTIONS = 60
-# The chunks that sufficed for one element (docs: the EMT case), and how they were added; never
-# more than a third of the atoms unless that leaves too few to learn from
-CHUNKS_PER_ELEMENT = 75
-CHUNKS_PER_ITERATION = 15
-FEWEST_CHUNKS = 30
+# The chunks allowed; 8 to 16 sufficed for one element by EMT, 20 for two. Never more than a third
+# of the atoms unless that leaves too few to learn from
+CHUNKS_PER_ELEMENT = 25
+FEWEST_CHUNKS = 8
 # eV/Å by the ensemble, whose error comes on top: that leaves room below the usual 0.05
 RELAXED = 0.03
 CHEAP_PARENTS = ("emt",)
-# The force on a chunk's centre by DFT is off by some 0.1 eV/Å; with the default the networks follow
-# that (docs/how-to/gpaw.md)
-NOISY_L2 = 1e-3
+# The λ to begin with for a parent that may not be nearsighted; the validation chunks choose
+STARTING_L2 = 1e-3
 
 
-def suggest_config(target: Atoms, structure: str | Path, parent: str, seed: int = 0) -> Config:
+def suggest_config(
+    target: Atoms, structure: str | Path, parent: str, seed: int = 0, accuracy: float = 0.0
+) -> Config:
     """Settings that suit a target.
 
     Parameters
@@ -69,13 +76,15 @@ def suggest_config(target: Atoms, structure: str | Path, parent: str, seed: int 
     parent : str
         Name of the parent calculator; the costly extras are on for a cheap one only.
     seed : int
+    accuracy : float, eV/Å
+        Largest calibrated uncertainty of an atom at which training may end; 0: it goes on to the
+        number of chunks allowed, or until the error in the validation chunks stands still.
     """
     elements = tuple(sorted(set(target.symbols), key=lambda symbol: atomic_numbers[symbol]))
     count = len(elements)
     cheap = parent in CHEAP_PARENTS
     fewest = min(FEWEST_CHUNKS, len(target))
     max_chunks = max(fewest, min(CHUNKS_PER_ELEMENT * count, len(target) // 3))
-    per_iteration = min(CHUNKS_PER_ITERATION, math.ceil(max_chunks / 5))
     return Config(
         seed=seed,
         target=TargetSettings(structure=Path(structure)),
@@ -87,18 +96,38 @@ def suggest_config(target: Atoms, structure: str | Path, parent: str, seed: int 
             count=FUNCTIONS.get(count, MOST_FUNCTIONS),
             with_target=True,
         ),
-        # The paper's networks for DFT; wider ones learn no more from so few forces
+        # The paper's networks for DFT; they grow where the validation chunks show that it helps
         network=NetworkSettings(hidden_layers=(5, 5)),
-        training=TrainingSettings() if cheap else TrainingSettings(l2=NOISY_L2),
+        training=TrainingSettings() if cheap else TrainingSettings(l2=STARTING_L2),
         nft=NFTSettings(
-            chunks_per_iteration=per_iteration,
             max_chunks=max_chunks,
-            max_iterations=max(20, 2 * math.ceil(max_chunks / per_iteration)),
+            max_iterations=max(20, math.ceil(max_chunks / 2)),
+            accuracy=accuracy,
         ),
         locality=LocalitySettings(atoms=_inner_and_outer(target)) if cheap else None,
         relaxation=RelaxationSettings(fmax=RELAXED, with_parent=cheap and len(target) <= 500),
         report=ReportSettings(true_forces=cheap),
     )
+
+
+def estimate_cost(target: Atoms, config: Config) -> float:
+    """Cost of all chunks allowed, in calculations of the whole target.
+
+    From the sizes of the chunks around some atoms, and `ParentSettings.cost_exponent`.
+    """
+    nft, exponent = config.nft, config.parent.cost_exponent
+    some = np.linspace(0, len(target) - 1, min(len(target), SAMPLED)).astype(int)
+    cost = 0.0
+    for count, radius in (
+        (nft.max_chunks, nft.chunk_radius),
+        (nft.validation_chunks, nft.larger_radius),
+    ):
+        sizes = [len(c) for c in extract_chunks(target, sorted(set(some.tolist())), radius, 0.0)]
+        cost += count * float(np.mean(np.array(sizes, float) ** exponent))
+    return float(cost / len(target) ** exponent)
+
+
+SAMPLED = 50
 
 
 def preset_of(parent: str) -> str | None:
