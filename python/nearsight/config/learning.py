@@ -59,14 +59,15 @@ class CapacitySettings(Settings):
         default=((5, 5), (10, 10), (15, 15), (20, 20)), strict=False
     )
     """Hidden layers to try, beside those of [network]."""
-    l2: tuple[NotNegative, ...] = Field(default=(1e-6, 1e-4, 1e-2), strict=False)
+    l2: tuple[NotNegative, ...] = Field(default=(1e-6, 1e-2), strict=False)
     """λ to try, beside that of [training]."""
     force_decay: tuple[Positive, ...] = Field(default=(2.0,), strict=False)
     """Values of nft.force_decay to try, in Å, beside none."""
     members: Annotated[int, Field(ge=2)] = 3
     """Networks in the ensemble of a candidate."""
     iterations: Count = 20
-    """Levenberg–Marquardt iterations of a candidate."""
+    """Levenberg–Marquardt iterations of a candidate from random starts, on a quarter of the forces;
+    those of [training] follow, on all."""
 
 
 class NFTSettings(Settings):

@@ -179,7 +179,14 @@ class Capacity:
         starts = [initial_weights(data, self.seed, m) for m in range(members)]
         training = self.training.model_copy(update={"l2": model.l2})
         fits = train_members(
-            data, counts, starts, training, self.settings.iterations, None, self.executor, refine=0
+            data,
+            counts,
+            starts,
+            training,
+            self.settings.iterations,
+            None,
+            self.executor,
+            refine=training.iterations,
         )
         found = validate(make_ensemble(data, [fit.weights for fit in fits], counts), validation)
         assert found is not None  # there are images
