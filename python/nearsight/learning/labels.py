@@ -10,12 +10,14 @@ from ase import Atoms
 from nearsight.config import NFTSettings
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
-from nearsight.parents import Failure, Parent, ParentResult
+from nearsight.parents import Failure, Origin, Parent, ParentResult
 from nearsight.progress import Progress
 from nearsight.structures.images import Image
 from nearsight.training.validation import INNER
 
 __all__ = ["label_chunks", "validation_chunks"]
+
+NFT_CHUNK = Origin("chunk", "nft")
 
 
 def label_chunks(
@@ -25,6 +27,7 @@ def label_chunks(
     functions: SymmetryFunctions,
     parent: Parent,
     progress: Progress,
+    origin: Origin = NFT_CHUNK,
 ) -> dict[int, Image | Failure]:
     """Ask the parent for the chunks around atoms of the targets.
 
@@ -46,6 +49,8 @@ def label_chunks(
     functions : SymmetryFunctions
     parent : Parent
     progress : Progress
+    origin : Origin
+        What the rows of the database say they are for.
 
     Returns
     -------
@@ -56,10 +61,15 @@ def label_chunks(
     if settings.labels == "center" and settings.environment == "target":
         reach = max(settings.chunk_radius, 2.0 * functions.cutoff.radius)
         surroundings = targets.extract(numbers, reach, settings.vacuum)
+        for atoms in surroundings:  # the label is that of the chunk
+            atoms.info |= {"chunk_radius": settings.chunk_radius, "surroundings_radius": reach}
     if not numbers:
         return {}
     results = parent.calculate_many(
-        cut, report=lambda tally: progress.calculations(tally, "chunks"), note=progress.note
+        cut,
+        report=lambda tally: progress.calculations(tally, "chunks"),
+        note=progress.note,
+        origin=origin,
     )
     return {
         number: result if isinstance(result, Failure) else _image(settings, around, result)
@@ -85,6 +95,7 @@ def validation_chunks(
         chunks,
         report=lambda tally: progress.calculations(tally, "validation chunks"),
         note=progress.note,
+        origin=Origin("chunk", "validation"),
     )
     images = []
     for number, atoms, result in zip(numbers, chunks, results, strict=True):

@@ -20,7 +20,7 @@ from nearsight.learning.state import Start, State
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
-from nearsight.parents import Parent
+from nearsight.parents import Origin, Parent
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, write_images
 
@@ -165,7 +165,13 @@ class Learner:
     ) -> list[Image]:
         numbers = [int(frames.offsets[frame]) + atom for frame, atom in chosen]
         labelled = label_chunks(
-            frames, numbers, self.nft.settings, self.functions, self.parent, progress
+            frames,
+            numbers,
+            self.nft.settings,
+            self.functions,
+            self.parent,
+            progress,
+            Origin("chunk", "retraining", self.rounds + 1),
         )
         images = []
         for (frame, atom), result in zip(chosen, labelled.values(), strict=True):

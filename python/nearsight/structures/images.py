@@ -19,7 +19,7 @@ from ase.data import atomic_numbers
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.files.atomic import write_bytes
-from nearsight.structures.labels import CHUNK_KEY
+from nearsight.structures.labels import CHUNK_KEY, WEIGHTS_KEY, read_labels
 
 __all__ = [
     "CHUNK_KEY",
