@@ -30,8 +30,12 @@ class TargetSettings(Settings):
 
 
 class InitialSettings(Settings):
-    """The small bulk cells the first networks learn from."""
+    """The small structures the first networks learn from."""
 
+    recipe: Literal["crystals", "clusters"] = "crystals"
+    """"crystals": bulk cells, relaxed and rattled (the paper; it needs stresses of the parent, and
+    crystals that suit the elements); "clusters": small free clusters cut from the target, squeezed,
+    stretched and rattled."""
     elements: Different[Element] | None = Field(default=None, examples=[["Pt"]])
     """Chemical elements of the cells; those of the target when left out."""
     a0: Positive = 4.0
@@ -45,6 +49,18 @@ class InitialSettings(Settings):
     n_rattled: Annotated[int, Field(ge=0)] = 10
     """Rattled cells of every crystal (space group and composition); in those of a mixture the
     elements are shuffled."""
+    clusters: Count = 25
+    """Clusters cut from the target, with recipe = "clusters"."""
+    cluster_sizes: Different[Annotated[int, Field(ge=4)]] = (8, 13, 20, 30)
+    """Atoms of the clusters, in turn; elements in the proportions of the target."""
+    cluster_strains: Different[Annotated[float, Field(gt=-0.3, lt=0.3)]] = (
+        -0.05,
+        -0.02,
+        0.0,
+        0.03,
+        0.06,
+    )
+    """Strains of the clusters, in turn: all distances change by this part."""
     structures: InputFile | None = Field(default=None, examples=["images.extxyz"])
     """Structures of your own to start from, instead of the above; the parent labels those that
     come without energies and forces."""

@@ -34,6 +34,7 @@ from nearsight.files.records import (
     Target,
 )
 from nearsight.learning.initial_cells import Initialization, count_by_size, describe_sizes
+from nearsight.learning.initial_clusters import cut_clusters, label_clusters
 from nearsight.learning.learner import Learner
 from nearsight.learning.locality import force_locality
 from nearsight.learning.nft import NFT
@@ -146,8 +147,13 @@ class Run:
     # the stages; each writes its file last and returns its summary
 
     def _initial_cells(self) -> str:
-        cells = Initialization.of(self.config.initial, self._targets.elements)
-        images = cells.run(self.parent, self.progress)
+        settings = self.config.initial
+        if settings.recipe == "clusters" and settings.structures is None:
+            clusters = cut_clusters(self._targets.structures, settings)
+            images = label_clusters(clusters, self.parent, self.progress)
+        else:
+            cells = Initialization.of(settings, self._targets.elements)
+            images = cells.run(self.parent, self.progress)
         self._check_elements(images)
         write_images(self.folder / "initial.extxyz", images)
         return f"{len(images)} cells: {describe_sizes(images)}"

@@ -138,6 +138,14 @@ def preset_of(parent: str) -> str | None:
 def _initial(target: Atoms, elements: tuple[str, ...]) -> InitialSettings:
     """The initial cells: crystals with the neighbour distances of the elements."""
     distances = {symbol: nearest_neighbour_distance(symbol) for symbol in elements}
+    if not all(_is_metal(symbol) for symbol in elements):
+        shortest = min(distances.values())
+        return InitialSettings(
+            recipe="clusters",
+            elements=elements,
+            minsep=round(ALLOY_MINSEP_PER_DISTANCE * shortest, 2),
+            posamp=ALLOY_POSAMP,
+        )
     # fcc lattice constants with these distances, slightly expanded as in the paper; the cells are
     # relaxed from there
     start = {symbol: START_FACTOR * math.sqrt(2) * d for symbol, d in distances.items()}
@@ -152,6 +160,12 @@ def _initial(target: Atoms, elements: tuple[str, ...]) -> InitialSettings:
         posamp=ALLOY_POSAMP,
         n_rattled=ALLOY_RATTLED.get(len(elements), RATTLED),
     )
+
+
+def _is_metal(symbol: str) -> bool:
+    """Whether ASE knows an element as fcc, bcc or hcp: the paper's recipe suits it."""
+    state: dict[str, Any] = reference_states[atomic_numbers[symbol]] or {}
+    return state.get("symmetry") in ("fcc", "bcc", "hcp")
 
 
 def nearest_neighbour_distance(symbol: str) -> float:
