@@ -5,7 +5,7 @@ The models are the settings objects that the library takes; a configuration file
 unless its reason is given.
 """
 
-from nearsight.config.config import Config
+from nearsight.config.config import STOP_RULES, Config
 from nearsight.config.labels import ExecutorSettings, ParentSettings
 from nearsight.config.learning import (
     CapacitySettings,
@@ -24,6 +24,7 @@ from nearsight.config.structures import (
 )
 
 __all__ = [
+    "STOP_RULES",
     "CapacitySettings",
     "Config",
     "DynamicsSettings",

@@ -42,6 +42,12 @@ CARRIED_OUT = tuple(
 )
 """Keys that change no result."""
 
+STOP_RULES = ("max_chunks", "max_iterations", "accuracy", "stop_uncertainty", "steps_not_improved")
+"""Keys of [nft] that say when training ends: a run goes on under others."""
+
+ADDED = ("locality", "relaxation", "retraining", "dynamics")
+"""Sections that a run can be given later."""
+
 
 class Config(Settings):
     """A whole run.
@@ -81,7 +87,10 @@ class Config(Settings):
         """Keys by which two configurations ask for different results, with both values.
 
         A section that one of them lacks counts as one key. Keys that say how it is carried out
-        (``[executor]``, timeout, retries) do not count.
+        (``[executor]``, timeout, retries) do not count, nor what a run can go on under: stop
+        rules, as long as no fewer chunks are allowed, sections of further stages that ``other``
+        adds, and ``[report]``; nor ``nft.labels``, under another one of which a run is trained
+        anew from the chunks it has.
         """
         found = []
         for name in type(self).model_fields:
@@ -89,7 +98,9 @@ class Config(Settings):
                 value.model_dump() if isinstance(value, Settings) else value
                 for value in (getattr(self, name), getattr(other, name))
             )
-            if name == "executor" or mine == others:
+            if name in ("executor", "report") or mine == others:
+                continue
+            if name in ADDED and mine is None:
                 continue
             if mine is None or others is None or not isinstance(mine, dict):
                 found.append((name, mine, others))
@@ -97,7 +108,10 @@ class Config(Settings):
             found += [
                 (f"{name}.{key}", value, others[key])
                 for key, value in mine.items()
-                if value != others[key] and f"{name}.{key}" not in CARRIED_OUT
+                if value != others[key]
+                and f"{name}.{key}" not in CARRIED_OUT
+                and not (name == "nft" and _goes_on(key, value, others[key]))
+                and f"{name}.{key}" != "nft.labels"
             ]
         return found
 
@@ -180,3 +194,7 @@ def parse_toml(source: str, name: str) -> dict[str, Any]:
         if line and re.search(r"=\s*(True|False)\b", line[0]):
             hint = "; true and false are written in small letters"
         raise InputError(f"{name}: not valid TOML: {error}{hint}") from error
+
+
+def _goes_on(key: str, old: Any, new: Any) -> bool:
+    return key in STOP_RULES and not (key == "max_chunks" and new < old)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from nearsight.config import NFTSettings
 from nearsight.files.records import SLACK, Iteration, best_of
 
-__all__ = ["choose_atoms", "rank_uncertain", "stop_reason"]
+__all__ = ["choose_atoms", "decide_again", "rank_uncertain", "stop_reason"]
 
 Array = npt.NDArray[np.float64]
 
@@ -101,6 +101,37 @@ def stop_reason(
     if new == 0:
         return "no uncertain atom is left that is not in the training"
     return ""
+
+
+def decide_again(
+    settings: NFTSettings, history: Sequence[Iteration], started: bool = False
+) -> Iteration:
+    """The last iteration; if it was the end under other stop rules and is none now, gone on with.
+
+    Parameters
+    ----------
+    settings : NFTSettings
+    history : sequence of Iteration
+    started : bool
+        Whether the members were trained before the first iteration.
+    """
+    last = history[-1]
+    if not last.stop_reason:
+        return last
+    indices, raw = last.chunk_indices, last.uncertainty_raw
+    new, again = choose_atoms(settings, raw, indices, last.failed_indices, not indices)
+    reason = stop_reason(
+        settings,
+        history[:-1],
+        raw,
+        last.uncertainty,
+        len(indices),
+        len(new),
+        started,
+        last.validation_error,
+    )
+    changes = {"stop_reason": "", "new_indices": new, "again_indices": again}
+    return last if reason else last.model_copy(update=changes)
 
 
 def _since_improvement(errors: Sequence[float]) -> int:

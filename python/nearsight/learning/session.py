@@ -25,8 +25,14 @@ from nearsight.learning.capacity import (
     describe_choice,
     first_model,
 )
+from nearsight.learning.earlier import (
+    earlier_chunks,
+    has_other_labels,
+    is_continued,
+    set_aside,
+)
 from nearsight.learning.labels import label_chunks, validation_chunks
-from nearsight.learning.policy import choose_atoms, rank_uncertain, stop_reason
+from nearsight.learning.policy import choose_atoms, decide_again, rank_uncertain, stop_reason
 from nearsight.learning.state import Start, State, Training, trained_weights, weight_bytes
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
@@ -138,10 +144,12 @@ class Session:
             except DamagedFileError as error:
                 self.progress.note(f"{error}; repeating iteration {len(history)}")
                 break
-            if (
-                found.provenance != self._provenance(len(history), iteration.chunk_indices)
-                or found.functions.to_dict() != self.functions.to_dict()
-            ):
+            expected = self._provenance(len(history), iteration.chunk_indices)
+            same = found.functions.to_dict() == self.functions.to_dict()
+            if not (same and is_continued(found.provenance, expected)):
+                if same and has_other_labels(found.provenance, expected):
+                    self.progress.note(set_aside(self.folder))
+                    return None
                 raise InputError(
                     f"{path.parent}: belongs to other settings or inputs (target, images, symmetry "
                     "functions, parent); use another folder for these"
@@ -150,6 +158,7 @@ class Session:
             ensemble = found
         if ensemble is None:
             return None
+        history[-1] = self._decide_again(history)
         known = dict(self.start.chunk_images) if self.start else {}
         later = history[-1].chunk_indices[len(known) :]
         chunks = self._label(later)
@@ -177,6 +186,14 @@ class Session:
             self.progress.iteration(history[count].summary(state.best is history[count]))
         return state
 
+    def _decide_again(self, history: Sequence[Iteration]) -> Iteration:
+        """The last iteration, which may have been the end under other stop rules than today's."""
+        decided = decide_again(self.nft.settings, history, self.start is not None)
+        if decided is not history[-1]:
+            self.progress.note(f"going on: training had ended because {history[-1].stop_reason}")
+            decided.save(iteration_folder(self.folder, decided.iteration) / Iteration.FILE)
+        return decided
+
     @cached_property
     def _first_model(self) -> Model:
         if self.start is not None and self.start.model is not None:
@@ -187,6 +204,8 @@ class Session:
     def _validation(self) -> tuple[Image, ...]:
         if self.start is not None:
             return self.start.validation
+        if earlier_chunks(self.folder):  # trained anew without one parent call
+            return ()
         nft = self.nft
         return validation_chunks(self.targets, nft.settings, nft.seed, self.parent, self.progress)
 
@@ -328,6 +347,8 @@ class Session:
         forces, raw, calibrated = self.targets.evaluate(ensemble)
         quality = [data.quality(w) for w in weights]
         new, again = choose_atoms(nft.settings, raw, indices, failed, not indices)
+        if not indices and self.start is None:
+            new = earlier_chunks(self.folder) or new
         reason = stop_reason(
             nft.settings, history, raw, calibrated, len(indices), len(new), started, error
         )

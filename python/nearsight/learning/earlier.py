@@ -1,0 +1,73 @@
+"""A training gone on with under other stop rules, or made anew from the chunks of an earlier one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nearsight.config import STOP_RULES
+from nearsight.errors import DamagedFileError
+from nearsight.files.names import evaluation_files
+from nearsight.files.records import Iteration
+
+__all__ = ["EARLIER", "earlier_chunks", "has_other_labels", "is_continued", "set_aside"]
+
+EARLIER = "earlier"
+"""Folder with the iterations of the training before."""
+
+
+def is_continued(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Whether an ensemble was trained as it would be today, to the same point."""
+    return _without_stop_rules(found) == _without_stop_rules(expected)
+
+
+def has_other_labels(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Whether it was trained on the same structures by other labels of the chunks.
+
+    Versions before ``nft.labels`` learned the forces on the centres.
+    """
+    if any(found.get(key) != expected[key] for key in ("inputs", "parent")):
+        return False
+    labels = found.get("settings", {}).get("nft", {}).get("labels", "center")
+    return bool(labels != expected["settings"]["nft"]["labels"])
+
+
+def set_aside(folder: Path) -> str:
+    """Move the iterations of an earlier training out of the way; one sentence about it."""
+    chunks = _chunks(folder)
+    place = folder / EARLIER
+    if place.exists():
+        shutil.rmtree(place)
+    part = folder / f"{EARLIER}.part"
+    part.mkdir(exist_ok=True)
+    for path in sorted(folder.glob("iteration-*")):
+        path.rename(part / path.name)
+    part.rename(place)
+    return (
+        f"the iterations here learned other labels of the chunks (nft.labels): they are in "
+        f"{EARLIER}/ now, and training begins anew on their {len(chunks)} chunks, whose "
+        "calculations are in the database"
+    )
+
+
+def earlier_chunks(folder: Path) -> list[int]:
+    """Atoms whose chunks the training before had; empty if there was none."""
+    return _chunks(folder / EARLIER)
+
+
+def _chunks(folder: Path) -> list[int]:
+    for path in reversed(evaluation_files(folder)):
+        try:
+            return Iteration.load(path).chunk_indices
+        except DamagedFileError:
+            continue
+    return []
+
+
+def _without_stop_rules(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    settings = dict(provenance.get("settings", {}))
+    nft = settings.get("nft", {})
+    settings["nft"] = {key: value for key, value in nft.items() if key not in STOP_RULES}
+    return {**provenance, "settings": settings}
