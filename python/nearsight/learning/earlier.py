@@ -1,4 +1,4 @@
-"""A training gone on with under other stop rules, or made anew from the chunks of an earlier one."""
+"""A training gone on with under other stop rules, or made anew from the chunks of an earlier."""
 
 from __future__ import annotations
 

@@ -107,7 +107,9 @@ class Session:
         model, candidates = self._choose_model(state, data, len(known))
         starts, iterations = state.weights, nft.training.iterations
         data = apply_model(data, model)
-        if model != state.model:
+        # for members that know no chunk yet a new start is nearer to where they will end
+        fresh = model != state.model or (nft.settings.labels == "chunk" and not last.chunk_indices)
+        if fresh:
             starts = [initial_weights(data, nft.seed, m) for m in range(members)]
             iterations = nft.training.initial_iterations
         return self._finish(
@@ -122,7 +124,7 @@ class Session:
             [*last.failed_indices, *failed],
             began,
             iterations,
-            refine=None if model == state.model else nft.training.iterations,
+            refine=nft.training.iterations if fresh else None,
         )
 
     def restore(self) -> State | None:
