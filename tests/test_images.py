@@ -50,7 +50,7 @@ def test_a_bulk_image_has_an_energy_and_all_forces() -> None:
 def test_a_chunk_has_the_force_on_its_centre_alone() -> None:
     atoms = structure("cluster")
     atoms.info["nearsight_chunk"] = True
-    image = Image.from_atoms(labelled(atoms, energy=-3.0, forces=np.ones((12, 3))))
+    image = Image.from_atoms(labelled(atoms, forces=np.ones((12, 3))))
     assert image.is_chunk
     assert image.energy is None
     np.testing.assert_array_equal(image.forces, np.ones((1, 3)))

@@ -86,7 +86,15 @@ def ensembles(folder: Path) -> list[bytes]:
 
 
 def choose(seen: list[int], **settings: Any) -> tuple[list[int], list[int]]:
-    return choose_atoms(NFTSettings(**settings), RAW, seen)
+    return choose_atoms(NFTSettings(**{"chunks_per_iteration": 15} | settings), RAW, seen)
+
+
+def test_the_first_chunks_are_a_number_of_their_own() -> None:
+    settings = NFTSettings(first_chunks=3, chunks_per_iteration=2, max_chunks=4)
+    assert choose_atoms(settings, RAW, [], first=True) == ([1, 3, 2], [])
+    assert choose_atoms(settings, RAW, [], first=False) == ([1, 3], [])
+    assert choose_atoms(settings, RAW, [1, 3, 2]) == ([4], [1, 3])
+    assert choose_atoms(settings, RAW, [], failed=[3], first=True) == ([1, 2, 4], [])
 
 
 def test_the_most_uncertain_come_first() -> None:
@@ -163,7 +171,47 @@ def test_why_it_ends(
 ) -> None:
     *earlier, last = uncertainties
     raw = np.array([0.0, last])
-    assert stop_reason(NFTSettings(**settings), iterations(*earlier), raw, chunks, new) == reason
+    chosen = NFTSettings(**{"max_chunks": 75} | settings)
+    assert stop_reason(chosen, iterations(*earlier), raw, 2 * raw, chunks, new) == reason
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "calibrated", "chunks", "reason"),
+    [
+        (0.05, 0.05, 8, "the calibrated uncertainty is at most 0.05 eV/Å"),
+        (0.05, 0.051, 8, ""),
+        (0.05, 0.01, 0, ""),  # members that have seen bulk cells alone agree on surfaces
+        (0.0, 0.0, 8, ""),
+    ],
+)
+def test_it_ends_at_the_accuracy(
+    accuracy: float, calibrated: float, chunks: int, reason: str
+) -> None:
+    raw = np.array([0.5, 0.9])
+    bounds = np.array([0.0, calibrated])
+    settings = NFTSettings(accuracy=accuracy)
+    assert stop_reason(settings, iterations(1.0), raw, bounds, chunks, 4) == reason
+
+
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        ([0.9, 0.3, 0.4], ""),
+        ([0.9, 0.3, 0.4, 0.5], "the error on the validation chunks did not improve in 2 iterations"),
+        ([0.9, 0.3, 0.4, 0.2], ""),
+    ],
+)
+def test_improvement_is_that_of_the_error_where_it_is_known(
+    errors: list[float], reason: str
+) -> None:
+    """Whatever the uncertainty does, here rise."""
+    history = tuple(
+        make_iteration(number, [0.1 * number], validation_error=error)
+        for number, error in enumerate(errors[:-1])
+    )
+    raw = np.array([0.1 * len(errors)])
+    settings = NFTSettings(steps_not_improved=2)
+    assert stop_reason(settings, history, raw, raw, 8, 4, score=errors[-1]) == reason
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ PATH = {"energies": [1.5, 1.25], "fmax": [0.5, 0.04], "converged": True}
 ENSEMBLE = {**PATH, "max_uncertainty": [0.1, 0.30000000000000004], "mean_uncertainty": [0.05, 0.1]}
 HARVEST = {"low": 0.05, "high": 0.1, "frames": 9, "kept": 4, "beyond": 1, "candidates": 12}
 STAGE = {"name": "Initial cells", "seconds": 4.5, "summary": "33 cells"}
+MODEL = {"hidden_layers": [5, 4], "l2": 1e-06, "force_decay": None}
 ROUND = {"step": 10, "reason": "uncertain", **HARVEST, "chosen": 3, "deviation": 0.01}
 
 # the keys in the order in which version 1 of each file holds them
@@ -44,6 +45,12 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "energy_rmse": 0.0004,
         "force_rmse": 0.002,
         "max_force_residual": 0.009,
+        "validation_error": 0.03,
+        "model": MODEL,
+        "candidates": [
+            {"model": MODEL, "error": 0.031},
+            {"model": MODEL | {"force_decay": 2.5}, "error": 0.04},
+        ],
         "seconds": 2.5,
     },
     "stages": {
@@ -197,6 +204,16 @@ def test_keys_that_may_be_left_out(features: dict[str, Any] | None, tmp_path: Pa
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
 
+def test_an_evaluation_of_an_earlier_version(tmp_path: Path) -> None:
+    """Without larger chunks and models: the uncertainty says which iteration is the best."""
+    new = ("validation_error", "model", "candidates")
+    content = {key: value for key, value in SAMPLES["evaluation"].items() if key not in new}
+    record = load(written("evaluation", tmp_path, content))
+    assert isinstance(record, Iteration)
+    assert (record.validation_error, record.model, record.candidates) == (None, None, [])
+    assert record.score == record.structure_uncertainty == 0.2
+
+
 def test_records_of_different_content_differ(tmp_path: Path) -> None:
     record = load(written("locality", tmp_path))
     assert isinstance(record, ForceLocality)
@@ -293,6 +310,9 @@ def test_deep_nesting(tmp_path: Path) -> None:
         ("evaluation", {"chunk_indices": [3]}, "chunk_indices must be different atoms from 0 to 2"),
         ("evaluation", {"chunk_indices": [0.5]}, r"chunk_indices\.0: input should be a valid int"),
         ("evaluation", {"again_indices": [2]}, "again_indices must be among chunk_indices"),
+        ("evaluation", {"model": MODEL | {"l2": -1.0}}, r"model\.l2: input should be greater than"),
+        ("evaluation", {"model": MODEL | {"hidden_layers": [0]}}, r"model\.hidden_layers\.0: input"),
+        ("evaluation", {"candidates": [{"model": MODEL}]}, r"candidates\.0\.error: field required"),
         ("evaluation", {"seconds": "long"}, "seconds: input should be a valid number"),
         ("locality", {"n_atoms": [[0.5], [2]]}, "n_atoms: expected whole numbers"),
         ("locality", {"n_atoms": [[1e300], [2]]}, "n_atoms: expected smaller numbers"),
@@ -319,6 +339,7 @@ def test_figures_that_follow_from_a_record(tmp_path: Path) -> None:
     iteration = load(written("evaluation", tmp_path))
     assert isinstance(iteration, Iteration)
     assert (iteration.chunks, iteration.structure_uncertainty) == (2, 0.2)
+    assert iteration.score == 0.03
     retraining = load(written("retraining", tmp_path))
     assert isinstance(retraining, RetrainingRecord)
     path = retraining.rounds[1].paths[0]

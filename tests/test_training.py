@@ -28,7 +28,7 @@ COUNTS = np.array([2, 1, 0, 1, 3, 1, 1])
 
 
 def settings(**given: Any) -> TrainingSettings:
-    return TrainingSettings(**{"l2": 1e-4, "force_coefficient": 0.4} | given)
+    return TrainingSettings(**{"l2": 1e-4, "force_coefficient": 0.4, "tolerance": 0.0} | given)
 
 
 def total_loss(
@@ -127,6 +127,23 @@ def test_a_minimum_is_left_alone(small: TrainingData) -> None:
     assert np.abs(again.weights - fit.weights).max() < 1e-7
 
 
+def test_it_ends_after_two_small_gains(small: TrainingData) -> None:
+    """Where the losses of longer and longer runs say that it stands still."""
+    start = training.initial_weights(small, 0, 0)
+    losses = [total_loss(small, start, settings())]
+    while len(losses) < 80:
+        fit = training.levenberg_marquardt(small, start, COUNTS, settings(), len(losses))
+        losses.append(fit.loss)
+    lowered = 1.0 - np.divide(losses[1:], losses[:-1])
+    for tolerance in (0.3, 0.03, 0.01):
+        still = lowered < tolerance
+        end = 2 + int(np.argmax(still[1:] & still[:-1]))
+        assert 2 <= end < 80
+        chosen = settings(tolerance=tolerance)
+        found = training.levenberg_marquardt(small, start, COUNTS, chosen, 80)
+        assert found.loss == pytest.approx(losses[end], rel=1e-13)
+
+
 def test_images_left_out_do_not_matter() -> None:
     """A member whose sample lacks an image never sees its labels."""
     data = training_data(2, (5, 4))
@@ -213,13 +230,21 @@ def test_intercepts_without_a_labelled_energy() -> None:
 # --- calibration -------------------------------------------------------------------------------
 
 
-def predictions(members: Any, labels: Any, is_chunk: Any) -> Any:
-    """What `calibrate` needs of a training set whose members' forces are given, (M, R, 3)."""
+def predictions(labels: Any, is_chunk: Any, rows: Any = None, whole: bool = False) -> Any:
+    """What `calibrate` needs of a training set whose members' forces are given, (M, R, 3).
+
+    ``rows`` is the number of forces of every image, one if left out.
+    """
+    ends = np.cumsum(rows or [1] * len(labels))
+    starts = [0, *ends[:-1]]
     return SimpleNamespace(
         core=SimpleNamespace(predict=lambda forces: (None, forces)),
         forces=np.asarray(labels, float),
-        row_image=np.arange(len(labels)),
+        fingerprints=[None] * len(ends),
+        rows=lambda image: slice(starts[image], ends[image]),
+        row_image=np.repeat(np.arange(len(ends)), ends - starts),
         is_chunk=np.asarray(is_chunk),
+        has_whole_chunks=whole,
     )
 
 
@@ -237,7 +262,7 @@ def test_calibration_by_hand() -> None:
     forces[:, 2:] = 50.0
     labels = [[7, 0, 0], [0, 3, 4], [0, 0, 0], [0, 0, 0]]
     counts = np.array([[1, 0, 0, 1], [0, 0, 2, 1], [0, 0, 1, 1]])
-    found = training.calibrate(predictions(forces, labels, [False] * 4), list(forces), counts)
+    found = training.calibrate(predictions(labels, [False] * 4), list(forces), counts)
     low, high = sorted([5.0 / (2.58 * np.sqrt(2.0)), 4.0 / (2.58 * 3.0)])
     assert found == pytest.approx(low + 0.95 * (high - low), rel=1e-12)
 
@@ -251,18 +276,38 @@ def test_chunks_alone_count_as_soon_as_there_are_ten(n_chunks: int, expected: fl
     forces[0, :, 0], forces[1, :, 0] = 1.0, -1.0  # mean 0, σ = √2
     labels = np.zeros((len(ratio), 3))
     labels[:, 1] = ratio * 2.58 * np.sqrt(2.0)
-    data = predictions(forces, labels, [True] * n_chunks + [False] * n_bulk)
+    data = predictions(labels, [True] * n_chunks + [False] * n_bulk)
     counts = np.zeros((2, len(ratio)), int)
     assert training.calibrate(data, list(forces), counts) == pytest.approx(expected, rel=1e-12)
 
 
+def test_calibration_on_whole_chunks() -> None:
+    """A chunk of twelve forces is enough to leave bulk images out; the factor is a higher quantile.
+
+    Members predict ±1 along x, mean 0, σ = √2; the labels of the chunk are 1, 2 ... 12 of that
+    uncertainty along y, but for one force on which the members agree, which tells nothing.
+    """
+    ratio = np.array([50.0, *range(1, 13), 70.0])
+    forces = np.zeros((2, 14, 3))
+    forces[0, :, 0], forces[1, :, 0] = 1.0, -1.0
+    forces[:, 13] = 0.0
+    labels = np.zeros((14, 3))
+    labels[:, 1] = ratio * 2.58 * np.sqrt(2.0)
+    data = predictions(labels, [False, True], [1, 13], whole=True)
+    found = training.calibrate(data, list(forces), np.zeros((2, 2), int))
+    assert found == pytest.approx(11.0 + 0.99 * 11 - 10, rel=1e-12)  # between eleventh and twelfth
+    # the image that one member saw is left out as a whole
+    seen = training.calibrate(data, list(forces), np.array([[0, 1], [0, 0]]))
+    assert seen == pytest.approx(50.0, rel=1e-12)
+
+
 def test_calibration_without_anything_unseen() -> None:
-    data = predictions(np.ones((2, 1, 3)), [[0, 0, 0]], [True])
+    data = predictions([[0, 0, 0]], [True])
     assert training.calibrate(data, list(np.ones((2, 1, 3))), np.ones((2, 1), int)) == 1.0
 
 
 def test_members_that_agree_exactly_tell_nothing() -> None:
-    data = predictions(np.ones((2, 1, 3)), [[0, 0, 0]], [True])
+    data = predictions([[0, 0, 0]], [True])
     assert training.calibrate(data, list(np.ones((2, 1, 3))), np.zeros((2, 1), int)) == 1.0
 
 

@@ -11,7 +11,13 @@ from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 
 from helpers import Array
-from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
+from nearsight.config import (
+    CapacitySettings,
+    EnsembleSettings,
+    NetworkSettings,
+    NFTSettings,
+    TrainingSettings,
+)
 from nearsight.learning.nft import NFT
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import G2, G4, SymmetryFunctions
@@ -63,19 +69,55 @@ def trained() -> Ensemble:
         cells(),
         functions(),
         NetworkSettings(hidden_layers=(6,)),
-        TrainingSettings(initial_iterations=40),
+        TrainingSettings(initial_iterations=40, tolerance=0.0),
         EnsembleSettings(members=4),
         seed=1,
     )
 
 
+TRAINING = TrainingSettings(initial_iterations=20, iterations=10, tolerance=0.0)
+
+
 def nft(seed: int = 0, **settings: object) -> NFT:
-    """A training in three iterations of eight chunks after the first one."""
-    chosen = {"chunk_radius": 6.5, "chunks_per_iteration": 8, "max_chunks": 24, **settings}
+    """A training as in the paper, by centres, in three iterations of eight chunks."""
+    chosen = {
+        "labels": "center",
+        "chunk_radius": 6.5,
+        "first_chunks": 8,
+        "chunks_per_iteration": 8,
+        "max_chunks": 24,
+        **settings,
+    }
     return NFT(
         NFTSettings.model_validate(chosen),
         NetworkSettings(hidden_layers=(6,)),
-        TrainingSettings(initial_iterations=20, iterations=10),
+        TRAINING,
         EnsembleSettings(members=5),
         seed,
+    )
+
+
+CAPACITY = CapacitySettings(
+    hidden_layers=((4,), (8,)), l2=(1e-6,), force_decay=(2.0,), members=2, iterations=8
+)
+"""Six models or so, in a second."""
+
+
+def whole(seed: int = 0, **settings: object) -> NFT:
+    """A training by whole chunks, the default, with larger ones that choose among few models."""
+    chosen = {
+        "chunk_radius": 5.0,
+        "first_chunks": 3,
+        "chunks_per_iteration": 2,
+        "max_chunks": 7,
+        "validation_chunks": 2,
+        **settings,
+    }
+    return NFT(
+        NFTSettings.model_validate(chosen),
+        NetworkSettings(hidden_layers=(6,)),
+        TrainingSettings(initial_iterations=15, iterations=6, l2=1e-2),
+        EnsembleSettings(members=4),
+        seed,
+        CAPACITY,
     )

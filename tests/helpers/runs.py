@@ -27,14 +27,23 @@ TINY: dict[str, Any] = {
     "images": {"count": 5},
     "features": {"count": 8, "cutoff": 4.5},
     "network": {"hidden_layers": [4]},
-    "training": {"initial_iterations": 10, "iterations": 5},
+    "training": {"initial_iterations": 10, "iterations": 5, "l2": 1e-2},
     "ensemble": {"members": 3},
-    "nft": {"chunk_radius": 6.5, "chunks_per_iteration": 3, "max_chunks": 6},
+    "nft": {
+        "chunk_radius": 6.5,
+        "first_chunks": 3,
+        "chunks_per_iteration": 3,
+        "max_chunks": 6,
+        "validation_chunks": 1,
+    },
+    "capacity": {
+        "hidden_layers": [[3]], "l2": [1e-6], "force_decay": [2.0], "members": 2, "iterations": 5,
+    },
     "locality": {"radii": [4.0, 6.5], "atoms": [0, 7]},
     "relaxation": {"max_steps": 4, "with_parent": True},
     "report": {"true_forces": True},
 }
-"""All stages, in two seconds."""
+"""All stages, in a few seconds."""
 
 GIVEN: dict[str, Any] = {
     "target": {"structure": "particle.extxyz"},
@@ -44,7 +53,13 @@ GIVEN: dict[str, Any] = {
     "network": {"hidden_layers": [3]},
     "training": {"initial_iterations": 3, "iterations": 2},
     "ensemble": {"members": 2},
-    "nft": {"chunk_radius": 6.5, "chunks_per_iteration": 2, "max_chunks": 2},
+    "nft": {
+        "chunk_radius": 6.5,
+        "first_chunks": 2,
+        "chunks_per_iteration": 2,
+        "max_chunks": 2,
+        "validation_chunks": 0,
+    },
 }
 """A training with cells and symmetry functions of the user."""
 
@@ -159,7 +174,7 @@ def reduced(config: Config) -> Config:
         "g4_eta": (0.005,),
         "g4_zeta": (1.0, 4.0),
     }
-    chunks = {"chunk_radius": 6.0, "chunks_per_iteration": CHUNKS, "max_chunks": CHUNKS}
+    chunks = {"chunk_radius": 6.0, "first_chunks": CHUNKS, "max_chunks": CHUNKS}
     return Config(
         seed=config.seed,
         target=config.target,
