@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from nearsight.config import CapacitySettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.files.records import Candidate, Iteration, Model
 from nearsight.progress import Progress
@@ -29,7 +27,6 @@ __all__ = [
     "choice_is_due",
     "describe_choice",
     "first_model",
-    "weighted",
 ]
 
 GAIN = 0.97
@@ -47,22 +44,9 @@ def first_model(network: NetworkSettings, training: TrainingSettings, nft: NFTSe
     )
 
 
-def weighted(image: Image, force_decay: float | None) -> Image:
-    """A chunk whose forces count by their distance from the centre; other images as they are."""
-    if not image.chunk:
-        return image
-    assert image.force_weights is not None  # every chunk learned whole has them
-    weights = np.ones(len(image.atoms))
-    if force_decay is not None:
-        distance = np.linalg.norm(image.atoms.positions - image.atoms.positions[0], axis=1)
-        weights = np.exp(-distance / force_decay)
-    return replace(image, force_weights=np.where(image.force_weights > 0, weights, 0.0))
-
-
 def apply_model(data: TrainingData, model: Model) -> TrainingData:
     """The training data of a model."""
-    prints = [replace(p, image=weighted(p.image, model.force_decay)) for p in data.fingerprints]
-    return replace(data, hidden_layers=tuple(model.hidden_layers), fingerprints=prints)
+    return replace(data, hidden_layers=tuple(model.hidden_layers), force_decay=model.force_decay)
 
 
 def choice_is_due(history: Sequence[Iteration], chunks: int) -> bool:

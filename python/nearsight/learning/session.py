@@ -241,6 +241,8 @@ class Session:
         for image in self.images:
             digest.update(fingerprint(image.atoms, str(image.energy)).encode())
             digest.update(image.forces.tobytes())
+            if image.force_weights is not None:
+                digest.update(image.force_weights.tobytes())
         if self.start is not None:
             digest.update(trained_weights(self.start.ensemble)[0].tobytes())
             digest.update(weight_bytes(self.start.ensemble))

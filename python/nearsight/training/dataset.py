@@ -21,6 +21,7 @@ import numpy.typing as npt
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
 
 __all__ = ["Quality", "TrainingData"]
@@ -60,6 +61,8 @@ class TrainingData:
         Of the hidden layers; the output is linear.
     intercepts : dict of str to float, eV
         Energy of an atom for an output of zero, by element.
+    force_decay : float, Å, optional
+        Forces of whole chunks count by exp(-d / force_decay), d the distance from the centre.
     """
 
     functions: SymmetryFunctions
@@ -68,6 +71,7 @@ class TrainingData:
     hidden_layers: Sequence[int]
     activation: str
     intercepts: Mapping[str, float]
+    force_decay: float | None = None
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, ...]]:
@@ -168,11 +172,17 @@ class TrainingData:
     @cached_property
     def force_weights(self) -> Array:
         """(F,) v, weight of every labelled force among those of its image."""
-        weights = []
-        for p in self.fingerprints:
-            given = p.image.force_weights
-            weights.append(np.ones(len(p.image.forces)) if given is None else given[given != 0.0])
-        return np.concatenate(weights)
+        return np.concatenate([self._force_weights(p.image) for p in self.fingerprints])
+
+    def _force_weights(self, image: Image) -> Array:
+        counted = image.force_atoms
+        given = image.force_weights
+        weights = np.ones(len(counted)) if given is None else given[counted]
+        if not image.chunk or self.force_decay is None:
+            return weights
+        positions = image.atoms.positions
+        distances = np.linalg.norm(positions[counted] - positions[0], axis=1)
+        return np.asarray(weights * np.exp(-distances / self.force_decay))
 
     @cached_property
     def is_chunk(self) -> npt.NDArray[np.bool_]:
