@@ -197,7 +197,10 @@ def test_it_ends_at_the_accuracy(
     ("errors", "reason"),
     [
         ([0.9, 0.3, 0.4], ""),
-        ([0.9, 0.3, 0.4, 0.5], "the error on the validation chunks did not improve in 2 iterations"),
+        (
+            [0.9, 0.3, 0.4, 0.5],
+            "the error on the validation chunks did not improve in 2 iterations",
+        ),
         ([0.9, 0.3, 0.4, 0.2], ""),
     ],
 )

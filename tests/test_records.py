@@ -311,7 +311,11 @@ def test_deep_nesting(tmp_path: Path) -> None:
         ("evaluation", {"chunk_indices": [0.5]}, r"chunk_indices\.0: input should be a valid int"),
         ("evaluation", {"again_indices": [2]}, "again_indices must be among chunk_indices"),
         ("evaluation", {"model": MODEL | {"l2": -1.0}}, r"model\.l2: input should be greater than"),
-        ("evaluation", {"model": MODEL | {"hidden_layers": [0]}}, r"model\.hidden_layers\.0: input"),
+        (
+            "evaluation",
+            {"model": MODEL | {"hidden_layers": [0]}},
+            r"model\.hidden_layers\.0: input",
+        ),
         ("evaluation", {"candidates": [{"model": MODEL}]}, r"candidates\.0\.error: field required"),
         ("evaluation", {"seconds": "long"}, "seconds: input should be a valid number"),
         ("locality", {"n_atoms": [[0.5], [2]]}, "n_atoms: expected whole numbers"),

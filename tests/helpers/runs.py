@@ -37,7 +37,11 @@ TINY: dict[str, Any] = {
         "validation_chunks": 1,
     },
     "capacity": {
-        "hidden_layers": [[3]], "l2": [1e-6], "force_decay": [2.0], "members": 2, "iterations": 5,
+        "hidden_layers": [[3]],
+        "l2": [1e-6],
+        "force_decay": [2.0],
+        "members": 2,
+        "iterations": 5,
     },
     "locality": {"radii": [4.0, 6.5], "atoms": [0, 7]},
     "relaxation": {"max_steps": 4, "with_parent": True},
