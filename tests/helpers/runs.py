@@ -27,7 +27,7 @@ TINY: dict[str, Any] = {
     "images": {"count": 5},
     "features": {"count": 8, "cutoff": 4.5},
     "network": {"hidden_layers": [4]},
-    "training": {"initial_iterations": 10, "iterations": 5, "l2": 1e-2},
+    "training": {"initial_iterations": 10, "iterations": 5, "l2": 0.1},
     "ensemble": {"members": 3},
     "nft": {
         "chunk_radius": 6.5,
@@ -41,7 +41,7 @@ TINY: dict[str, Any] = {
         "l2": [1e-6],
         "force_decay": [2.0],
         "members": 2,
-        "iterations": 5,
+        "iterations": 12,
     },
     "locality": {"radii": [4.0, 6.5], "atoms": [0, 7]},
     "relaxation": {"max_steps": 4, "with_parent": True},
