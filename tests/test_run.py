@@ -140,6 +140,16 @@ def test_the_errors_are_those_against_emt(finished: Path) -> None:
     assert (finished / "best.json").read_bytes() == best.read_bytes()
 
 
+def test_larger_chunks_choose_another_model(finished: Path) -> None:
+    """So that all that is stopped and continued below has a choice in it."""
+    records = [read(finished / f"iteration-00{number}" / "evaluation.json") for number in range(3)]
+    before, *after = (record["model"] for record in records)
+    assert before == {"hidden_layers": [4], "l2": 0.1, "force_decay": None}
+    assert before != after[0] == after[1]
+    assert [len(record["candidates"]) > 3 for record in records] == [False, True, False]
+    assert all(record["validation_error"] > 0 for record in records)
+
+
 def test_the_relaxation_is_that_of_its_trajectories(finished: Path) -> None:
     report = read(finished / "report.json")["relaxation"]
     ours = ase.io.read(finished / "relaxation.traj", ":")
