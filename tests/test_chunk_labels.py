@@ -29,6 +29,7 @@ from nearsight.structures.images import Image, read_images, write_images
 from nearsight.training import fit as training
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
+from nearsight.training.shells import misfit_by_shell
 
 COUNTS = np.array([2, 1, 3, 1, 0, 1])
 ALPHA = 0.4
@@ -195,6 +196,33 @@ def test_predictions_are_those_of_the_force_call(data: TrainingData) -> None:
             assert energies[number] == pytest.approx(expected, abs=1e-12)
 
 
+def test_misfit_by_distance_from_the_centre() -> None:
+    """Of the mean over the members; bulk images and centres have no part in it."""
+    images = whole_images()
+    data = data_of(images)
+    members = [random_weights(data), 0.5 * random_weights(data)]
+    distances, errors = [], []
+    for image in images[1:5]:
+        predicted = [ensemble_of(data, w).evaluate(image.atoms).forces for w in members]
+        error = np.linalg.norm(np.mean(predicted, axis=0) - image.forces, axis=1)
+        counted = image.force_atoms
+        distances += image.atoms.get_distances(0, range(len(error)))[counted].tolist()
+        errors += error[counted].tolist()
+    distance, error = np.array(distances), np.array(errors)
+    shells = misfit_by_shell(data, members)
+    assert [shell.distance for shell in shells] == sorted(shell.distance for shell in shells)
+    assert sum(shell.forces for shell in shells) == len(error)
+    assert (shells[0].distance, shells[0].forces) == (0.0, 3)  # one centre has no weight
+    for shell in shells:
+        outer = shell.distance
+        inside = (distance < outer) & (distance >= outer - 1.5) & (distance > 1e-6)
+        if outer == 0.0:
+            inside = distance <= 1e-6
+        assert shell.forces == inside.sum()
+        assert shell.error == pytest.approx(error[inside].mean(), rel=1e-9)
+    assert misfit_by_shell(training_data(), [np.zeros(training_data().core.n_weights)]) == []
+
+
 # -- training on a part of the forces first
 
 
@@ -355,6 +383,25 @@ def test_a_user_s_weights_mask_forces(tmp_path: Path) -> None:
     assert energies.tolist() == [2.0]
     np.testing.assert_allclose(weights, 2 * ALPHA / 12 * np.array([1.0, 0.5]), rtol=1e-12)
     np.testing.assert_array_equal(data.forces, forces[[0, 2]])
+
+
+def test_forces_that_are_not_known_are_left_out(tmp_path: Path) -> None:
+    """A row of NaN in a whole chunk: as if its weight were zero."""
+    image = whole_images()[2]
+    atoms = image.to_atoms()
+    atoms.calc.results["forces"][[3, 7]] = np.nan
+    ase.io.write(tmp_path / "a.extxyz", atoms)
+    (found,) = read_images(tmp_path / "a.extxyz")
+    assert found.chunk
+    expected = np.array(image.force_weights)
+    expected[[3, 7]] = 0.0
+    np.testing.assert_allclose(found.force_weights, expected, atol=5.1e-9)
+    data = data_of([found])
+    assert data.forces.shape == (10, 3)
+    np.testing.assert_allclose(data.forces, np.delete(image.forces, [3, 7], axis=0), atol=5.1e-9)
+    residual = data.core.residuals(random_weights(data), *data.weights(np.array([1]), ALPHA))
+    assert np.isfinite(residual).all()
+    assert residual.shape == (31,)
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,13 @@ def test_it_ends_at_the_accuracy(
             "the error on the validation chunks did not improve in 2 iterations",
         ),
         ([0.9, 0.3, 0.4, 0.2], ""),
+        # by less than 5 % in two iterations
+        (
+            [0.9, 0.3, 0.29, 0.287],
+            "the error on the validation chunks did not improve in 2 iterations",
+        ),
+        ([0.9, 0.3, 0.29, 0.285], ""),
+        ([0.1, 0.3, 0.2], ""),  # the first iteration does not count
     ],
 )
 def test_improvement_is_that_of_the_error_where_it_is_known(

@@ -11,11 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.records import make_iteration
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.files import records
 from nearsight.files.atomic import read_json
 from nearsight.files.names import evaluation_files, iteration_folder, numbered, round_folder
-from nearsight.files.records import ForceLocality, Iteration, Record, RetrainingRecord, best_of
+from nearsight.files.records import (
+    ForceLocality,
+    Iteration,
+    Record,
+    RetrainingRecord,
+    RunRecord,
+    best_iteration,
+    best_of,
+)
 
 KINDS = {
     each.FORMAT: each
@@ -50,6 +59,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "candidates": [
             {"model": MODEL, "error": 0.031},
             {"model": MODEL | {"force_decay": 2.5}, "error": 0.04},
+        ],
+        "shells": [
+            {"distance": 0.0, "forces": 2, "error": 0.01},
+            {"distance": 1.5, "forces": 20, "error": 0.02},
         ],
         "seconds": 2.5,
     },
@@ -165,6 +178,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "failures": [{"structure": "Cu4", "reasons": ["a", "b"]}],
         "versions": {"python": "3.11.7"},
         "features": {"method": "cur", "candidates": 78, "selected": 8, "deviation": 0.012},
+        "cost": {"chunks": 0.5, "validation": 0.25, "initial": 0.0625, "exponent": 3.0},
     },
 }
 
@@ -196,21 +210,22 @@ def test_read_and_written_again_it_has_the_same_bytes(kind: str, tmp_path: Path)
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("features", [None, SAMPLES["run"]["features"]])
-def test_keys_that_may_be_left_out(features: dict[str, Any] | None, tmp_path: Path) -> None:
-    content = {key: value for key, value in SAMPLES["run"].items() if key != "features"}
-    path = written("run", tmp_path, content | ({"features": features} if features else {}))
+@pytest.mark.parametrize("left_out", [{"features"}, {"cost"}, {"features", "cost"}])
+def test_keys_that_may_be_left_out(left_out: set[str], tmp_path: Path) -> None:
+    content = {key: value for key, value in SAMPLES["run"].items() if key not in left_out}
+    path = written("run", tmp_path, content)
     load(path).save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
 
 def test_an_evaluation_of_an_earlier_version(tmp_path: Path) -> None:
     """Without larger chunks and models: the uncertainty says which iteration is the best."""
-    new = ("validation_error", "model", "candidates")
+    new = ("validation_error", "model", "candidates", "shells")
     content = {key: value for key, value in SAMPLES["evaluation"].items() if key not in new}
     record = load(written("evaluation", tmp_path, content))
     assert isinstance(record, Iteration)
-    assert (record.validation_error, record.model, record.candidates) == (None, None, [])
+    assert (record.validation_error, record.model) == (None, None)
+    assert (record.candidates, record.shells) == ([], [])
     assert record.score == record.structure_uncertainty == 0.2
 
 
@@ -363,6 +378,32 @@ def test_figures_that_follow_from_a_record(tmp_path: Path) -> None:
 def test_the_best_iteration(uncertainties: list[float], started: bool, best: int) -> None:
     assert best_of(uncertainties, started) == best
     assert best_of(np.array(uncertainties), started) == best
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([0.1, 0.9, 0.5, 0.52], 3),  # the latest of those that hardly differ
+        ([0.1, 0.9, 0.5, 0.53], 2),
+        ([0.1, 0.52, 0.5, 0.6], 2),
+        ([0.1, 0.52, 0.5, 0.6, 0.525], 4),
+        ([0.1], 0),
+    ],
+)
+def test_errors_that_hardly_differ(scores: list[float], best: int) -> None:
+    assert best_of(scores, slack=0.05) == best
+    iterations = [make_iteration(n, [0.5], validation_error=e) for n, e in enumerate(scores)]
+    assert best_iteration(iterations) == best
+    # uncertainties are told apart to the last bit
+    iterations = [make_iteration(n, [e]) for n, e in enumerate(scores)]
+    assert best_iteration(iterations) == best_of(scores)
+
+
+def test_the_cost_is_that_of_all_calculations(tmp_path: Path) -> None:
+    record = load(written("run", tmp_path))
+    assert isinstance(record, RunRecord)
+    assert record.cost is not None
+    assert record.cost.total == 0.8125
 
 
 def test_names(tmp_path: Path) -> None:
