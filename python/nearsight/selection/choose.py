@@ -147,7 +147,8 @@ def choose_features(
                     scaled = _scaled(matrix, scaling, element)
                     indices = cur(scaled, count, min_variance=0.0, scale=False)
                 else:
-                    indices = force_correlation(matrix, _forces(images, element), count)
+                    known, forces = _forces(images, element)
+                    indices = force_correlation(matrix[known], forces, count)
         except InputError as error:
             raise InputError(
                 f"{count} symmetry functions for {element} cannot be chosen: {error}"
@@ -173,11 +174,14 @@ def _scaled(features: Array, scaling: Scaling, element: str) -> Array:
     return features * scale + offset
 
 
-def _forces(images: Sequence[Image], element: str) -> Array:
-    """(n, 3) forces on all atoms of ``element``, in the order of their features."""
-    rows = []
+def _forces(images: Sequence[Image], element: str) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Which atoms of ``element`` have a force that counts, (n,), and these forces."""
+    known, forces = [], []
     for image in images:
         if image.is_chunk:
             raise InputError("force correlation needs the forces on all atoms, not chunks")
-        rows.append(image.forces[image.atoms.symbols == element])
-    return np.concatenate(rows)
+        counts = np.isin(np.arange(len(image.atoms)), image.force_atoms)
+        of_element = image.atoms.symbols == element
+        known.append(counts[of_element])
+        forces.append(image.forces[of_element & counts])
+    return np.concatenate(known), np.concatenate(forces)
