@@ -214,7 +214,7 @@ class TestNew:
         # copper: a = 3.61 Å; the paper starts platinum (3.92 Å) at 4.0 Å with minsep 2.65 Å
         assert config.initial.a0 == pytest.approx(3.61 * 4.0 / 3.92, abs=0.05)
         assert config.initial.minsep == pytest.approx(3.61 * 2.65 / 3.92, abs=0.005)
-        assert config.nft.max_chunks == 30  # of 32 atoms: never fewer unless there are fewer
+        assert config.nft.max_chunks == 10  # a third of 32 atoms
         assert config.relaxation is not None
         assert config.locality is not None
         assert set(config.locality.atoms) <= set(range(32))
@@ -224,7 +224,8 @@ class TestNew:
         assert run("new", "pt.xyz", "-o", "pt.toml")[0] == 0
         config = Config.load("pt.toml")
         assert (config.initial.a0, config.initial.minsep) == (4.0, 2.65)
-        assert (config.nft.chunks_per_iteration, config.nft.max_chunks) == (15, 75)
+        assert (config.nft.first_chunks, config.nft.max_chunks) == (8, 25)
+        assert (config.nft.labels, config.nft.validation_chunks) == ("chunk", 3)
 
     def test_the_structure_is_found_from_the_folder_of_the_file(
         self, run: Run, particle: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from nearsight.config import (
     FeatureSettings,
     InitialSettings,
     LocalitySettings,
+    NetworkSettings,
+    NFTSettings,
     RelaxationSettings,
     ReportSettings,
     TargetSettings,
@@ -234,12 +237,39 @@ def test_settings_do_not_change() -> None:
         settings.iterations = 3  # type: ignore[misc]
 
 
-def test_the_example_is_the_paper_s_case() -> None:
-    config = Config.load(Path(__file__).parents[1] / "examples" / "pt260_emt.toml")
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BY_CENTERS = {"labels": "center", "first_chunks": 15, "chunks_per_iteration": 15, "max_chunks": 75}
+PAPER = {
+    "labels": "center",
+    "environment": "chunk",
+    "chunk_radius": 6.5,
+    "threshold": -0.9,
+    "first_chunks": 26,
+    "chunks_per_iteration": 26,
+    "max_chunks": 144,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes", "nft", "training", "scan"),
+    [
+        ("emt", 5, {"validation_chunks": 0, "max_chunks": 16}, {}, True),
+        ("center", 10, BY_CENTERS, {"tolerance": 0.0}, True),
+        ("paper", 10, PAPER, {"tolerance": 0.0, "force_coefficient": 0.04, "l2": 1e-3}, False),
+    ],
+)
+def test_the_examples_are_the_paper_s_case(
+    name: str, nodes: int, nft: dict[str, Any], training: dict[str, Any], scan: bool
+) -> None:
+    """By whole chunks, by centres, and with all settings of the SI."""
+    config = Config.load(EXAMPLES / f"pt260_{name}.toml")
     wanted = Config(
         target=config.target,
         initial=InitialSettings(elements=("Pt",)),
-        locality=LocalitySettings(),
+        network=NetworkSettings(hidden_layers=(nodes, nodes)),
+        training=TrainingSettings(**training),
+        nft=NFTSettings(**nft),
+        locality=LocalitySettings() if scan else None,
         relaxation=RelaxationSettings(optimizer="BFGS", with_parent=True),
         report=ReportSettings(true_forces=True),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -186,11 +187,8 @@ def test_cur_sees_the_features_as_the_networks_do() -> None:
     assert numbers(images, FeatureSettings(count=6, **SMALL)) == expected
 
 
-def test_force_correlation_takes_what_varies_with_the_forces() -> None:
+def four_by_forces(matrix: Array, sizes: Array) -> list[int]:
     """SI 4.3 on features with their medians subtracted, those of little variance left out."""
-    images = copper.cells()
-    matrix = small_matrix(images)
-    sizes = np.linalg.norm(np.concatenate([image.forces for image in images]), axis=1)
     left = np.where(matrix.var(axis=0) > 1e-3, matrix - np.median(matrix, axis=0), 0.0)
     expected = []
     for _ in range(4):
@@ -199,6 +197,29 @@ def test_force_correlation_takes_what_varies_with_the_forces() -> None:
         ]
         expected.append(int(np.argmax(scores)))
         left = orthogonal_to(left, expected[-1])
+    return expected
+
+
+def test_force_correlation_takes_what_varies_with_the_forces() -> None:
+    images = copper.cells()
+    sizes = np.linalg.norm(np.concatenate([image.forces for image in images]), axis=1)
+    settings = FeatureSettings(count=4, method="force-correlation", **SMALL)
+    assert numbers(images, settings) == four_by_forces(small_matrix(images), sizes)
+
+
+def test_forces_that_do_not_count_rank_nothing() -> None:
+    """Those of weight zero, as of atoms whose force is not known, are no forces of zero."""
+    images = []
+    for image in copper.cells():
+        sizes = np.linalg.norm(image.forces, axis=1)
+        weights = (sizes <= np.median(sizes)).astype(float)
+        forces = np.where(weights[:, None] > 0, image.forces, 0.0)
+        images.append(replace(image, forces=forces, force_weights=weights))
+    known = np.concatenate([image.force_weights for image in images]) > 0
+    sizes = np.linalg.norm(np.concatenate([image.forces for image in images]), axis=1)
+    matrix = small_matrix(images)
+    expected = four_by_forces(matrix[known], sizes[known])
+    assert expected != four_by_forces(matrix, sizes)
     settings = FeatureSettings(count=4, method="force-correlation", **SMALL)
     assert numbers(images, settings) == expected
 

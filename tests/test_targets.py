@@ -57,14 +57,15 @@ def test_four_elements_through_every_stage(tmp_path: Path) -> None:
     assert all(set(member) == elements for member in ensemble.members)
     assert 0 < ensemble.calibration < np.inf
     chunks = read_images(folder / "iteration-001" / "chunks.extxyz")
-    assert all(len(chunk.forces) == 1 for chunk in chunks)
+    assert all(len(chunk.forces) == len(chunk.atoms) for chunk in chunks)
+    assert all(chunk.chunk and chunk.energy is not None for chunk in chunks)
     assert report["iterations"][-1]["chunks"] == len(chunks) == 4  # type: ignore[index]
 
 
 def test_thirteen_atoms(tmp_path: Path) -> None:
     """Every chunk is the whole cluster, cut around another atom."""
     target = cluster(2, "Cu")
-    assert suggest_config(target, Path("x"), "emt").nft.max_chunks == 13
+    assert suggest_config(target, Path("x"), "emt").nft.max_chunks == 8
     report = run(target, tmp_path)
     assert report["target"] == {"n_atoms": 13}
     chunks = read_images(tmp_path / "run" / "iteration-001" / "chunks.extxyz")
@@ -91,22 +92,23 @@ def test_an_adatom_at_the_edge_of_a_slab() -> None:
 @pytest.mark.parametrize(
     ("target", "chunks", "functions", "images"),
     [
-        (cluster(2, "Cu"), 13, 21, 20),
-        (cluster(3, "Pt"), 30, 21, 20),
-        (cluster(5, "Pt"), 75, 21, 20),
-        (cluster(5, "Cu", "Au"), 103, 40, 30),
-        (cluster(5, "Pd", "Ag", "Au"), 103, 60, 60),
-        (cluster(6, "Pd", "Ag", "Au", "Cu"), 187, 60, 60),
+        (cluster(2, "Cu"), 8, 40, 20),
+        (cluster(3, "Pt"), 18, 40, 20),
+        (cluster(5, "Pt"), 25, 40, 20),
+        (cluster(5, "Cu", "Au"), 50, 40, 30),
+        (cluster(5, "Pd", "Ag", "Au"), 75, 60, 60),
+        (cluster(6, "Pd", "Ag", "Au", "Cu"), 100, 60, 60),
     ],
     ids=lambda value: value.symbols.get_chemical_formula() if isinstance(value, Atoms) else "",
 )
 def test_new_suggests_settings_for_every_kind_of_target(
     target: Atoms, chunks: int, functions: int, images: int
 ) -> None:
-    """At most a third of the atoms is asked for, unless that is fewer than 30."""
+    """At most a third of the atoms is asked for, unless that is fewer than 8."""
     config = suggest_config(target, Path("particle.xyz"), "emt")
     assert config.nft.max_chunks == chunks
-    assert config.nft.max_iterations * config.nft.chunks_per_iteration >= chunks
+    later = (config.nft.max_iterations - 1) * config.nft.chunks_per_iteration
+    assert config.nft.first_chunks + later >= chunks
     assert config.features.count == functions
     assert config.features.with_target
     assert config.images.count == images
