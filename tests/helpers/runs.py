@@ -12,6 +12,7 @@ from ase import Atoms
 
 from helpers import copper
 from nearsight.config import (
+    CapacitySettings,
     Config,
     EnsembleSettings,
     ImageSettings,
@@ -169,7 +170,7 @@ CHUNKS = 4
 
 
 def reduced(config: Config) -> Config:
-    """Fewer cells, functions, members, chunks and steps; everything else as it was."""
+    """Fewer cells, functions, members, chunks, models and steps; everything else as it was."""
     features = {
         "count": 16,
         "cutoff": 5.0,
@@ -178,7 +179,12 @@ def reduced(config: Config) -> Config:
         "g4_eta": (0.005,),
         "g4_zeta": (1.0, 4.0),
     }
-    chunks = {"chunk_radius": 6.0, "first_chunks": CHUNKS, "max_chunks": CHUNKS}
+    chunks = {
+        "chunk_radius": 6.0,
+        "first_chunks": CHUNKS,
+        "max_chunks": CHUNKS,
+        "validation_chunks": min(1, config.nft.validation_chunks),
+    }
     return Config(
         seed=config.seed,
         target=config.target,
@@ -190,6 +196,9 @@ def reduced(config: Config) -> Config:
         training=TrainingSettings(initial_iterations=15, iterations=15),
         ensemble=EnsembleSettings(members=3),
         nft=config.nft.model_copy(update=chunks),
+        capacity=CapacitySettings(
+            hidden_layers=(), l2=(1e-4,), force_decay=(), members=2, iterations=5
+        ),
         relaxation=RelaxationSettings(max_steps=2),
         report=config.report,
     )
