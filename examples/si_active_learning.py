@@ -22,7 +22,7 @@ from ase import Atoms
 from ase.cluster.octahedron import Octahedron
 
 from nearsight import NFT, Parent, SymmetryFunctions
-from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings
+from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.structures.images import read_images
 
 particle = Octahedron("Pt", 8, 3, latticeconstant=3.99)
@@ -31,9 +31,11 @@ target.rattle(stdev=0.1, seed=42)
 
 training = NFT(
     NFTSettings(
+        labels="center",  # the force on the centre of a chunk alone
         chunk_radius=6.5,  # Å; "cutoff" in the SI's script
         threshold=-0.8,  # the most uncertain fifth of the atoms
-        chunks_per_iteration=len(target),  # no other limit, as in the SI
+        first_chunks=len(target),  # no other limit, as in the SI
+        chunks_per_iteration=len(target),
         max_chunks=len(target),
         environment="chunk",  # train on the chunks as cut
         stop_uncertainty=0.10,  # eV/Å; "stop_delta"
@@ -41,6 +43,7 @@ training = NFT(
         steps_not_improved=2,
     ),
     NetworkSettings(hidden_layers=(10, 10)),
+    TrainingSettings(tolerance=0.0),
     ensemble=EnsembleSettings(members=10),  # "n"
 )
 state = training.run(
