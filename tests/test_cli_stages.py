@@ -166,8 +166,9 @@ def test_relax(run: Run) -> None:
 def test_nft_and_its_continuation(run: Run) -> None:
     command = (
         "nft", "particle.xyz", "selected.extxyz", "symmetry_functions.json",
-        "--workdir", "work", "--max-chunks", "4", "--chunks-per-iteration", "2",
-        "--iterations", "3", "--chunk-radius", "5", *TRAINING,
+        "--workdir", "work", "--max-chunks", "4", "--first-chunks", "2",
+        "--chunks-per-iteration", "2", "--validation-chunks", "1", "--iterations", "3",
+        "--chunk-radius", "5", *TRAINING,
     )  # fmt: skip
     code, out, err = run(*command)
     assert (code, err) == (0, "")

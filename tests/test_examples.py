@@ -122,9 +122,8 @@ def test_an_example_is_run_as_a_whole(example: tuple[Atoms, Path]) -> None:
     before, after = (
         json.loads((folder / f"iteration-00{k}" / "evaluation.json").read_text()) for k in (0, 1)
     )
-    chunks = after["chunk_indices"]
     was, now = (np.linalg.norm(k["forces"] - emt_forces(target), axis=1) for k in (before, after))
-    assert np.median(now[chunks]) < np.median(was[chunks])
+    assert np.median(now) < 0.8 * np.median(was)
     assert set(Ensemble.load(folder / "best.json").elements) == set(target.symbols)
 
 
@@ -137,5 +136,10 @@ def test_chunks_are_cut_across_the_edges_of_the_cell(example: tuple[Atoms, Path]
         for row in ase.io.read(folder / "parent.db", ":")
         if not row.pbc.any() and len(row) < len(target)  # neither the cells nor the target
     ]
-    expected = sorted(1 + neighbours[last["chunk_indices"]])
-    assert sorted(len(chunk) for chunk in chunks) == expected
+    # one more is larger, and never trained on
+    assert len(chunks) == CHUNKS + (last["validation_error"] is not None)
+    expected = Counter(1 + neighbours[last["chunk_indices"]])
+    assert Counter(len(chunk) for chunk in chunks) >= expected
+    larger = 1 + np.bincount(neighbor_list("i", target, 1.16 * 6.0), minlength=len(target))
+    others = Counter(len(chunk) for chunk in chunks) - expected
+    assert set(others) <= set(larger)

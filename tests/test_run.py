@@ -92,13 +92,15 @@ def test_report_json_has_the_keys_that_checks_read(finished: Path) -> None:
     report = read(finished / "report.json")
     assert list(report) == [
         "seed", "parent", "target", "iterations", "best_iteration", "relaxation", "retraining",
-        "dynamics", "targets", "failures", "parent_calculations", "seconds_parent", "seconds_total",
+        "dynamics", "targets", "failures", "parent_calculations", "cost", "seconds_parent",
+        "seconds_total",
     ]  # fmt: skip
     assert (report["seed"], report["parent"], report["target"]) == (2, "emt", {"n_atoms": 55})
     for number, iteration in enumerate(report["iterations"]):
         assert list(iteration) == [
             "iteration", "chunks", "structure_uncertainty", "structure_uncertainty_calibrated",
-            "mae", "mae_train", "mae_test", "max_residual", "coverage", "coverage_raw", "seconds",
+            "mae", "mae_train", "mae_test", "max_residual", "coverage", "coverage_raw",
+            "validation_error", "seconds",
         ]  # fmt: skip
         assert (iteration["iteration"], iteration["chunks"]) == (number, 3 * number)
         assert iteration["seconds"] > 0
