@@ -30,6 +30,7 @@ from hypothesis.extra.numpy import arrays
 
 from helpers.faulty import FAULTY, FaultyEMT, Script
 from helpers.parents import bits
+from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError, ParentError
 from nearsight.parents import Parent, ParentCalculator, as_parent
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
@@ -551,7 +552,7 @@ def test_a_damaged_row(column: str, value: Any, filled: Path) -> None:
 def test_a_database_that_cannot_be_written(
     pragma: str, reason: str, filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parent = Parent("emt", database=filled)
+    parent = Parent("emt", database=filled, engine=ExecutorSettings(patience=1e-9))
     connect = SQLite3Database._connect
 
     def hindered(self: SQLite3Database) -> sqlite3.Connection:
@@ -569,11 +570,17 @@ def test_a_database_that_cannot_be_written(
     assert not parent.calculate(many).cached
 
 
-def test_a_locked_database(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite waits for a moment only."""
     monkeypatch.setattr(
         SQLite3Database, "_connect", lambda self: sqlite3.connect(self.filename, timeout=0.05)
     )
-    parent = Parent("emt", database=filled)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_locked_database(filled: Path) -> None:
+    parent = Parent("emt", database=filled, engine=ExecutorSettings(patience=1e-9))
     with closing(sqlite3.connect(filled)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(InputError, match=r"cannot be used .database is locked"):

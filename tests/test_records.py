@@ -72,6 +72,16 @@ SAMPLES: dict[str, dict[str, Any]] = {
             "Nearsighted force training": {**STAGE, "name": "Nearsighted force training"},
         }
     },
+    "calculation": {
+        "key": "sha256-0",
+        "structure": {"numbers": [29, 29], "positions": [[0.0, 0.0, 0.0], [2.5, 0.0, 0.0]]},
+        "data": {"settings": {"calculator": "emt", "arguments": {}}},
+        "notes": {"role": "cell"},
+        "energy": 1.5,
+        "forces": [[0.5, 0.0, 0.0], [-0.5, 0.0, 0.0]],
+        "seconds": 2.5,
+        "digest": "ece23d0cf43ec7e945793d986177bed36012d51600a958ebddfd1dcbcbf6b71c",
+    },
     "failures": {
         "structures": {
             "sha256-0": {"structure": "Cu4", "failed": ["a", "b"], "lost": [], "given_up": True}

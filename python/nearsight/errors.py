@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
-__all__ = ["DamagedFileError", "InputError", "ParentError", "did_you_mean", "explain", "is_bug"]
+__all__ = [
+    "DamagedFileError",
+    "InputError",
+    "ParentError",
+    "UnavailableError",
+    "cannot_be",
+    "did_you_mean",
+    "explain",
+    "is_bug",
+    "is_full",
+]
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputError(ValueError):
@@ -14,6 +27,10 @@ class InputError(ValueError):
 
 class DamagedFileError(InputError):
     """A truncated or incomplete file of nearsight; its content may be made again."""
+
+
+class UnavailableError(InputError):
+    """A full disk or a locked database: the same will work when there is room, or it is free."""
 
 
 class ParentError(RuntimeError):
@@ -25,6 +42,17 @@ def is_bug(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(
         error, InputError | ParentError | OSError
     )
+
+
+def is_full(error: BaseException) -> bool:
+    """True for the error of a full disk, or a quota that is used up."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+def cannot_be(done: str, path: object, error: OSError) -> InputError:
+    """The error for a path that cannot be ``done`` ("written", "made")."""
+    kind = UnavailableError if is_full(error) else InputError
+    return kind(f"{path}: cannot be {done} ({error.strerror or error})")
 
 
 def explain(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nearsight.errors import InputError
+from nearsight.errors import cannot_be, is_full
 
 __all__ = [
     "LogProgress",
@@ -115,6 +115,8 @@ for _event in ("stage", "advance", "calculations", "iteration", "note", "close")
 class LogProgress(Progress):
     """Appends a line with date and time for every event to a file.
 
+    Lines for which there is no room on the disk are written later.
+
     Parameters
     ----------
     path : path
@@ -124,6 +126,7 @@ class LogProgress(Progress):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._last_step = -SECONDS_BETWEEN_STEPS
+        self._left = b""
 
     def stage(self, name: str, detail: str = "") -> None:
         """Write the name and the detail."""
@@ -147,14 +150,14 @@ class LogProgress(Progress):
 
     def _write(self, text: str) -> None:
         line = f"{datetime.now().astimezone().isoformat(timespec='seconds')}  {text}\n"
+        self._left += line.encode(errors="backslashreplace")
         try:
             # opened anew each time: the file is whole whenever the run is killed
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(line)
+            with self.path.open("ab", buffering=0) as stream:
+                self._left = self._left[stream.write(self._left) :]
         except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be written ({error.strerror or error})"
-            ) from error
+            if not is_full(error):
+                raise cannot_be("written", self.path, error) from error
 
 
 def count_noun(count: int, noun: str) -> str:

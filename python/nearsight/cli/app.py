@@ -224,7 +224,7 @@ def open_parent(
     settings: ParentSettings, executor: ExecutorSettings, folder: Path, database: Path | None = None
 ) -> Iterator[Parent]:
     """The parent with its executor, whose jobs keep their files in the folder."""
-    from nearsight.executors import make_executor
+    from nearsight.executors import has_calls, make_executor
     from nearsight.parents import Parent
     from nearsight.parents.folders import AttemptFolders
 
@@ -233,6 +233,8 @@ def open_parent(
     with ExitStack() as stack:
         folders = AttemptFolders(folder / "parent", settings.keep_files)
         parent.attach(settings.database or database, folders=folders)
+        if not has_calls(folder):
+            parent.take_in()
         engine = make_executor(executor, folder, settings.timeout)
         parent.executor = None if engine is None else stack.enter_context(engine)
         yield parent

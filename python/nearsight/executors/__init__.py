@@ -12,7 +12,14 @@ from typing import cast
 from nearsight.config import ExecutorSettings
 from nearsight.executors.protocol import CallError, WorkerLost
 
-__all__ = ["CallError", "WorkerLost", "discard_finished", "make_executor", "training_executor"]
+__all__ = [
+    "CallError",
+    "WorkerLost",
+    "discard_finished",
+    "has_calls",
+    "make_executor",
+    "training_executor",
+]
 
 
 def make_executor(
@@ -56,6 +63,11 @@ def make_executor(
 
         return SlurmExecutor(settings, folder / "jobs")
     return None
+
+
+def has_calls(folder: Path) -> bool:
+    """True if calls of an engine on a folder may still be in a queue."""
+    return any((folder / "jobs").glob("*.call.json"))
 
 
 def discard_finished(executor: Executor | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nearsight.errors import DamagedFileError, InputError
+from nearsight.errors import DamagedFileError, InputError, cannot_be
 
 __all__ = [
     "check_header",
@@ -34,14 +34,16 @@ def write_bytes(path: str | Path, content: bytes, sync: bool = True) -> None:
 
     Raises
     ------
+    UnavailableError
+        If the disk is full.
     InputError
-        If it cannot be written: a full disk, a folder without permission.
+        If it cannot be written for another reason.
     """
     path = Path(path)
     try:
         _write(path, content, sync)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise cannot_be("written", path, error) from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -19,7 +19,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db.row import AtomsRow
 from ase.db.sqlite import all_tables
 
-from nearsight.errors import InputError
+from nearsight.errors import InputError, UnavailableError
 from nearsight.parents.database_file import INDEX, check_file, copy_file, key_in, make_file
 from nearsight.parents.rows import Row, digest_of, read_row
 
@@ -97,6 +97,8 @@ class ParentDatabase:
 
     Raises
     ------
+    UnavailableError
+        If it is locked by another process for long, or the disk is full; so do all methods.
     InputError
         If the file is damaged, something else, from a newer nearsight, or cannot be written.
     """
@@ -251,7 +253,14 @@ class ParentDatabase:
         with self._translate_errors(), self._table as table:
             if not self._is_file:  # ase_db_backends lacks it
                 table.connection.rollback = table.connection.con.rollback
-            yield
+            try:
+                yield
+                if self._is_file:
+                    table.connection.commit()
+            except BaseException:
+                if self._is_file:  # which ASE leaves open when a commit fails
+                    table.connection.rollback()
+                raise
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -360,7 +369,9 @@ class ParentDatabase:
                 text = text.replace(secret, "...")
             # read-only, full, locked; a server that is not there
             if isinstance(error, sqlite3.OperationalError) or not self._is_file:
-                raise InputError(f"{self.name}: the database cannot be used ({text})") from error
+                passing = self._is_file and ("locked" in text or "full" in text)
+                kind = UnavailableError if passing else InputError
+                raise kind(f"{self.name}: the database cannot be used ({text})") from error
             raise InputError(
                 f"{self.name}: truncated or corrupted database of parent calculations ({text}); "
                 "move it away to start a new one"

@@ -19,7 +19,7 @@ class FailureRecord:
     Parameters
     ----------
     path : Path, optional
-        JSON file; read if it is there, written whole at every event.
+        JSON file; read if it is there, written whole by `save`.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class FailureRecord:
         return _failure(known) if known.given_up else None
 
     def add(self, key: str, atoms: Atoms, kind: str, reason: str, given_up: bool = False) -> None:
-        """Put an event on record before anything follows from it.
+        """Note an event; it is on record after `save`.
 
         Parameters
         ----------
@@ -78,6 +78,15 @@ class FailureRecord:
             "given_up": given_up,
         }
         self._structures[key] = known.model_copy(update=changes)
+
+    def save(self) -> None:
+        """Put all on record, before anything follows from it.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
         if self.path is not None:
             FailuresRecord(structures=self._structures).save(self.path)
 

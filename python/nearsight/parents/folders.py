@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from nearsight.errors import InputError
+from nearsight.errors import cannot_be
 
 __all__ = ["AttemptFolders", "attempt_folder", "with_absolute_paths", "working_in"]
 
@@ -44,6 +44,11 @@ class AttemptFolders:
             return None
         return str(self._root / f"{key.removeprefix('sha256-')[:KEY_LENGTH]}-{attempt}")
 
+    @property
+    def results(self) -> Path | None:
+        """Folder for results that the database does not hold yet; None: there is none."""
+        return None if self._root is None else self._root / "results"
+
     def settle(self, key: str, attempt: int, failed: bool) -> str:
         """Remove the folder of an attempt that is over, unless its files are to be kept.
 
@@ -66,9 +71,15 @@ class AttemptFolders:
                 kept = str(folder)
             else:
                 shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            self._root.rmdir()
+        self.tidy()
         return kept if failed else ""
+
+    def tidy(self) -> None:
+        """Remove the folder itself, if nothing is in it."""
+        if self._root is not None and self.results is not None:
+            for folder in (self.results, self._root):
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 @contextmanager
@@ -91,8 +102,10 @@ def attempt_folder(path: str | None, shared: bool = False) -> Iterator[str]:
 
     Raises
     ------
+    UnavailableError
+        If the disk is full.
     InputError
-        If it cannot be made.
+        If it cannot be made for another reason.
     """
     with ExitStack() as stack:
         try:
@@ -106,7 +119,7 @@ def attempt_folder(path: str | None, shared: bool = False) -> Iterator[str]:
                     shutil.rmtree(path)
                 Path(path).mkdir(parents=True)
         except OSError as error:
-            raise InputError(f"{path}: cannot be made ({error.strerror})") from error
+            raise cannot_be("made", path, error) from error
         yield path
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,14 @@ from ase.calculators.calculator import Calculator
 
 from nearsight.config import ExecutorSettings, ParentSettings
 from nearsight.errors import InputError, ParentError
-from nearsight.executors import discard_finished
+from nearsight.parents.batch import Batch, Method
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
-from nearsight.parents.failures import Failure, FailureRecord, name_of
+from nearsight.parents.failures import Failure, FailureRecord
 from nearsight.parents.folders import AttemptFolders
 from nearsight.parents.jobs import Job, tally
-from nearsight.parents.origin import Origin, method_of
+from nearsight.parents.keeper import Keeper
+from nearsight.parents.origin import Origin
 from nearsight.parents.spec import CalculatorSpec
-from nearsight.parents.tasks import (
-    Outcome,
-    make_task,
-    outcomes_of,
-    run_tasks,
-    try_one,
-    validate_result,
-)
 from nearsight.progress import Tally
 from nearsight.structures.images import check_structure
 
@@ -133,8 +125,17 @@ class Parent:
         database: str | Path | None,
         failures: str | Path | None = None,
         folders: AttemptFolders | None = None,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep calculations, failures and files in these places from now on; see `Parent`.
+
+        Parameters
+        ----------
+        database, failures
+        folders : AttemptFolders, optional
+            Results are files there until the database holds them; see `take_in`.
+        guard : callable
+            Called before every calculation; what it raises ends the work.
 
         Raises
         ------
@@ -145,7 +146,18 @@ class Parent:
             self._refuse_without_name("a database of parent calculations")
         self.failures = FailureRecord(None if failures is None else Path(failures))
         self._database = None if database is None else ParentDatabase(database)
-        self._folders = folders or AttemptFolders()
+        self._keeper = Keeper(self._database, self.failures, folders)
+        self._guard = guard
+
+    def take_in(self) -> list[str]:
+        """Commit results that were finished but not committed; sentences about what was found.
+
+        Raises
+        ------
+        InputError
+            If the database cannot be used.
+        """
+        return self._keeper.take_in(self._spec.identity, self._max_force)
 
     def _refuse_without_name(self, what: str) -> None:
         if not self._spec.portable:
@@ -202,8 +214,9 @@ class Parent:
     ) -> list[ParentResult | Failure]:
         """Energies and forces of structures, as many side by side as the executor can.
 
-        Whatever comes back is committed to the database before anything else happens. A failure
-        is a normal result: it is tried again as the retries say, then put on record and given up.
+        Whatever comes back is committed to the database before anything else happens; while that
+        is locked or the disk is full, it is waited for. A failure is a normal result: it is tried
+        again as the retries say, then put on record and given up.
 
         Parameters
         ----------
@@ -214,7 +227,8 @@ class Parent:
             Called at first, when a calculation begins, and when some have ended.
         note : callable
             Called with a sentence when a process or job has vanished and its calculation is done
-            again.
+            again, or when a locked database or a full disk is waited for.
+
         origin : Origin, optional
             What the structures are calculated for; the database keeps it with a new result.
 
@@ -236,148 +250,30 @@ class Parent:
         plain = [_plain(atoms) for atoms in structures]
         keys = [fingerprint(atoms, self._spec.identity(atoms)) for atoms in plain]
         results: dict[str, ParentResult | Failure] = {}
-        jobs: dict[str, Job] = {}
-        with nullcontext() if self._database is None else self._database.connected():
-            for key, atoms, given in zip(keys, plain, structures, strict=True):
-                cached = self._look_up(key, atoms, stress)
-                if cached is None:
-                    jobs[key] = Job(key, atoms, stress, origin.notes(given))
-                else:
-                    results[key] = cached
-        self._carry_out(
-            self._calls(list(dict.fromkeys(keys)), jobs),
-            results,
+        method = Method(self._spec, self._retries, self._max_force, self._engine, self.executor)
+        batch = Batch(
+            method,
+            self._keeper,
+            self._guard,
+            self._count,
             lambda running: report(tally([results.get(key) for key in keys], running)),
             note,
         )
+        jobs: dict[str, Job] = {}
+        with nullcontext() if self._database is None else self._database.connected():
+            for key, atoms, given in zip(keys, plain, structures, strict=True):
+                job = Job(key, atoms, stress, origin.notes(given))
+                known = batch.look_up(job)
+                if known is None:
+                    jobs[key] = job
+                else:
+                    results[key] = known
+        batch.carry_out(list(dict.fromkeys(keys)), jobs, results)
         return [results[key] for key in keys]
 
-    def _look_up(self, key: str, atoms: Atoms, stress: bool) -> ParentResult | Failure | None:
-        if self._database is not None:
-            cached = self._database.read(key, len(atoms))
-            if cached and not (stress and cached.stress is None):
-                reason = validate_result(vars(cached), len(atoms), self._max_force)
-                if not reason:
-                    return cached
-                self.failures.doubt(key, atoms, f"{reason} (in the database)", len(self._retries))
-        return self.failures.find(key)
-
-    def _calls(self, keys: Sequence[str], jobs: Mapping[str, Job]) -> deque[list[Job]]:
-        """The structures to calculate, in the groups that make one call each.
-
-        A group does not depend on what else is known already, so that a run that was stopped asks
-        its engine for the calls it made before. One that failed or vanished goes alone: it may be
-        what took the others with it.
-        """
-        per_job = 1 if self.executor is None else self._engine.per_job
-        groups: dict[str | int, list[Job]] = {}
-        for position, key in enumerate(keys):
-            if key in jobs:
-                group = key if self.failures.attempts(key) else position // per_job
-                groups.setdefault(group, []).append(jobs[key])
-        return deque(groups.values())
-
-    def _carry_out(
-        self,
-        waiting: deque[list[Job]],
-        results: MutableMapping[str, ParentResult | Failure],
-        tell: Callable[[int], None],
-        note: Callable[[str], None],
-    ) -> None:
-        """Submit, wait, put on record and try again, until every structure has a result."""
-        running: dict[Future[list[Outcome]], list[Job]] = {}
-        tell(0)
-        most = 1 if self.executor is None else self._engine.workers
-        while waiting or running:
-            while waiting and len(running) < most:
-                jobs = waiting.popleft()
-                tell(len(jobs) + sum(map(len, running.values())))
-                running[self._submit(jobs)] = jobs
-            done = wait(running, self._engine.patience * 3600.0, FIRST_COMPLETED).done
-            if not done:
-                raise ParentError(
-                    f"waited {self._engine.patience:g} h for {len(running)} calculations of "
-                    f"parent {self._spec.name} and none came back; start again to go on waiting"
-                )
-            for future in done:
-                jobs = running.pop(future)
-                outcomes = outcomes_of(future, len(jobs))
-                settled = self._settle_all(jobs, outcomes)
-                for job, outcome, result in zip(jobs, outcomes, settled, strict=True):
-                    if result is not None:
-                        results[job.key] = result
-                        continue
-                    waiting.append([job])
-                    if "lost" in outcome:
-                        note(f"calculating {name_of(job.atoms)} again: {outcome['lost']}")
-            tell(sum(map(len, running.values())))
-        discard_finished(self.executor)
-
-    def _submit(self, jobs: Sequence[Job]) -> Future[list[Outcome]]:
-        if self.executor is None:
-            here: Future[list[Outcome]] = Future()
-            here.set_result([self._try_here(job) for job in jobs])
-            return here
-        tasks = [
-            {
-                **make_task(self._spec, job.atoms, self._changes(job), job.stress),
-                "attempt_folder": self._folders.path(job.key, self.failures.attempts(job.key)),
-                "shared": self._engine.engine == "slurm" and self._engine.cores > 1,
-                # engines that know a call by its content must not take a new try for the old one
-                "tries": [len(self.failures.failed(job.key)), len(self.failures.lost(job.key))],
-            }
-            for job in jobs
-        ]
-        try:
-            return self.executor.submit(run_tasks, tasks)
-        except RuntimeError as error:  # shut down, or broken by a worker that died
-            raise ParentError(
-                f"the executor takes no calculation of parent {self._spec.name}: {error}"
-            ) from error
-
-    def _try_here(self, job: Job) -> Outcome:
-        folder = self._folders.path(job.key, self.failures.attempts(job.key))
-        return try_one(self._spec.maker(self._changes(job)), job.atoms, job.stress, folder)
-
-    def _changes(self, job: Job) -> Mapping[str, Any]:
-        """The arguments to change in this attempt."""
-        attempts = [{}, *self._retries]
-        # there may be more failures on record than there are retries now
-        return attempts[min(len(self.failures.failed(job.key)), len(self._retries))]
-
-    def _settle_all(
-        self, jobs: Sequence[Job], outcomes: Sequence[Outcome]
-    ) -> list[ParentResult | Failure | None]:
-        """Put the outcomes of one call where they are kept, all of them or none."""
-        with nullcontext() if self._database is None else self._database.transaction():
-            return [self._settle(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
-
-    def _settle(self, job: Job, outcome: Outcome) -> ParentResult | Failure | None:
-        """Put an outcome where it is kept; None if there is another attempt."""
-        reason = outcome.get("failure", "")
-        attempt = self.failures.attempts(job.key)
-        if "lost" in outcome:
-            self._folders.settle(job.key, attempt, failed=True)
-            self.failures.add(job.key, job.atoms, "lost", outcome["lost"])
-            times = len(self.failures.lost(job.key))
-            if times <= self._engine.resubmissions or not outcome["alone"]:
-                return None
-            reason = outcome["lost"] + f" (so it ended {times} times)" * (times > 1)
-        reason = reason or validate_result(outcome, len(job.atoms), self._max_force)
-        files = self._folders.settle(job.key, attempt, failed=bool(reason))
-        if reason:
-            reason += f" (files in {files})" if files else ""
-            over = len(self.failures.failed(job.key)) >= len(self._retries)
-            self.failures.add(job.key, job.atoms, "failed", reason, given_up=over)
-            return self.failures.find(job.key)
+    def _count(self, result: ParentResult) -> None:
         self.calculations += 1
-        result = ParentResult(**outcome)
         self._seconds += result.seconds
-        if self._database is not None:
-            data = method_of(self._spec, job.atoms, self._changes(job))
-            notes = {**job.notes, "attempt": attempt + 1}
-            self._database.write(job.key, job.atoms, result, data, notes)
-        return result
 
 
 def _plain(atoms: Atoms) -> Atoms:

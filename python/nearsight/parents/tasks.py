@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 
+from nearsight.errors import UnavailableError, is_full
 from nearsight.parents.database import ParentResult
 from nearsight.parents.folders import attempt_folder, with_absolute_paths, working_in
+from nearsight.parents.results import keep_result
 from nearsight.parents.spec import CalculatorSpec, factory_named
 
 __all__ = [
@@ -29,14 +32,14 @@ __all__ = [
 ]
 
 Outcome = dict[str, Any]
-"""Fields of a `ParentResult`; or ``failure``, the reason why there is none."""
+"""Fields of a `ParentResult`; or why there is none: ``failure``, or ``full``, a disk."""
 
-OUTCOMES = ({"failure"}, {field.name for field in fields(ParentResult)})
+OUTCOMES = ({"failure"}, {"full"}, {field.name for field in fields(ParentResult)})
 """Keys of an outcome."""
 
 
 def run_tasks(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
-    """Carry out calculations one after the other.
+    """Carry out calculations one after the other; every result is in its file before the next.
 
     Nothing is raised: a failure is an outcome too, and an engine that keeps what a call raised
     would raise it for ever.
@@ -47,7 +50,8 @@ def run_tasks(tasks: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         Of each: ``calculator`` (name), ``folder`` (where its module lies, or None), ``script``
         (the file it stands in, if that is the driver's script), ``arguments``, ``structure``
         (`ase.Atoms.todict`), ``stress`` (whether it is wanted), ``attempt_folder`` (see
-        `attempt_folder`), ``shared`` (by several processes).
+        `attempt_folder`), ``shared`` (by several processes), ``result`` (path of the file for it,
+        or None), ``about`` (what else that file holds).
     """
     return [_perform(task) for task in tasks]
 
@@ -83,7 +87,7 @@ def _perform(task: Mapping[str, Any]) -> Outcome:
     atoms = Atoms.fromdict(task["structure"])
     # threads of one process have one working folder
     alone = threading.current_thread() is threading.main_thread()
-    return try_one(
+    outcome = try_one(
         lambda given: make(given, task["arguments"]),
         atoms,
         task["stress"],
@@ -91,6 +95,9 @@ def _perform(task: Mapping[str, Any]) -> Outcome:
         shared=task["shared"],
         enter=alone,
     )
+    about = {**task["about"], "structure": task["structure"]}
+    keep_result(task["result"], about, outcome)
+    return outcome
 
 
 def try_one(
@@ -120,13 +127,27 @@ def try_one(
     Raises
     ------
     InputError
-        If the folder cannot be made, which is no fault of the calculation.
+        If the folder cannot be made, which is no fault of the calculation. A full disk is none
+        either, but an outcome.
     """
-    with attempt_folder(folder, shared) as place:
-        try:
-            return vars(_evaluate(make, atoms, stress, place, enter))
-        except (Exception, SystemExit) as error:  # a parent code raises whatever it likes
-            return {"failure": reason_of(error)}
+    try:
+        with attempt_folder(folder, shared) as place:
+            try:
+                return vars(_evaluate(make, atoms, stress, place, enter))
+            except (Exception, SystemExit) as error:  # a parent code raises whatever it likes
+                if is_full(error) or _has_no_room(place):
+                    return {"full": reason_of(error)}
+                return {"failure": reason_of(error)}
+    except UnavailableError as error:
+        return {"full": str(error)}
+
+
+def _has_no_room(folder: str) -> bool:
+    """True on a full disk, whatever a program made of it."""
+    try:
+        return shutil.disk_usage(folder).free < NO_ROOM
+    except OSError:
+        return False
 
 
 def _evaluate(
@@ -154,6 +175,7 @@ def _evaluate(
     return ParentResult(energy, forces, time.perf_counter() - start, cached=False, stress=tensor)
 
 
+NO_ROOM = 1 << 16  # bytes
 SAME = 1e-4  # Å; files of codes round positions
 
 

@@ -6,20 +6,21 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from nearsight.config import Config
 from nearsight.errors import DamagedFileError, InputError
-from nearsight.executors import make_executor, training_executor
+from nearsight.executors import has_calls, make_executor, training_executor
 from nearsight.files.atomic import remove_leftovers
 from nearsight.files.records import Stage, Stages
 from nearsight.parents import Parent
 from nearsight.parents.database import without_password
 from nearsight.parents.folders import AttemptFolders
 from nearsight.progress import Progress
+from nearsight.run.lock import RunLock
 
 __all__ = ["RunFolder"]
 
@@ -45,6 +46,7 @@ class RunFolder:
         self.path = path
         self._progress = progress
         self.stages: dict[str, Stage] = {}
+        self._lock = RunLock(path)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -59,8 +61,7 @@ class RunFolder:
             If another process holds the lock.
         """
         try:
-            # nearsight status may hold it for an instant
-            with FileLock(self / "run.lock", timeout=0.5):
+            with self._lock.held():
                 remove_leftovers(self.path)
                 self.stages = self._earlier()  # another run may have ended just now
                 yield
@@ -97,12 +98,26 @@ class RunFolder:
                 database,
                 self / "failures.json",
                 AttemptFolders(self / "parent", config.parent.keep_files),
+                self._lock.check,
             )
+            for sentence in self._take_in(parent):
+                self._progress.note(sentence)
             if has_asked and not parent.known:
                 raise InputError(_lost_labels(database, "is empty"))
+            stack.callback(self._take_in_at_the_end, parent)
             engine = make_executor(config.executor, self.path, config.parent.timeout)
             parent.executor = None if engine is None else stack.enter_context(engine)
             yield training_executor(parent.executor, config.executor)
+
+    def _take_in(self, parent: Parent) -> list[str]:
+        # of calculations in a queue, the groups must be asked for as they were before
+        return [] if has_calls(self.path) else parent.take_in()
+
+    def _take_in_at_the_end(self, parent: Parent) -> None:
+        """Commit what workers had finished when they were stopped."""
+        # that this cannot be done now may be what ended the run; the files stay
+        with suppress(InputError):
+            self._take_in(parent)
 
     def stage(self, name: str, file: str | None, work: Callable[[], str]) -> None:
         """Do a stage unless its file is there, and keep its time and its summary.

@@ -22,8 +22,6 @@ from pathlib import Path
 from threading import Lock, Timer
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from nearsight.config import Config
 from nearsight.errors import DamagedFileError, InputError, explain, is_bug
 from nearsight.files.names import evaluation_files
@@ -37,6 +35,7 @@ from nearsight.files.records import (
     best_iteration,
 )
 from nearsight.progress import Progress, Tally
+from nearsight.run.lock import RunLock
 
 __all__ = ["Estimate", "RunStatus", "StatusProgress"]
 
@@ -197,7 +196,7 @@ class RunStatus:
         if not given.is_file():
             raise InputError(f"{folder}: not the folder of a run (it holds no config.toml)")
         config = Config.parse(given.read_text(encoding="utf-8", errors="replace"), str(given))
-        is_running = _is_running(folder)
+        is_running = RunLock(folder).is_held_elsewhere()
         calculations, seconds = (None, None)
         if config.parent.database is None:
             calculations, seconds = _spent(folder / "parent.db")
@@ -247,20 +246,6 @@ class RunStatus:
 
 def _now() -> datetime:
     return datetime.now().astimezone()
-
-
-def _is_running(folder: Path) -> bool | None:
-    """True while another process holds the lock, which is released at once otherwise."""
-    lock = folder / "run.lock"
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, blocking=False):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # no permission
-        return None
 
 
 def _read(path: Path, record: type[R]) -> R | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nearsight.files.records.base import Part, Record
+from nearsight.files.records.parent import FinishedCalculation
 from nearsight.files.records.run import (
     Cost,
     FailedStructure,
@@ -55,6 +56,7 @@ __all__ = [
     "Failure",
     "FailuresRecord",
     "FeatureSummary",
+    "FinishedCalculation",
     "ForceLocality",
     "Harvest",
     "HarvestSummary",
