@@ -234,13 +234,17 @@ def test_same_bits_every_time(alloy: tuple[Ensemble, Atoms], threads: int) -> No
         np.testing.assert_array_equal(value, again[key])
 
 
-def test_threads_change_rounding_only(alloy: tuple[Ensemble, Atoms]) -> None:
-    atoms, ensemble = alloy
-    one, two = (evaluate(ensemble, atoms, virial=True, threads=t) for t in (1, 2))
-    np.testing.assert_array_equal(one["energies"], two["energies"])
-    assert np.abs(one["forces"] - two["forces"]).max() < 1e-12
-    assert np.abs(one["deviation"] - two["deviation"]).max() < 1e-12
-    assert np.abs(one["virial"] - two["virial"]).max() < 1e-10  # of some hundred eV
+@pytest.mark.parametrize("name", ["dimer", "cluster", "particle", "tiny", "supercell", "large"])
+def test_no_bit_depends_on_the_number_of_threads(name: str) -> None:
+    atoms = structure("supercell", 3) * (5, 4, 4) if name == "large" else structure(name, 3)
+    ensemble = random_ensemble(functions_of(ELEMENTS), structure("supercell", 3), members=3)
+    for forces in ("members", "mean"):
+        one = evaluate(ensemble, atoms, forces, virial=True, threads=1)
+        for threads in (2, 3, 7):
+            found = evaluate(ensemble, atoms, forces, virial=True, threads=threads)
+            assert found.keys() == one.keys()
+            for key, value in one.items():
+                np.testing.assert_array_equal(found[key], value, err_msg=f"{key}, {threads}")
 
 
 def test_mean_forces_are_the_mean_over_members(alloy: tuple[Ensemble, Atoms]) -> None:

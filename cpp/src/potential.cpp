@@ -12,8 +12,16 @@ namespace nearsight {
 
 namespace {
 
-constexpr Index kAtomsPerTask = 8;  // few, so that threads have the same work in small structures
-constexpr Index kAtomsPerReduction = 128;
+// Forces are added up in blocks of atoms, and the blocks in their order: neither depends on the
+// number of threads, so every bit of a result is the same with any. 24 can be dealt evenly to 2, 3,
+// 4, 6, 8 and 12 threads. Of large blocks fewer atoms lie in several.
+constexpr Index kBlocks = 24;
+constexpr Index kAtomsPerBlock = 1024;  // at most
+constexpr Index kBlocksAtOnce = 48;     // whose sums are in memory
+
+Index atoms_per_block(Index n) {
+  return std::min((n + kBlocks - 1) / kBlocks, kAtomsPerBlock);
+}
 
 [[noreturn]] void refuse_lonely(Index atom, double cutoff) {
   std::ostringstream text;
@@ -32,16 +40,30 @@ struct Potential::Call {
   int threads;
 };
 
-// Sums of one thread, and its memory.
-struct Potential::ThreadSums {
-  Vector forces;  // (N, 3, lanes), atoms in the order of the list
-  Eigen::Matrix3d virial = Eigen::Matrix3d::Zero();
+// Memory of one thread.
+struct Potential::Memory {
   SymmetryFunctions::Workspace functions;
   NetworkBatch::Workspace networks;
   Vector energy;
   Matrix gradient;
   Vector mean_gradient;
   Scratch bond_gradient;
+  std::vector<int> rows;  // of every atom in the sums of the present block, or -1
+};
+
+// Sums over one block of atoms: a row for every atom that it exerts forces on.
+struct Potential::BlockSums {
+  std::vector<int> atoms;  // of the rows
+  Vector forces;           // (rows, 3, lanes)
+  Eigen::Matrix3d virial;
+
+  void add_row(int atom, Index width, std::vector<int>& rows) {
+    if (rows[atom] >= 0) return;
+    const Index row = rows[atom] = static_cast<int>(atoms.size());
+    atoms.push_back(atom);
+    if ((row + 1) * width > forces.size()) forces.conservativeResize(2 * (row + 1) * width);
+    forces.segment(row * width, width).setZero();
+  }
 };
 
 Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks)
@@ -59,31 +81,35 @@ Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> netw
 }
 
 // Energies of one atom, and its part of the forces and the virial.
-void Potential::add_atom(const Call& call, Index position, ThreadSums& sums,
+void Potential::add_atom(const Call& call, Index position, Memory& memory, BlockSums& sums,
                          Evaluation& result) const {
-  const Index i = call.list.order()[position], lanes = call.lanes;
+  const int i = call.list.order()[position];
+  const Index lanes = call.lanes;
   const std::vector<int>& species = call.structure.species();
   const int s = species[i];
-  call.list.bonds(call.structure, i, sums.functions.bonds);
-  if (sums.functions.bonds.empty()) refuse_lonely(i, call.list.cutoff());
+  const std::vector<Bond>& bonds = memory.functions.bonds;
+  call.list.bonds(call.structure, i, memory.functions.bonds);
+  if (bonds.empty()) refuse_lonely(i, call.list.cutoff());
   if (call.gradients)
-    functions_.evaluate<true>(s, species, sums.functions);
+    functions_.evaluate<true>(s, species, memory.functions);
   else
-    functions_.evaluate<false>(s, species, sums.functions);
-  sums.gradient.resize(functions_.size(s), networks_.front().lanes());
-  networks_[s].evaluate(sums.functions.features.data(), sums.energy.data(), sums.gradient.data(),
-                        sums.networks);
-  result.energies.col(i) = sums.energy.head(members());
+    functions_.evaluate<false>(s, species, memory.functions);
+  memory.gradient.resize(functions_.size(s), networks_.front().lanes());
+  networks_[s].evaluate(memory.functions.features.data(), memory.energy.data(),
+                        memory.gradient.data(), memory.networks);
+  result.energies.col(i) = memory.energy.head(members());
   if (!call.gradients) return;
+  sums.add_row(i, 3 * lanes, memory.rows);
+  for (const Bond& bond : bonds) sums.add_row(bond.atom, 3 * lanes, memory.rows);
   if (lanes == 1 || call.virial)
-    sums.mean_gradient = sums.gradient.leftCols(members()).rowwise().mean();
-  functions_.add_forces(s, sums.functions,
-                        lanes == 1 ? sums.mean_gradient.data() : sums.gradient.data(), lanes,
-                        call.list.position_in_order().data(), position, sums.forces.data());
+    memory.mean_gradient = memory.gradient.leftCols(members()).rowwise().mean();
+  functions_.add_forces(s, memory.functions,
+                        lanes == 1 ? memory.mean_gradient.data() : memory.gradient.data(), lanes,
+                        memory.rows.data(), memory.rows[i], sums.forces.data());
   if (!call.virial) return;
-  const std::vector<Bond>& bonds = sums.functions.bonds;
-  const double* pull = sums.bond_gradient.require(3 * static_cast<Index>(bonds.size()));
-  functions_.contract(s, sums.functions, sums.mean_gradient.data(), 1, sums.bond_gradient.data());
+  const double* pull = memory.bond_gradient.require(3 * static_cast<Index>(bonds.size()));
+  functions_.contract(s, memory.functions, memory.mean_gradient.data(), 1,
+                      memory.bond_gradient.data());
   for (const Bond& bond : bonds) {
     sums.virial +=
         Eigen::Vector3d(bond.x, bond.y, bond.z) * Eigen::Map<const Eigen::RowVector3d>(pull);
@@ -91,25 +117,49 @@ void Potential::add_atom(const Call& call, Index position, ThreadSums& sums,
   }
 }
 
-// Results from the sums of all threads.
-void Potential::reduce(const Call& call, const std::vector<ThreadSums>& sums,
-                       Evaluation& result) const {
-  const Index n = call.structure.size(), m_count = members(), lanes = call.lanes;
-  std::vector<const double*> parts;  // of the threads that had work
-  for (const ThreadSums& own : sums) {
-    result.virial += own.virial;
-    if (own.forces.size() > 0) parts.push_back(own.forces.data());
+void Potential::add_block(const Call& call, Index first, Index last, Memory& memory,
+                          BlockSums& sums, Evaluation& result) const {
+  const Index n = call.structure.size();
+  sums.atoms.clear();
+  sums.virial.setZero();
+  if (call.gradients) {
+    memory.rows.resize(n, -1);
+    const Index likely = std::min(n, 5 * (last - first) + 256);
+    if (sums.forces.size() < 3 * call.lanes * likely) sums.forces.resize(3 * call.lanes * likely);
   }
+  memory.energy.resize(networks_.front().lanes());
+  for (Index q = first; q < last; ++q) add_atom(call, q, memory, sums, result);
+  for (const int atom : sums.atoms) memory.rows[atom] = -1;
+}
+
+// Adds the sums of blocks to the forces on atoms, in the order of the blocks.
+void Potential::add_up(const Call& call, const std::vector<BlockSums>& sums, Index blocks,
+                       Vector& forces) const {
+  const Index n = call.structure.size(), width = 3 * call.lanes;
+  const Index share = (n + call.threads - 1) / call.threads;
+  const std::vector<int>& position = call.list.position_in_order();
+  parallel_blocks(n, share, call.threads, [&](Index first, Index last, int) {
+    for (Index b = 0; b < blocks; ++b) {
+      const double* row = sums[b].forces.data();
+      for (const int atom : sums[b].atoms) {
+        if (position[atom] >= first && position[atom] < last)
+          forces.segment(width * position[atom], width) += Eigen::Map<const Vector>(row, width);
+        row += width;
+      }
+    }
+  });
+}
+
+// Results from the forces of every lane, atoms in the order of the list.
+void Potential::finish(const Call& call, const Vector& forces, Evaluation& result) const {
+  const Index n = call.structure.size(), m_count = members(), lanes = call.lanes;
   result.mean_forces.resize(n, 3);
   result.deviation.resize(n);
   if (lanes > 1) result.forces.resize(m_count * n * 3);
-  parallel_blocks(n, kAtomsPerReduction, call.threads, [&](Index first, Index last, int) {
-    Vector sum(3 * lanes);
+  const Index share = (n + call.threads - 1) / call.threads;
+  parallel_blocks(n, share, call.threads, [&](Index first, Index last, int) {
     for (Index i = first; i < last; ++i) {
-      sum.setZero();
-      for (const double* part : parts)
-        sum += Eigen::Map<const Vector>(part + 3 * lanes * call.list.position_in_order()[i],
-                                        3 * lanes);
+      const auto sum = forces.segment(3 * lanes * call.list.position_in_order()[i], 3 * lanes);
       if (lanes == 1) {
         result.mean_forces.row(i) = sum;
         result.deviation[i] = 0.0;
@@ -141,15 +191,26 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
   Evaluation result;
   result.energies.setZero(members(), n);
   result.virial.setZero();
-  std::vector<ThreadSums> sums(call.threads);
-  parallel_blocks(n, kAtomsPerTask, call.threads, [&](Index first, Index last, int thread) {
-    ThreadSums& own = sums[thread];
-    if (call.gradients && own.forces.size() == 0) own.forces.setZero(n * 3 * lanes);
-    own.energy.resize(networks_.front().lanes());
-    for (Index q = first; q < last; ++q) add_atom(call, q, own, result);
-  });
+  const Index size = atoms_per_block(n), blocks = n == 0 ? 0 : (n + size - 1) / size;
+  std::vector<Memory> memory(call.threads);
+  // kept from call to call: new pages would cost more than all that is done with them
+  thread_local std::vector<BlockSums> kept;
+  std::vector<BlockSums>& sums = kept;  // that of this thread, in all others
+  sums.resize(std::max<std::size_t>(sums.size(), std::min(blocks, kBlocksAtOnce)));
+  Vector total;
+  if (call.gradients) total.setZero(n * 3 * lanes);
+  for (Index begin = 0; begin < blocks; begin += kBlocksAtOnce) {
+    const Index count = std::min(kBlocksAtOnce, blocks - begin);
+    parallel_blocks(count, 1, call.threads, [&](Index b, Index, int thread) {
+      const Index first = (begin + b) * size;
+      add_block(call, first, std::min(first + size, n), memory[thread], sums[b], result);
+    });
+    if (!call.gradients) continue;
+    for (Index b = 0; b < count; ++b) result.virial += sums[b].virial;
+    add_up(call, sums, count, total);
+  }
   result.mean_energies = result.energies.colwise().mean();
-  if (call.gradients) reduce(call, sums, result);
+  if (call.gradients) finish(call, total, result);
   return result;
 }
 

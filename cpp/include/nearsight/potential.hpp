@@ -29,15 +29,21 @@ class Potential {
   Index members() const { return networks_.front().members(); }
 
   // `list` must have this cutoff and be valid for this structure. Throws std::invalid_argument if
-  // an atom has no neighbour within the cutoff.
+  // an atom has no neighbour within the cutoff. No bit of the result depends on `threads`.
   Evaluation evaluate(const Structure& structure, const NeighborList& list, Forces forces,
                       bool virial, int threads = 0) const;
 
  private:
   struct Call;
-  struct ThreadSums;
-  void add_atom(const Call& call, Index position, ThreadSums& sums, Evaluation& result) const;
-  void reduce(const Call& call, const std::vector<ThreadSums>& sums, Evaluation& result) const;
+  struct Memory;
+  struct BlockSums;
+  void add_atom(const Call& call, Index position, Memory& memory, BlockSums& sums,
+                Evaluation& result) const;
+  void add_block(const Call& call, Index first, Index last, Memory& memory, BlockSums& sums,
+                 Evaluation& result) const;
+  void add_up(const Call& call, const std::vector<BlockSums>& sums, Index blocks,
+              Vector& forces) const;
+  void finish(const Call& call, const Vector& forces, Evaluation& result) const;
 
   SymmetryFunctions functions_;
   std::vector<NetworkBatch> networks_;
