@@ -256,7 +256,8 @@ def test_a_run_stopped_before_each_of_its_files_ends_like_one_that_was_not(
 
     def stop_once(source: Path, target: Path) -> None:
         name = str(target.relative_to(workplace / "nft"))
-        if name not in reached:
+        # those of results are gone in the end
+        if name not in reached and not name.startswith("parent/results/"):
             reached.add(name)
             raise Stopped
         replace(source, target)

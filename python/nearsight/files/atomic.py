@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -14,6 +15,7 @@ from nearsight.errors import DamagedFileError, InputError, cannot_be
 
 __all__ = [
     "check_header",
+    "content_digest",
     "read_json",
     "remove_leftovers",
     "write_bytes",
@@ -78,6 +80,12 @@ def write_text(path: str | Path, content: str, sync: bool = True) -> None:
 def write_json(path: str | Path, content: Any, sync: bool = True) -> None:
     """Write JSON whole or not at all; floats round-trip to the last bit."""
     write_text(path, json.dumps(content, indent=1, default=_to_json, allow_nan=False) + "\n", sync)
+
+
+def content_digest(content: Any) -> str:
+    """SHA-256 of content as JSON has it, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, default=_to_json, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_json(path: str | Path) -> Any:

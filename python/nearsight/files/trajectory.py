@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ase import Atoms
 from ase.io.trajectory import Trajectory
 
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError
 
 __all__ = ["count_frames", "read_frames", "write_frames"]
 
@@ -18,15 +19,11 @@ def count_frames(path: Path) -> int:
 
     Raises
     ------
-    InputError
+    DamagedFileError
         If it is missing or cannot be read.
     """
-    try:
-        with Trajectory(path) as reader:
-            return len(reader)
-    except Exception as error:  # ASE's reader raises whatever a torn file makes it raise
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path}: truncated or corrupted trajectory ({text})") from error
+    with _translate_errors(path), Trajectory(path) as reader:
+        return len(reader)
 
 
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Atoms]:
@@ -34,13 +31,24 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
 
     Raises
     ------
-    InputError
+    DamagedFileError
         See `count_frames`.
     """
     count = count_frames(path)
     with Trajectory(path) as reader:
         for number in range(start, count if stop is None else min(stop, count)):
-            yield reader[number]
+            with _translate_errors(path):
+                atoms = reader[number]
+            yield atoms
+
+
+@contextmanager
+def _translate_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # ASE's reader raises whatever a torn file makes it raise
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DamagedFileError(f"{path}: truncated or corrupted trajectory ({text})") from error
 
 
 def write_frames(path: Path, frames: Iterable[Atoms]) -> None:

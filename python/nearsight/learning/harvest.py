@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError
 from nearsight.files.records import Harvest
 from nearsight.files.trajectory import read_frames, write_frames
 from nearsight.model.ensemble import Ensemble
@@ -114,7 +114,7 @@ def load_harvest(folder: Path) -> tuple[Harvest, list[Atoms]] | None:
 
     Raises
     ------
-    InputError
+    DamagedFileError
         If its files are damaged.
     """
     path = folder / Harvest.FILE
@@ -123,7 +123,7 @@ def load_harvest(folder: Path) -> tuple[Harvest, list[Atoms]] | None:
     found = Harvest.load(path)
     frames = list(read_frames(folder / "frames.traj"))
     if any(frame >= len(frames) or atom >= len(frames[frame]) for frame, atom in found.chosen):
-        raise InputError(f"{path}: does not fit its frames.traj")
+        raise DamagedFileError(f"{path}: does not fit its frames.traj")
     return found, frames
 
 

@@ -16,7 +16,7 @@ from ase.md.logger import MDLogger
 from threadpoolctl import threadpool_limits
 
 from nearsight.config import DynamicsSettings, RetrainingSettings
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.records import DynamicsRound, DynamicsState
 from nearsight.files.trajectory import read_frames
 from nearsight.learning.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
@@ -147,7 +147,17 @@ class _Session:
     began: float = field(default_factory=time.perf_counter)
 
     def run(self, ensemble: Ensemble, atoms: Atoms) -> str:
-        """Begin or take up, and go on to the end."""
+        """Begin or take up, and go on to the end; begin again where a file is damaged."""
+        learner = self.learner
+        try:
+            return self._go_on(ensemble, atoms)
+        except DamagedFileError as error:
+            self.progress.note(f"{error}; the dynamics begin again")
+        self.files.begin_again()
+        self.learner = learner
+        return self._go_on(ensemble, atoms)
+
+    def _go_on(self, ensemble: Ensemble, atoms: Atoms) -> str:
         inputs = self.dynamics.inputs(ensemble, atoms)
         state = self.files.load(inputs) or self._begin(ensemble, atoms, inputs)
         self.before = state.seconds

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from nearsight.config import DynamicsSettings
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.atomic import write_text
 from nearsight.files.names import round_folder
 from nearsight.files.records import DynamicsFrames, DynamicsRecord, DynamicsState
@@ -58,6 +58,15 @@ class DynamicsFiles:
             )
         return state
 
+    def begin_again(self) -> None:
+        """Remove state and trajectory, and what was chosen from it; trainings stay.
+
+        What the same dynamics choose from it again is the same, and so are the trainings.
+        """
+        chosen = [*self.folder.glob("retraining-*/harvest.json")]
+        for path in (self.folder / DynamicsState.FILE, self.trajectory, self.log, *chosen):
+            path.unlink(missing_ok=True)
+
     def save(self, state: DynamicsState) -> None:
         """Write the state, whole or not at all, once the frames it speaks of are on the disk."""
         with self.trajectory.open("rb") as stream:
@@ -69,18 +78,20 @@ class DynamicsFiles:
 
         Raises
         ------
-        InputError
+        DamagedFileError
             If the trajectory has fewer frames, or is damaged.
         """
         found = count_frames(self.trajectory)
         if found < state.frames:
-            raise InputError(
+            raise DamagedFileError(
                 f"{self.trajectory}: damaged, or cut: it holds {found} frames instead of "
                 f"{state.frames}"
             )
         if found > state.frames:
             write_frames(self.trajectory, read_frames(self.trajectory, stop=state.frames))
-        lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+        if not self.log.exists():
+            raise DamagedFileError(f"{self.log}: missing")
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         write_text(self.log, "".join(lines[: state.frames + 1]))
         (atoms,) = read_frames(self.trajectory, state.frames - 1, state.frames)
         atoms.calc = None

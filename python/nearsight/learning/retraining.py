@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from nearsight.config import RelaxationSettings
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.names import numbered, round_folder
 from nearsight.files.records import (
     EnsemblePath,
@@ -20,7 +20,7 @@ from nearsight.files.records import (
     RetrainingRound,
     RoundRecord,
 )
-from nearsight.files.trajectory import read_frames
+from nearsight.files.trajectory import count_frames, read_frames
 from nearsight.learning.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
 from nearsight.learning.learner import Learner
 from nearsight.learning.state import weight_bytes
@@ -144,8 +144,12 @@ class Retraining:
     ) -> RetrainingRound:
         """Relax every target, and write ``path.json``, last; or read it back."""
         path = folder / RoundRecord.FILE
-        if path.exists():
-            known = RoundRecord.load(path)
+        try:
+            known = _known_round(folder, len(learner.targets.structures))
+        except DamagedFileError as error:
+            progress.note(f"{error}; relaxing again")
+            known = None
+        if known is not None:
             if known.inputs != inputs:
                 raise InputError(
                     f"{folder}: belongs to a retraining of another ensemble or with other "
@@ -175,7 +179,10 @@ class Retraining:
         know a target so well that every frame lies beyond the window; then the window begins at
         the least uncertain of these.
         """
-        known = load_harvest(folder)
+        try:
+            known = load_harvest(folder)
+        except DamagedFileError:  # the same is chosen again
+            known = None
         if known is not None:
             return known[0]
         settings, ensemble, low = learner.settings, learner.ensemble, threshold
@@ -193,6 +200,22 @@ class Retraining:
         """SHA-256 over all that decides a retraining beside the inputs of its trainings."""
         text = f"{self!r} {learner.settings!r}".encode()
         return hashlib.sha256(text + weight_bytes(learner.ensemble)).hexdigest()
+
+
+def _known_round(folder: Path, count: int) -> RoundRecord | None:
+    """What is known of a round whose relaxations of so many targets are there, whole."""
+    path = folder / RoundRecord.FILE
+    if not path.exists():
+        return None
+    known = RoundRecord.load(path)
+    found = [count_frames(_trajectory(folder, number)) for number in range(count)]
+    expected = [len(each.energies) for each in known.round.paths]
+    if found != expected:
+        raise DamagedFileError(f"{path}: does not fit the trajectories, of {found} frames")
+    for number in range(count):
+        for _ in read_frames(_trajectory(folder, number)):
+            pass
+    return known
 
 
 def _largest_on_targets(learner: Learner) -> float:

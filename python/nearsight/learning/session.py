@@ -143,6 +143,7 @@ class Session:
                 if not path.with_name("ensemble.json").exists():
                     raise DamagedFileError(f"{path}: its ensemble.json is missing")
                 found = Ensemble.load(path.with_name("ensemble.json"))
+                iteration.check_chain(path, found.digest, history)
             except DamagedFileError as error:
                 self.progress.note(f"{error}; repeating iteration {len(history)}")
                 break
@@ -375,6 +376,8 @@ class Session:
             candidates=candidates,
             shells=misfit_by_shell(data, weights),
             seconds=time.perf_counter() - began,
+            ensemble=ensemble.digest,
+            previous=history[-1].ensemble if history else None,
         )
         folder = iteration_folder(self.folder, iteration.iteration)
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from nearsight import _core
 from nearsight.errors import DamagedFileError, InputError
-from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.files.atomic import check_header, content_digest, read_json, write_json
 from nearsight.model.network import Network, core_potential, stack
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
 
@@ -182,7 +182,16 @@ class Ensemble:
 
     def save(self, path: str | Path) -> None:
         """Write one JSON file atomically; numbers round-trip to the last bit."""
-        content: dict[str, Any] = {
+        write_json(path, self._content | {"digest": self.digest})
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that a file of it holds."""
+        return content_digest(self._content)
+
+    @property
+    def _content(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "version": VERSION,
             "units": {"energy": "eV", "length": "Å"},
@@ -197,7 +206,6 @@ class Ensemble:
                 for member in self.members
             ],
         }
-        write_json(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> Ensemble:
@@ -211,7 +219,7 @@ class Ensemble:
         content = check_header(read_json(path), path, FORMAT, VERSION)
         try:
             counts = content["multiplicities"]
-            return cls(
+            found = cls(
                 SymmetryFunctions.from_dict(content["symmetry_functions"]),
                 Scaling.from_dict(content["scaling"]),
                 stack(
@@ -224,6 +232,12 @@ class Ensemble:
                 None if counts is None else np.asarray(counts, dtype=np.int64),
                 content["provenance"],
             )
+            written = content.pop("digest", None)  # files of earlier versions have none
+            if written not in (None, content_digest(content)):
+                raise DamagedFileError("changed or damaged: its digest is that of another content")
+            return found
+        except DamagedFileError as error:
+            raise DamagedFileError(f"{path}: {error}") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 
 from nearsight.config import Config
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.executors import has_calls, make_executor, training_executor
-from nearsight.files.atomic import remove_leftovers
+from nearsight.files.atomic import content_digest, read_json, remove_leftovers
 from nearsight.files.records import Stage, Stages
 from nearsight.parents import Parent
 from nearsight.parents.database import without_password
@@ -119,7 +120,9 @@ class RunFolder:
         with suppress(InputError):
             self._take_in(parent)
 
-    def stage(self, name: str, file: str | None, work: Callable[[], str]) -> None:
+    def stage(
+        self, name: str, file: str | None, work: Callable[[], str], follows: str | None = None
+    ) -> None:
         """Do a stage unless its file is there, and keep its time and its summary.
 
         Parameters
@@ -129,6 +132,8 @@ class RunFolder:
             File that the stage writes last; a stage without one is done every time.
         work : callable
             Work of the stage; returns its summary.
+        follows : str, optional
+            Digest of the ensemble that it follows from; it is done again after another one.
 
         Raises
         ------
@@ -137,18 +142,28 @@ class RunFolder:
         """
         self._progress.stage(name)
         done = self.stages.get(name)
+        if done is not None and None not in (done.follows, follows) and done.follows != follows:
+            self._progress.note(f"{file} follows from another ensemble; making it again")
+            done = None
         if done is None or file is None or not self._is_whole(done, file):
             began = time.perf_counter()
             summary = work()
             seconds = time.perf_counter() - began + (done.seconds if done else 0.0)
-            digest = None if file is None else _sha256(self / file)
+            digest = None if file is None else _digest(self / file)
             if done is not None and done.sha256 not in (None, digest):
                 raise InputError(
                     f"{self / (file or name)}: was regenerated with a "
                     "different checksum, so the later files do not fit; start again in another "
                     "folder (the parent's results are in parent.db)"
                 )
-            done = Stage(name=name, seconds=seconds, summary=summary, file=file, sha256=digest)
+            done = Stage(
+                name=name,
+                seconds=seconds,
+                summary=summary,
+                file=file,
+                sha256=digest,
+                follows=follows,
+            )
             self.stages[name] = done
             Stages(stages=self.stages).save(self / Stages.FILE)
         self._progress.note(done.summary)
@@ -161,7 +176,8 @@ class RunFolder:
 
     def _is_whole(self, done: Stage, file: str) -> bool:
         path = self / file
-        if path.is_file() and _sha256(path) == done.sha256:
+        # runs of earlier versions have a checksum of the bytes
+        if path.is_file() and done.sha256 in (_digest(path), _sha256(path)):
             return True
         state = "was changed or corrupted" if path.exists() else "is missing"
         self._progress.note(f"{file} {state}; regenerating it")
@@ -189,3 +205,17 @@ def _lost_labels(database: Path | str, state: str) -> str:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """Checksum of a file; of JSON, without the times in it, which are never the same again."""
+    if path.suffix == ".json":
+        with suppress(DamagedFileError):
+            return content_digest(_without_times(read_json(path)))
+    return _sha256(path)
+
+
+def _without_times(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_times(each) for key, each in content.items() if key != "seconds"}
+    return [_without_times(each) for each in content] if isinstance(content, list) else content

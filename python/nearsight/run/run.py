@@ -127,18 +127,20 @@ class Run:
         if self.config.locality is not None:
             self.folder.stage("Locality of the parent", ForceLocality.FILE, self._scan_locality)
         self.folder.stage("Nearsighted force training", None, self._train)
+        trained = self._state.best.ensemble
         if self.config.report.true_forces:
             self.folder.stage("True forces of the target", Reference.FILE, self._ask_for_forces)
         if self.config.relaxation is not None:
             for number in range(len(self._targets.structures)):
                 name = "Relaxation" + (f" of target {number}" if number else "")
                 file = numbered(Relaxation.FILE, number)
-                self.folder.stage(name, file, partial(self._follow_up.relax, number))
+                self.folder.stage(name, file, partial(self._follow_up.relax, number), trained)
         if self.config.retraining is not None:
-            self.folder.stage("Retraining", RetrainingRecord.FILE, self._follow_up.retrain)
+            self.folder.stage("Retraining", RetrainingRecord.FILE, self._follow_up.retrain, trained)
             self._follow_up.promote_best()
         if self.config.dynamics is not None:
-            self.folder.stage("Dynamics", "dynamics/dynamics.json", self._follow_up.run_dynamics)
+            file = "dynamics/dynamics.json"
+            self.folder.stage("Dynamics", file, self._follow_up.run_dynamics, trained)
         self.progress.stage("Report")
         self._write_record()
         write_report(self.folder.path)

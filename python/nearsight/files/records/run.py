@@ -37,16 +37,19 @@ class Stage(Part):
     seconds : float
     summary : str
     file, sha256 : str or None
-        File of the stage and its checksum; None for a stage without one.
+        File of the stage and its checksum, times left out; None for a stage without one.
+    follows : str or None
+        Digest of the ensemble that it follows from, if it follows from one.
     """
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("file", "sha256")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("file", "sha256", "follows")
 
     name: str
     seconds: FiniteFloat
     summary: str
     file: str | None = None
     sha256: str | None = None
+    follows: str | None = None
 
 
 class Stages(Record):

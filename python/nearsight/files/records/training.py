@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from nearsight.errors import DamagedFileError
 from nearsight.files.records.base import (
     Array,
     IntArray,
@@ -119,10 +121,13 @@ class Iteration(Record):
     shells : list of Shell
         Misfit of the chunks' own forces, from the centre outwards.
     seconds : float
+    ensemble, previous : str or None
+        Digest of the ensemble, and of that of the iteration before, from which it follows.
     """
 
     FORMAT: ClassVar[str] = "nearsight-evaluation"
     FILE: ClassVar[str] = "evaluation.json"
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("ensemble", "previous")
 
     iteration: NonNegativeInt
     chunk_indices: list[NonNegativeInt]
@@ -142,6 +147,8 @@ class Iteration(Record):
     candidates: list[Candidate] = Field(default_factory=list)
     shells: list[Shell] = Field(default_factory=list)
     seconds: FiniteFloat
+    ensemble: str | None = None
+    previous: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Iteration:
@@ -158,6 +165,14 @@ class Iteration(Record):
         if not set(self.again_indices) <= set(self.chunk_indices):
             raise ValueError("again_indices must be among chunk_indices")
         return self
+
+    def check_chain(self, path: Path, ensemble: str, history: Sequence[Iteration]) -> None:
+        """Raise a DamagedFileError unless it belongs to this ensemble and follows this history."""
+        if self.ensemble not in (None, ensemble):
+            raise DamagedFileError(f"{path}: belongs to another ensemble.json")
+        before = history[-1].ensemble if history else None
+        if self.previous is not None and self.previous != before:
+            raise DamagedFileError(f"{path}: follows from another ensemble.json of the one before")
 
     @property
     def chunks(self) -> int:

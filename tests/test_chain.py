@@ -1,0 +1,138 @@
+"""What follows from an ensemble belongs to it; what is deleted or damaged is made again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.recorder import Recorder
+from helpers.runs import GIVEN, files, make_workplace, read, tiny_config, without_times, write_given
+from nearsight.config import Config
+from nearsight.errors import DamagedFileError
+from nearsight.model.ensemble import Ensemble
+from nearsight.run.run import Run
+
+pytestmark = pytest.mark.slow
+
+CONFIG = tiny_config(
+    GIVEN,
+    relaxation={"max_steps": 3},
+    retraining={"max_rounds": 1, "chunks": 2, "threshold": 1e-3, "window": 1e4},
+    dynamics={"steps": 6, "write_every": 2, "watch_every": 2, "max_rounds": 1},
+)
+OF_TIME = {"parent.db", "run.lock", "run.log", "status.json", "report.html", "run.json",
+           "report.json", "stages.json"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("finished")
+    write_given(place)
+    Run(make_workplace(place, CONFIG), place / "nft").execute()
+    return place
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("nearsight.run.run.write_report", lambda folder: None)
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def content(path: Path) -> Any:
+    return without_times(read(path)) if path.suffix == ".json" else path.read_bytes()
+
+
+def check(place: Path, finished: Path) -> list[str]:
+    """Carry the run out again: it asks for nothing and ends as before; its notes."""
+    said = Recorder()
+    run = Run(Config.load(place / "nft.toml"), place / "nft", said)
+    run.execute()
+    assert run.parent.calculations == 0
+    assert files(place / "nft") == files(finished / "nft")
+    for name in files(finished / "nft") - OF_TIME:
+        if not name.startswith("figures/"):
+            assert content(place / "nft" / name) == content(finished / "nft" / name), name
+    return said.notes
+
+
+def change_a_digit(path: Path) -> None:
+    """Of a weight."""
+    text = path.read_text()
+    start = text.index('"weights"')
+    found = re.compile(r"\d\.\d*?([1-8])\d*,").search(text, start)
+    assert found is not None
+    place = found.start(1)
+    path.write_text(f"{text[:place]}{int(text[place]) + 1}{text[place + 1 :]}")
+
+
+@pytest.mark.parametrize("gone", ["dynamics", "retraining-01", "relaxation.json", "iteration-001"])
+def test_what_is_deleted_is_made_again(copied: Path, finished: Path, gone: str) -> None:
+    place = copied / "nft" / gone
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    if gone == "retraining-01":
+        (copied / "nft" / "retraining.json").unlink()
+    check(copied, finished)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dynamics/state.json", "dynamics/md.traj", "retraining-00/path.json",
+     "retraining-01/path.json", "retraining-01/path.traj", "retraining-01/harvest.json"],
+)  # fmt: skip
+def test_what_is_damaged_is_made_again(copied: Path, finished: Path, name: str) -> None:
+    path = copied / "nft" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    stage = "dynamics/dynamics.json" if name.startswith("dynamics") else "retraining.json"
+    (copied / "nft" / stage).unlink()
+    check(copied, finished)
+
+
+def test_a_changed_weight_is_named_and_its_iteration_repeated(copied: Path, finished: Path) -> None:
+    change_a_digit(copied / "nft" / "iteration-001" / "ensemble.json")
+    notes = check(copied, finished)
+    assert any("its digest is that of another content; repeating iteration 1" in n for n in notes)
+
+
+def test_an_ensemble_of_another_iteration_is_named(copied: Path, finished: Path) -> None:
+    folder = copied / "nft"
+    before = read(folder / "iteration-001" / "ensemble.json")
+    other = Ensemble.load(folder / "retraining-01" / "iteration-000" / "ensemble.json")
+    mixed = Ensemble(
+        other.functions,
+        other.scaling,
+        other.networks,
+        other.calibration,
+        Ensemble.load(folder / "iteration-001" / "ensemble.json").multiplicities,
+        before["provenance"],
+    )
+    mixed.save(folder / "iteration-001" / "ensemble.json")
+    notes = check(copied, finished)
+    assert any("belongs to another ensemble.json; repeating iteration 1" in n for n in notes)
+
+
+def test_a_stage_of_another_ensemble_is_made_again(copied: Path, finished: Path) -> None:
+    path = copied / "nft" / "stages.json"
+    stages = read(path)
+    stages["stages"]["Relaxation"] |= {"follows": "0" * 64, "sha256": "0" * 64}
+    path.write_text(json.dumps(stages))
+    notes = check(copied, finished)
+    assert "relaxation.json follows from another ensemble; making it again" in notes
+
+
+def test_a_potential_file_is_whole_or_refused(copied: Path, tmp_path: Path) -> None:
+    path = copied / "nft" / "best.json"
+    whole = read(path)
+    change_a_digit(path)
+    with pytest.raises(DamagedFileError, match=r"best\.json: changed or damaged: its digest"):
+        Ensemble.load(path)
+    # files of earlier versions have none
+    del whole["digest"]
+    path.write_text(json.dumps(whole))
+    Ensemble.load(path).save(path)
+    assert read(path)["digest"] == Ensemble.load(path).digest
