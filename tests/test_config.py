@@ -274,3 +274,15 @@ def test_the_examples_are_the_paper_s_case(
         report=ReportSettings(true_forces=True),
     )
     assert config.model_dump() == wanted.model_dump()
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:s3cret@host/x", "postgresql://me@host/x?password=s3cret"]
+)
+def test_a_password_is_refused_and_not_shown(url: str) -> None:
+    text = f'[target]\nstructure = "a.xyz"\n[parent]\ndatabase = "{url}"\n'
+    with pytest.raises(InputError) as caught:
+        Config.parse(text)
+    assert "must not hold a password" in str(caught.value)
+    assert "PGPASSWORD" in str(caught.value)
+    assert "s3cret" not in str(caught.value)

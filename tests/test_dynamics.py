@@ -27,7 +27,7 @@ from ase.md.verlet import VelocityVerlet
 
 import nearsight.learning.on_the_fly
 from helpers import copper
-from helpers.recorder import Stopped
+from helpers.recorder import Recorder, Stopped
 from nearsight.config import (
     DynamicsSettings,
     RetrainingSettings,
@@ -306,8 +306,13 @@ def test_a_trajectory_that_was_cut(
         with pytest.raises(Stopped):
             Dynamics(settings()).run(ensemble, cell, tmp_path)
     frames(tmp_path)[0].write(tmp_path / "md.traj")
-    with pytest.raises(InputError, match=r"md\.traj: damaged, or cut: it holds 1 frames instead"):
-        Dynamics(settings()).run(ensemble, cell, tmp_path)
+    said = Recorder()
+    Dynamics(settings()).run(ensemble, cell, tmp_path, progress=said)
+    (note,) = said.notes
+    assert "md.traj: damaged, or cut: it holds 1 frames instead" in note
+    assert note.endswith("; the dynamics begin again")
+    Dynamics(settings()).run(ensemble, cell, tmp_path / "whole")
+    assert (tmp_path / "md.traj").read_bytes() == (tmp_path / "whole" / "md.traj").read_bytes()
 
 
 # -- the bounds

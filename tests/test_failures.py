@@ -32,6 +32,7 @@ from nearsight.errors import DamagedFileError, ParentError
 from nearsight.executors import WorkerLost
 from nearsight.executors.local import LocalExecutor
 from nearsight.parents import Failure, Parent, ParentResult
+from nearsight.progress import LogProgress
 
 
 def chain(count: int) -> Atoms:
@@ -169,6 +170,36 @@ def test_results_that_cannot_be_believed(
     assert_right(parent.calculate(chain(4)), chain(4))
     assert on_record(parent)[0]["failed"] == [reason]
     assert parent.known == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("say odd things", r"RuntimeError: a\x1b[31m\x00b\ud800"),
+        ("say too much", f"RuntimeError: {'much ' * 200}... (49999000 more characters)"),
+        ("say nothing", "_Speechless"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["inline", "local"])
+def test_whatever_a_parent_says_can_be_kept(
+    make: Callable[..., Parent],
+    local: LocalExecutor,
+    tmp_path: Path,
+    engine: str,
+    trouble: str,
+    reason: str,
+) -> None:
+    parent = make({"4": trouble}, executor=local if engine == "local" else None)
+    with pytest.raises(ParentError) as caught:
+        parent.calculate(chain(4))
+    assert on_record(parent)[0]["failed"] == [reason]
+    assert str(caught.value).endswith(f"failed on Cu4 (4 atoms): {reason}")
+    LogProgress(tmp_path / "run.log").note(str(caught.value))
+    text = (tmp_path / "run.log").read_text()
+    assert reason in text
+    assert all(each.isprintable() or each == "\n" for each in text)
+    # a restart reads it
+    assert make({"4": trouble}).failures.given_up()[0].reasons == (reason,)
 
 
 def test_the_bound_of_forces_is_a_setting(make: Callable[..., Parent]) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from nearsight.errors import InputError
 from nearsight.executors import CallError, protocol
 from nearsight.executors.protocol import call_function, call_text, digest, read_result
+from nearsight.files.atomic import read_json
 from nearsight.parents.tasks import run_tasks
 
 
@@ -145,6 +146,9 @@ def test_a_worker_calculates(tmp_path: Path) -> None:
         "stress": True,
         "attempt_folder": None,
         "shared": False,
+        "result": str(tmp_path / "kept.json"),
+        "key": "sha256-0",
+        "settings": {"calculator": "emt"},
     }
     call = call_text(run_tasks, [[task]], {})
     (tmp_path / "call.json").write_text(call)
@@ -153,6 +157,7 @@ def test_a_worker_calculates(tmp_path: Path) -> None:
     subprocess.run(words, cwd=tmp_path, env=environment, check=True)
     (found,) = read_result((tmp_path / "result.json").read_bytes(), digest(call))
     (expected,) = run_tasks([task])
+    assert read_json(tmp_path / "kept.json")["energy"] == expected["energy"]
     for outcome in (found, expected):
         del outcome["seconds"]
     assert bits(found) == bits(expected)

@@ -16,6 +16,8 @@ __all__ = [
     "explain",
     "is_bug",
     "is_full",
+    "plain_text",
+    "text_of",
 ]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -55,9 +57,28 @@ def cannot_be(done: str, path: object, error: OSError) -> InputError:
     return kind(f"{path}: cannot be {done} ({error.strerror or error})")
 
 
+def plain_text(text: str, most: int = 1000) -> str:
+    """Text of any origin in one line, cut, with what cannot be printed escaped."""
+    words = " ".join(text[: 4 * most].split())
+    rest = len(text) - most
+    if len(words) > most or len(text) > 4 * most:
+        words = f"{words[:most]}... ({rest} more characters)"
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in words
+    )
+
+
+def text_of(error: BaseException) -> str:
+    """The words of an error, see `plain_text`; of one that has none to give, none."""
+    try:
+        return plain_text(str(error))
+    except Exception:  # raised by the exception of a parent code
+        return ""
+
+
 def explain(error: BaseException) -> str:
     """One sentence on an error: its own words, or that it is one of the program."""
-    text = str(error) if isinstance(error, InputError) else " ".join(str(error).split())
+    text = str(error) if isinstance(error, InputError) else text_of(error)
     if not is_bug(error):
         return text or type(error).__name__
     name = f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -25,6 +25,13 @@ def digest(atoms: Atoms) -> str:
     return hashlib.sha256(parts).hexdigest()
 
 
+class _Speechless(Exception):
+    """An exception without words."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
 class Script:
     """File that steers a `FaultyEMT` of unchanged arguments, and so of an unchanged database key.
 
@@ -162,3 +169,12 @@ class FaultyEMT(EMT):
     def _spoil_all_but_the_first_force(self) -> None:
         self.results["forces"][1:] = 12.3
         self.results["energy"] = self.results["free_energy"] = -1e6
+
+    def _say_odd_things(self) -> None:
+        raise RuntimeError("a\x1b[31m\0b\ud800")
+
+    def _say_too_much(self) -> None:
+        raise RuntimeError("much " * 10_000_000)
+
+    def _say_nothing(self) -> None:
+        raise _Speechless

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -45,6 +46,12 @@ def _in_folder(path: Path, info: ValidationInfo) -> Path:
 
 def _place(place: str, info: ValidationInfo) -> str:
     """A file as seen from the folder of the configuration file; a URL as it is."""
+    parts = urlsplit(place if "://" in place else "")
+    if parts.password or "password" in parse_qs(parts.query):
+        raise ValueError(
+            "must not hold a password, for the configuration is copied and shown; PostgreSQL takes "
+            "it from ~/.pgpass or from the environment variable PGPASSWORD"
+        )
     folder = (info.context or {}).get("folder")
     if folder is None or "://" in place:
         return place

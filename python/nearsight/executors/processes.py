@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from nearsight.errors import plain_text
+
 __all__ = ["MARK", "kill_marked", "last_line", "refuse_in_worker"]
 
 MARK = "NEARSIGHT_WORKER"
@@ -55,4 +57,4 @@ def refuse_in_worker() -> None:
 def last_line(text: str) -> str:
     """Last line of what a process has printed, as the end of a sentence."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f": {lines[-1]}" if lines else ""
+    return f": {plain_text(lines[-1])}" if lines else ""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from nearsight.errors import InputError
+from nearsight.errors import InputError, text_of
 
 __all__ = [
     "BEGUN",
@@ -52,6 +52,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 FORMAT = "nearsight-result"
 KINDS = "biufcU"  # of arrays; others hold objects
+MOST = 20_000  # characters of a traceback
 MAX_LISTED = 3000
 """Larger arrays are base64: a third of the size of their digits, and ten times as quick."""
 
@@ -110,11 +111,23 @@ def call_function(call: str, report: Callable[[], object] = lambda: None) -> dic
     except Exception as error:
         result["error"] = {
             "type": type(error).__name__,
-            "text": str(error),
+            "text": _said(error),
             "input": isinstance(error, InputError),
-            "traceback": traceback.format_exc(),
+            "traceback": _trace(),
         }
     return result
+
+
+def _said(error: BaseException) -> str:
+    # that of the package's own errors is a sentence already, which may name a long path
+    return str(error) if isinstance(error, InputError) else text_of(error)
+
+
+def _trace() -> str:
+    try:
+        return traceback.format_exc()[-MOST:].encode(errors="backslashreplace").decode()
+    except Exception:  # what formats it asks the exception for its words
+        return ""
 
 
 def read_result(text: str | bytes, call: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from nearsight.errors import InputError, did_you_mean
+from nearsight.errors import InputError, did_you_mean, plain_text
 from nearsight.parents.codes import CODES
 from nearsight.parents.folders import with_absolute_paths
 
@@ -168,7 +168,7 @@ class CalculatorSpec:
                     raise
                 except Exception as error:  # whatever a parent code raises at its arguments
                     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-                    text = " ".join(str(error).partition("\n\n")[0].split())
+                    text = plain_text(str(error).partition("\n\n")[0])
                     reason = f"{type(error).__name__}: {text}".removesuffix(": ")
                     raise InputError(
                         f"parent calculator {self.name} cannot be made with arguments ({given}): "

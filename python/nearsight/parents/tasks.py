@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 
-from nearsight.errors import UnavailableError, is_full
+from nearsight.errors import UnavailableError, is_full, plain_text, text_of
 from nearsight.parents.database import ParentResult
 from nearsight.parents.folders import attempt_folder, with_absolute_paths, working_in
 from nearsight.parents.results import keep_result
@@ -222,7 +222,7 @@ def validate_result(outcome: Outcome, count: int, max_force: float) -> str:
 
 def reason_of(error: BaseException) -> str:
     """An exception in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())
+    return f"{plain_text(type(error).__name__)}: {text_of(error)}".removesuffix(": ")
 
 
 def _stress(atoms: Atoms) -> Any:
