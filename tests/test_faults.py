@@ -146,12 +146,17 @@ def test_one_sentence_names_the_file(disturbed: tuple[Path, list[Fault], str]) -
     place, faults, reason = disturbed
     for fault in faults:
         if fault.code == 0:
-            # SQLite then opens it for reading, and a folder that is there need not be made
-            assert fault.failed.startswith(("open parent.db ", "mkdir iteration-")), fault
+            # SQLite then opens it for reading, a folder that is there need not be made, and what
+            # cannot be in a file of its own is in the database
+            spared = ["open parent.db ", "mkdir iteration-"]
+            if reason == os.strerror(errno.ENOSPC):  # waited for, or written later
+                spared += [f"{fault.failed.split()[0]} {name}" for name in ("parent", "run.log ")]
+            other = fault.file.startswith("parent/results")
+            assert other or fault.failed.startswith(tuple(spared)), fault
             continue
         assert fault.code == 2, fault
         assert fault.said.count("\n") == 1, fault
-        assert str(place / "nft" / fault.file) in fault.said, fault
+        assert str(place / "nft" / fault.file.partition("KEY")[0]) in fault.said, fault
         # SQLite and NumPy have words of their own
         if fault.file != "parent.db" and not fault.failed.startswith("fwrite"):
             assert reason in fault.said, fault
@@ -173,6 +178,5 @@ def test_what_was_committed_is_not_calculated_again(
     assert len(set(expected)) == len(expected)
     assert set(found) == set(expected)
     runs = 1 + sum(fault.code == 0 for fault in faults)
-    # a result that could not be committed has to be calculated again
-    uncommitted = sum(fault.file == "parent.db" and fault.code == 2 for fault in faults)
-    assert 0 < len(found) - runs * len(expected) <= uncommitted
+    # what could not be committed was in a file of its own
+    assert len(found) == runs * len(expected)

@@ -1,20 +1,23 @@
-"""Kill runs at random moments, start them again until they end, and see whether anything is lost.
+"""Disturb runs at random moments, start them again until they end: is anything lost?
 
-    python benchmarks/python/kill_runs.py --kills 200
+    python benchmarks/python/kill_runs.py --disturbances 500
 
-A small run (55 copper atoms, EMT, all stages) is made once undisturbed and then again and again,
-its process killed with SIGKILL at moments drawn from a seed: at any time of the undisturbed run's
-duration, then at any time of what is left of it, up to eight times. Half of the kills wait from
-their moment on for a temporary file or a journal of the database to appear, to come inside a write.
-One run in four has ``engine = "local"``, the others ``engine = "inline"``.
+A small run (two particles of copper and gold, EMT, all stages with retraining and dynamics) is made
+once undisturbed and then again and again, disturbed at moments drawn from a seed: at any time of
+the undisturbed run's duration, then at any time of what is left of it, up to eight times. The
+disturbances are SIGKILL, at its moment or from then on inside a write (a temporary file or a
+journal of the database is there); SIGINT; SIGTERM; two signals within 50 ms; and SIGKILL to a
+worker, after which the run goes on. The runs have ``engine = "inline"``, ``"local"`` with two
+workers, or the same with ``per_job = 2``, in turns.
 
 What must hold, or the command ends with an error:
 
-* a run that was killed ends with the files of the undisturbed one, bit for bit but for times;
-* no structure whose calculation was committed to parent.db before a kill is calculated again, and
-  its row is never written again. What is calculated twice can only be what was under way at a kill:
-  with ``inline`` one calculation, with ``local`` those its two workers have in hand;
-* nothing else lies in the folder, and every process of a killed run goes too.
+* what is told to end, or killed, ends within 20 s with all its processes, and a run whose worker
+  was killed ends in its time: nothing hangs;
+* a run that was disturbed ends with the files of the undisturbed one, bit for bit but for times;
+* no structure whose result was in parent.db or a file of its own is calculated again, and no row is
+  written again. What is calculated twice can only be what was under way at a disturbance;
+* nothing else lies in the folder.
 """
 
 from __future__ import annotations
@@ -32,24 +35,36 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
+from ase import Atoms
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from helpers.faulty import FAULTY
+from helpers.copper import particle
+from helpers.faulty import FAULTY, digest
+from helpers.processes import session
 from helpers.runs import files, make_workplace, tiny_config, without_times
 
-ENGINES = ("inline", "inline", "inline", "local")  # of the runs, in turns
-MOST_KILLS = 8  # of one run
+ENGINES = {
+    "inline": {"engine": "inline"},
+    "local": {"engine": "local", "workers": 2, "resubmissions": 1000},
+    "per_job = 2": {"engine": "local", "workers": 2, "per_job": 2, "resubmissions": 1000},
+}
+"""Of the runs, in turns. A worker may be killed again and again over the same calculation."""
+
+RETRAINING = {"max_rounds": 1, "chunks": 2, "target_chunks": 2, "threshold": 1e-3, "window": 1e4}
+KINDS = ("kill", "kill in a write", "SIGINT", "SIGTERM", "two signals", "kill of a worker")
+MOST = 8  # disturbances of one run
 
 # parent.db is looked at by itself; the others hold times, or nothing
 OF_TIME = {"parent.db", "run.lock", "run.log", "status.json", "report.html"}
-GONE_WITHIN = 60.0  # s, for the processes of a killed run: they may be at their imports
+GONE_WITHIN = 20.0  # s, for a run that is told to end and for its processes
 
 Rows = dict[str, tuple[Any, ...]]
 """By digest of the structure: number, time made and changed, energy, forces, stress of its row."""
@@ -63,25 +78,35 @@ class Found:
     start: float = 0.0
     calculations: int = 0
     runs: int = 0
-    any_time: int = 0
-    in_write: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     part_left: int = 0
     journal_left: int = 0
+    result_left: int = 0
     repeated: int = 0
     slowest_end: float = 0.0
     stages: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def kills(self) -> int:
-        return self.any_time + self.in_write
+
+def alloy(seed: int) -> Atoms:
+    """A particle of copper with some gold in it."""
+    atoms = particle(seed)
+    atoms.symbols[::6] = "Au"
+    return atoms
 
 
 def prepare(folder: Path, engine: str) -> Path:
     """Make the folder of a run, with its configuration beside it."""
     folder.mkdir()
-    parent = {"calculator": FAULTY, "arguments": {"log": "calculations.log", "pause": 0.01}}
-    executor = {"engine": engine, "workers": 2}
-    make_workplace(folder, tiny_config(parent=parent, executor=executor))
+    config = tiny_config(
+        target={"others": ["other.extxyz"]},
+        parent={"calculator": FAULTY, "arguments": {"log": "calculations.log", "pause": 0.01}},
+        executor=ENGINES[engine],
+        locality=None,
+        retraining=RETRAINING,
+        dynamics={"steps": 6, "write_every": 2, "watch_every": 2, "max_rounds": 1},
+    )
+    ase.io.write(folder / "other.extxyz", alloy(2))
+    make_workplace(folder, config, alloy(1))
     (folder / "calculations.log").touch()
     return folder / "nft"
 
@@ -120,28 +145,34 @@ def half_written(run: Path) -> set[str]:
     }
 
 
-def kill(process: ForkProcess, run: Path, moment: float, in_write: bool) -> bool:
-    """Kill a run at its moment; whether it was still there."""
+def strike(process: ForkProcess, run: Path, kind: str, rng: np.random.Generator) -> bool:
+    """Disturb a run now; whether it was still there."""
+    if kind == "kill of a worker":
+        workers = [each for each in session(process.pid) if each != process.pid]
+        if not workers or process.exitcode is not None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(int(rng.choice(workers)), signal.SIGKILL)
+        return True
     old = half_written(run)
-    process.join(moment)
-    while in_write and process.exitcode is None and half_written(run) <= old:
+    while kind == "kill in a write" and process.exitcode is None and half_written(run) <= old:
         time.sleep(0.0003)  # they are there for milliseconds
-    process.kill()
-    process.join()
-    return process.exitcode == -signal.SIGKILL
-
-
-def session(leader: int) -> list[int]:
-    """The processes of a session that are no zombies."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(words[3]) == leader and words[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+    if process.exitcode is not None:
+        return False
+    signals = {"SIGINT": [signal.SIGINT], "SIGTERM": [signal.SIGTERM]}.get(kind, [signal.SIGKILL])
+    if kind == "two signals":
+        signals = [int(each) for each in rng.choice([signal.SIGINT, signal.SIGTERM], 2)]
+    for number, each in enumerate(signals):
+        if number:
+            time.sleep(float(rng.uniform(0.0, 0.05)))
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, each)
+    process.join(GONE_WITHIN)
+    if process.exitcode is None:
+        raise SystemExit(f"{run}: hangs after {kind}; it is process {process.pid}")
+    if process.exitcode == 2:
+        raise SystemExit(f"{run}: {kind} ended it with {(run.parent / 'stderr.log').read_text()}")
+    return process.exitcode != 0
 
 
 def time_to_end(leader: int) -> float:
@@ -184,6 +215,15 @@ def rows(run: Path) -> Rows:
     return known
 
 
+def finished(run: Path) -> set[str]:
+    """Digests of the structures whose results are in parent.db or a file of their own."""
+    found = set(rows(run))
+    for path in run.glob("parent/results/*.json"):
+        with suppress(FileNotFoundError):  # it is in parent.db by now
+            found.add(digest(Atoms.fromdict(json.loads(path.read_text())["structure"])))
+    return found
+
+
 def calculated(run: Path) -> list[str]:
     lines = (run.parent / "calculations.log").read_text().splitlines()
     return [line.rpartition(" ")[2] for line in lines]
@@ -205,6 +245,11 @@ def content(path: Path) -> Any:
 
 def compare(run: Path, expected: Path) -> None:
     """End with an error unless a run came to what the undisturbed one did."""
+    lost = run / "failures.json"
+    if lost.exists():  # workers that were killed
+        if any(each["given_up"] for each in json.loads(lost.read_text())["structures"].values()):
+            raise SystemExit(f"{run}: a structure was given up")
+        lost.unlink()
     if files(run) != files(expected):
         raise SystemExit(f"{run}: other files: {sorted(files(run) ^ files(expected))}")
     for name in sorted(files(expected) - OF_TIME):
@@ -215,43 +260,53 @@ def compare(run: Path, expected: Path) -> None:
         raise SystemExit(f"{run}: parent.db holds other calculations")
 
 
-def disturb(run: Path, expected: Path, found: Found, wanted: int, rng: np.random.Generator) -> None:
-    """Start a run again and again, killing it at most so often, until it ends."""
+def disturb(run: Path, expected: Path, found: Found, wanted: int, rng: np.random.Generator) -> int:
+    """Start a run again and again, disturbing it at most so often, until it ends; how often."""
+    done: set[str] = set()
     committed: Rows = {}
     seen = 0  # lines of the log of calculations
-    first, last = 0.0, found.seconds  # when to kill it, s after its start
+    left = wanted
+    first, last = 0.0, found.seconds  # when to disturb it, s after its start
     while True:
         log, old = run / "run.log", half_written(run)
         size = len(log.read_text()) if log.exists() else 0
-        in_write = bool(rng.integers(2))
         began = time.monotonic()
         process = start(run)
-        killed = wanted > 0 and kill(process, run, float(rng.uniform(first, last)), in_write)
-        if not killed:
+        ended = False
+        while left > 0 and not ended:
+            process.join(max(began + float(rng.uniform(first, last)) - time.monotonic(), 0.0))
+            kind = str(rng.choice(KINDS))
+            if not strike(process, run, kind, rng):
+                if process.exitcode is not None:
+                    break
+                continue  # there is no worker now
+            left -= 1
+            found.kinds[kind] += 1
+            found.stages[stage_at(run, size)] += 1
+            ended = kind != "kill of a worker"
+        if not ended:
             wait_to_end(process, run)
         lasted = time.monotonic() - began
         found.slowest_end = max(found.slowest_end, time_to_end(process.pid))
         lines = calculated(run)
-        if again := set(lines[seen:]) & set(committed):
+        if again := set(lines[seen:]) & done:
             raise SystemExit(f"{run}: {len(again)} known structures were calculated again")
         now = rows(run)
         if any(now.get(key) != row for key, row in committed.items()):
             raise SystemExit(f"{run}: a row of parent.db was lost or written again")
-        committed, seen = now, len(lines)
-        if not killed:
+        done, committed, seen = finished(run), now, len(lines)
+        found.result_left += len(done) > len(committed)
+        if not ended:
             break
-        wanted -= 1
-        found.any_time += not in_write
-        found.in_write += in_write
         new = half_written(run) - old
         found.part_left += any(name.endswith(".part") for name in new)
         found.journal_left += "parent.db-journal" in new
-        found.stages[stage_at(run, size)] += 1
         # it goes on from there, after another start, of which the first kills have shown enough
         first, last = 0.5 * found.start, max(found.start + last - lasted, found.start)
     compare(run, expected)
     found.runs += 1
     found.repeated += len(calculated(run)) - len(committed)
+    return wanted - left
 
 
 def undisturbed(run: Path) -> Found:
@@ -268,19 +323,22 @@ def undisturbed(run: Path) -> Found:
     return found
 
 
-def work(kills: int, seed: int, folder: Path) -> dict[str, Found]:
+def work(wanted: int, seed: int, folder: Path) -> dict[str, Found]:
     results = {
-        engine: undisturbed(prepare(folder / engine, engine)) for engine in sorted(set(ENGINES))
+        engine: undisturbed(prepare(folder / str(number), engine))
+        for number, engine in enumerate(ENGINES)
     }
     rng = np.random.default_rng(seed)
-    number = 0
-    while left := kills - sum(each.kills for each in results.values()):
-        engine = ENGINES[number % len(ENGINES)]
+    left, number = wanted, 0
+    while left > 0:
+        kind = number % len(ENGINES)
+        engine = list(ENGINES)[kind]
         number += 1
-        run = prepare(folder / f"{engine}-{number}", engine)
-        disturb(run, folder / engine / "nft", results[engine], min(left, MOST_KILLS), rng)
+        run = prepare(folder / f"{kind}-{number}", engine)
+        expected = folder / str(kind) / "nft"
+        left -= disturb(run, expected, results[engine], min(left, MOST), rng)
         shutil.rmtree(run.parent)
-        print(f"run {number} ended; {left} kills were left", file=sys.stderr, flush=True)
+        print(f"run {number} ended; {left} disturbances are left", file=sys.stderr, flush=True)
     return results
 
 
@@ -288,21 +346,23 @@ def report(results: dict[str, Found]) -> str:
     rows_ = {
         "undisturbed run, s": [f"{each.seconds:.0f}" for each in results.values()],
         "calculations of one run": [each.calculations for each in results.values()],
-        "kills": [each.kills for each in results.values()],
-        "... at any time": [each.any_time for each in results.values()],
-        "... inside a write": [each.in_write for each in results.values()],
+        "disturbances": [sum(each.kinds.values()) for each in results.values()],
+        **{f"... {kind}": [each.kinds[kind] for each in results.values()] for kind in KINDS},
+        "hangs beyond 20 s": [0 for _ in results],
         "a half-written file was left": [each.part_left for each in results.values()],
         "a journal of the database was left": [each.journal_left for each in results.values()],
         "runs that ended like the undisturbed one": [each.runs for each in results.values()],
+        "a result was left in its file, taken in": [each.result_left for each in results.values()],
+        "finished results lost": [0 for _ in results],
         "known calculations repeated": [0 for _ in results],
-        "calculations under way at a kill, repeated": [each.repeated for each in results.values()],
+        "calculations under way, repeated": [each.repeated for each in results.values()],
         "longest time to the end of all processes, s": [
             f"{each.slowest_end:.2f}" for each in results.values()
         ],
     }
     stages = sum((each.stages for each in results.values()), Counter[str]())
     for stage in stages:
-        rows_[f"killed in: {stage}"] = [each.stages[stage] for each in results.values()]
+        rows_[f"disturbed in: {stage}"] = [each.stages[stage] for each in results.values()]
     lines = [f"| | {' | '.join(results)} |", "|---|" + "--:|" * len(results)]
     lines += [f"| {name} | {' | '.join(map(str, values))} |" for name, values in rows_.items()]
     return "\n".join(lines)
@@ -310,7 +370,7 @@ def report(results: dict[str, Found]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--disturbances", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -319,11 +379,17 @@ def main() -> None:
         "nearsight.run.run",
         "nearsight.run.status",
         "nearsight.progress",
+        "nearsight.report.figures",
+        "ase.calculators.emt",
+        "ase.db.sqlite",
+        "ase.io.extxyz",
+        "matplotlib.backends.backend_agg",
+        "scipy.optimize",
     ):
         importlib.import_module(module)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        results = work(arguments.kills, arguments.seed, Path(folder))
+        results = work(arguments.disturbances, arguments.seed, Path(folder))
     print(report(results))
     print(f"\n{time.monotonic() - began:.0f} s; nothing was lost")
 

@@ -3,7 +3,7 @@
 //
 // An operation is known by its kind, its file and how many of its kind that file has met since
 // faults_begin (after the first few, one is like another); of temporary files only the name counts
-// that they will get.
+// that they will get, and all keys of calculations are the same.
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -39,7 +39,9 @@ bool fails(const char* kind, const std::string& path) {
   const std::lock_guard<std::mutex> lock(guard);
   if (folder.empty() || !failed.empty() || path.rfind(folder + "/", 0) != 0) return false;
   static const std::regex temporary(R"(\.([^/]*)\.[0-9a-f]{32}\.part$)");
-  const std::string name = std::regex_replace(path.substr(folder.size() + 1), temporary, "$1.part");
+  static const std::regex key(R"([0-9a-f]{16,}(-[0-9]+)?)");  // of a calculation
+  std::string name = std::regex_replace(path.substr(folder.size() + 1), temporary, "$1.part");
+  name = std::regex_replace(name, key, "KEY");
   std::string operation = std::string(kind) + " " + name;
   const int count = ++met[operation];
   operation += " " + std::to_string(count);

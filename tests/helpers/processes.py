@@ -33,3 +33,16 @@ def linger(folder: str, name: int = 0) -> None:
     draft.write_text(f"{os.getpid()} {program.pid}")
     draft.rename(draft.with_suffix(".pids"))
     program.wait()
+
+
+def session(leader: int) -> list[int]:
+    """The processes of a session that are no zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(words[3]) == leader and words[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
