@@ -32,6 +32,9 @@ CALLS_PER_PROCESS = 50
 MAX_STARTS = 3
 """Processes that end before they are ready, one after the other, until no more are started."""
 
+MAX_KILLS = 20
+"""The same for those that somebody has killed: short of memory, a system kills what starts."""
+
 START = 300.0  # s until a process is ready
 GRACE = 5.0  # s for a process or thread to end
 LOOK = 0.5  # s between two looks whether a process is alive, should its pipe not tell
@@ -183,7 +186,8 @@ class _Slot(Thread):
             self._end()
         if self._worker is not None:
             return self._worker
-        for _ in range(MAX_STARTS):
+        left = MAX_STARTS
+        for _ in range(MAX_KILLS):
             with self._lock:
                 if self._killed:
                     raise WorkerLost("the executor was shut down")
@@ -192,7 +196,10 @@ class _Slot(Thread):
             if not reason:
                 self._proven = True
                 return self._worker
+            left -= not self._worker.was_killed
             self._end()
+            if not left:
+                break
         words = f"worker processes do not start{reason}"
         self.broken = "" if self._proven else words
         raise WorkerLost(words)
@@ -238,6 +245,11 @@ class _Worker:
     def usable(self) -> bool:
         """True for one that is alive and may take another call."""
         return self._left > 0 and self._process.poll() is None
+
+    @property
+    def was_killed(self) -> bool:
+        """True for one that has ended because somebody wanted it to."""
+        return self._process.returncode in (-signal.SIGKILL, -signal.SIGTERM)
 
     def wait_until_ready(self) -> str:
         """Wait for its first sign; what it said if it ended before, as the end of a sentence."""
