@@ -147,8 +147,7 @@ def test_a_worker_calculates(tmp_path: Path) -> None:
         "attempt_folder": None,
         "shared": False,
         "result": str(tmp_path / "kept.json"),
-        "key": "sha256-0",
-        "settings": {"calculator": "emt"},
+        "about": {"key": "sha256-0", "data": {}, "notes": {}},
     }
     call = call_text(run_tasks, [[task]], {})
     (tmp_path / "call.json").write_text(call)

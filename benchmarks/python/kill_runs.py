@@ -148,8 +148,11 @@ def half_written(run: Path) -> set[str]:
 def strike(process: ForkProcess, run: Path, kind: str, rng: np.random.Generator) -> bool:
     """Disturb a run now; whether it was still there."""
     if kind == "kill of a worker":
-        workers = [each for each in session(process.pid) if each != process.pid]
-        if not workers or process.exitcode is not None:
+        workers: list[int] = []
+        while not workers and process.exitcode is None:  # they are there when the parent is asked
+            process.join(0.05)
+            workers = [each for each in session(process.pid) if each != process.pid]
+        if process.exitcode is not None:
             return False
         with suppress(ProcessLookupError):
             os.kill(int(rng.choice(workers)), signal.SIGKILL)
@@ -265,7 +268,7 @@ def disturb(run: Path, expected: Path, found: Found, wanted: int, rng: np.random
     done: set[str] = set()
     committed: Rows = {}
     seen = 0  # lines of the log of calculations
-    left = wanted
+    left, inline = wanted, "inline" in (run.parent / "nft.toml").read_text()
     first, last = 0.0, found.seconds  # when to disturb it, s after its start
     while True:
         log, old = run / "run.log", half_written(run)
@@ -275,7 +278,7 @@ def disturb(run: Path, expected: Path, found: Found, wanted: int, rng: np.random
         ended = False
         while left > 0 and not ended:
             process.join(max(began + float(rng.uniform(first, last)) - time.monotonic(), 0.0))
-            kind = str(rng.choice(KINDS))
+            kind = str(rng.choice(KINDS[: -1 if inline else None]))
             if not strike(process, run, kind, rng):
                 if process.exitcode is not None:
                     break
