@@ -309,7 +309,7 @@ def test_a_worker_that_dies_at_its_start_is_replaced(monkeypatch: pytest.MonkeyP
 
     def start(self: Any) -> str:
         starts.append("")
-        if len(starts) < 3:
+        if len(starts) < 6:  # more often than one that fails by itself is started
             self.kill()
         return usual(self)
 
@@ -317,7 +317,7 @@ def test_a_worker_that_dies_at_its_start_is_replaced(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(local._Worker, "wait_until_ready", start)
     with LocalExecutor(1) as executor:
         assert executor.submit(operator.add, 1, 2).result(60) == 3
-    assert len(starts) == 3
+    assert len(starts) == 6
 
 
 def test_workers_that_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
