@@ -29,7 +29,7 @@ from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, Tra
 from nearsight.errors import InputError
 from nearsight.files.records import Iteration
 from nearsight.learning.nft import NFT
-from nearsight.learning.policy import choose_atoms, stop_reason
+from nearsight.learning.policy import choose_atoms, decide_again, stop_reason
 from nearsight.learning.state import State
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
@@ -222,6 +222,32 @@ def test_improvement_is_that_of_the_error_where_it_is_known(
     raw = np.array([0.1 * len(errors)])
     settings = NFTSettings(steps_not_improved=2)
     assert stop_reason(settings, history, raw, raw, 8, 4, score=errors[-1]) == reason
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason", "new"),
+    [
+        ({"max_chunks": 2}, "there are 2 chunks", []),
+        ({"max_chunks": 3}, "", [3]),
+        ({"max_chunks": 9}, "", [3, 2]),
+        ({"max_chunks": 9, "accuracy": 1.0}, "there are 2 chunks", []),
+    ],
+)
+def test_an_end_under_other_rules_is_none(
+    settings: dict[str, Any], reason: str, new: list[int]
+) -> None:
+    """With the atoms that would have been asked for; what ends it still stays as it was."""
+    history = [
+        make_iteration(0, RAW, new_indices=[1, 4]),
+        make_iteration(1, RAW, [1, 4], stop_reason="there are 2 chunks"),
+    ]
+    chosen = NFTSettings(chunks_per_iteration=2, **settings)
+    found = decide_again(chosen, history)
+    assert (found.stop_reason, found.new_indices) == (reason, new)
+    assert found.again_indices == ([] if reason else [1])
+    assert (found is history[1]) == bool(reason)
+    assert history[1].stop_reason == "there are 2 chunks"
+    assert decide_again(chosen, history[:1]) is history[0]  # not at its end
 
 
 @pytest.mark.parametrize(
@@ -442,7 +468,7 @@ def relabelled(images: list[Image]) -> list[Image]:
     "changed",
     [
         {"nft": copper.nft(seed=1)},
-        {"nft": copper.nft(max_chunks=25)},
+        {"nft": copper.nft(chunk_radius=6.4)},
         {"nft": replace(copper.nft(), network=NetworkSettings(hidden_layers=(5,)))},
         {"nft": replace(copper.nft(), training=TrainingSettings(l2=1e-5))},
         {"nft": replace(copper.nft(), ensemble=EnsembleSettings(members=4))},

@@ -241,14 +241,13 @@ def test_members_trained_by_an_engine_are_the_same(
 @pytest.mark.parametrize(
     "changed",
     [
-        copper.whole(labels="center"),
         copper.whole(validation_chunks=1),
         copper.whole(core_radius=3.0),
         copper.whole(force_decay=2.0),
         replace(copper.whole(), capacity=copper.CAPACITY.model_copy(update={"members": 3})),
         replace(copper.whole(), training=copper.TRAINING),
     ],
-    ids=["labels", "validation", "core", "decay", "capacity", "tolerance"],
+    ids=["validation", "core", "decay", "capacity", "tolerance"],
 )
 def test_a_folder_of_other_settings_is_refused(
     finished: tuple[Path, State], tmp_path: Path, changed: NFT
@@ -256,6 +255,40 @@ def test_a_folder_of_other_settings_is_refused(
     shutil.copytree(finished[0], tmp_path / "copy")
     with pytest.raises(InputError, match="belongs to other settings or inputs"):
         run(tmp_path / "copy", changed)
+
+
+def test_more_chunks_continue_in_place(finished: tuple[Path, State], tmp_path: Path) -> None:
+    """As if they had been allowed from the start, and so with an accuracy that is given up."""
+    for nft in (copper.whole(max_chunks=3), copper.whole(accuracy=10.0), copper.whole()):
+        run(tmp_path, nft)
+    found, expected = contents(tmp_path), contents(finished[0])
+    assert list(found) == list(expected)
+    for name, content in expected.items():
+        if name.endswith("evaluation.json"):
+            assert found[name] == content, name
+    assert Parent("emt", database=tmp_path / "parent.db").known == 9
+
+
+def test_a_training_by_centres_is_made_anew_without_the_parent(tmp_path: Path) -> None:
+    centres = run(tmp_path, copper.whole(labels="center", max_chunks=5))
+    known = centres.history[-1].chunk_indices
+    assert len(known) == 5
+    parent = Parent("emt", database=tmp_path / "parent.db")
+    progress = Recorder()
+    state = run(tmp_path, copper.whole(max_chunks=5), parent, progress=progress)
+    assert parent.calculations == 0
+    assert [each.chunk_indices for each in state.history] == [[], known]
+    assert state.validation == ()
+    for image in state.images[11:]:
+        energy, forces = copper.emt(image.atoms)
+        assert image.energy == pytest.approx(energy, abs=1e-9)
+        np.testing.assert_allclose(image.forces, forces, atol=1e-9)
+    assert any("training begins anew on their 5 chunks" in note for note in progress.notes)
+    assert (tmp_path / "earlier" / "iteration-001" / "ensemble.json").exists()
+    again = run(tmp_path, copper.whole(max_chunks=5), parent)
+    assert parent.calculations == 0
+    for one, two in zip(again.weights, state.weights, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_other_weights_of_images_are_refused(tmp_path: Path) -> None:

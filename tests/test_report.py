@@ -33,6 +33,7 @@ from helpers.report import (
 from nearsight.errors import InputError
 from nearsight.files.names import numbered
 from nearsight.files.records import (
+    Cost,
     DynamicsFrames,
     DynamicsRecord,
     DynamicsRound,
@@ -88,9 +89,11 @@ def test_report_json(full: Path) -> None:
         "targets",
         "failures",
         "parent_calculations",
+        "cost",
         "seconds_parent",
         "seconds_total",
     ]
+    assert found["cost"] is None  # in runs of earlier versions
     assert found["seed"] == 7
     assert found["parent"] == "emt"
     assert found["target"] == {"n_atoms": 4}
@@ -129,6 +132,14 @@ def test_report_json_without_reference_and_relaxation(minimal: Path) -> None:
     needs_reference = ("mae", "mae_train", "mae_test", "max_residual", "coverage", "coverage_raw")
     assert all(step[key] is None for key in needs_reference)
     assert step["structure_uncertainty"] == 0.008
+
+
+def test_the_cost_and_the_error_in_larger_chunks(tmp_path: Path) -> None:
+    cost = Cost(chunks=0.5, validation=0.25, initial=0.125, exponent=3.0)
+    steps = [iteration(0, [], 100.0), iteration(1, [0, 3], validation_error=0.0125)]
+    found = report_json(RunData.load(save(tmp_path / "run", *steps, run=but(RUN, cost=cost))))
+    assert found["cost"] == {"chunks": 0.5, "validation": 0.25, "initial": 0.125, "exponent": 3.0}
+    assert [each["validation_error"] for each in found["iterations"]] == [None, 0.0125]
 
 
 def test_relaxation_without_parent(tmp_path: Path) -> None:
