@@ -65,6 +65,8 @@ SAMPLES: dict[str, dict[str, Any]] = {
             {"distance": 1.5, "forces": 20, "error": 0.02},
         ],
         "seconds": 2.5,
+        "ensemble": "0a1b",
+        "previous": "1b2c",
     },
     "stages": {
         "stages": {
@@ -230,7 +232,7 @@ def test_keys_that_may_be_left_out(left_out: set[str], tmp_path: Path) -> None:
 
 def test_an_evaluation_of_an_earlier_version(tmp_path: Path) -> None:
     """Without larger chunks and models: the uncertainty says which iteration is the best."""
-    new = ("validation_error", "model", "candidates", "shells")
+    new = ("validation_error", "model", "candidates", "shells", "ensemble", "previous")
     content = {key: value for key, value in SAMPLES["evaluation"].items() if key not in new}
     record = load(written("evaluation", tmp_path, content))
     assert isinstance(record, Iteration)
