@@ -9,7 +9,7 @@ from typing import Any
 
 from nearsight.config import STOP_RULES
 from nearsight.errors import DamagedFileError
-from nearsight.files.names import evaluation_files
+from nearsight.files.names import evaluation_files, iteration_folder
 from nearsight.files.records import Iteration
 
 __all__ = ["EARLIER", "earlier_chunks", "has_other_labels", "is_continued", "set_aside"]
@@ -36,15 +36,14 @@ def has_other_labels(found: Mapping[str, Any], expected: Mapping[str, Any]) -> b
 
 def set_aside(folder: Path) -> str:
     """Move the iterations of an earlier training out of the way; one sentence about it."""
-    chunks = _chunks(folder)
     place = folder / EARLIER
-    if place.exists():
+    if iteration_folder(place, 0).exists():  # of a training before that, moved as a whole
         shutil.rmtree(place)
-    part = folder / f"{EARLIER}.part"
-    part.mkdir(exist_ok=True)
-    for path in sorted(folder.glob("iteration-*")):
-        path.rename(part / path.name)
-    part.rename(place)
+    place.mkdir(exist_ok=True)
+    # the first one last: until then this is recognised as the folder of the earlier training
+    for path in sorted(folder.glob("iteration-*"), reverse=True):
+        path.rename(place / path.name)
+    chunks = earlier_chunks(folder)
     return (
         f"the iterations here learned other labels of the chunks (nft.labels): they are in "
         f"{EARLIER}/ now, and training begins anew on their {len(chunks)} chunks, whose "
