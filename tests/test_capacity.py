@@ -84,11 +84,11 @@ def test_there_are_none(settings: dict[str, Any]) -> None:
     assert parent.calculations == 0
 
 
-def test_never_more_than_atoms() -> None:
+def test_never_more_than_half_of_the_atoms() -> None:
     small = copper.particle()[:4]
     settings = NFTSettings(chunk_radius=5.0, validation_chunks=9)
     found = validation_chunks(Targets.of(small), settings, 0, Parent("emt"), Recorder())
-    assert len(found) == 4
+    assert len(found) == 2
 
 
 def test_they_are_labelled_once(tmp_path: Path) -> None:

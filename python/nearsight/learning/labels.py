@@ -15,7 +15,7 @@ from nearsight.progress import Progress
 from nearsight.structures.images import Image
 from nearsight.training.validation import INNER
 
-__all__ = ["label_chunks", "validation_chunks"]
+__all__ = ["label_chunks", "validation_atoms", "validation_chunks"]
 
 NFT_CHUNK = Origin("chunk", "nft")
 
@@ -77,6 +77,15 @@ def label_chunks(
     }
 
 
+def validation_atoms(targets: Targets, settings: NFTSettings, seed: int) -> list[int]:
+    """Atoms in the centres of the validation chunks, which no chunk of the training has."""
+    if settings.labels == "center":
+        return []
+    rng = np.random.default_rng([seed, _VALIDATION])
+    count = min(settings.validation_chunks, len(targets) // 2)
+    return sorted(int(i) for i in rng.choice(len(targets), count, replace=False))
+
+
 def validation_chunks(
     targets: Targets, settings: NFTSettings, seed: int, parent: Parent, progress: Progress
 ) -> tuple[Image, ...]:
@@ -84,11 +93,9 @@ def validation_chunks(
 
     Those that the parent fails on are left out, with a note.
     """
-    if settings.labels == "center" or settings.validation_chunks == 0:
+    numbers = validation_atoms(targets, settings, seed)
+    if not numbers:
         return ()
-    rng = np.random.default_rng([seed, _VALIDATION])
-    count = min(settings.validation_chunks, len(targets))
-    numbers = sorted(int(i) for i in rng.choice(len(targets), count, replace=False))
     radius = settings.larger_radius
     chunks = targets.extract(numbers, radius, settings.vacuum)
     results = parent.calculate_many(

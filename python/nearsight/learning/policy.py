@@ -104,7 +104,10 @@ def stop_reason(
 
 
 def decide_again(
-    settings: NFTSettings, history: Sequence[Iteration], started: bool = False
+    settings: NFTSettings,
+    history: Sequence[Iteration],
+    started: bool = False,
+    barred: Sequence[int] = (),
 ) -> Iteration:
     """The last iteration; if it was the end under other stop rules and is none now, gone on with.
 
@@ -114,12 +117,14 @@ def decide_again(
     history : sequence of Iteration
     started : bool
         Whether the members were trained before the first iteration.
+    barred : sequence of int
+        Atoms that get no chunk.
     """
     last = history[-1]
     if not last.stop_reason:
         return last
     indices, raw = last.chunk_indices, last.uncertainty_raw
-    new, again = choose_atoms(settings, raw, indices, last.failed_indices, not indices)
+    new, again = choose_atoms(settings, raw, indices, [*last.failed_indices, *barred], not indices)
     reason = stop_reason(
         settings,
         history[:-1],

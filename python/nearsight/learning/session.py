@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -31,14 +30,13 @@ from nearsight.learning.earlier import (
     is_continued,
     set_aside,
 )
-from nearsight.learning.labels import label_chunks, validation_chunks
+from nearsight.learning.labels import label_chunks, validation_atoms, validation_chunks
 from nearsight.learning.policy import choose_atoms, decide_again, rank_uncertain, stop_reason
-from nearsight.learning.state import Start, State, Training, trained_weights, weight_bytes
+from nearsight.learning.state import Start, State, Training, digest_of_inputs, trained_weights
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Parent
-from nearsight.parents.database import fingerprint
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, write_images
 from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
@@ -191,7 +189,7 @@ class Session:
 
     def _decide_again(self, history: Sequence[Iteration]) -> Iteration:
         """The last iteration, which may have been the end under other stop rules than today's."""
-        decided = decide_again(self.nft.settings, history, self.start is not None)
+        decided = decide_again(self.nft.settings, history, self.start is not None, self._barred)
         if decided is not history[-1]:
             self.progress.note(f"going on: training had ended because {history[-1].stop_reason}")
             decided.save(iteration_folder(self.folder, decided.iteration) / Iteration.FILE)
@@ -202,6 +200,13 @@ class Session:
         if self.start is not None and self.start.model is not None:
             return self.start.model
         return first_model(self.nft.network, self.nft.training, self.nft.settings)
+
+    @cached_property
+    def _barred(self) -> list[int]:
+        """Atoms in the centres of validation chunks."""
+        if self.start is not None or not self._validation:
+            return []
+        return validation_atoms(self.targets, self.nft.settings, self.nft.seed)
 
     @cached_property
     def _validation(self) -> tuple[Image, ...]:
@@ -235,26 +240,19 @@ class Session:
 
     @cached_property
     def _inputs(self) -> str:
-        """SHA-256 over all that is given, to the last bit: targets, images, trained members."""
-        digest = hashlib.sha256()
-        for atoms in self.targets.structures:
-            digest.update(fingerprint(atoms, "target").encode())
-        for image in self.images:
-            digest.update(fingerprint(image.atoms, str(image.energy)).encode())
-            digest.update(image.forces.tobytes())
-            if image.force_weights is not None:
-                digest.update(image.force_weights.tobytes())
-        if self.start is not None:
-            digest.update(trained_weights(self.start.ensemble)[0].tobytes())
-            digest.update(weight_bytes(self.start.ensemble))
-        return digest.hexdigest()
+        return digest_of_inputs(self.targets.structures, self.images, self.start)
 
     def _label_next(self, last: Iteration) -> tuple[dict[int, Image], list[int]]:
         """The chunks the last iteration asked for, and the atoms whose chunks were given up.
 
         The next most uncertain atoms take the place of those, in all as many as were asked for.
         """
-        passed = {*last.chunk_indices, *last.failed_indices, *last.new_indices}
+        passed = {
+            *last.chunk_indices,
+            *last.failed_indices,
+            *last.new_indices,
+            *self._barred,
+        }
         spare = [
             i for i in rank_uncertain(self.nft.settings, last.uncertainty_raw) if i not in passed
         ]
@@ -351,7 +349,7 @@ class Session:
         error = None if validated is None else validated.error
         forces, raw, calibrated = self.targets.evaluate(ensemble)
         quality = [data.quality(w) for w in weights]
-        new, again = choose_atoms(nft.settings, raw, indices, failed, not indices)
+        new, again = choose_atoms(nft.settings, raw, indices, [*failed, *self._barred], not indices)
         if not indices and self.start is None:
             new = earlier_chunks(self.folder) or new
         reason = stop_reason(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from ase import Atoms
 
 from nearsight.config import (
     CapacitySettings,
@@ -21,10 +23,11 @@ from nearsight.errors import InputError
 from nearsight.files.records import Iteration, Model, best_iteration
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import weights_from_networks
+from nearsight.parents.database import fingerprint
 from nearsight.structures.images import Image
 from nearsight.training.dataset import TrainingData
 
-__all__ = ["Start", "State", "Training", "trained_weights", "weight_bytes"]
+__all__ = ["Start", "State", "Training", "digest_of_inputs", "trained_weights", "weight_bytes"]
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -151,6 +154,22 @@ def trained_weights(ensemble: Ensemble) -> tuple[Counts, list[Array]]:
     if ensemble.multiplicities is None:
         raise InputError("the ensemble holds no multiplicities to go on from")
     return ensemble.multiplicities, list(weights_from_networks(ensemble.networks))
+
+
+def digest_of_inputs(targets: Sequence[Atoms], images: Sequence[Image], start: Start | None) -> str:
+    """SHA-256 over all that is given, to the last bit: targets, images, trained members."""
+    digest = hashlib.sha256()
+    for atoms in targets:
+        digest.update(fingerprint(atoms, "target").encode())
+    for image in images:
+        digest.update(fingerprint(image.atoms, str(image.energy)).encode())
+        digest.update(image.forces.tobytes())
+        if image.force_weights is not None:
+            digest.update(image.force_weights.tobytes())
+    if start is not None:
+        digest.update(trained_weights(start.ensemble)[0].tobytes())
+        digest.update(weight_bytes(start.ensemble))
+    return digest.hexdigest()
 
 
 def weight_bytes(ensemble: Ensemble) -> bytes:
