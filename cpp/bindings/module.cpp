@@ -1,4 +1,6 @@
 // The extension module of one SIMD level.
+#include <chrono>
+
 #include "arrays.hpp"
 #include "parallel.hpp"
 
@@ -14,6 +16,18 @@ void translate_errors(std::exception_ptr error) {
     const py::object type = py::module_::import("nearsight.errors").attr("InputError");
     PyErr_SetString(type.ptr(), refused.what());
   }
+}
+
+// Lets Ctrl-C end a long call; often enough for a person, too seldom to cost time.
+void check_signals() {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kPause{200};
+  thread_local Clock::time_point last = Clock::now();
+  const Clock::time_point now = Clock::now();
+  if (now - last < kPause) return;
+  last = now;
+  const py::gil_scoped_acquire acquire;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
 py::dict build_info() {
@@ -39,6 +53,7 @@ py::dict build_info() {
 
 PYBIND11_MODULE(NEARSIGHT_MODULE, m, pybind11::mod_gil_not_used()) {
   m.doc() = "The compiled core of nearsight; see _core/__init__.pyi.";
+  nearsight::check_interrupt.store(&nearsight::check_signals);
   pybind11::register_local_exception_translator(&nearsight::translate_errors);
   nearsight::bind_structure(m);
   nearsight::bind_neighbor_list(m);

@@ -65,6 +65,8 @@ py::dict evaluate(const Potential& potential, const Structure& structure, const 
         Array<double>({potential.members(), structure.size(), Index{3}}, made.forces.data());
     result["deviation"] = vector_array(made.deviation);
   }
+  result["isolated"] =
+      Array<bool>(structure.size(), reinterpret_cast<const bool*>(made.isolated.data()));
   if (virial) result["virial"] = matrix_array(made.virial);
   return result;
 }

@@ -21,9 +21,7 @@ inline constexpr int kMaxReach = 40;
 
 // The cell with the vectors of directions that are not periodic replaced by unit vectors
 // orthogonal to all others, so that it is never singular.
-inline Eigen::Matrix3d complete_cell(const Structure& structure) {
-  Eigen::Matrix3d cell = structure.cell();
-  const auto& periodic = structure.periodic();
+inline Eigen::Matrix3d complete_cell(Eigen::Matrix3d cell, const std::array<bool, 3>& periodic) {
   const int n = periodic[0] + periodic[1] + periodic[2];
   if (n == 3) return cell;
   if (n == 0) return Eigen::Matrix3d::Identity();
@@ -67,7 +65,7 @@ inline constexpr int kBinsPerRange = 4;
 
 // Atoms sorted into bins; the last direction runs fastest, so a column of bins is one range.
 struct CellList {
-  CellList(const Structure& structure, double range) : cell(complete_cell(structure)) {
+  CellList(const Structure& structure, const Eigen::Matrix3d& cell, double range) : cell(cell) {
     const Index n = structure.size();
     const Eigen::Matrix3d inverse = cell.inverse();
     Positions fractional = structure.positions() * inverse;

@@ -21,6 +21,7 @@ Matrix features(const SymmetryFunctions& functions, const Structure& structure, 
                   [&](Index first, Index last, int thread) {
                     SymmetryFunctions::Workspace& own = work[thread];
                     for (Index i = first; i < last; ++i) {
+                      look_for_interrupt(thread);
                       list.bonds(structure, i, own.bonds);
                       functions.evaluate<false>(structure.species()[i], structure.species(), own);
                       result.row(i).head(own.features.size()) = own.features;
@@ -73,6 +74,7 @@ Fingerprints::BlocksByCenter Fingerprints::evaluate_centers(const SymmetryFuncti
   parallel_blocks(n_centers, kCentersPerTask, threads, [&](Index first, Index last, int thread) {
     SymmetryFunctions::Workspace& own = work[thread];
     for (Index c = first; c < last; ++c) {
+      look_for_interrupt(thread);
       const Index i = centers[c];
       list.bonds(structure, i, own.bonds);
       functions.evaluate<true>(structure.species()[i], structure.species(), own);

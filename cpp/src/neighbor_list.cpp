@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "cell_list.hpp"
 #include "distance_filter.hpp"
 #include "parallel.hpp"
+#include "reduced_cell.hpp"
 
 namespace nearsight {
 
@@ -25,6 +27,9 @@ constexpr Index kCounted = 4 * kInts;
 
 // More neighbours than most atoms have: what to reserve.
 constexpr Index kTypicalNeighbors = 96;
+
+// More than an atom has at any density and cutoff that make sense.
+constexpr Index kMaxNeighbors = 5000;
 
 // Points filtered in one go.
 constexpr Index kBatch = 256;
@@ -42,6 +47,13 @@ struct Candidates {
     shift.resize(2 * room);
   }
 };
+
+[[noreturn]] void refuse_crowd(int atom, double range) {
+  std::ostringstream text;
+  text << "atom " << atom << " has more than " << kMaxNeighbors << " neighbours within " << range
+       << " Å; lengths must be in Å";
+  throw std::invalid_argument(text.str());
+}
 
 // Candidates of the atom at place p of the cell list, those of one atom in the order of their
 // shifts.
@@ -84,6 +96,7 @@ void find_pairs(const Structure& structure, const CellList& cells, double range,
           for (Index h = 0; shifted && h < m; ++h)
             found.shift[found.size + h] = cells.shift[batch + list[h]] + change;
           found.size += m;
+          if (found.size > kMaxNeighbors) refuse_crowd(cells.atom[p], range);
         }
       }
     }
@@ -168,7 +181,11 @@ NeighborList::NeighborList(const Structure& structure, double cutoff, double ski
   if (!(cutoff > 0.0 && skin >= 0.0))
     throw std::invalid_argument("the cutoff must be positive and the skin not negative");
   const Index n = structure.size();
-  const CellList cells(structure, cutoff + skin);
+  const ReducedCell reduced = reduced_cell(cell_, periodic_);
+  lattice_ = reduced.vectors;
+  is_reduced_ = reduced.differs;
+  change_ = reduced.change;
+  const CellList cells(structure, complete_cell(lattice_, periodic_), cutoff + skin);
   order_ = memory_order(cells);
   position_in_order_.resize(n);
   for (Index q = 0; q < n; ++q) position_in_order_[order_[q]] = static_cast<int>(q);
@@ -181,8 +198,11 @@ NeighborList::NeighborList(const Structure& structure, double cutoff, double ski
     block.atoms.reserve(kTypicalNeighbors * kBlock);
     if (shifted) block.shifts.reserve(kTypicalNeighbors * kBlock);
     for (Index q = first; q < last; ++q) {
+      look_for_interrupt(thread);
+      const std::size_t begin = block.atoms.size();
       find_pairs(structure, cells, cutoff + skin, cells.place[order_[q]], shifted, found[thread]);
       append_sorted(found[thread], shifted, block.atoms, block.shifts);
+      if (is_reduced_) sort_images(block, begin);
       block.end[q - first] = static_cast<int>(block.atoms.size());
     }
     block.atoms.shrink_to_fit();
@@ -197,6 +217,24 @@ bool NeighborList::is_valid_for(const Structure& structure) const {
   for (Index i = 0; i < atoms(); ++i)
     if (!((structure.positions().row(i) - positions_.row(i)).squaredNorm() < squared)) return false;
   return true;
+}
+
+void NeighborList::sort_images(ListBlock& block, std::size_t begin) const {
+  for (std::size_t first = begin, last; first < block.atoms.size(); first = last) {
+    last = first + 1;
+    while (last < block.atoms.size() && block.atoms[last] == block.atoms[first]) ++last;
+    std::sort(block.shifts.begin() + first, block.shifts.begin() + last,
+              [&](std::uint32_t a, std::uint32_t b) {
+                return whole_cells(unpack(a)) < whole_cells(unpack(b));
+              });
+  }
+}
+
+std::array<int, 3> NeighborList::whole_cells(const std::array<int, 3>& shift) const {
+  std::array<int, 3> result{0, 0, 0};
+  for (int a = 0; a < 3; ++a)
+    for (int b = 0; b < 3; ++b) result[b] += shift[a] * static_cast<int>(change_(a, b));
+  return result;
 }
 
 void NeighborList::bonds(const Structure& structure, Index i, std::vector<Bond>& found) const {
@@ -216,10 +254,11 @@ void NeighborList::bonds(const Structure& structure, Index i, std::vector<Bond>&
       shift = unpack(block.shifts[p]);
       for (int a = 0; a < 3; ++a) {
         if (shift[a] == 0) continue;
-        x += shift[a] * structure.cell()(a, 0);
-        y += shift[a] * structure.cell()(a, 1);
-        z += shift[a] * structure.cell()(a, 2);
+        x += shift[a] * lattice_(a, 0);
+        y += shift[a] * lattice_(a, 1);
+        z += shift[a] * lattice_(a, 2);
       }
+      if (is_reduced_) shift = whole_cells(shift);
     }
     const double square = x * x + y * y + z * z;
     if (square >= limit) continue;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -19,15 +18,7 @@ constexpr Index kBlocks = 24;
 constexpr Index kAtomsPerBlock = 1024;  // at most
 constexpr Index kBlocksAtOnce = 48;     // whose sums are in memory
 
-Index atoms_per_block(Index n) {
-  return std::min((n + kBlocks - 1) / kBlocks, kAtomsPerBlock);
-}
-
-[[noreturn]] void refuse_lonely(Index atom, double cutoff) {
-  std::ostringstream text;
-  text << "atom " << atom << " has no neighbour within the cutoff of " << cutoff << " Å";
-  throw std::invalid_argument(text.str());
-}
+Index atoms_per_block(Index n) { return std::min((n + kBlocks - 1) / kBlocks, kAtomsPerBlock); }
 
 }  // namespace
 
@@ -89,7 +80,7 @@ void Potential::add_atom(const Call& call, Index position, Memory& memory, Block
   const int s = species[i];
   const std::vector<Bond>& bonds = memory.functions.bonds;
   call.list.bonds(call.structure, i, memory.functions.bonds);
-  if (bonds.empty()) refuse_lonely(i, call.list.cutoff());
+  if (bonds.empty()) result.isolated[i] = true;
   if (call.gradients)
     functions_.evaluate<true>(s, species, memory.functions);
   else
@@ -118,7 +109,7 @@ void Potential::add_atom(const Call& call, Index position, Memory& memory, Block
 }
 
 void Potential::add_block(const Call& call, Index first, Index last, Memory& memory,
-                          BlockSums& sums, Evaluation& result) const {
+                          BlockSums& sums, Evaluation& result, int thread) const {
   const Index n = call.structure.size();
   sums.atoms.clear();
   sums.virial.setZero();
@@ -128,7 +119,10 @@ void Potential::add_block(const Call& call, Index first, Index last, Memory& mem
     if (sums.forces.size() < 3 * call.lanes * likely) sums.forces.resize(3 * call.lanes * likely);
   }
   memory.energy.resize(networks_.front().lanes());
-  for (Index q = first; q < last; ++q) add_atom(call, q, memory, sums, result);
+  for (Index q = first; q < last; ++q) {
+    look_for_interrupt(thread);
+    add_atom(call, q, memory, sums, result);
+  }
   for (const int atom : sums.atoms) memory.rows[atom] = -1;
 }
 
@@ -191,6 +185,7 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
   Evaluation result;
   result.energies.setZero(members(), n);
   result.virial.setZero();
+  result.isolated.assign(n, 0);
   const Index size = atoms_per_block(n), blocks = n == 0 ? 0 : (n + size - 1) / size;
   std::vector<Memory> memory(call.threads);
   // kept from call to call: new pages would cost more than all that is done with them
@@ -203,7 +198,7 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
     const Index count = std::min(kBlocksAtOnce, blocks - begin);
     parallel_blocks(count, 1, call.threads, [&](Index b, Index, int thread) {
       const Index first = (begin + b) * size;
-      add_block(call, first, std::min(first + size, n), memory[thread], sums[b], result);
+      add_block(call, first, std::min(first + size, n), memory[thread], sums[b], result, thread);
     });
     if (!call.gradients) continue;
     for (Index b = 0; b < count; ++b) result.virial += sums[b].virial;

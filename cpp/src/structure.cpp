@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "reduced_cell.hpp"
+
 namespace nearsight {
 
 namespace {
@@ -78,7 +80,15 @@ void Structure::check_cell() const {
   if (!missing.empty())
     throw std::invalid_argument(name_ + " is periodic in " + missing +
                                 " but has no cell vector there");
-  if (!(periodic_volume(cell_, periodic_) > 1e-6))
+  // a strongly skewed cell is one of shorter vectors; what is left of dependent ones is rounding
+  const Eigen::Matrix3d shortest = reduced_cell(cell_, periodic_).vectors;
+  double longest = 0.0;
+  for (int a = 0; a < 3; ++a)
+    if (periodic_[a]) longest = std::max(longest, cell_.row(a).norm());
+  bool independent = periodic_volume(shortest, periodic_) > 1e-6;
+  for (int a = 0; a < 3; ++a)
+    independent = independent && (!periodic_[a] || shortest.row(a).norm() > 1e-9 * longest);
+  if (!independent)
     throw std::invalid_argument(name_ + ": the periodic cell vectors are linearly dependent");
 }
 

@@ -91,6 +91,34 @@ TEST(NeighborList, IsValidUntilAnAtomHasMovedByHalfTheSkin) {
   EXPECT_FALSE(NeighborList(made.checked(), 5.0).is_valid_for(made.checked()));
 }
 
+// The cell of one lattice may be chosen in many ways; its atoms have the same neighbours in all.
+TEST(NeighborList, ASkewedCellIsTheSameCrystal) {
+  const double a = 3.92;
+  StructureData crystal = fcc(a, 1);
+  const NeighborList straight(crystal.checked(), 6.5);
+  const Eigen::Matrix3d cell = crystal.cell;
+  for (const double n : {1.0, 14.0, 1000.0, 100000.0}) {
+    crystal.cell.row(1) = cell.row(1) + n * cell.row(0);
+    crystal.cell.row(2) = cell.row(2) - 2.0 * n * cell.row(0) + 3.0 * crystal.cell.row(1);
+    const NeighborList skewed(crystal.checked(), 6.5);
+    for (Index i = 0; i < skewed.atoms(); ++i) {
+      const std::vector<Bond> found = bonds_of(skewed, crystal, i);
+      EXPECT_EQ(found.size(), bonds_of(straight, crystal, i).size());
+      for (const Bond& bond : found) {
+        Eigen::RowVector3d r = crystal.positions.row(bond.atom) - crystal.positions.row(i);
+        for (int k = 0; k < 3; ++k) r += bond.shift[k] * crystal.cell.row(k);
+        EXPECT_NEAR((r - Eigen::RowVector3d(bond.x, bond.y, bond.z)).norm(), 0.0,
+                    1e-13 * n + 1e-14);
+      }
+    }
+  }
+}
+
+TEST(NeighborList, RefusesACrowd) {
+  const StructureData crystal = fcc(0.6, 2);  // 32 atoms in 1.7 Å³: 21,000 neighbours within 6.5 Å
+  EXPECT_THROW(NeighborList(crystal.checked(), 6.5), std::invalid_argument);
+}
+
 TEST(NeighborList, RefusesWhatItCannotWorkWith) {
   const StructureData crystal = fcc(3.92, 1);
   EXPECT_THROW(NeighborList(crystal.checked(), 0.0), std::invalid_argument);

@@ -100,15 +100,26 @@ TEST(Potential, NoBitDependsOnTheNumberOfThreads) {
   }
 }
 
-TEST(Potential, RefusesAnAtomWithoutNeighboursFromAnyThread) {
+TEST(Potential, AnAtomWithoutNeighboursHasNoForceAndIsMarked) {
   const Potential potential = potential_of(Cutoff(CutoffKind::kCosine, 5.3), 3);
   StructureData structure = structures().back();
   structure.positions(20, 0) += 50.0;
   const Structure checked = structure.checked();
   const NeighborList list(checked, 5.3);
-  for (const int threads : {1, 2})
-    EXPECT_THROW(potential.evaluate(checked, list, Forces::kMembers, true, threads),
-                 std::invalid_argument);
+  const Structure alone = cluster({{1, 2, 3}}).checked();
+  const Evaluation single =
+      potential.evaluate(alone, NeighborList(alone, 5.3), Forces::kMean, true, 1);
+  for (const int threads : {1, 2}) {
+    const Evaluation made = potential.evaluate(checked, list, Forces::kMembers, true, threads);
+    EXPECT_EQ(made.mean_forces.row(20).norm(), 0.0);
+    EXPECT_EQ(made.deviation[20], 0.0);
+    for (Index i = 0; i < checked.size(); ++i) EXPECT_EQ(made.isolated[i] != 0, i == 20);
+    if (checked.species()[20] == 0) {
+      EXPECT_EQ(made.energies.col(20), single.energies.col(0));
+    }
+  }
+  EXPECT_EQ(single.mean_forces.norm(), 0.0);
+  EXPECT_EQ(single.virial.norm(), 0.0);
 }
 
 }  // namespace

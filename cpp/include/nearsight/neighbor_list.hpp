@@ -47,6 +47,11 @@ class NeighborList {
   Positions positions_;  // cell_ and periodic_ too: those it was built from
   Eigen::Matrix3d cell_;
   std::array<bool, 3> periodic_;
+  // The same lattice spanned by its shortest vectors, in which the list counts cells: change .
+  // cell.
+  Eigen::Matrix3d lattice_;
+  Eigen::Matrix<std::int64_t, 3, 3> change_;
+  bool is_reduced_;
   std::vector<int> order_, position_in_order_;
   // Candidates of atoms that are neighbours in the order, ascending by (atom, shift) for each.
   static constexpr Index kBlock = 256;
@@ -55,6 +60,11 @@ class NeighborList {
     std::vector<int> atoms;
     std::vector<std::uint32_t> shifts;  // packed; none if nothing is periodic
   };
+  // A shift by cells of the lattice in cells as they were given; and images of an atom in the order
+  // of these.
+  std::array<int, 3> whole_cells(const std::array<int, 3>& shift) const;
+  void sort_images(ListBlock& block, std::size_t begin) const;
+
   std::vector<ListBlock> blocks_;  // by position in the order
 };
 

@@ -10,12 +10,13 @@
 namespace nearsight {
 
 struct Evaluation {
-  Matrix energies;         // (M, N) per-atom energies, eV
-  Vector mean_energies;    // (N) eV
-  Vector forces;           // (M, N, 3) eV/Å; empty unless all members were asked for
-  Matrix mean_forces;      // (N, 3) eV/Å
-  Vector deviation;        // (N) sqrt(sum_m |f_m - mean|^2 / (M - 1)), eV/Å; 0 if M = 1
-  Eigen::Matrix3d virial;  // mean over members of sum r_ij (x) dE/dr_ij, eV; if asked for
+  Matrix energies;             // (M, N) per-atom energies, eV
+  Vector mean_energies;        // (N) eV
+  Vector forces;               // (M, N, 3) eV/Å; empty unless all members were asked for
+  Matrix mean_forces;          // (N, 3) eV/Å
+  Vector deviation;            // (N) sqrt(sum_m |f_m - mean|^2 / (M - 1)), eV/Å; 0 if M = 1
+  std::vector<char> isolated;  // (N) whether an atom has no neighbour within the cutoff
+  Eigen::Matrix3d virial;      // mean over members of sum r_ij (x) dE/dr_ij, eV; if asked for
 };
 
 enum class Forces { kNone, kMean, kMembers };
@@ -28,8 +29,9 @@ class Potential {
   const SymmetryFunctions& functions() const { return functions_; }
   Index members() const { return networks_.front().members(); }
 
-  // `list` must have this cutoff and be valid for this structure. Throws std::invalid_argument if
-  // an atom has no neighbour within the cutoff. No bit of the result depends on `threads`.
+  // `list` must have this cutoff and be valid for this structure. An atom without neighbours has
+  // features of zero, the energy the networks give to these, and no force.
+  // No bit of the result depends on `threads`.
   Evaluation evaluate(const Structure& structure, const NeighborList& list, Forces forces,
                       bool virial, int threads = 0) const;
 
@@ -40,7 +42,7 @@ class Potential {
   void add_atom(const Call& call, Index position, Memory& memory, BlockSums& sums,
                 Evaluation& result) const;
   void add_block(const Call& call, Index first, Index last, Memory& memory, BlockSums& sums,
-                 Evaluation& result) const;
+                 Evaluation& result, int thread) const;
   void add_up(const Call& call, const std::vector<BlockSums>& sums, Index blocks,
               Vector& forces) const;
   void finish(const Call& call, const Vector& forces, Evaluation& result) const;

@@ -92,7 +92,7 @@ class Potential:
         virial: bool = False,
         threads: int = 0,
         neighbors: NeighborList | None = None,
-    ) -> dict[str, _Floats]: ...
+    ) -> dict[str, npt.NDArray[Any]]: ...
 
 class TrainingSet:
     def __init__(
