@@ -161,6 +161,35 @@ def test_invalid_arguments_are_refused(
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("pbc", [False, [True, False, False]])
+def test_cell_vectors_of_other_directions_mean_nothing(pbc: bool | list[bool]) -> None:
+    """As left over from where a particle was cut out: equal ones, or none that are independent."""
+    atoms = molecule("C60")
+    atoms.pbc = pbc
+    atoms.cell = [20.0, 0.0, 0.0]
+    expected = extract_chunk(atoms, 3, 4.0)
+    for left_over in ([[20, 0, 0], [5, 1, 0], [5, 1, 0]], [[20, 0, 0], [20, 0, 0], [1e9, 0, 0]]):
+        atoms.cell = left_over
+        np.testing.assert_array_equal(extract_chunk(atoms, 3, 4.0).positions, expected.positions)
+
+
+@pytest.mark.parametrize("n", [14, 1000])
+def test_a_skewed_cell_has_the_same_chunks(n: int) -> None:
+    """In some order: that of images of one atom is by shifts in the cell as it is written."""
+    straight = bulk("Cu", cubic=True) * (2, 1, 1)
+    straight.rattle(0.1, seed=1)
+    skewed = straight.copy()
+    cell = straight.cell.array
+    skewed.set_cell([cell[0], cell[1] + n * cell[0], cell[2] - n * cell[0] + 2 * n * cell[1]])
+    for index in range(len(straight)):
+        vectors = []
+        for atoms in (straight, skewed):
+            chunk = extract_chunk(atoms, index, 6.0)
+            found = chunk.positions[1:] - chunk.positions[0]
+            vectors.append(found[np.lexsort(found.round(6).T)])
+        np.testing.assert_allclose(vectors[1], vectors[0], rtol=0, atol=1e-12 * n)
+
+
 def test_a_structure_without_atoms_is_refused() -> None:
     with pytest.raises(InputError, match="no atoms"):
         extract_chunks(Atoms(), [0], 8.0)

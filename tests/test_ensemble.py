@@ -148,11 +148,6 @@ REFUSED = {
         Atoms("Pt2", [[2, 0, 0], [2, 0, 0]]),
         "^atoms 0 and 1 ",
     ),
-    "alone": (
-        Atoms("Pt3", [[0, 0, 0], [2, 0, 0], [9, 0, 0]]),
-        "^atom 2 .*of 5 Å$",
-    ),
-    "single atom": (Atoms("Pt"), "^atom 0 "),
 }
 
 
@@ -295,6 +290,28 @@ DAMAGE = {
         "'Qq', an unknown chemical element",
     ),
 }
+DAMAGE |= {
+    "units": (lambda c: c["units"].update(length="nm"), "units must be eV and Å"),
+    "elements": (lambda c: c.update(elements=["Pt"]), "elements: not those of its symmetry"),
+    "calibration 0": (lambda c: c.update(calibration=0.0), "calibration: input should be greater"),
+    "calibration -1": (lambda c: c.update(calibration=-1), "calibration: input should be greater"),
+    "text": (lambda c: c.update(calibration="1.7"), "calibration: input should be a valid number"),
+    "true": (lambda c: layer(c)["bias"].__setitem__(0, True), "bias: expected numbers of shape"),
+    "null": (lambda c: layer(c)["bias"].__setitem__(0, None), "bias: expected finite numbers"),
+    "nan": (lambda c: layer(c)["bias"].__setitem__(0, "nan"), "bias: expected numbers of shape"),
+    "slope": (lambda c: c["members"][0]["Pt"].update(slope=None), "slope: input should be a valid"),
+    "eta": (
+        lambda c: c["symmetry_functions"]["functions"]["Pt"][0].update(eta=True),
+        "eta: input should be a valid number",
+    ),
+    "drawn": (lambda c: c["multiplicities"][0].__setitem__(0, -1), "must not be negative"),
+    "draws": (lambda c: c["multiplicities"].pop(), "multiplicities must be those of every"),
+    "range": (
+        lambda c: c["scaling"]["Pt"]["minimum"].__setitem__(0, 1e9), "a maximum for every minimum"
+    ),
+    "weight": (lambda c: layer(c)["bias"].__setitem__(0, 0.125), "digest is that of another"),
+    "origin": (lambda c: c["provenance"].update(seed=4), "digest is that of another"),
+}  # fmt: skip
 for key in ("symmetry_functions", "scaling", "members", "calibration", "multiplicities"):
     DAMAGE[f"no {key}"] = (lambda c, key=key: c.pop(key), "incomplete or damaged")
 
@@ -309,6 +326,58 @@ def test_damaged_file(saved: Path, case: str) -> None:
         Ensemble.load(saved)
     assert str(caught.value).startswith(f"{saved}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"calibration": 1.7', '"calibration": NaN, "x": 1.7', "NaN is not a number"),
+        ('"calibration": 1.7', '"calibration": 1e999, "x": 1.7', "1e999 is beyond all bounds"),
+        ('"seed": 3', f'"seed": {"9" * 5000}', "999... is beyond all bounds"),
+        ('"seed": 3', '"seed": 3, "seed": 3', "'seed' stands twice"),
+        ('"seed": 3', f'"seed": {"[" * 150}3{"]" * 150}', "too many levels of brackets"),
+        ('"seed": 3', f'"seed": {"[" * 100_000}', "too many levels of brackets"),
+    ],
+)
+def test_json_that_is_none_of_ours(saved: Path, old: str, new: str, message: str) -> None:
+    content = saved.read_text()
+    assert content.count(old) == 1
+    saved.write_text(content.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        Ensemble.load(saved)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{saved}: not valid JSON")
+
+
+def test_brackets_in_texts_are_no_levels(ensemble: Ensemble, tmp_path: Path) -> None:
+    noted = replace(ensemble, provenance={"note": '\\"[{' * 300})
+    noted.save(tmp_path / "a.json")
+    assert Ensemble.load(tmp_path / "a.json").provenance == noted.provenance
+
+
+def test_the_digest_is_of_all_content(ensemble: Ensemble, saved: Path) -> None:
+    assert Ensemble.load(saved).digest == json.loads(saved.read_text())["digest"]
+    assert ensemble.digest == replace(ensemble).digest
+    other = replace(ensemble, calibration=float(np.nextafter(ensemble.calibration, 2.0)))
+    assert other.digest != ensemble.digest
+    content = json.loads(saved.read_text())
+    del content["digest"]  # as in files of older versions
+    content["calibration"] = 2
+    saved.write_text(json.dumps(content))
+    assert Ensemble.load(saved).calibration == 2.0
+
+
+def test_no_result_that_is_not_finite(ensemble: Ensemble) -> None:
+    """Weights may be finite and their sums not."""
+    for name, value in (("slope", 1e300), ("intercept", 1.7e308)):  # squares; sums
+        networks = {
+            element: replace(network, **{name: np.full(4, value)})
+            for element, network in ensemble.networks.items()
+        }
+        huge = replace(ensemble, networks=networks)
+        for members in (True,) if name == "slope" else (True, False):
+            with pytest.raises(InputError, match="gives no finite energy"):
+                huge.evaluate(structure("slab", 2), members=members)
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,15 @@ def test_structures_that_are_accepted(name: str) -> None:
     check_structure(structure(name))
 
 
+@pytest.mark.parametrize("number", [-1, 119, 2**30])
+def test_numbers_of_no_element(number: int) -> None:
+    atoms = Atoms("Pt2", [[0, 0, 0], [0, 0, 2.5]])
+    atoms.numbers[1] = number
+    for elements in (None, ["Pt"]):
+        with pytest.raises(InputError, match=f"^structure: {number} is the atomic number of no el"):
+            check_structure(atoms, elements)
+
+
 def test_a_single_atom_is_a_structure() -> None:
     check_structure(Atoms("Pt"))
 
@@ -249,6 +259,19 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "some.pdf").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"some\.pdf"):
         read_structures(tmp_path / "some.pdf")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.xyz")
+    with pytest.raises(InputError, match=r"pipe\.xyz: not a file$"):
+        read_structures(tmp_path / "pipe.xyz")
+    with pytest.raises(InputError, match="no such file"):
+        read_structures("a\0b.xyz")
+    (tmp_path / "data").write_text("LAMMPS data file\n\n2 atoms\n")
+    with pytest.raises(
+        InputError, match=r"where you know the format: ase convert -i FORMAT .*data"
+    ):
+        read_structures(tmp_path / "data")
 
 
 def test_the_message_names_file_and_structure(tmp_path: Path) -> None:

@@ -228,7 +228,8 @@ def test_same_bits_every_time(alloy: tuple[Ensemble, Atoms], threads: int) -> No
     first = evaluate(ensemble, atoms, virial=True, threads=threads)
     again = evaluate(ensemble, atoms, virial=True, threads=threads)
     assert first.keys() == again.keys() == {
-        "energies", "mean_energies", "forces", "mean_forces", "deviation", "virial"
+        "energies", "mean_energies", "forces", "mean_forces", "deviation", "virial",
+        "isolated",
     }  # fmt: skip
     for key, value in first.items():
         np.testing.assert_array_equal(value, again[key])
@@ -251,7 +252,7 @@ def test_mean_forces_are_the_mean_over_members(alloy: tuple[Ensemble, Atoms]) ->
     atoms, ensemble = alloy
     members = evaluate(ensemble, atoms)
     mean = evaluate(ensemble, atoms, "mean")
-    assert mean.keys() == {"energies", "mean_energies", "mean_forces"}
+    assert mean.keys() == {"energies", "mean_energies", "mean_forces", "isolated"}
     np.testing.assert_array_equal(mean["energies"], members["energies"])
     expected = members["forces"].mean(axis=0)
     assert np.abs(members["mean_forces"] - expected).max() < 1e-13

@@ -38,6 +38,16 @@ STAGE = {"name": "Initial cells", "seconds": 4.5, "summary": "33 cells"}
 MODEL = {"hidden_layers": [5, 4], "l2": 1e-06, "force_decay": None}
 ROUND = {"step": 10, "reason": "uncertain", **HARVEST, "chosen": 3, "deviation": 0.01}
 
+FUNCTIONS = {
+    "cutoff": {"radius": 6.5, "function": "cosine", "gamma": 4.0},
+    "functions": {
+        "Cu": [
+            {"type": "G2", "element": "Cu", "eta": 0.5, "r_s": 2.0},
+            {"type": "G4", "elements": ["Cu", "Cu"], "eta": 0.1, "zeta": 4.0, "gamma": -1.0},
+        ]
+    },
+}
+
 # the keys in the order in which version 1 of each file holds them
 SAMPLES: dict[str, dict[str, Any]] = {
     "evaluation": {
@@ -173,6 +183,27 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "ended": "",
     },
     "reference": {"energies": [1.5], "forces": [[1.0, 0.0, -0.1]]},
+    "symmetry-functions": {**FUNCTIONS, "notes": {"method": "cur"}},
+    "ensemble": {
+        "units": {"energy": "eV", "length": "Å"},
+        "elements": ["Cu"],
+        "provenance": {"seed": 3, "parent": None},
+        "calibration": 1.5,
+        "symmetry_functions": FUNCTIONS,
+        "scaling": {"Cu": {"minimum": [0.0, 1.0], "maximum": [2.0, 1.5]}},
+        "multiplicities": [[1, 0, 2]],
+        "members": [
+            {
+                "Cu": {
+                    "slope": 1.0,
+                    "intercept": -3.25,
+                    "layers": [
+                        {"activation": "linear", "weights": [[0.5, -1e-09]], "bias": [0.25]}
+                    ],
+                }
+            }
+        ],
+    },
     "run": {
         "seed": 7,
         "parent": {"calculator": "emt", "arguments": {"asap_cutoff": False}},
@@ -292,7 +323,8 @@ def test_nonsense_anywhere_is_one_sentence(kind: str, tmp_path: Path) -> None:
                 sentence = str(error)
                 refused += 1
             if sentence:
-                assert sentence.startswith(f"{path}: incomplete or damaged (")
+                begins = ("incomplete or damaged (", "not valid JSON (")  # the latter: 10**400
+                assert sentence.startswith(tuple(f"{path}: {each}" for each in begins))
                 assert "\n" not in sentence
     assert refused > len(SAMPLES[kind])
 

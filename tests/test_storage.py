@@ -103,7 +103,7 @@ def test_any_truncation_is_noticed(tmp_path: Path) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.json: cannot be read \(No such file"):
         read_json(tmp_path / "nowhere.json")
-    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(InputError, match=r"cannot be read \(not a file\)"):
         read_json(tmp_path)
 
 

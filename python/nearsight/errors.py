@@ -40,9 +40,9 @@ class ParentError(RuntimeError):
 
 
 def is_bug(error: BaseException) -> bool:
-    """True for an error of the program: not of its input, a parent or the system."""
+    """True for an error of the program: not of its input, a parent, the system or its memory."""
     return isinstance(error, Exception) and not isinstance(
-        error, InputError | ParentError | OSError
+        error, InputError | ParentError | OSError | MemoryError
     )
 
 
@@ -79,6 +79,8 @@ def text_of(error: BaseException) -> str:
 def explain(error: BaseException) -> str:
     """One sentence on an error: its own words, or that it is one of the program."""
     text = str(error) if isinstance(error, InputError) else text_of(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory" + (f" ({text})" if text else "")
     if not is_bug(error):
         return text or type(error).__name__
     name = f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -124,7 +124,7 @@ def translate_errors() -> Iterator[None]:
         how = "Terminated" if terminated else "Interrupted"
         _complain(f"{how}; the same command continues from here.")
         raise typer.Exit(128 + (signal.SIGTERM if terminated else signal.SIGINT)) from None
-    except (InputError, ParentError, OSError) as error:
+    except (InputError, ParentError, OSError, MemoryError) as error:
         if getattr(error, "errno", None) == errno.EPIPE:  # the reader of a pipe has seen enough
             raise
         text = explain(error)

@@ -11,10 +11,8 @@ from rich.table import Table
 from nearsight.cli.app import table_of
 from nearsight.errors import InputError
 from nearsight.files.atomic import read_json
-from nearsight.files.records import ForceLocality
-from nearsight.model.ensemble import FORMAT as ENSEMBLE
+from nearsight.files.records import EnsembleRecord, ForceLocality, FunctionsRecord
 from nearsight.model.ensemble import Ensemble
-from nearsight.model.symmetry_functions import FORMAT as SYMMETRY_FUNCTIONS
 from nearsight.model.symmetry_functions import G2, SymmetryFunction, SymmetryFunctions
 
 __all__ = ["describe", "locality_table"]
@@ -30,9 +28,9 @@ def describe(path: Path) -> Sequence[str | Table]:
     """
     content = read_json(path)
     kind = content.get("format") if isinstance(content, dict) else None
-    if kind == ENSEMBLE:
+    if kind == EnsembleRecord.FORMAT:
         return _ensemble(Ensemble.load(path))
-    if kind == SYMMETRY_FUNCTIONS:
+    if kind == FunctionsRecord.FORMAT:
         return _functions(SymmetryFunctions.load(path))
     if kind == ForceLocality.FORMAT:
         return _locality(ForceLocality.load(path))

@@ -29,6 +29,7 @@ from nearsight.config.structures import (
 )
 from nearsight.config.template import to_toml
 from nearsight.errors import InputError
+from nearsight.reading import read_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,7 +57,7 @@ class Config(Settings):
     Python it is written.
     """
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     """Seed of the bootstrap samples and the starting weights; the same seed gives the same run.
     (The initial cells are the same for all seeds.)"""
     target: TargetSettings
@@ -141,9 +142,7 @@ class Config(Settings):
         """
         path = Path(path)
         try:
-            source = path.read_bytes().decode()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+            source = read_file(path).decode()
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: must be UTF-8 text ({error})") from error
         return cls.parse(source, name=str(path), folder=folder or path.absolute().parent)
@@ -194,6 +193,9 @@ def parse_toml(source: str, name: str) -> dict[str, Any]:
         if line and re.search(r"=\s*(True|False)\b", line[0]):
             hint = "; true and false are written in small letters"
         raise InputError(f"{name}: not valid TOML: {error}{hint}") from error
+    except (RecursionError, ValueError) as error:  # ValueError: thousands of digits
+        reason = "too many levels of brackets" if isinstance(error, RecursionError) else error
+        raise InputError(f"{name}: not valid TOML: {reason}") from error
 
 
 def _goes_on(key: str, old: Any, new: Any) -> bool:

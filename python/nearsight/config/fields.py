@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from nearsight.errors import did_you_mean
+from nearsight.reading import split_selection
 
 __all__ = [
     "Count",
@@ -38,7 +39,7 @@ def _in_folder(path: Path, info: ValidationInfo) -> Path:
     if folder is None:
         return path
     path = folder / path.expanduser()
-    file = Path(str(path).partition("@")[0])  # ASE's file.db@id=3, file.traj@-1
+    file = Path(split_selection(path)[0])
     if not file.is_file():
         raise ValueError(f"must be an existing file; there is no {file}")
     return path
@@ -80,7 +81,7 @@ def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Element = Annotated[str, AfterValidator(_known_element)]
 InputFile = Annotated[Path, Strict(False), AfterValidator(_in_folder)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]

@@ -52,17 +52,17 @@ class ExecutorSettings(Settings):
     engine: Literal["inline", "local", "slurm"] = "inline"
     """inline: one after the other in the program itself, for quick parents; local: processes on
     this machine, side by side; slurm: jobs in a queue."""
-    workers: Count = 2
+    workers: Annotated[int, Field(ge=1, le=100_000)] = 2
     """Calculations side by side: processes of engine = "local", or jobs that may be in the queue
     at the same time."""
-    threads: Count = 1
+    threads: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Threads of each calculation (OMP_NUM_THREADS)."""
     trainings: bool = False
     """Train the members of the ensemble there too, instead of in the program."""
     patience: Positive = 72.0
     """Hours to wait without any job coming back before giving up waiting (not the jobs: the same
     command goes on waiting for them)."""
-    resubmissions: Annotated[int, Field(ge=0)] = 3
+    resubmissions: Annotated[int, Field(ge=0, le=1_000_000)] = 3
     """Repetitions of a calculation whose process or job vanished (killed, cancelled, out of time),
     before that counts as a failure."""
     per_job: Count = 1

@@ -20,7 +20,7 @@ __all__ = [
 class NetworkSettings(Settings):
     """The neural network of every element."""
 
-    hidden_layers: Listed[Count] = (10, 10)
+    hidden_layers: Listed[Annotated[int, Field(ge=1, le=1000)]] = (10, 10)
     """Nodes of each hidden layer."""
     activation: Literal["tanh"] = "tanh"
     """Activation function of the hidden layers; the output is linear."""
@@ -46,7 +46,7 @@ class TrainingSettings(Settings):
 class EnsembleSettings(Settings):
     """The members whose spread is the uncertainty."""
 
-    members: Annotated[int, Field(ge=2)] = 10
+    members: Annotated[int, Field(ge=2, le=1000)] = 10
     """Networks in the ensemble, each trained on its own bootstrap sample."""
 
 

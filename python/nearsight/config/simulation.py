@@ -21,7 +21,7 @@ class RetrainingSettings(Settings):
     """Frames are used up to this many times the threshold; what lies beyond is not believed."""
     chunks: Count = 10
     """Chunks chosen per round from the uncertain atoms of all used frames, by CUR."""
-    target_chunks: Annotated[int, Field(ge=0)] = 15
+    target_chunks: Annotated[int, Field(ge=0, le=1_000_000_000)] = 15
     """Chunks of the target itself that the training of a round may add."""
     steps_not_improved: Count = 2
     """Rounds without a lower uncertainty along the relaxation after which retraining ends."""
@@ -56,7 +56,7 @@ class DynamicsSettings(Settings):
     threshold: Positive | None = Field(default=None, examples=[0.1])
     """Raw uncertainty below which a frame is trusted, in eV/Å. When left out, 0.1 eV/Å (thermal
     forces are ten times that), or twice the uncertainty of the first frame if that is more."""
-    max_rounds: Annotated[int, Field(ge=0)] = 20
+    max_rounds: Annotated[int, Field(ge=0, le=1_000_000_000)] = 20
     """Retrainings after which it ends; 0: it ends when the uncertainty is above its bound."""
     max_chunks: Count = 300
     """Chunks chosen from its frames after which it ends."""

@@ -46,7 +46,7 @@ class InitialSettings(Settings):
     """Shortest distance between two atoms that a cell may have, in Å."""
     posamp: Positive = 0.03
     """Standard deviation of the random displacements of the rattled cells, in Å."""
-    n_rattled: Annotated[int, Field(ge=0)] = 10
+    n_rattled: Annotated[int, Field(ge=0, le=100_000)] = 10
     """Rattled cells of every crystal (space group and composition); in those of a mixture the
     elements are shuffled."""
     clusters: Count = 25

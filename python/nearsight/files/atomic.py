@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from nearsight.errors import DamagedFileError, InputError, cannot_be
+from nearsight.reading import read_file
 
 __all__ = [
     "check_header",
     "content_digest",
+    "parse_json",
     "read_json",
     "remove_leftovers",
     "write_bytes",
@@ -82,31 +85,82 @@ def write_json(path: str | Path, content: Any, sync: bool = True) -> None:
     write_text(path, json.dumps(content, indent=1, default=_to_json, allow_nan=False) + "\n", sync)
 
 
-def content_digest(content: Any) -> str:
-    """SHA-256 of content as JSON has it, whatever the order of its keys."""
-    text = json.dumps(content, sort_keys=True, default=_to_json, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file; see `read_file` and `parse_json`."""
+    return parse_json(read_file(path), path)
+
+
+def parse_json(content: bytes, path: str | Path) -> Any:
+    """What JSON holds; ``path`` is the name of its file in messages.
 
     Raises
     ------
-    InputError
-        If the file is missing or unreadable.
     DamagedFileError
-        If it is truncated or not JSON.
+        If it is truncated or not JSON, names an entry twice, or holds a number beyond all bounds
+        or more than `MAX_LEVELS` levels of brackets.
     """
-    path = Path(path)
     try:
-        return json.loads(path.read_bytes(), parse_constant=_refuse)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        _check_levels(content)
+        return json.loads(
+            content,
+            parse_constant=_refuse,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_without_duplicates,
+        )
     except (ValueError, RecursionError) as error:
-        reason = "too many levels" if isinstance(error, RecursionError) else error
-        sentence = f"{path}: not valid JSON (truncated or corrupted? {reason})"
+        sentence = f"{path}: not valid JSON (truncated or corrupted? {error})"
         raise DamagedFileError(sentence) from error
+
+
+MAX_LEVELS = 100
+"""Levels of brackets in JSON; files of nearsight have about ten."""
+MAX_DIGITS = 60
+"""Of a whole number; the states of random number generators have 39."""
+
+
+def _check_levels(content: bytes) -> None:
+    """Refuse deep nesting, at which the recursion of readers and writers fails."""
+    if _levels(content) > MAX_LEVELS and _levels(_TEXT.sub(b"", content)) > MAX_LEVELS:
+        raise ValueError(f"too many levels of brackets, more than {MAX_LEVELS}")
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+def _levels(content: bytes) -> int:
+    """Levels of brackets, those in texts counted."""
+    found = np.frombuffer(content, dtype=np.uint8)
+    steps = np.isin(found, (0x5B, 0x7B)).astype(np.int64) - np.isin(found, (0x5D, 0x7D))
+    return int(np.cumsum(steps).max(initial=0))
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if value - value != 0.0:
+        raise ValueError(f"{digits[:40]} is beyond all bounds")
+    return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"{digits[:20]}... is beyond all bounds")
+    return int(digits)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:40]!r} stands twice")
+    return found
+
+
+def content_digest(content: Any) -> str:
+    """SHA-256 of what JSON would hold, whatever the order of its entries."""
+    text = json.dumps(content, sort_keys=True, default=_to_json, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_header(content: Any, path: str | Path, kind: str, version: int) -> dict[str, Any]:
@@ -120,8 +174,8 @@ def check_header(content: Any, path: str | Path, kind: str, version: int) -> dic
     if not isinstance(content, dict) or content.get("format") != kind:
         raise InputError(f"{path}: not a file of format {kind!r}")
     written = content.get("version")
-    if not isinstance(written, int) or written < 1:
-        raise InputError(f"{path}: no valid version number (found {written!r})")
+    if not isinstance(written, int) or isinstance(written, bool) or written < 1:
+        raise InputError(f"{path}: no valid version number (found {repr(written)[:40]})")
     if written > version:
         raise InputError(
             f"{path}: written by a newer nearsight (file version {written}, "
@@ -130,7 +184,7 @@ def check_header(content: Any, path: str | Path, kind: str, version: int) -> dic
     return content
 
 
-def _refuse(constant: str) -> object:
+def _refuse(constant: str) -> NoReturn:
     """Refuse NaN and the infinities, which Python's reader accepts though JSON has none."""
     raise ValueError(f"{constant} is not a number")
 

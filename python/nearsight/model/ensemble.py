@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from nearsight import _core
 from nearsight.errors import DamagedFileError, InputError
-from nearsight.files.atomic import check_header, content_digest, read_json, write_json
+from nearsight.files.atomic import content_digest
+from nearsight.files.records import EnsembleRecord
+from nearsight.files.records.potential import UNITS
 from nearsight.model.network import Network, core_potential, stack
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
 
@@ -28,9 +31,6 @@ CONFIDENCE = 2.58
 
 COVERAGE = 0.95
 """Fraction of the atoms whose error the calibrated uncertainty is to cover."""
-
-FORMAT = "nearsight-ensemble"
-VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Evaluation:
         δ_i = 2.58 σ_i with σ_i² = Σ_m |f_i^m − f̄_i|² / (M − 1).
     uncertainty : (N,) eV/Å or None
         δ_i times the calibration factor of the ensemble.
+    isolated : (N,) bool
+        Atoms without a neighbour within the cutoff. They have no force, in all members alike: of
+        them the uncertainty, 0, says nothing.
     """
 
     energy: float
@@ -63,6 +66,22 @@ class Evaluation:
     member_forces: Array | None
     uncertainty: Array | None
     uncertainty_raw: Array | None
+    isolated: npt.NDArray[np.bool_]
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """All but those of the members, under ASE's names."""
+        found = {
+            "energy": self.energy,
+            "free_energy": self.energy,
+            "energies": self.energies,
+            "forces": self.forces,
+            "isolated": self.isolated,
+            "stress": self.stress,
+            "uncertainty": self.uncertainty,
+            "uncertainty_raw": self.uncertainty_raw,
+        }
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -153,7 +172,7 @@ class Ensemble:
         ------
         InputError
             For a structure that cannot be worked with: an element the ensemble does not know,
-            positions that are not finite, overlapping atoms, an atom without neighbours ...
+            positions that are not finite, overlapping atoms ... Also if a result is not finite.
         """
         structure = self._structure(atoms)
         virial = stress and structure.volume > 0.0
@@ -164,10 +183,15 @@ class Ensemble:
             threads=threads,
             neighbors=neighbors,
         )
-        member_energies = results["energies"].sum(axis=1)
-        raw = CONFIDENCE * results["deviation"] if members else None
+        with np.errstate(over="ignore", invalid="ignore"):  # that is asked below
+            member_energies = results["energies"].sum(axis=1)
+            raw = CONFIDENCE * results["deviation"] if members else None
+            energy = float(member_energies.sum() / len(member_energies))
+            sums = energy + results["mean_forces"].sum() + (0.0 if raw is None else raw.sum())
+        if not math.isfinite(sums):
+            raise InputError("the potential gives no finite energy and forces of this structure")
         return Evaluation(
-            energy=float(member_energies.sum() / len(member_energies)),
+            energy=energy,
             energies=results["mean_energies"],
             forces=results["mean_forces"],
             stress=_stress(results["virial"], structure.volume) if virial else None,
@@ -175,26 +199,25 @@ class Ensemble:
             member_forces=results["forces"] if members else None,
             uncertainty=None if raw is None else self.calibration * raw,
             uncertainty_raw=raw,
+            isolated=results["isolated"],
         )
 
     def _structure(self, atoms: Atoms | _core.Structure) -> _core.Structure:
         return self.functions.structure(atoms) if isinstance(atoms, Atoms) else atoms
 
-    def save(self, path: str | Path) -> None:
-        """Write one JSON file atomically; numbers round-trip to the last bit."""
-        write_json(path, self._content | {"digest": self.digest})
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = (getattr(self, each.name) for each in fields(self))
+        return type(self), tuple(parts)  # the compiled part is made again
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all that a file of it holds."""
-        return content_digest(self._content)
+        """SHA-256 of the whole content, the same for the ensemble and its file."""
+        return content_digest(EnsembleRecord.model_validate(self.to_dict()).model_dump())
 
-    @property
-    def _content(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
         return {
-            "format": FORMAT,
-            "version": VERSION,
-            "units": {"energy": "eV", "length": "Å"},
+            "units": UNITS,
             "elements": list(self.elements),
             "provenance": dict(self.provenance),
             "calibration": self.calibration,
@@ -207,6 +230,10 @@ class Ensemble:
             ],
         }
 
+    def save(self, path: str | Path) -> None:
+        """Write one JSON file atomically; numbers round-trip to the last bit."""
+        EnsembleRecord.model_validate({**self.to_dict(), "digest": self.digest}).save(path)
+
     @classmethod
     def load(cls, path: str | Path) -> Ensemble:
         """Read a file of `save`.
@@ -214,11 +241,12 @@ class Ensemble:
         Raises
         ------
         InputError
-            If the file is missing, truncated, of another kind, incomplete or from a newer version.
+            If the file is missing, truncated, of another kind, incomplete, from a newer version, or
+            holds anything that is no number where one belongs.
         """
-        content = check_header(read_json(path), path, FORMAT, VERSION)
+        content = EnsembleRecord.load(path).model_dump()
+        counts = content["multiplicities"]
         try:
-            counts = content["multiplicities"]
             found = cls(
                 SymmetryFunctions.from_dict(content["symmetry_functions"]),
                 Scaling.from_dict(content["scaling"]),
@@ -232,18 +260,21 @@ class Ensemble:
                 None if counts is None else np.asarray(counts, dtype=np.int64),
                 content["provenance"],
             )
-            written = content.pop("digest", None)  # files of earlier versions have none
-            if written not in (None, content_digest(content)):
-                raise DamagedFileError("changed or damaged: its digest is that of another content")
-            return found
-        except DamagedFileError as error:
-            raise DamagedFileError(f"{path}: {error}") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise DamagedFileError(
                 f"{path}: the ensemble is incomplete or damaged ({type(error).__name__}: {error})"
             ) from error
+        if content["elements"] != list(found.elements):
+            raise DamagedFileError(
+                f"{path}: incomplete or damaged (elements: not those of its symmetry functions)"
+            )
+        if content.get("digest", found.digest) != found.digest:
+            raise DamagedFileError(
+                f"{path}: changed or damaged: its digest is that of another content"
+            )
+        return found
 
 
 def _stress(virial: Array, volume: float) -> Array:

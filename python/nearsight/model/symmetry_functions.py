@@ -16,7 +16,7 @@ from ase.data import atomic_numbers
 
 from nearsight import _core
 from nearsight.errors import InputError
-from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.files.records import FunctionsRecord
 from nearsight.structures.images import core_structure
 
 __all__ = ["G2", "G4", "G5", "Cutoff", "Scaling", "SymmetryFunction", "SymmetryFunctions"]
@@ -101,9 +101,6 @@ class G5(_Angular):
 
 SymmetryFunction = G2 | G4 | G5
 _KINDS: dict[str, type[G2] | type[G4] | type[G5]] = {"G2": G2, "G4": G4, "G5": G5}
-
-FORMAT = "nearsight-symmetry-functions"
-VERSION = 1
 
 
 class SymmetryFunctions:
@@ -241,6 +238,9 @@ class SymmetryFunctions:
         ]
         return cls(dict.fromkeys(elements, grid), cutoff)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.functions, self.cutoff)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
         return {
@@ -253,35 +253,24 @@ class SymmetryFunctions:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> SymmetryFunctions:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`; the content of a record.
 
         Raises
         ------
         InputError
-            If something is missing or of the wrong kind.
+            If a parameter is out of its domain.
         """
-        try:
-            functions: dict[str, list[SymmetryFunction]] = {}
-            for element, rows in content["functions"].items():
-                functions[element] = []
-                for row in rows:
-                    values = dict(row)
-                    kind = _KINDS[values.pop("type")]
-                    if "elements" in values:
-                        values["elements"] = tuple(values["elements"])
-                    functions[element].append(kind(**values))
-            return cls(functions, Cutoff(**content["cutoff"]))
-        except InputError:
-            raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(
-                "the symmetry functions are incomplete or damaged "
-                f"({type(error).__name__}: {error})"
-            ) from error
+        functions: dict[str, list[SymmetryFunction]] = {}
+        for element, rows in content["functions"].items():
+            functions[element] = []
+            for row in rows:
+                values = dict(row)
+                functions[element].append(_KINDS[values.pop("type")](**values))
+        return cls(functions, Cutoff(**content["cutoff"]))
 
     def save(self, path: str | Path, **notes: Any) -> None:
         """Write a JSON file; ``notes`` are written but never read."""
-        write_json(path, {"format": FORMAT, "version": VERSION, **self.to_dict(), "notes": notes})
+        FunctionsRecord(**self.to_dict(), notes=notes).save(path)
 
     @classmethod
     def load(cls, path: str | Path) -> SymmetryFunctions:
@@ -292,9 +281,9 @@ class SymmetryFunctions:
         InputError
             If the file is missing, truncated, of another kind or from a newer version.
         """
-        content = check_header(read_json(path), path, FORMAT, VERSION)
+        content = FunctionsRecord.load(path)
         try:
-            return cls.from_dict(content)
+            return cls.from_dict(content.model_dump())
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -325,7 +314,10 @@ class Scaling:
         for element in functions.elements:
             parts = [s[element] for s in structures if element in s]
             if not parts:
-                raise InputError(f"no structure contains {element}, its features cannot be scaled")
+                raise InputError(
+                    f"no structure contains {element} with neighbours: "
+                    "its features cannot be scaled"
+                )
             features = np.concatenate(parts)
             minimum[element] = features.min(axis=0)
             maximum[element] = features.max(axis=0)
@@ -351,7 +343,7 @@ class Scaling:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Scaling:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; the content of a record."""
         return cls(
             {e: np.asarray(v["minimum"], dtype=float) for e, v in content.items()},
             {e: np.asarray(v["maximum"], dtype=float) for e, v in content.items()},

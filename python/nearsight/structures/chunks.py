@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
+from ase.cell import Cell
+from ase.geometry import minkowski_reduce
 from scipy.spatial import cKDTree
 
 from nearsight.errors import InputError
@@ -112,7 +114,10 @@ def _images_around(
     shifts : (M, 3) int, its cell shift
     positions : (M, 3) float64, Å
     """
-    cell = np.asarray(atoms.cell.complete())
+    # without the vectors of directions that are not periodic, which mean nothing
+    periodic = Cell(np.where(atoms.pbc[:, None], atoms.cell, 0.0)).complete()
+    # that of the shortest vectors: of a skewed one, thousands of images lie within the radius
+    cell, change = minkowski_reduce(periodic, atoms.pbc)
     scaled = np.linalg.solve(cell.T, atoms.positions.T).T
     heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     reach = radius / heights + 1e-9  # in units of the cell vectors; the margin covers rounding
@@ -122,10 +127,13 @@ def _images_around(
         range(int(low[axis]), int(high[axis]) + 1) if atoms.pbc[axis] else range(1)
         for axis in range(3)
     ]
-    every_shift = np.array(list(itertools.product(*ranges)))
+    reduced = np.array(list(itertools.product(*ranges)))
+    every_shift = reduced @ change
+    order = np.lexsort(every_shift.T[::-1])
+    every_shift, translations = every_shift[order], reduced[order] @ cell
     source = np.repeat(np.arange(len(atoms)), len(every_shift))
     shifts = np.tile(every_shift, (len(atoms), 1))
-    positions = atoms.positions[source] + shifts @ cell
+    positions = atoms.positions[source] + np.tile(translations, (len(atoms), 1))
     margin = radius + 1e-6
     near = np.all(
         (positions >= atoms.positions[centres].min(axis=0) - margin)

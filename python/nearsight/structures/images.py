@@ -15,10 +15,12 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
 from ase.data import atomic_numbers
+from ase.io.formats import UnknownFileTypeError
 
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.files.atomic import write_bytes
+from nearsight.reading import split_selection
 from nearsight.structures.labels import CHUNK_KEY, WEIGHTS_KEY, read_labels
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "check_structure",
     "core_structure",
     "labelled_image",
+    "near_atoms",
     "read_images",
     "read_structure",
     "read_structures",
@@ -179,6 +182,11 @@ def check_structure(
     )
 
 
+def near_atoms(atoms: Atoms, radius: float, name: str) -> npt.NDArray[np.bool_]:
+    """(N,) whether an atom has a neighbour within ``radius`` (Å)."""
+    return _count_neighbours(core_structure(atoms, name=name), radius, name) > 0
+
+
 _NEAR = 0.01  # Å; farther apart than atoms that overlap for the core
 _BOND = 3.0  # Å; most bonds are shorter
 
@@ -220,6 +228,9 @@ def core_structure(
     InputError
         See `check_structure`; that no atoms overlap is found when their neighbours are.
     """
+    if len(atoms) and not (atoms.numbers.min() >= 0 and atoms.numbers.max() < len(atomic_numbers)):
+        wrong = next(z for z in atoms.numbers if not 0 <= z < len(atomic_numbers))
+        raise InputError(f"{name}: {wrong} is the atomic number of no element")
     if elements is None:
         species = np.zeros(len(atoms), dtype=np.int32)
     else:
@@ -235,17 +246,26 @@ def read_structures(path: str | Path) -> list[Atoms]:
     Raises
     ------
     InputError
-        If the file is missing, is of no known format, or holds no structure.
+        If the file is missing, is of no known format, or holds no such structure.
     """
-    text = str(path)
-    name = text.partition("@")[0]
-    if not Path(name).exists():
-        raise InputError(f"{name}: no such file")
+    name, selection = split_selection(path)
+    place = Path(name)
+    if not (place.is_file() or place.is_dir()):  # a pipe would never end
+        raise InputError(f"{name}: {'not a file' if place.exists() else 'no such file'}")
     try:
-        found = ase.io.read(text, index=None if "@" in text else ":")
+        found = ase.io.read(
+            name, index=":" if selection is None else selection, do_not_split_by_at_sign=True
+        )
+    except (StopIteration, IndexError) as error:
+        if selection is None:
+            raise InputError(f"{name}: ASE cannot read it ({type(error).__name__})") from error
+        raise InputError(f"{name}: there is no structure {selection} in it") from error
     except Exception as error:  # ASE's readers raise whatever their format makes them raise
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{name}: ASE cannot read it ({text})") from error
+        hint = ""
+        if isinstance(error, UnknownFileTypeError):
+            hint = f"; where you know the format: ase convert -i FORMAT {name} structure.extxyz"
+        raise InputError(f"{name}: ASE cannot read it ({text}){hint}") from error
     structures = found if isinstance(found, list) else [found]
     if not structures:
         raise InputError(f"{name}: holds no structure")
@@ -288,8 +308,16 @@ def write_images(path: str | Path, images: Iterable[Image]) -> None:
     write_structures(path, [image.to_atoms() for image in images])
 
 
-def check_constraints(atoms: Atoms, name: str = "structure") -> None:
+def check_constraints(
+    atoms: Atoms, name: str = "structure", who: str = "a run", hint: str = ""
+) -> None:
     """Refuse constraints that extended XYZ, and so the files of a run, would lose.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    name, who, hint : str
+        What the message calls the structure and what would lose them, and its end.
 
     Raises
     ------
@@ -299,8 +327,8 @@ def check_constraints(atoms: Atoms, name: str = "structure") -> None:
     kinds = {type(c).__name__ for c in atoms.constraints if not isinstance(c, _KEPT)}
     if kinds:
         raise InputError(
-            f"{name}: a run cannot keep constraints of the kind {', '.join(sorted(kinds))} in its "
-            "files; it can keep FixAtoms and FixCartesian"
+            f"{name}: {who} cannot keep constraints of the kind {', '.join(sorted(kinds))} in its "
+            f"files; it can keep FixAtoms and FixCartesian{hint}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nearsight.files.records.base import Part, Record
 from nearsight.files.records.parent import FinishedCalculation
+from nearsight.files.records.potential import EnsembleRecord, FunctionsRecord
 from nearsight.files.records.run import (
     Cost,
     FailedStructure,
@@ -52,12 +53,14 @@ __all__ = [
     "DynamicsRound",
     "DynamicsState",
     "EnsemblePath",
+    "EnsembleRecord",
     "FailedStructure",
     "Failure",
     "FailuresRecord",
     "FeatureSummary",
     "FinishedCalculation",
     "ForceLocality",
+    "FunctionsRecord",
     "Harvest",
     "HarvestSummary",
     "InitialCells",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -18,7 +19,8 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from nearsight.errors import DamagedFileError
-from nearsight.files.atomic import check_header, read_json, write_json
+from nearsight.files.atomic import check_header, parse_json, write_json
+from nearsight.reading import read_file
 
 __all__ = ["Part", "Record", "array_of", "check_lengths"]
 
@@ -69,9 +71,11 @@ class Record(Part):
         DamagedFileError
             If it is truncated, corrupted or incomplete.
         """
-        content = check_header(read_json(path), path, cls.FORMAT, cls.VERSION)
+        content = read_file(path)
+        check_header(parse_json(content, path), path, cls.FORMAT, cls.VERSION)
         try:
-            return cls.model_validate(content)
+            # from the text: strict about kinds, and yet lists may be tuples and text may be a time
+            return cls.model_validate_json(content, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             key = ".".join(str(part) for part in first["loc"])
@@ -83,6 +87,15 @@ class Record(Part):
         """Write the JSON file, whole or not at all; see `write_json`."""
         header = {"format": self.FORMAT, "version": self.VERSION}
         write_json(path, header | self.model_dump(), sync)
+
+
+def _are_numbers(value: object) -> bool:
+    """Whether nested lists hold numbers (or null) alone: true and "1" are none."""
+    if isinstance(value, list | tuple):
+        return all(map(_are_numbers, value))
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "iufO"
+    return value is None or (isinstance(value, Real) and not isinstance(value, bool | np.bool_))
 
 
 def array_of(dtype: type, *shape: int | None, gaps: bool = False) -> GetPydanticSchema:
@@ -101,8 +114,10 @@ def array_of(dtype: type, *shape: int | None, gaps: bool = False) -> GetPydantic
 
     def convert(value: object) -> npt.NDArray[Any]:
         try:
+            if not _are_numbers(value):
+                raise TypeError
             array = np.asarray(value, dtype=float)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             raise ValueError(f"expected numbers of shape {text}") from None
         if array.shape == (0,):  # an empty list does not know its other dimensions
             array = array.reshape([size or 0 for size in shape])

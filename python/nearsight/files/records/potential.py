@@ -1,0 +1,117 @@
+"""Symmetry functions and ensembles, as their files hold them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from nearsight.files.records.base import Array, IntArray, Part, Record, Vector, array_of
+
+__all__ = ["EnsembleRecord", "FunctionsRecord"]
+
+UNITS = {"energy": "eV", "length": "Å"}
+
+
+class CutoffPart(Part):
+    """A cutoff function."""
+
+    radius: FiniteFloat
+    function: str = "cosine"
+    gamma: FiniteFloat = 4.0
+
+
+class RadialPart(Part):
+    """A radial symmetry function."""
+
+    type: Literal["G2"]
+    element: str
+    eta: FiniteFloat
+    r_s: FiniteFloat = 0.0
+
+
+class AngularPart(Part):
+    """An angular symmetry function."""
+
+    type: Literal["G4", "G5"]
+    elements: tuple[str, str]
+    eta: FiniteFloat
+    zeta: FiniteFloat
+    gamma: FiniteFloat
+
+
+class FunctionsPart(Part):
+    """Symmetry functions by central element, in the order of the features."""
+
+    cutoff: CutoffPart
+    functions: dict[str, list[Annotated[RadialPart | AngularPart, Field(discriminator="type")]]]
+
+
+class FunctionsRecord(FunctionsPart, Record):
+    """``symmetry_functions.json``."""
+
+    FORMAT: ClassVar[str] = "nearsight-symmetry-functions"
+    FILE: ClassVar[str] = "symmetry_functions.json"
+
+    notes: dict[str, Any] = Field(default_factory=dict)
+    """How they were chosen; never needed."""
+
+
+class ScalingPart(Part):
+    """Range of the features of an element."""
+
+    minimum: Vector
+    maximum: Vector
+
+    @model_validator(mode="after")
+    def _check(self) -> ScalingPart:
+        if self.minimum.shape != self.maximum.shape or (self.maximum < self.minimum).any():
+            raise ValueError("expected a maximum for every minimum, at least as large")
+        return self
+
+
+class LayerPart(Part):
+    """A layer of the network of a member."""
+
+    activation: str
+    weights: Annotated[Array, array_of(float, None, None)]
+    bias: Vector
+
+
+class NetworkPart(Part):
+    """The network of a member for an element."""
+
+    slope: FiniteFloat
+    intercept: FiniteFloat
+    layers: list[LayerPart]
+
+
+class EnsembleRecord(Record):
+    """An ensemble: ``best.json``, ``ensemble.json``."""
+
+    FORMAT: ClassVar[str] = "nearsight-ensemble"
+    FILE: ClassVar[str] = "best.json"
+
+    units: dict[str, str]
+    elements: list[str]
+    provenance: dict[str, Any]
+    calibration: Annotated[FiniteFloat, Field(gt=0)]
+    symmetry_functions: FunctionsPart
+    scaling: dict[str, ScalingPart]
+    multiplicities: Annotated[IntArray, array_of(int, None, None)] | None
+    members: list[dict[str, NetworkPart]]
+    digest: str | None = None
+    """SHA-256 of all else; older files have none."""
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest",)
+
+    @model_validator(mode="after")
+    def _check(self) -> EnsembleRecord:
+        if self.units != UNITS:
+            raise ValueError("units must be eV and Å")
+        if self.multiplicities is not None:
+            if len(self.multiplicities) != len(self.members):
+                raise ValueError("multiplicities must be those of every member")
+            if (self.multiplicities < 0).any():
+                raise ValueError("multiplicities must not be negative")
+        return self
