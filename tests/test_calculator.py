@@ -143,7 +143,8 @@ def test_constraints_are_respected(ensemble: Ensemble) -> None:
 
 def test_properties_are_announced() -> None:
     assert set(nearsight.NearsightCalculator.implemented_properties) == {
-        "energy", "free_energy", "energies", "forces", "stress", "uncertainty", "uncertainty_raw"
+        "energy", "free_energy", "energies", "forces", "stress", "uncertainty", "uncertainty_raw",
+        "isolated",
     }  # fmt: skip
 
 
@@ -223,6 +224,61 @@ def test_one_calculator_for_several_structures(ensemble: Ensemble) -> None:
         assert ("stress" in calculator.results) == (expected.stress is not None)
 
 
+@pytest.mark.parametrize("members", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_atom_without_neighbours(ensemble: Ensemble, members: bool, threads: int) -> None:
+    """It has the energy of the networks at features of zero and no force, and is marked."""
+    near = structure("cluster", 2)
+    atoms = near.copy()
+    atoms.append("Au")
+    atoms.positions[-1] = [40.0, 0.0, 0.0]
+    expected = ensemble.evaluate(near, members=members, threads=threads)
+    found = ensemble.evaluate(atoms, members=members, threads=threads)
+    assert found.isolated.tolist() == [False] * len(near) + [True]
+    assert not expected.isolated.any()
+    np.testing.assert_allclose(found.forces[:-1], expected.forces, atol=1e-13)
+    assert not found.forces[-1].any()
+    _, offset = ensemble.scaling.linear("Au")
+    alone = []
+    for member in ensemble.members:
+        x = offset
+        for layer in member["Au"].layers:
+            x = layer.weights @ x + layer.bias
+            x = np.tanh(x) if layer.activation == "tanh" else x
+        alone.append(member["Au"].intercept + member["Au"].slope * x[0])
+    assert found.energies[-1] == pytest.approx(np.mean(alone), rel=1e-12)
+    assert found.energy == pytest.approx(expected.energy + np.mean(alone), rel=1e-12)
+
+
+def test_the_last_atom_to_leave_changes_no_energy(ensemble: Ensemble) -> None:
+    """Cu2 at 5.00 Å where 4.99 works: across the cutoff, energy and force go on smoothly."""
+    atoms = Atoms("Pt2", [[0, 0, 0], [0, 0, 4.9999]])
+    atoms.calc = nearsight.NearsightCalculator(ensemble)
+    near = atoms.get_potential_energy()
+    assert not atoms.calc.results["isolated"].any()
+    atoms.positions[1, 2] = 5.0001
+    assert atoms.get_potential_energy() == pytest.approx(near, abs=1e-6)
+    assert atoms.calc.results["isolated"].all()
+    assert not atoms.get_forces().any()
+    atoms.positions[1, 2] = 2.5
+    atoms.get_forces()
+    assert not atoms.calc.results["isolated"].any()
+
+
+@pytest.mark.parametrize("n", [1, 14, 1000])
+def test_a_skewed_cell_is_the_same_crystal(ensemble: Ensemble, n: int) -> None:
+    straight = bulk("Pt", a=3.95, cubic=True) * (1, 1, 2)
+    straight.symbols[::3] = "Au"
+    straight.rattle(0.1, seed=0)
+    skewed = straight.copy()
+    cell = straight.cell.array
+    skewed.set_cell([cell[0], cell[1] + n * cell[0], cell[2] - n * cell[0] + 2 * n * cell[1]])
+    one, two = ensemble.evaluate(straight), ensemble.evaluate(skewed)
+    np.testing.assert_allclose(two.forces, one.forces, atol=1e-10)
+    np.testing.assert_allclose(two.stress, one.stress, atol=1e-10)
+    assert two.energy == pytest.approx(one.energy, rel=1e-12)
+
+
 def test_bad_structures_each_have_their_sentence(ensemble: Ensemble) -> None:
     atoms = with_calculator("cluster", ensemble)
     atoms.get_forces()
@@ -230,7 +286,6 @@ def test_bad_structures_each_have_their_sentence(ensemble: Ensemble) -> None:
     for position, message in [
         (np.nan, "structure: the position of atom 3 is not finite"),
         (good[7], "atoms 3 and 7 overlap"),
-        (good[3] + 50.0, "atom 3 has no neighbour within the cutoff"),
     ]:
         atoms.positions[3] = position
         for _ in range(2):  # a failure is not remembered as a result

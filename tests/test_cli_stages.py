@@ -261,7 +261,7 @@ def test_bad_structures_are_refused(run: Run, command: str, content: str) -> Non
         ),
         (
             lambda text: text.replace('"members"', '"member"'),
-            "bad.json: the ensemble is incomplete",
+            "bad.json: incomplete or damaged (members: ",
         ),
     ],
 )

@@ -40,7 +40,7 @@ from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import stack
 from nearsight.parents import Parent
-from nearsight.simulation.integrators import give_momenta
+from nearsight.simulation.integrators import Integrator, give_momenta
 from nearsight.structures.labels import read_labels
 
 CALM = {"threshold": 1e3, "timestep": 2.0, "temperature": 300.0, "steps": 20, "write_every": 5}
@@ -351,17 +351,37 @@ def test_ends_in_time(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:
     assert sentence == "the time of 1e-09 h is over"
 
 
-def test_ends_where_nothing_can_be_evaluated(ensemble: Ensemble, tmp_path: Path) -> None:
-    """An atom that leaves for good has no neighbour at last."""
+def test_ends_where_nothing_can_be_evaluated(
+    ensemble: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = Integrator.advance
+
+    def fails(self: Integrator) -> None:
+        if self.step == 3:
+            raise InputError("atoms 1 and 2 overlap")
+        advance(self)
+
+    monkeypatch.setattr(Integrator, "advance", fails)
+    sentence = Dynamics(settings(threshold=1e6)).run(ensemble, copper.particle(), tmp_path)
+    assert "step 4 cannot be evaluated (atoms 1 and 2 overlap)" in sentence
+
+
+def test_an_atom_that_leaves_for_good_is_told_of(ensemble: Ensemble, tmp_path: Path) -> None:
     atoms = copper.particle()
     momenta = np.zeros((55, 3))
     outermost = int(np.argmax(atoms.positions[:, 0]))
     momenta[outermost, 0] = 600.0
     atoms.set_momenta(momenta)
     chosen = settings(threshold=1e6, conditions="NVE")
-    sentence = Dynamics(chosen).run(ensemble, atoms, tmp_path)
-    assert "cannot be evaluated" in sentence
-    assert "no neighbour" in sentence
+    progress = Recorder()
+    sentence = Dynamics(chosen).run(ensemble, atoms, tmp_path, progress=progress)
+    assert sentence == f"all {chosen.steps} steps are done"
+    assert f"no neighbour within the cutoff of atom {outermost}; " in "".join(progress.notes)
+    assert len(progress.notes) == 1
+    last = read(tmp_path / "md.traj")
+    np.testing.assert_array_equal(last.get_forces()[outermost], 0.0)
+    expected = ensemble.evaluate(last).uncertainty_raw
+    np.testing.assert_allclose(last.info["uncertainty_raw"], expected, rtol=1e-9)
 
 
 def test_the_default_threshold(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ NAMES = set(
     ParentSettings RelaxationSettings ReportSettings RetrainingSettings Run SymmetryFunctions
     TargetSettings TrainingSettings build_info cur extract_chunk farthest_point_sampling
     force_correlation force_locality harvest image_descriptor relative_norm_deviation relax retrain
-    run_dynamics suggest_config
+    run_dynamics snapshot suggest_config
 """.split()  # noqa: SIM905
 )
 

@@ -200,14 +200,35 @@ def test_progress_counts_the_steps(cell: Atoms) -> None:
     assert all(what.startswith("steps, largest force ") for _, _, what in progress.steps)
 
 
+def test_an_atom_without_neighbours_stays_where_it_is(ensemble: Ensemble, cell: Atoms) -> None:
+    near = Atoms(cell.symbols, cell.positions)
+    atoms = near.copy()
+    atoms.append("Cu")
+    atoms.positions[-1] = [60, 0, 0]
+    settings = RelaxationSettings(max_steps=5)
+    found, alone = relax(ensemble, atoms, settings), relax(ensemble, near, settings)
+    np.testing.assert_array_equal(found.atoms.positions[-1], [60, 0, 0])
+    np.testing.assert_allclose(found.atoms.positions[:-1], alone.atoms.positions, atol=1e-10)
+
+
+def test_every_step_has_its_uncertainties(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:
+    """As lists in info, which ASE's trajectories keep; and they are not carried on from there."""
+    result = relax(ensemble, cell, RelaxationSettings(max_steps=3), None, tmp_path / "a.traj")
+    frames = ase.io.read(tmp_path / "a.traj", ":")
+    assert len(frames) == len(result.energies)
+    for atoms in frames:
+        expected = ensemble.evaluate(atoms)
+        for name in ("uncertainty", "uncertainty_raw"):
+            np.testing.assert_allclose(atoms.info[name], getattr(expected, name), rtol=1e-9)
+        assert atoms.info["nearsight_potential"] == ensemble.digest
+    assert "uncertainty" not in relax(ensemble, frames[0]).atoms.info
+
+
 def test_what_cannot_be_relaxed(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:
     gold = cell.copy()
     gold.symbols[2] = "Au"
     with pytest.raises(InputError, match="contains Au, but only Cu is known here"):
         relax(ensemble, gold, trajectory=tmp_path / "steps.traj")
-    alone = Atoms("Cu2", [[0, 0, 0], [0, 0, 9]])
-    with pytest.raises(InputError, match="atom 0 has no neighbour"):
-        relax(ensemble, alone)
     iron = bulk("Fe").repeat(2)
     with pytest.raises(ParentError, match="parent emt failed on Fe8"):
         relax_with_parent(Parent("emt"), iron)

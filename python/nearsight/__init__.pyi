@@ -25,6 +25,7 @@ from .learning.nft import NFT as NFT
 from .model.calculator import NearsightCalculator as NearsightCalculator
 from .model.ensemble import Ensemble as Ensemble
 from .model.ensemble import Evaluation as Evaluation
+from .model.snapshot import snapshot as snapshot
 from .model.symmetry_functions import G2 as G2
 from .model.symmetry_functions import G4 as G4
 from .model.symmetry_functions import G5 as G5

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nearsight.structures.labels import Labels
 
 PANEL = "With a potential"
+KEEP_RESULTS = (".extxyz", ".xyz", ".traj")
 ONE_ATOM = LocalitySettings(atoms=(0,))
 
 EnsembleFile = Annotated[
@@ -79,6 +80,7 @@ def evaluate(
     """Evaluate structures."""
     if output_file is not None:
         output(output_file)
+    from nearsight.model.snapshot import labelled
     from nearsight.structures.images import (
         check_structure,
         read_structures,
@@ -91,7 +93,7 @@ def evaluate(
     labels = []
     for number, atoms in enumerate(found):
         name = f"{structures}, structure {number}"
-        check_structure(atoms, model.elements, name, model.functions.cutoff.radius)
+        check_structure(atoms, model.elements, name)
         labels.append(labels_of(atoms, name))
     table = table_of(
         "",
@@ -105,7 +107,7 @@ def evaluate(
     errors = table_of(
         "", "structure", "energy error\nmeV/atom", "force error\nmean, meV/Å", "\nlargest", left=2
     )
-    evaluated = []
+    evaluated, notes = [], []
     with display() as progress:
         progress.stage("Evaluation", f"{len(found)} structures")
         for number, atoms in enumerate(found):
@@ -116,9 +118,11 @@ def evaluate(
             cells = ["–" if each is None else f"{each:.4f}" for each in largest]
             table.add_row(str(number), name, f"{result.energy:.4f}", *cells)
             _add_errors(errors, number, name, labels[number], result)
-            evaluated.append(_labelled(atoms, result))
+            evaluated.append(labelled(atoms, model, result))
+            note = _note_isolated(atoms, result.isolated, model.functions.cutoff.radius)
+            notes += [f"structure {number}: {note}"] if note else []
             progress.advance(number + 1, len(found))
-    show(table)
+    show(table, *notes)
     if errors.row_count:
         show("", "against the labels of the structures:", errors)
     predicted = sum(each.predicted for each in labels)
@@ -138,7 +142,8 @@ def evaluate(
     PANEL,
     "Relax a structure with an ensemble.",
     "ENSEMBLE, and STRUCTURE in any format that ASE reads.",
-    "The relaxed structure as extended XYZ, and its largest uncertainty.",
+    "The relaxed structure with energy, forces and uncertainties as extended XYZ, or as ASE "
+    "trajectory where the name ends in .traj, which keeps every constraint.",
     "nearsight relax best.json particle.xyz --fmax 0.05 -o relaxed.extxyz",
     without=("with_parent",),
 )
@@ -158,8 +163,17 @@ def relax(
     for file in (output_file, trajectory):
         if file is not None:
             output(file)
+    if output_file.suffix not in KEEP_RESULTS:
+        raise InputError(
+            f"{output_file}: must end in {' or '.join(KEEP_RESULTS)}, formats that keep energy, "
+            "forces and uncertainties; ase convert makes others from these"
+        )
+    from nearsight.files.trajectory import write_frames
+    from nearsight.model.calculator import NearsightCalculator
+    from nearsight.model.snapshot import labelled, snapshot
     from nearsight.simulation.relaxation import relax as relax_structure
     from nearsight.structures.images import (
+        check_constraints,
         check_structure,
         read_structure,
         write_structures,
@@ -167,12 +181,22 @@ def relax(
 
     model = load_ensemble(ensemble)
     atoms = read_structure(structure)
-    check_structure(atoms, model.elements, structure, model.functions.cutoff.radius)
+    check_structure(atoms, model.elements, structure)
+    if output_file.suffix != ".traj":
+        check_constraints(atoms, structure, f"{output_file}: extended XYZ", " (a .traj keeps all)")
     with display() as progress:
         progress.stage("Relaxation", f"{relaxation.optimizer} to {relaxation.fmax:g} eV/Å")
         result = relax_structure(model, atoms, relaxation, progress, trajectory)
-    write_structures(output_file, [_labelled(result.atoms, model.evaluate(result.atoms))])
+    found = model.evaluate(result.atoms)
+    if output_file.suffix == ".traj":
+        result.atoms.calc = NearsightCalculator(model)
+        write_frames(output_file, [snapshot(result.atoms, in_info=True)])
+    else:
+        write_structures(output_file, [labelled(result.atoms, model, found)])
     show(f"{output_file}: {result.summary}")
+    note = _note_isolated(result.atoms, found.isolated, model.functions.cutoff.radius)
+    if note:
+        show(note)
 
 
 @command(
@@ -287,17 +311,14 @@ def _add_errors(table: Table, number: int, name: str, labels: Labels, result: Ev
         table.add_row(*row)
 
 
-def _labelled(atoms: Atoms, result: Evaluation) -> Atoms:
-    """A copy with energy and forces as labels and the uncertainties as columns."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    from nearsight.structures.labels import PREDICTED_KEY
-
-    copy: Atoms = atoms.copy()
-    for name in ("uncertainty", "uncertainty_raw"):
-        values = getattr(result, name)
-        if values is not None:
-            copy.arrays[name] = values
-    copy.calc = SinglePointCalculator(copy, energy=result.energy, forces=result.forces)
-    copy.info[PREDICTED_KEY] = result.energy
-    return copy
+def _note_isolated(atoms: Atoms, isolated: Any, cutoff: float) -> str:
+    """A sentence on atoms of which the uncertainty says nothing; empty if there is none."""
+    numbers = isolated.nonzero()[0]
+    if len(numbers) == 0:
+        return ""
+    names = ", ".join(f"{n} ({atoms.symbols[n]})" for n in numbers[:5])
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return (
+        f"isolated, without neighbours within {cutoff:g} Å: {names}{more}; "
+        "there the uncertainty says nothing"
+    )

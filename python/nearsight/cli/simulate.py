@@ -95,7 +95,8 @@ def md(
     from nearsight.structures.images import read_structure
 
     atoms = read_structure(structure)
-    find_modules_in(source.absolute().parent)
+    if source.is_dir():  # whose parent may be a module beside it
+        find_modules_in(source.absolute().parent)
     model = None if source.is_dir() else load_ensemble(source)
     with display() as progress:
         summary = follow_up.run_dynamics(model or source, atoms, place, dynamics, seed, progress)

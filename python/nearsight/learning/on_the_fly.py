@@ -25,6 +25,7 @@ from nearsight.learning.on_the_fly_files import DynamicsFiles
 from nearsight.learning.state import weight_bytes
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
+from nearsight.model.snapshot import without_results
 from nearsight.parents.database import fingerprint
 from nearsight.progress import Progress, count_noun
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
@@ -105,7 +106,8 @@ class Dynamics:
         ParentError
             If the parent fails on every chunk of a retraining.
         """
-        check_structure(atoms, ensemble.elements, radius=ensemble.functions.cutoff.radius)
+        check_structure(atoms, ensemble.elements)
+        atoms = without_results(atoms)
         check_conditions(atoms, self.settings)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,6 +147,7 @@ class _Session:
     progress: Progress
     before: float = 0.0  # seconds of work of earlier sessions
     began: float = field(default_factory=time.perf_counter)
+    isolated: set[int] = field(default_factory=set)
 
     def run(self, ensemble: Ensemble, atoms: Atoms) -> str:
         """Begin or take up, and go on to the end; begin again where a file is damaged."""
@@ -224,6 +227,7 @@ class _Session:
                     continue
                 raw = _uncertainty(moving)
                 largest = float(raw.max())
+                self._tell_isolated(moving, step)
                 _note(uncertain, moving, raw, state.threshold, high, step)
                 if write or uncertain.reason:
                     _write(writer, integrator, self.files.log, raw)
@@ -238,6 +242,17 @@ class _Session:
                     uncertain = UncertainFrames()
                     state = self._save(state, step=step, frames=frames, integrator=integrator.state)
         return self._end(state, f"all {settings.steps} steps are done"), None
+
+    def _tell_isolated(self, moving: Atoms, step: int) -> None:
+        """Say once which atoms have left the others."""
+        isolated = moving.calc.results["isolated"]
+        new = [n for n in np.flatnonzero(isolated) if n not in self.isolated]
+        self.isolated = {int(n) for n in np.flatnonzero(isolated)}
+        if new:
+            self.progress.note(
+                f"step {step}: no neighbour within the cutoff of atom {', '.join(map(str, new))}; "
+                "of such atoms the uncertainty says nothing"
+            )
 
     def _retrain(self, number: int) -> Ensemble:
         if self.learner is None:
@@ -350,6 +365,7 @@ def _write(writer: Any, integrator: Integrator, path: Path, raw: Array) -> None:
     moving.info[PREDICTED_KEY] = float(moving.get_potential_energy())
     moving.info["max_uncertainty"] = float(raw.max())
     moving.info["mean_uncertainty"] = float(raw.mean())
+    moving.info["uncertainty_raw"] = raw.tolist()
     writer.write(moving)
     first = integrator.step == 0
     logger = MDLogger(

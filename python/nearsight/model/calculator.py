@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,9 @@ from nearsight.model.ensemble import Ensemble, as_ensemble
 
 __all__ = ["NearsightCalculator"]
 
+NAME = "nearsight"
+"""Of the calculator, in ASE's files."""
+
 
 class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # ASE is partly untyped
     """Mean energy, forces and stress of an ensemble, and the uncertainty of every force.
@@ -28,7 +32,8 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
     uncertainty : bool
         Give ``results["uncertainty"]`` (N,), calibrated, and ``results["uncertainty_raw"]`` (N,),
         δ = 2.58 σ, in eV/Å, with every call. A call without them costs about as much as one of a
-        single member.
+        single member. ``results["isolated"]`` (N,) marks atoms without neighbours, of which the
+        uncertainty says nothing.
     skin : float
         Å; the neighbour list is kept until an atom has moved by half of it or the cell has
         changed. Results do not depend on it. 0: a new list for every call.
@@ -49,6 +54,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         "stress",
         "uncertainty",
         "uncertainty_raw",
+        "isolated",
     ]
 
     def __init__(
@@ -71,6 +77,17 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         self._kept: Atoms | None = None
         self._structure: _core.Structure | None = None
         self._neighbors: _core.NeighborList | None = None
+
+    def _get_name(self) -> str:
+        return NAME
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """What ASE's trajectories and databases note of the calculator: which potential it is."""
+        return {"name": NAME, "version": version("nearsight"), "digest": self.ensemble.digest}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is compiled, which is made again when it is needed."""
+        return {**self.__dict__, "_kept": None, "_structure": None, "_neighbors": None}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Names of the inputs of a result that have changed since the last call.
@@ -95,6 +112,8 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         system_changes: list[str] = all_changes,
     ) -> None:
         """Evaluate the structure; called by ASE."""
+        if atoms is None and self._structure is None:
+            atoms = self.atoms  # of a copy, or one that was pickled
         if atoms is not None:
             self._keep(atoms, system_changes)
         structure = self._structure
@@ -108,19 +127,9 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
             threads=self._threads,
             neighbors=self._neighbors,
         )
-        self.results = {
-            "energy": evaluation.energy,
-            "free_energy": evaluation.energy,
-            "energies": evaluation.energies,
-            "forces": evaluation.forces,
-        }
-        if evaluation.stress is not None:
-            self.results["stress"] = evaluation.stress
-        elif "stress" in properties:
+        if evaluation.stress is None and "stress" in properties:
             raise PropertyNotImplementedError("stress needs a periodic cell of three vectors")
-        if evaluation.uncertainty is not None:
-            self.results["uncertainty"] = evaluation.uncertainty
-            self.results["uncertainty_raw"] = evaluation.uncertainty_raw
+        self.results = evaluation.results
 
     def _keep(self, atoms: Atoms, system_changes: list[str]) -> None:
         """Store a copy of the structure, for ASE and for the core."""

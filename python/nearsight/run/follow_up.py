@@ -20,6 +20,7 @@ from nearsight.learning.on_the_fly import Dynamics
 from nearsight.learning.retraining import Retraining, RetrainingResult
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble, as_ensemble
+from nearsight.model.snapshot import labelled
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Origin, Parent
 from nearsight.progress import Progress
@@ -73,7 +74,8 @@ class FollowUp:
         ensemble = Ensemble.load(self.folder / "best.json")
         path = self.folder / numbered("relaxation.traj", number)
         ours = relax(ensemble, target, settings, self.progress, path)
-        write_structures(self.folder / numbered("relaxed.extxyz", number), [ours.atoms])
+        relaxed = labelled(ours.atoms, ensemble)
+        write_structures(self.folder / numbered("relaxed.extxyz", number), [relaxed])
         parents: RelaxationResult | None = None
         fmax: float | None = None
         try:
@@ -106,7 +108,7 @@ class FollowUp:
 
     def retrain(self) -> str:
         """Retrain, write ``retrained.extxyz`` and ``retraining.json``; one sentence."""
-        write_structures(self.folder / "retrained.extxyz", self.retrained.relaxed)
+        _write_relaxed(self.folder, self.retrained)
         return self.retrained.summary
 
     def promote_best(self) -> None:
@@ -129,6 +131,12 @@ class FollowUp:
         dynamics = Dynamics(settings, latest.settings, self.config.seed)
         folder = self.folder / "dynamics"
         return dynamics.run(latest.ensemble, atoms, folder, latest, self.progress)
+
+
+def _write_relaxed(folder: Path, result: RetrainingResult) -> None:
+    """Write ``retrained.extxyz``, the targets as the retrained ensemble relaxes them."""
+    relaxed = [labelled(atoms, result.learner.ensemble) for atoms in result.relaxed]
+    write_structures(folder / "retrained.extxyz", relaxed)
 
 
 @contextmanager
@@ -212,7 +220,7 @@ def retrain(
         learner = replace(finished.latest, settings=settings or RetrainingSettings())
         result = Retraining(relaxation or RelaxationSettings()).run(learner, folder, progress)
         result.learner.ensemble.save(folder / "best.json")
-        write_structures(folder / "retrained.extxyz", result.relaxed)
+        _write_relaxed(folder, result)
     return result
 
 

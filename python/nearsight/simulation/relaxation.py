@@ -18,6 +18,7 @@ from nearsight.errors import InputError
 from nearsight.files.records import EnsemblePath, RelaxationPath
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
+from nearsight.model.snapshot import snapshot, without_results
 from nearsight.parents import Origin, Parent, ParentCalculator
 from nearsight.progress import Progress
 
@@ -121,6 +122,12 @@ def relax_with_parent(
     return _relax(ParentCalculator(parent, origin=WHOLE), atoms, settings, progress, trajectory)
 
 
+def _frame(moving: Atoms) -> Atoms:
+    """What goes into a trajectory, with uncertainties where there are any."""
+    own = isinstance(moving.calc, NearsightCalculator)
+    return snapshot(moving, in_info=True) if own else moving
+
+
 _MAX_ATOMS_BFGS = 300
 """Atoms up to which the dense Hessian of BFGS is cheap: its diagonalisation grows as N³."""
 
@@ -134,7 +141,7 @@ def _relax(
 ) -> RelaxationResult:
     settings = settings or RelaxationSettings()
     progress = progress or Progress()
-    moving = atoms.copy()
+    moving = without_results(atoms)
     moving.calc = calculator
     name = settings.optimizer
     if name == "auto":
@@ -158,8 +165,8 @@ def _relax(
         # BLAS threads and those of the force calls would get in each other's way.
         with ExitStack() as files, threadpool_limits(1, user_api="blas"):
             if trajectory is not None:
-                writer = files.enter_context(Trajectory(str(trajectory), "w", moving))
-                optimizer.attach(writer)
+                writer = files.enter_context(Trajectory(str(trajectory), "w"))
+                optimizer.attach(lambda: writer.write(_frame(moving)))
             converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.max_steps))
     except np.linalg.LinAlgError as error:
         raise InputError(f"the relaxation failed ({error})") from error

@@ -307,8 +307,7 @@ def train_ensemble(
     Raises
     ------
     InputError
-        If there is no image, an element of ``functions`` occurs in none, or an atom whose force is
-        labelled has no neighbour within the cutoff.
+        If there is no image, or an element of ``functions`` occurs in none with neighbours.
     """
     progress = progress or Progress()
     data = prepare(images, functions, network, scale_over, progress)
@@ -326,6 +325,16 @@ def train_ensemble(
     return make_ensemble(data, [fit.weights for fit in fits], counts, seed=seed)
 
 
+def without_isolated(features: Mapping[str, Array]) -> dict[str, Array]:
+    """The features of all atoms but isolated ones, whose zeros are far from all others.
+
+    A free atom among the images gives its energy to the fit; the range over which the networks
+    resolve features is that of atoms with neighbours.
+    """
+    kept = {element: values[values.any(axis=1)] for element, values in features.items()}
+    return {element: values for element, values in kept.items() if len(values)}
+
+
 def prepare(
     images: Sequence[Image],
     functions: SymmetryFunctions,
@@ -337,13 +346,11 @@ def prepare(
     if not images:
         raise InputError("there is no image to train on")
     progress = progress or Progress()
-    radius = functions.cutoff.radius
     for number, image in enumerate(images):
-        labelled = range(len(image.forces))  # of a chunk, the centre
-        check_structure(image.atoms, functions.elements, f"image {number}", radius, labelled)
+        check_structure(image.atoms, functions.elements, f"image {number}")
     for atoms in scale_over:
-        check_structure(atoms, functions.elements, "target", radius)
-    features = [functions.compute(image.atoms) for image in images]
+        check_structure(atoms, functions.elements, "target", functions.cutoff.radius)
+    features = [without_isolated(functions.compute(image.atoms)) for image in images]
     features += [functions.compute(atoms) for atoms in scale_over]
     prints = []
     for image in images:
