@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixedPlane
 
 from helpers import copper
 from helpers.cli import python, run_command
 from helpers.faulty import FAULTY, Script
 from helpers.runs import GIVEN, tiny_config, write_given
-from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
-from nearsight.structures.images import Image, write_images
+from nearsight.config import Config, EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.model.ensemble import Ensemble
+from nearsight.structures.images import Image, read_structures, write_images
 from nearsight.training.fit import train_ensemble
 
 Refused = Callable[..., str]
@@ -146,6 +148,8 @@ def test_damaged_structures_are_named(refused: Refused, command: str, case: str)
     text, sentence = BAD_STRUCTURES[case]
     Path("bad.xyz").write_text(text)
     Path("nft.toml").write_text(CONFIG.replace("particle.extxyz", "bad.xyz"))
+    if "has no neighbour" in sentence and command in ("evaluate", "relax"):
+        return  # where it is evaluated, and marked
     leaves = {  # the folder of a training is made once its files have been read
         ("nft", "alone"): ["nft", "nft/parent.db", "nft/run.log"],
         ("nft", "one atom"): ["nft", "nft/parent.db", "nft/run.log"],
@@ -239,13 +243,86 @@ def test_torn_image_files_are_named(refused: Refused, command: str) -> None:
     assert "bad.extxyz: ASE cannot read it" in refused(*arguments, leaves=leaves)
 
 
-def test_an_image_with_an_atom_alone_cannot_be_trained_on(refused: Refused) -> None:
+def test_atoms_alone_are_evaluated_and_marked(folder: Path) -> None:
+    """In the output, in a sentence, and for what is relaxed; an image of one is trained on."""
     alone = Image(Atoms("Cu"), np.zeros((1, 3)), 0.0)
-    write_images("bad.extxyz", [*copper.cells(), alone])
-    sentence = "image 11: atom 0 (Cu) has no neighbour within 4.5 Å"
-    assert refused(*TAKE_IMAGES["train"]) == sentence
-    leaves = ["nft", "nft/parent.db", "nft/run.log"]
-    assert refused(*TAKE_IMAGES["nft"], leaves=leaves) == sentence
+    write_images("with.extxyz", [*copper.cells(), alone])
+    code, _, err = run_command("train", "with.extxyz", "functions.json", "-o", "trained.json")
+    assert (code, err) == (0, "")
+    Path("bad.xyz").write_text("3\n\nCu 0 0 0\nCu 0 0 2.5\nCu 0 0 40\n")
+    for command, file in (("evaluate", "out.extxyz"), ("relax", "relaxed.extxyz")):
+        code, out, err = run_command(command, "trained.json", "bad.xyz", "-o", file)
+        assert (code, err) == (0, "")
+        assert "isolated, without neighbours within 4.5 Å: 2 (Cu); there the uncert" in out
+        atoms = ase.io.read(file)
+        assert atoms.arrays["isolated"].tolist() == [False, False, True]
+        assert not atoms.get_forces()[2].any()
+
+
+def test_files_of_relaxations_keep_what_is_known(refused: Refused) -> None:
+    """Energy, forces, uncertainties and constraints, in the format the name asks for."""
+    atoms = copper.particle()
+    atoms.set_constraint([FixAtoms([0]), FixedPlane([1], [0, 0, 1])])
+    ase.io.write("held.traj", atoms)
+    options = ("--max-steps", "1")
+    for name in ("out.cif", "out", "out.vasp"):
+        sentence = refused("relax", "ensemble.json", "held.traj", "-o", name, *options)
+        assert sentence.startswith(f"{name}: must end in .extxyz or .xyz or .traj, formats that k")
+    sentence = refused("relax", "ensemble.json", "held.traj", "-o", "out.extxyz", *options)
+    assert "cannot keep constraints of the kind FixedPlane" in sentence
+    assert sentence.endswith("(a .traj keeps all)")
+    assert run_command("relax", "ensemble.json", "held.traj", "-o", "out.traj", *options)[0] == 0
+    found = ase.io.read("out.traj")
+    assert [type(c).__name__ for c in found.constraints] == ["FixAtoms", "FixedPlane"]
+    assert run_command("relax", "ensemble.json", "particle.extxyz", "-o", "a.xyz", *options)[0] == 0
+    plain = ase.io.read("a.xyz")
+    ensemble = Ensemble.load("ensemble.json")
+    for atoms, kept in ((found, found.info), (plain, plain.arrays)):
+        expected = ensemble.evaluate(atoms)
+        assert atoms.get_potential_energy() == pytest.approx(expected.energy, abs=1e-6)
+        forces = atoms.get_forces(apply_constraint=False)
+        np.testing.assert_allclose(forces, expected.forces, atol=1e-6)
+        for name in ("uncertainty", "uncertainty_raw"):
+            np.testing.assert_allclose(kept[name], getattr(expected, name), atol=1e-6)
+        assert atoms.info["nearsight_potential"] == ensemble.digest
+
+
+def test_predictions_are_no_labels(folder: Path) -> None:
+    """Of what an ensemble has evaluated, no errors "against the labels" are shown."""
+    ase.io.write("labelled.extxyz", copper.cells()[0].to_atoms())
+    _, out, _ = run_command("evaluate", "ensemble.json", "labelled.extxyz", "-o", "own.extxyz")
+    assert "against the labels" in out
+    options = ("--max-steps", "1", "--trajectory", "own.traj", "-o", "end.traj")
+    assert run_command("relax", "ensemble.json", "particle.extxyz", *options)[0] == 0
+    for name in ("own.extxyz", "own.traj", "end.traj"):
+        code, out, _ = run_command("evaluate", "ensemble.json", name)
+        assert code == 0
+        assert "against the labels" not in out
+
+
+def test_any_name_of_a_folder(folder: Path) -> None:
+    """ "@" begins a selection in the name of a file alone, where there is no such file."""
+    place = folder / "me@home" / "a@b"
+    place.mkdir(parents=True)
+    frames = [copper.particle(), copper.cells()[0].atoms]
+    ase.io.write(place / "two.extxyz", frames)
+    (place / "two@1.xyz").write_bytes((place / "two.extxyz").read_bytes())
+    for name, count in (
+        ("two.extxyz", 2), ("two.extxyz@0", 1), ("two@1.xyz", 2), ("two@1.xyz@-1:", 1)
+    ):  # fmt: skip
+        assert len(read_structures(place / name)) == count
+    code, _, err = run_command("new", str(place / "two.extxyz@0"), "-o", str(place / "nft.toml"))
+    assert (code, err) == (0, "")
+    assert Config.load(place / "nft.toml").target.structure == place / "two.extxyz@0"
+    for name, sentence in (
+        ("two.extxyz@5", "two.extxyz: there is no structure 5 in it"),
+        ("two.extxyz@x", "two.extxyz: ASE cannot read it ("),
+        ("none@1", "none: no such file"),
+    ):
+        code, _, err = run_command("evaluate", "ensemble.json", str(place / name))
+        assert code == 2
+        assert err.startswith(f"{place}/{sentence}")
+        assert err.count("\n") == 1
 
 
 # -- potentials and symmetry functions

@@ -69,7 +69,9 @@ def new(
 
     from nearsight.config.template import to_toml
     from nearsight.files.atomic import write_text
+    from nearsight.learning.targets import Targets
     from nearsight.parents import Parent
+    from nearsight.run.advice import advice, check_lengths
     from nearsight.run.suggest import (
         CHEAP_PARENTS,
         estimate_cost,
@@ -91,6 +93,7 @@ def new(
     except ValueError:  # on another drive (Windows)
         structure = Path(target).absolute()
     formula = f"{atoms.symbols.formula:metal}"
+    check_lengths(atoms, target)
     config = suggest_config(atoms, structure, parent, seed, accuracy)
     radius = min(config.features.cutoff, config.nft.chunk_radius)
     check_structure(atoms, name=target, radius=radius)
@@ -103,6 +106,7 @@ def new(
     text = f"#:schema {SCHEMA}\n{to_toml(config, title)}"
     Config.parse(text, str(output_file), folder)
     write_text(output_file, text)
+    show(*(f"{each[:1].upper()}{each[1:]}." for each in advice(config, Targets.of(atoms))))
     show(f"{output_file}: written for {formula}; start with: nearsight run {output_file}")
     show(
         f"labels of {config.nft.max_chunks} chunks and {config.nft.validation_chunks} larger ones: "

@@ -44,6 +44,7 @@ from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Origin, Parent
 from nearsight.progress import Progress
 from nearsight.report.page import write_report
+from nearsight.run.advice import advice, check_candidates
 from nearsight.run.folder import RunFolder
 from nearsight.run.follow_up import FollowUp
 from nearsight.selection.choose import choose_features, choose_images
@@ -121,6 +122,8 @@ class Run:
                 self.progress.close()
 
     def _do_stages(self) -> None:
+        for sentence in advice(self.config, self._targets):
+            self.progress.note(sentence)
         self.folder.stage("Initial cells", "initial.extxyz", self._initial_cells)
         self.folder.stage("Choice of cells", "selected.extxyz", self._choose_images)
         self.folder.stage("Symmetry functions", "symmetry_functions.json", self._choose_features)
@@ -164,6 +167,11 @@ class Run:
         images = read_images(self.folder / "initial.extxyz")
         chosen = [images[i] for i in choose_images(images, self.config.images.count)]
         write_images(self.folder / "selected.extxyz", chosen)
+        if self.config.images.count > len(images):
+            self.progress.note(
+                f"images.count = {self.config.images.count}, but there are {len(images)} cells: "
+                "all are kept (initial.n_rattled and initial.space_groups make more)"
+            )
         return f"{len(chosen)} of {len(images)} cells: {describe_sizes(chosen)}"
 
     def _choose_features(self) -> str:
@@ -269,6 +277,7 @@ class Run:
             functions = SymmetryFunctions.load(features.symmetry_functions)
             cutoff, elements = functions.cutoff.radius, functions.elements
         targets.check(elements, min(cutoff, self.config.nft.chunk_radius))
+        check_candidates(self.config, elements)
         for atoms in targets.structures:
             check_constraints(atoms, "target")
         if self.config.dynamics is not None:

@@ -1,0 +1,127 @@
+"""What is said before a run: settings that are rarely meant, lengths that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.cluster.octahedron import Octahedron
+
+from helpers.cli import run_command
+from helpers.recorder import Recorder, Stopped
+from helpers.runs import make_workplace, tiny_config
+from nearsight.config import Config
+from nearsight.errors import InputError
+from nearsight.learning.targets import Targets
+from nearsight.run.advice import advice, check_candidates, check_lengths, is_in_a_box
+from nearsight.run.run import Run
+
+PARTICLE = Octahedron("Cu", 6, 2)
+IN_NM = PARTICLE.copy()
+IN_NM.positions *= 0.1
+
+
+def said(target: Atoms, **changes: object) -> list[str]:
+    return advice(Config.parse(tiny_config(**changes)), Targets.of(target))
+
+
+def test_nothing_is_said_of_what_is_usual() -> None:
+    assert said(PARTICLE) == []
+    assert said(bulk("Cu", cubic=True) * 4) == []
+
+
+def test_networks_that_look_farther_than_chunks() -> None:
+    (sentence,) = said(PARTICLE, features={"cutoff": 12.0})
+    assert "features.cutoff = 12 Å is more than nft.chunk_radius = 6.5 Å" in sentence
+
+
+def test_targets_no_larger_than_a_chunk() -> None:
+    (sentence,) = said(molecule("C60"), nft={"chunk_radius": 8.0})
+    assert "the target (60 atoms) is no larger than a chunk" in sentence
+    assert said(molecule("C60"), nft={"chunk_radius": 6.9}) == []  # 7.1 Å across
+
+
+def test_particles_in_a_box() -> None:
+    boxed = PARTICLE.copy()
+    boxed.center(vacuum=5.0)
+    assert not is_in_a_box(boxed)
+    boxed.pbc = True
+    assert is_in_a_box(boxed)
+    across = boxed.copy()
+    across.positions += 7.0
+    across.wrap()
+    assert is_in_a_box(across)
+    boxed.center(vacuum=3.5)
+    assert not is_in_a_box(boxed)
+    slab = bulk("Cu", cubic=True) * (3, 3, 3)
+    slab.center(vacuum=10.0, axis=2)
+    assert not is_in_a_box(slab)
+    (sentence,) = said(_in_a_box())
+    assert "the target is periodic, with more than 8 Å of empty space" in sentence
+
+
+def _in_a_box() -> Atoms:
+    boxed = PARTICLE.copy()
+    boxed.center(vacuum=6.0)
+    boxed.pbc = True
+    return boxed
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        PARTICLE,
+        bulk("Cu") * 2,
+        molecule("H2"),
+        molecule("C60"),
+        molecule("H2O"),
+        bulk("NaCl", "rocksalt", 5.6),
+    ],
+)
+def test_lengths_in_angstrom(atoms: Atoms) -> None:
+    check_lengths(atoms, "target")
+
+
+def test_lengths_in_nanometres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("nm.xyz", IN_NM)
+    code, _, err = run_command("new", "nm.xyz")
+    assert code == 2
+    assert err == (
+        "nm.xyz: most atoms have a neighbour within 0.77 Å, where 2.55 Å are usual; lengths must "
+        "be in Å (10 for each nm)\n"
+    )
+    assert not Path("nft.toml").exists()
+    crystal = bulk("Cu", cubic=True) * 2
+    crystal.set_cell(0.1 * crystal.cell.array, scale_atoms=True)
+    with pytest.raises(InputError, match="lengths must be in Å"):
+        check_lengths(crystal, "target")
+
+
+def test_new_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("POSCAR", _in_a_box())
+    code, out, _ = run_command("new", "POSCAR")
+    assert code == 0
+    assert out.startswith("The target is periodic, with more than 8 Å of empty space in all dir")
+
+
+def test_more_functions_than_candidates(tmp_path: Path) -> None:
+    check_candidates(Config.parse(tiny_config(features={"count": 78})), ("Cu",))
+    config = make_workplace(tmp_path, tiny_config(features={"count": 4000}))
+    with pytest.raises(InputError, match="count = 4000 is more than the 78 candidates of Cu"):
+        Run(config, tmp_path / "nft")
+    assert not (tmp_path / "nft").exists()
+
+
+def test_more_cells_than_there_are(tmp_path: Path) -> None:
+    config = make_workplace(tmp_path, tiny_config(images={"count": 3000}, features={"cutoff": 7.0}))
+    progress = Recorder(stage="Symmetry functions")
+    with pytest.raises(Stopped):
+        Run(config, tmp_path / "nft", progress).execute()
+    cells = len(ase.io.read(tmp_path / "nft" / "initial.extxyz", ":"))
+    assert any(f"images.count = 3000, but there are {cells} cells" in n for n in progress.notes)
+    assert "features.cutoff = 7 Å" in progress.notes[0]
