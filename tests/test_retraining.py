@@ -304,7 +304,7 @@ def test_fixed_atoms_stay(done: tuple[Path, RetrainingResult], tmp_path: Path) -
 # -- within a run
 
 CONFIG = tiny_config(
-    nft={"chunks_per_iteration": 6},
+    nft={"first_chunks": 6, "chunks_per_iteration": 6},
     locality=None,
     relaxation={"max_steps": 5, "with_parent": None},
     retraining={"threshold": 1e-4, "chunks": 3, "target_chunks": 3, "max_rounds": 1},
