@@ -36,6 +36,10 @@ from nearsight.parents import Parent, ParentCalculator, as_parent
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 
 NOT_CALLABLE = 1
+NAMES = (
+    "must be the name of a code ('emt', 'gpaw', 'espresso', 'vasp' and others of ASE's names) or "
+    "'package.module:factory'"
+)
 
 
 def scripted(lacks: Sequence[str] = (), **results: Any) -> Callable[[], Calculator]:
@@ -154,17 +158,12 @@ def test_a_factory_in_a_file_of_ones_own(
         (
             "EMTT",
             None,
-            (
-                "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got 'EMTT'; "
-                "did you mean emt?"
-            ),
+            f"parent calculator {NAMES}, got 'EMTT'; did you mean emt?",
         ),
-        ("", None, "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got ''"),
-        (
-            ":f",
-            None,
-            "parent calculator must be 'emt', 'gpaw' or 'package.module:factory', got ':f'",
-        ),
+        ("vaps", None, f"parent calculator {NAMES}, got 'vaps'; did you mean vasp?"),
+        ("Espreso", None, f"parent calculator {NAMES}, got 'Espreso'; did you mean espresso?"),
+        ("", None, f"parent calculator {NAMES}, got ''"),
+        (":f", None, f"parent calculator {NAMES}, got ':f'"),
         (
             "no_such_package.module:factory",
             None,

@@ -269,7 +269,8 @@ Calculator = Annotated[
         "--parent",
         "-p",
         metavar="NAME",
-        help='Parent method: emt, or any ASE calculator as "module:name".',
+        help="Parent method: a code (emt, gpaw, espresso, vasp, ...), or any ASE calculator as "
+        '"module:name".',
     ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything random.", min=0)]

@@ -343,5 +343,7 @@ def _result_again(row: Row) -> tuple[float, Any]:
     else:  # a row of an earlier version
         kinds = ("chunks", "bulk")
         settings |= {kind: {**settings.get(kind, {}), **changed} for kind in kinds}
-    result = Parent(**settings, max_force=float("inf")).calculate(row.atoms)
+    result = Parent(**settings, max_force=float("inf"), pass_info=tuple(row.atoms.info)).calculate(
+        row.atoms
+    )
     return result.energy, result.forces

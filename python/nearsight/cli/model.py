@@ -226,12 +226,17 @@ def locality(
     from nearsight.cli.info import locality_table
     from nearsight.files.atomic import write_bytes
     from nearsight.learning.locality import force_locality
+    from nearsight.parents import Origin
+    from nearsight.structures.chunks import extract_chunks
     from nearsight.structures.images import read_structure
 
     whole = read_structure(structure)
     indices = None if locality.atoms == "all" else list(locality.atoms)
     with display() as progress, open_parent(parent, executor, Path()) as labelling:
         progress.stage("Locality scan", f"{structure}, {parent.calculator}")
+        first = 0 if indices is None else indices[0]
+        chunk = extract_chunks(whole, [first], min(locality.radii), keep_info=labelling.pass_info)
+        labelling.probe(chunk, note=progress.note, origin=Origin(stage="locality"))
         scan = force_locality(whole, labelling, locality.radii, indices, progress=progress)
     show(locality_table(scan))
     if output_file is not None:

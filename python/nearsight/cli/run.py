@@ -71,21 +71,21 @@ def new(
     from nearsight.files.atomic import write_text
     from nearsight.learning.targets import Targets
     from nearsight.parents import Parent
+    from nearsight.parents.codes import CODES
     from nearsight.run.advice import advice, check_lengths
-    from nearsight.run.suggest import (
-        CHEAP_PARENTS,
-        estimate_cost,
-        preset_of,
-        suggest_config,
-    )
+    from nearsight.run.suggest import CHEAP_PARENTS, estimate_cost, suggest_config
     from nearsight.structures.images import check_structure, read_structure
 
     output(output_file, force)
     folder = output_file.absolute().parent
     atoms = read_structure(target)
     find_modules_in(folder)
-    labelling = Parent(parent, preset=preset_of(parent))
+    if parent in CODES:
+        CODES[parent].check()  # its arguments are to be adapted
+    else:
+        Parent(parent)
     if parent in CHEAP_PARENTS:
+        labelling = Parent(parent)
         for symbol in sorted(set(atoms.symbols)):
             labelling.calculate(Atoms(symbol))  # not every parent knows every element
     try:
@@ -107,7 +107,8 @@ def new(
     Config.parse(text, str(output_file), folder)
     write_text(output_file, text)
     show(*(f"{each[:1].upper()}{each[1:]}." for each in advice(config, Targets.of(atoms))))
-    show(f"{output_file}: written for {formula}; start with: nearsight run {output_file}")
+    first = "adapt the arguments in [parent], then " if config.parent.arguments else ""
+    show(f"{output_file}: written for {formula}; {first}start with: nearsight run {output_file}")
     show(
         f"labels of {config.nft.max_chunks} chunks and {config.nft.validation_chunks} larger ones: "
         f"the cost of {estimate_cost(atoms, config):.2g} calculations of the whole target, if it "

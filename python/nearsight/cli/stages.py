@@ -68,6 +68,8 @@ def init(
     cells = Initialization.of(initial, seed=first_seed)
     with display() as progress, open_parent(parent, executor, Path()) as labelling:
         progress.stage("Initial cells", ", ".join(initial.elements or ()))
+        structures, stress, origin = cells.first()
+        labelling.probe(structures, stress, progress.note, origin)
         images = cells.run(labelling, progress)
     write_images(output_file, images)
     show(f"{output_file}: {len(images)} cells ({describe_sizes(images)})")
@@ -226,7 +228,9 @@ def nft(
     work_folder(workdir)
     from nearsight.executors import training_executor
     from nearsight.learning.nft import NFT
+    from nearsight.learning.targets import Targets
     from nearsight.model.symmetry_functions import SymmetryFunctions
+    from nearsight.parents import Origin
     from nearsight.progress import LogProgress, SeveralProgress
     from nearsight.structures.images import read_images, read_structure
 
@@ -240,6 +244,10 @@ def nft(
     ):
         progress = SeveralProgress(shown, LogProgress(workdir / "run.log"))
         progress.stage("Nearsighted force training", f"{atoms.symbols.formula:metal}")
+        targets = Targets.of(atoms, labelling.pass_info)
+        targets.check(functions.elements, min(functions.cutoff.radius, nft.chunk_radius))
+        smallest = targets.small_chunk(nft.chunk_radius, nft.vacuum)
+        labelling.probe([smallest], note=progress.note, origin=Origin(stage="nft"))
         state = NFT(nft, network, training, ensemble, seed).run(
             found,
             functions,

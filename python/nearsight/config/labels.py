@@ -17,8 +17,8 @@ class ParentSettings(Settings):
     """The method that labels the training structures, and what happens when it fails."""
 
     calculator: str = Field(default="emt", min_length=1)
-    """Parent method: "emt", "gpaw", or any ASE calculator as "module:name"; the module may be a
-    file of your own beside this one."""
+    """Parent method: a code by its name ("emt", "gpaw", "espresso", "vasp", ...), or any ASE
+    calculator as "module:name"; the module may be a file of your own beside this one."""
     preset: str | None = Field(default=None, examples=["lcao"])
     """Arguments that come ready under a name (see docs/how-to/parents.md); those below go over
     them."""
@@ -28,6 +28,10 @@ class ParentSettings(Settings):
     """Arguments for structures that are not periodic (chunks, particles), over those above."""
     bulk: Arguments = Field(default={})
     """Arguments for periodic structures (initial cells, slabs), over those above."""
+    pass_info: tuple[str, ...] = Field(default=(), examples=[["external_field"]], strict=False)
+    """Properties of the structures (keys of the comment line in extended XYZ) that the parent is
+    given, in the target and in its chunks. ``charge`` and ``spin`` it is always given, but those of
+    the target are not its chunks'."""
     max_force: Positive = 100.0
     """Largest believable force, in eV/Å; a calculation with a larger one has failed."""
     timeout: Positive | None = Field(default=None, examples=[3600.0])

@@ -52,14 +52,14 @@ class LocalExecutor(Executor):
     ----------
     workers : int
         Processes.
-    threads : int
-        Threads of each.
+    threads : int, optional
+        Threads of each; as the environment says when left out.
     timeout : float, s, optional
         After which a call is killed, together with the programs it has started; its future raises
         `TimeoutError`.
     """
 
-    def __init__(self, workers: int, threads: int = 1, timeout: float | None = None) -> None:
+    def __init__(self, workers: int, threads: int | None = 1, timeout: float | None = None) -> None:
         refuse_in_worker()
         self._timeout = timeout
         self._closed = False
@@ -143,7 +143,7 @@ class _Slot(Thread):
     that happens to the process loses it.
     """
 
-    def __init__(self, calls: SimpleQueue[_Call | None], threads: int) -> None:
+    def __init__(self, calls: SimpleQueue[_Call | None], threads: int | None) -> None:
         super().__init__(name="nearsight-local", daemon=True)
         self.broken = ""
         self._calls = calls
@@ -217,7 +217,7 @@ class _NotBegun(WorkerLost):  # as WorkerLost
 class _Worker:
     """A process for calls, its pipes, and all that it starts."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int | None) -> None:
         self._mark = uuid.uuid4().hex
         self._left = CALLS_PER_PROCESS
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
@@ -226,7 +226,9 @@ class _Worker:
             f"import os, sys; os.setpgrp(); sys.path[:] = {sys.path!r}; "
             f"from {protocol.WORKER} import serve; serve()"
         )
-        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
+        environment = dict(os.environ)
+        if threads is not None:
+            environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,

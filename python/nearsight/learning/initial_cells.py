@@ -34,6 +34,7 @@ from nearsight.structures.labels import labels_of
 __all__ = ["Initialization", "count_by_size", "describe_sizes", "label_structures"]
 
 CELLS = Origin("cell", "initial")
+GIVEN = Origin("given", "initial")
 
 
 class Initialization(InitialSettings):
@@ -174,6 +175,21 @@ class Initialization(InitialSettings):
             kept += low
         return kept
 
+    def first(self) -> tuple[list[Atoms], bool, Origin]:
+        """Structures the parent is asked about at first, whether for the stress too, and why."""
+        if self.structures is not None:
+            found = read_structures(self.structures)
+            return [atoms for atoms in found if atoms.calc is None], False, GIVEN
+        assert self.elements is not None  # as checked when made
+        return (
+            [
+                starting_crystal(group, self.elements[0], self.a0, self.minsep, self.cell_seed)
+                for group in self.space_groups
+            ],
+            True,
+            CELLS,
+        )
+
     def _relax(
         self, atoms: Atoms, parent: Parent, report: Callable[[str], None], progress: Progress
     ) -> list[Image]:
@@ -284,7 +300,7 @@ def label_structures(
         [atoms for atoms, alone in zip(structures, bare, strict=True) if alone],
         report=lambda tally: progress.calculations(tally, "structures"),
         note=progress.note,
-        origin=Origin("given", "initial"),
+        origin=GIVEN,
     )
     images = []
     for number, atoms in enumerate(structures):

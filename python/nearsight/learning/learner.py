@@ -134,7 +134,7 @@ class Learner:
         if harvested is None:
             raise InputError(f"{folder}: holds no harvest ({Harvest.FILE})")
         harvest, frames = harvested
-        images = self._label(Targets.of(frames), harvest.chosen, progress)
+        images = self._label(Targets.of(frames, self.parent.pass_info), harvest.chosen, progress)
         write_images(folder / "chunks.extxyz", images)
         rounds = self.rounds + 1
         settings = self.nft.settings.model_copy(

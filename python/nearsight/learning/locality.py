@@ -59,7 +59,7 @@ def force_locality(
     if len(radii) == 0 or len(indices) == 0:
         raise InputError("a locality scan needs at least one chunk radius and one atom")
     # cut first: a radius or an index that cannot be is found before anything is calculated
-    chunks = [extract_chunks(atoms, indices, radius, vacuum) for radius in radii]
+    chunks = [extract_chunks(atoms, indices, radius, vacuum, parent.pass_info) for radius in radii]
     structures = [atoms, *itertools.chain.from_iterable(chunks)]
     for chunk in structures[1:]:
         chunk.info["source_digest"] = structure_digest(atoms)

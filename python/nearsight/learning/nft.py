@@ -73,7 +73,7 @@ class NFT(Training):
         """
         progress = progress or Progress()
         folder = Path(folder)
-        targets = Targets.of(target)
+        targets = Targets.of(target, parent.pass_info)
         targets.check(functions.elements, min(functions.cutoff.radius, self.settings.chunk_radius))
         session = Session(
             self, tuple(images), functions, targets, parent, folder, progress, start, executor

@@ -20,6 +20,9 @@ __all__ = ["Targets"]
 
 Array = npt.NDArray[np.float64]
 
+LOOKED_AT = 50
+"""Chunks among which the smallest is sought."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -28,12 +31,17 @@ class Targets:
     Attributes
     ----------
     structures : tuple of ase.Atoms
+    keep_info : tuple of str
+        Keys of ``info`` that chunks take over.
     """
 
     structures: tuple[Atoms, ...]
+    keep_info: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, target: Atoms | Sequence[Atoms] | Targets) -> Targets:
+    def of(
+        cls, target: Atoms | Sequence[Atoms] | Targets, keep_info: Sequence[str] = ()
+    ) -> Targets:
         """The targets of one structure or of several.
 
         Raises
@@ -46,7 +54,7 @@ class Targets:
         found = (target,) if isinstance(target, Atoms) else tuple(target)
         if not found:
             raise InputError("there is no target")
-        return cls(found)
+        return cls(found, tuple(keep_info))
 
     def __len__(self) -> int:
         """All atoms."""
@@ -97,12 +105,19 @@ class Targets:
         found: dict[tuple[int, int], Atoms] = {}
         for structure in sorted({place[0] for place in places}):
             indices = [index for which, index in places if which == structure]
-            chunks = extract_chunks(self.structures[structure], indices, radius, vacuum)
+            chunks = extract_chunks(
+                self.structures[structure], indices, radius, vacuum, self.keep_info
+            )
             digest = structure_digest(self.structures[structure])
             for chunk in chunks:
                 chunk.info |= {"source_frame": structure, "source_digest": digest}
             found |= {(structure, i): chunk for i, chunk in zip(indices, chunks, strict=True)}
         return [found[place] for place in places]
+
+    def small_chunk(self, radius: float, vacuum: float) -> Atoms:
+        """The smallest of up to `LOOKED_AT` chunks, for a first calculation."""
+        numbers = range(0, len(self), max(1, len(self) // LOOKED_AT))
+        return min(self.extract(numbers, radius, vacuum), key=len)
 
     def evaluate(self, ensemble: Ensemble) -> tuple[Array, Array, Array]:
         """What an ensemble says of all atoms.

@@ -6,51 +6,19 @@ from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
-from typing import Any
 
-from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError, ParentError, UnavailableError
 from nearsight.executors import discard_finished
+from nearsight.parents.attempts import Attempts
 from nearsight.parents.database import ParentResult
 from nearsight.parents.failures import Failure, name_of
 from nearsight.parents.jobs import Job
-from nearsight.parents.keeper import Keeper, Patience
-from nearsight.parents.origin import method_of
-from nearsight.parents.results import Finished, keep_result
-from nearsight.parents.spec import CalculatorSpec
-from nearsight.parents.tasks import (
-    Outcome,
-    make_task,
-    outcomes_of,
-    run_tasks,
-    try_one,
-    validate_result,
-)
+from nearsight.parents.keeper import Patience
+from nearsight.parents.probe import complaint_of
+from nearsight.parents.results import Finished
+from nearsight.parents.tasks import Outcome, outcomes_of, validate_result
 
-__all__ = ["Batch", "Method"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a parent calculates.
-
-    Attributes
-    ----------
-    spec : CalculatorSpec
-    retries : sequence of mapping
-        Arguments to change in each further attempt after a failure.
-    max_force : float, eV/Å
-        A calculation with a larger force has failed.
-    engine : ExecutorSettings
-    executor : concurrent.futures.Executor or None
-        What carries out the calculations; None: this process.
-    """
-
-    spec: CalculatorSpec
-    retries: Sequence[Mapping[str, Any]]
-    max_force: float
-    engine: ExecutorSettings
-    executor: Executor | None
+__all__ = ["Batch"]
 
 
 @dataclass
@@ -59,8 +27,9 @@ class Batch:
 
     Attributes
     ----------
-    method : Method
-    keeper : Keeper
+    attempts : Attempts
+    executor : concurrent.futures.Executor or None
+        What carries out the calculations; None: this process.
     guard : callable
         Called before every submission; what it raises ends the batch.
     count : callable
@@ -71,14 +40,16 @@ class Batch:
         See `nearsight.parents.Parent.calculate_many`.
     """
 
-    method: Method
-    keeper: Keeper
+    attempts: Attempts
+    executor: Executor | None
     guard: Callable[[], None]
     count: Callable[[ParentResult], None]
     tell: Callable[[int], None]
     note: Callable[[str], None]
 
     def __post_init__(self) -> None:
+        self.method = self.attempts.method
+        self.keeper = self.attempts.keeper
         self._patience = Patience(self.method.engine.patience, self.note)
 
     def look_up(self, job: Job) -> ParentResult | Failure | None:
@@ -117,7 +88,7 @@ class Batch:
         running: dict[Future[list[Outcome]], list[Job]] = {}
         self.tell(0)
         engine = self.method.engine
-        most = 1 if self.method.executor is None else engine.workers
+        most = 1 if self.executor is None else engine.workers
         while waiting or running:
             while waiting and len(running) < most:
                 group = waiting.popleft()
@@ -145,7 +116,33 @@ class Batch:
                 if full:
                     self._patience.wait(UnavailableError(full[0]))
             self.tell(sum(map(len, running.values())))
-        discard_finished(self.method.executor)
+        discard_finished(self.executor)
+
+    def probe(self, job: Job) -> None:
+        """Calculate a structure as the first, and keep what comes of it.
+
+        Raises
+        ------
+        InputError
+            In one sentence what the parent lacks. Nothing is put on record then.
+        """
+        name = self.method.spec.name
+        self.note(f"trying parent {name} on {name_of(job.atoms)}")
+        attempt = self.keeper.failures.attempts(job.key)
+        call = self._submit([job])
+        wait([call], self.method.engine.patience * 3600.0)
+        if not call.done():
+            return  # the patience of what asks next ends with a sentence
+        outcome = outcomes_of(call, 1)[0]
+        if self._finished(job, outcome) is None:
+            folder = self.keeper.folders.path(job.key, attempt)
+            complaint = complaint_of(name, name_of(job.atoms), outcome, folder)
+            if complaint:
+                files = self.keeper.folders.settle(job.key, attempt, failed=True)
+                discard_finished(self.executor)
+                raise InputError(complaint + f" (files in {files})" * bool(files))
+        self._settle([job], [outcome])
+        discard_finished(self.executor)
 
     def _calls(self, keys: Sequence[str], jobs: Mapping[str, Job]) -> deque[list[Job]]:
         """The structures to calculate, in the groups that make one call each.
@@ -154,7 +151,7 @@ class Batch:
         its engine for the calls it made before. One that failed or vanished goes alone: it may be
         what took the others with it.
         """
-        per_job = 1 if self.method.executor is None else self.method.engine.per_job
+        per_job = 1 if self.executor is None else self.method.engine.per_job
         groups: dict[str | int, list[Job]] = {}
         for position, key in enumerate(keys):
             if key in jobs:
@@ -164,53 +161,7 @@ class Batch:
 
     def _submit(self, jobs: Sequence[Job]) -> Future[list[Outcome]]:
         self.guard()
-        if self.method.executor is None:
-            here: Future[list[Outcome]] = Future()
-            here.set_result([self._try_here(job) for job in jobs])
-            return here
-        engine, failures = self.method.engine, self.keeper.failures
-        tasks = [
-            {
-                **make_task(self.method.spec, job.atoms, self._changes(job), job.stress),
-                "attempt_folder": self.keeper.folders.path(job.key, failures.attempts(job.key)),
-                "shared": engine.engine == "slurm" and engine.cores > 1,
-                # engines that know a call by its content must not take a new try for the old one
-                "tries": [len(failures.failed(job.key)), len(failures.lost(job.key))],
-                "result": self.keeper.results.path(job.key),
-                "about": self._about(job),
-            }
-            for job in jobs
-        ]
-        try:
-            return self.method.executor.submit(run_tasks, tasks)
-        except RuntimeError as error:  # shut down, or broken by a worker that died
-            raise ParentError(
-                f"the executor takes no calculation of parent {self.method.spec.name}: {error}"
-            ) from error
-
-    def _try_here(self, job: Job) -> Outcome:
-        folder = self.keeper.folders.path(job.key, self.keeper.failures.attempts(job.key))
-        make = self.method.spec.maker(self._changes(job))
-        outcome = try_one(make, job.atoms, job.stress, folder)
-        about = self._about(job) | {"structure": job.atoms.todict()}
-        keep_result(self.keeper.results.path(job.key), about, outcome)
-        return outcome
-
-    def _changes(self, job: Job) -> Mapping[str, Any]:
-        """The arguments to change in this attempt."""
-        retries = self.method.retries
-        attempts = [{}, *retries]
-        # there may be more failures on record than there are retries now
-        return attempts[min(len(self.keeper.failures.failed(job.key)), len(retries))]
-
-    def _about(self, job: Job) -> dict[str, Any]:
-        """What is kept with the result of this attempt, besides the structure."""
-        attempt = self.keeper.failures.attempts(job.key) + 1
-        return {
-            "key": job.key,
-            "data": method_of(self.method.spec, job.atoms, self._changes(job)),
-            "notes": {**job.notes, "attempt": attempt},
-        }
+        return self.attempts.submit(jobs, self.executor, self.note)
 
     def _settle(
         self, jobs: Sequence[Job], outcomes: Sequence[Outcome]
@@ -243,7 +194,7 @@ class Batch:
             if validate_result(outcome, len(job.atoms), self.method.max_force):
                 self.keeper.results.remove([job.key])
                 return None
-            about = self._about(job)
+            about = self.attempts.about(job)
             return Finished(job.key, job.atoms, about["data"], about["notes"], outcome)
         try:
             found = self.keeper.results.read(job.key)
@@ -272,6 +223,6 @@ class Batch:
             reason = outcome["lost"] + f" (so it ended {times} times)" * (times > 1)
         reason = reason or validate_result(outcome, len(job.atoms), self.method.max_force)
         reason += f" (files in {files})" if files else ""
-        over = len(failures.failed(job.key)) >= len(self.method.retries)
+        over = self.attempts.is_last(job)
         failures.add(job.key, job.atoms, "failed", reason, given_up=over)
         return failures.find(job.key)

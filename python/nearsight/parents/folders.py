@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -135,22 +136,20 @@ def working_in(folder: str, calculator: Any, enter: bool) -> Iterator[None]:
         Make it the working folder of this process; otherwise the ``directory`` of the calculator
         is set, where it has one.
     """
+    main = threading.current_thread() is threading.main_thread()
+    before = Path.cwd() if main else None  # the calculator may go elsewhere
+    own = None if enter else getattr(calculator, "directory", None)
     if enter:
-        before = Path.cwd()
         os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)
-    elif hasattr(calculator, "directory"):
-        directory = calculator.directory
+    elif own is not None:
         calculator.directory = Path(folder)
-        try:
-            yield
-        finally:
-            calculator.directory = directory
-    else:
+    try:
         yield
+    finally:
+        if before is not None:
+            os.chdir(before)
+        if own is not None:
+            calculator.directory = own
 
 
 def with_absolute_paths(arguments: Mapping[str, Any]) -> dict[str, Any]:

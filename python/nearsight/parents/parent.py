@@ -13,14 +13,15 @@ from ase.calculators.calculator import Calculator
 
 from nearsight.config import ExecutorSettings, ParentSettings
 from nearsight.errors import InputError, ParentError
-from nearsight.parents.batch import Batch, Method
+from nearsight.parents.attempts import Attempts, Method
+from nearsight.parents.batch import Batch
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 from nearsight.parents.failures import Failure, FailureRecord
 from nearsight.parents.folders import AttemptFolders
 from nearsight.parents.jobs import Job, tally
 from nearsight.parents.keeper import Keeper
 from nearsight.parents.origin import Origin
-from nearsight.parents.spec import CalculatorSpec
+from nearsight.parents.spec import CalculatorSpec, plain_structure
 from nearsight.progress import Tally
 from nearsight.structures.images import check_structure
 
@@ -36,7 +37,7 @@ class Parent:
     Parameters
     ----------
     calculator : str, callable or ASE calculator
-        The name of a known code (``"emt"``, ``"gpaw"``); ``"package.module:factory"``, called
+        The name of a code (``"emt"``, ``"espresso"``); ``"package.module:factory"``, called
         with the arguments and returning an ASE calculator; such a callable itself; or a ready ASE
         calculator.
     arguments : mapping, optional
@@ -49,6 +50,9 @@ class Parent:
         Name of ready arguments of a known code; ``arguments`` go over them.
     chunks, bulk : mapping, optional
         Arguments for isolated and for periodic structures, over ``arguments``.
+    pass_info : sequence of str
+        Keys of ``atoms.info`` that the calculator sees beside ``charge`` and ``spin``; their
+        values are numbers, texts or lists, and another value is another calculation.
     max_force : float, eV/Å
         A calculation with a larger force has failed.
     retries : sequence of mapping
@@ -88,6 +92,7 @@ class Parent:
         preset: str | None = None,
         chunks: Mapping[str, Any] | None = None,
         bulk: Mapping[str, Any] | None = None,
+        pass_info: Sequence[str] = (),
         max_force: float = 100.0,
         retries: Sequence[Mapping[str, Any]] = (),
         failures: str | Path | None = None,
@@ -96,12 +101,12 @@ class Parent:
     ) -> None:
         self._spec = CalculatorSpec(calculator, arguments, preset, chunks, bulk, retries)
         self.settings = self._spec.settings
+        self.pass_info = tuple(pass_info)
         self.calculations = 0
         self._seconds = 0.0
-        self._max_force = max_force
-        self._retries = [dict(changes) for changes in retries]
+        changes = [dict(each) for each in retries]
+        self._method = Method(self._spec, changes, max_force, engine or ExecutorSettings())
         self.executor = executor
-        self._engine = engine or ExecutorSettings()
         if executor is not None:
             self._refuse_without_name("an executor of parent calculations")
         self.attach(database, failures)
@@ -115,6 +120,7 @@ class Parent:
             preset=settings.preset,
             chunks=settings.chunks,
             bulk=settings.bulk,
+            pass_info=settings.pass_info,
             max_force=settings.max_force,
             retries=settings.retries,
             engine=engine,
@@ -147,6 +153,7 @@ class Parent:
         self.failures = FailureRecord(None if failures is None else Path(failures))
         self._database = None if database is None else ParentDatabase(database)
         self._keeper = Keeper(self._database, self.failures, folders)
+        self._attempts = Attempts(self._method, self._keeper)
         self._guard = guard
 
     def take_in(self) -> list[str]:
@@ -157,7 +164,7 @@ class Parent:
         InputError
             If the database cannot be used.
         """
-        return self._keeper.take_in(self._spec.identity, self._max_force)
+        return self._keeper.take_in(self._spec.identity, self._method.max_force)
 
     def _refuse_without_name(self, what: str) -> None:
         if not self._spec.portable:
@@ -228,7 +235,6 @@ class Parent:
         note : callable
             Called with a sentence when a process or job has vanished and its calculation is done
             again, or when a locked database or a full disk is waited for.
-
         origin : Origin, optional
             What the structures are calculated for; the database keeps it with a new result.
 
@@ -247,13 +253,12 @@ class Parent:
         origin = origin or Origin()
         for atoms in structures:
             check_structure(atoms)
-        plain = [_plain(atoms) for atoms in structures]
-        keys = [fingerprint(atoms, self._spec.identity(atoms)) for atoms in plain]
+        plain = [plain_structure(atoms, self.pass_info) for atoms in structures]
+        keys = [self._key(atoms) for atoms in plain]
         results: dict[str, ParentResult | Failure] = {}
-        method = Method(self._spec, self._retries, self._max_force, self._engine, self.executor)
         batch = Batch(
-            method,
-            self._keeper,
+            self._attempts,
+            self.executor,
             self._guard,
             self._count,
             lambda running: report(tally([results.get(key) for key in keys], running)),
@@ -271,16 +276,46 @@ class Parent:
         batch.carry_out(list(dict.fromkeys(keys)), jobs, results)
         return [results[key] for key in keys]
 
+    def probe(
+        self,
+        structures: Sequence[Atoms],
+        stress: bool = False,
+        note: Callable[[str], None] = lambda _: None,
+        origin: Origin | None = None,
+    ) -> None:
+        """Calculate the smallest of structures first, to find out what the parent lacks.
+
+        Nothing happens where it is known already, or was tried before. Its result is kept; so is a
+        failure of another kind, which the retries are for.
+
+        Parameters
+        ----------
+        structures : sequence of ase.Atoms
+        stress, note, origin
+            See `calculate_many`.
+
+        Raises
+        ------
+        InputError
+            In one sentence what is missing (a program, forces, pseudopotentials, ...), and what to
+            do. Nothing is put on record then.
+        """
+        if self._spec.certain or not structures:
+            return
+        given = min(structures, key=len)
+        check_structure(given)
+        atoms = plain_structure(given, self.pass_info)
+        job = Job(self._key(atoms), atoms, stress, (origin or Origin()).notes(given))
+        batch = Batch(self._attempts, self.executor, self._guard, self._count, lambda _: None, note)
+        if batch.look_up(job) is None and not self.failures.attempts(job.key):
+            batch.probe(job)
+
+    def _key(self, plain: Atoms) -> str:
+        return fingerprint(plain, self._spec.identity(plain))
+
     def _count(self, result: ParentResult) -> None:
         self.calculations += 1
         self._seconds += result.seconds
-
-
-def _plain(atoms: Atoms) -> Atoms:
-    plain = atoms.copy()
-    plain.set_constraint()
-    plain.info = {}
-    return plain
 
 
 def as_parent(parent: Parent | str | Callable[..., Any] | Calculator) -> Parent:

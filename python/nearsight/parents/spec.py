@@ -16,14 +16,18 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from nearsight.errors import InputError, did_you_mean, plain_text
-from nearsight.parents.codes import CODES
+from nearsight.parents.codes import CODES, expected_name
 from nearsight.parents.folders import with_absolute_paths
 
-__all__ = ["CalculatorSpec", "factory_named"]
+__all__ = ["TOTALS", "CalculatorSpec", "factory_named", "plain_structure"]
 
 Arguments = dict[str, Any]
 Make = Callable[[Atoms, Arguments], tuple[Atoms, Any]]
 """Structure and arguments → the structure as the code wants it, and a fresh calculator for it."""
+
+
+TOTALS = ("charge", "spin")
+"""Keys of ``atoms.info`` that calculators read; they belong to a whole structure, not to chunks."""
 
 
 class CalculatorSpec:
@@ -46,6 +50,8 @@ class CalculatorSpec:
         ``calculator`` and ``arguments``, and the others where there are any; as JSON writes them.
     portable : bool
         Whether name and arguments suffice to make the calculator in another process.
+    apart : bool
+        Whether the calculator leaves files in the working folder of its process.
 
     Raises
     ------
@@ -86,6 +92,7 @@ class CalculatorSpec:
             "arguments": self._given["arguments"],
             **{key: self._given[key] for key in ("chunks", "bulk") if self._given[key]},
         }
+        self.apart = self.name in CODES and not CODES[self.name].in_process
         self._check([{}, *(self._written(each) for each in retries)])
 
     def _take_ready(self, calculator: Calculator, arguments: bool) -> None:
@@ -96,7 +103,7 @@ class CalculatorSpec:
             )
         parameters = dict(getattr(calculator, "parameters", {}))
         self.name = _qualified_name(type(calculator))
-        self.portable = False
+        self.portable = self.apart = False
         self._make = lambda atoms, _: (atoms, _reset(calculator))
         self._preset = {}
         self._given = {}
@@ -111,16 +118,27 @@ class CalculatorSpec:
 
     def identity(self, atoms: Atoms) -> str:
         """Text that tells the calculations of this method on such a structure from all others."""
+        info = {"info": atoms.info} if atoms.info else {}
         if _is_calculator(self._calculator):
-            return _canonical_json(self.settings)
+            return _canonical_json(self.settings | info)
         arguments = self.arguments(atoms)
         if self.name in CODES:
             arguments = CODES[self.name].identity(arguments)
-        return _canonical_json({"calculator": self.name, "arguments": arguments})
+        return _canonical_json({"calculator": self.name, "arguments": arguments} | info)
 
     def maker(self, changes: Mapping[str, Any]) -> Callable[[Atoms], tuple[Atoms, Any]]:
         """Function that prepares a structure for the code and makes a fresh calculator for it."""
         return lambda atoms: self._make(atoms, with_absolute_paths(self.arguments(atoms, changes)))
+
+    @property
+    def certain(self) -> bool:
+        """Whether there is no doubt that the calculator works here."""
+        return self.name in CODES and CODES[self.name].certain
+
+    @property
+    def findable(self) -> bool:
+        """Whether another process makes the calculator without carrying out a script."""
+        return self.portable and not self.name.startswith("__main__:")
 
     @property
     def folder(self) -> str | None:
@@ -180,8 +198,39 @@ class CalculatorSpec:
             CODES[self.name].check(arguments)
             return
         probe = Atoms("H", cell=[10.0, 10.0, 10.0], pbc=kind == "bulk")
-        if not _is_calculator(self._make(probe, arguments)[1]):
+        calculator = self._make(probe, arguments)[1]
+        if not _is_calculator(calculator):
             raise InputError(f"parent calculator {self.name} does not make an ASE calculator")
+        # no other way to tell it where to write; a script's own would carry out the script
+        self.apart |= self.findable and not hasattr(calculator, "directory")
+
+
+def plain_structure(atoms: Atoms, pass_info: Sequence[str]) -> Atoms:
+    """A structure with nothing but what a calculator shall see of it.
+
+    Of ``info`` that is ``charge``, ``spin``, and what ``pass_info`` names.
+
+    Raises
+    ------
+    InputError
+        A value that is no number, text or list of them.
+    """
+    plain = atoms.copy()
+    plain.set_constraint()
+    plain.info = {}
+    for key in dict.fromkeys([*TOTALS, *pass_info]):
+        if key not in atoms.info:
+            continue
+        value = atoms.info[key]
+        value = value.tolist() if hasattr(value, "tolist") else value  # of NumPy
+        try:
+            plain.info[key] = json.loads(_canonical_json(value))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"the parent cannot be given {key!r} of atoms.info: {type(value).__name__} is no "
+                "number, text or list"
+            ) from error
+    return plain
 
 
 def factory_named(name: str, folder: str | None = None, script: str | None = None) -> Make:
@@ -234,11 +283,7 @@ def _import_factory(name: str, script: str | None) -> Callable[..., Any]:
     """The object that ``package.module:factory`` names."""
     module_name, _, attribute = name.partition(":")
     if not (module_name and attribute):
-        known = ", ".join(repr(key) for key in CODES)
-        raise InputError(
-            f"parent calculator must be {known} or 'package.module:factory', got {name!r}"
-            + did_you_mean(name.lower(), CODES)
-        )
+        raise InputError(f"parent calculator {expected_name(name)}")
     failure = f"parent calculator {name!r}: "
     try:
         if script is not None and module_name == "__main__":

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.errors import UnavailableError, is_full, plain_text, text_of
+from nearsight.parents.codes import CODES
 from nearsight.parents.database import ParentResult
 from nearsight.parents.folders import attempt_folder, with_absolute_paths, working_in
 from nearsight.parents.results import keep_result
@@ -87,14 +88,19 @@ def _perform(task: Mapping[str, Any]) -> Outcome:
     atoms = Atoms.fromdict(task["structure"])
     # threads of one process have one working folder
     alone = threading.current_thread() is threading.main_thread()
-    outcome = try_one(
-        lambda given: make(given, task["arguments"]),
-        atoms,
-        task["stress"],
-        task["attempt_folder"],
-        shared=task["shared"],
-        enter=alone,
-    )
+    try:
+        outcome = try_one(
+            lambda given: make(given, task["arguments"]),
+            atoms,
+            task["stress"],
+            task["attempt_folder"],
+            shared=task["shared"],
+            enter=alone,
+            # some codes start their program as soon as the calculator is made
+            inside=task["calculator"] in CODES and not CODES[task["calculator"]].in_process,
+        )
+    except KeyboardInterrupt as error:  # the parent's own: a Ctrl-C does not reach a worker
+        return {"failure": reason_of(error)}
     about = {**task["about"], "structure": task["structure"]}
     keep_result(task["result"], about, outcome)
     return outcome
@@ -107,6 +113,7 @@ def try_one(
     folder: str | None = None,
     shared: bool = False,
     enter: bool = False,
+    inside: bool = False,
 ) -> Outcome:
     """Calculate a structure, well or not.
 
@@ -123,6 +130,9 @@ def try_one(
         See `attempt_folder`.
     enter : bool
         See `working_in`.
+    inside : bool
+        Make the calculator in the folder too, if that is entered; else where the process is, for
+        factories with relative paths.
 
     Raises
     ------
@@ -133,7 +143,7 @@ def try_one(
     try:
         with attempt_folder(folder, shared) as place:
             try:
-                return vars(_evaluate(make, atoms, stress, place, enter))
+                return vars(_evaluate(make, atoms, stress, place, enter, inside))
             except (Exception, SystemExit) as error:  # a parent code raises whatever it likes
                 if is_full(error) or _has_no_room(place):
                     return {"full": reason_of(error)}
@@ -156,9 +166,11 @@ def _evaluate(
     stress: bool,
     folder: str,
     enter: bool,
+    inside: bool,
 ) -> ParentResult:
     start = time.perf_counter()
-    prepared, calculator = make(atoms)
+    with working_in(folder, None, enter and inside):
+        prepared, calculator = make(atoms)
     asked = prepared.copy()
     prepared = prepared.copy()
     with working_in(folder, calculator, enter):
@@ -168,6 +180,8 @@ def _evaluate(
         energy = float(prepared.get_potential_energy(force_consistent=consistent)) + 0.0
         forces = _real(prepared.get_forces(), "forces")
         tensor = _real(_stress(prepared), "stress") if stress else None
+    if getattr(calculator, "converged", None) is False:  # of VASP
+        raise RuntimeError("self-consistency was not reached")
     _check_same(asked, prepared, "the calculator changed the structure it was given")
     known = getattr(calculator, "atoms", None)
     if isinstance(known, Atoms):

@@ -160,7 +160,8 @@ def open_finished_run(folder: Path, progress: Progress) -> Iterator[FollowUp]:
     parent = Parent.of(config.parent, config.executor)
     with RunFolder(folder, progress).executing(config, parent) as trainer:
         nft = NFT.of(config)
-        targets = Targets(tuple(read_structures(folder / "target.extxyz")))
+        structures = tuple(read_structures(folder / "target.extxyz"))
+        targets = Targets(structures, parent.pass_info)
         state = nft.run(
             read_images(folder / "selected.extxyz"),
             SymmetryFunctions.load(folder / "symmetry_functions.json"),

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
-from ase.calculators.calculator import compare_atoms
 
 from nearsight.config import Config
 from nearsight.config.template import to_toml_value
@@ -42,22 +40,21 @@ from nearsight.learning.state import State
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Origin, Parent
+from nearsight.parents.spec import TOTALS
 from nearsight.progress import Progress
 from nearsight.report.page import write_report
-from nearsight.run.advice import advice, check_candidates
+from nearsight.run.advice import advice
+from nearsight.run.first import first_structures
 from nearsight.run.folder import RunFolder
 from nearsight.run.follow_up import FollowUp
+from nearsight.run.targets import check_targets, keep_targets
 from nearsight.selection.choose import choose_features, choose_images
-from nearsight.simulation.integrators import check_conditions
 from nearsight.structures.images import (
     Image,
-    check_constraints,
-    check_structure,
     read_images,
     read_structure,
     read_structures,
     write_images,
-    write_structures,
 )
 
 __all__ = ["Run"]
@@ -88,7 +85,7 @@ class Run:
         self.progress = progress or Progress()
         targets = [read_structure(config.target.structure)]
         targets += [atoms for file in config.target.others for atoms in read_structures(file)]
-        self._check(Targets(tuple(targets)))
+        check_targets(config, Targets(tuple(targets)))
         self.parent = Parent.of(config.parent, config.executor)
         path.mkdir(parents=True, exist_ok=True)
         given = path / "config.toml"
@@ -97,14 +94,7 @@ class Run:
             _check_same(path, kept, config.source)
         if kept != config.source:
             write_text(given, config.source)
-        known = path / "target.extxyz"
-        if not known.exists():
-            write_structures(known, [_without_info(atoms) for atoms in targets])
-        elif _differ(targets, read_structures(known)):
-            raise InputError(
-                f"{path}: belongs to another target (its target.extxyz differs); "
-                "give another folder with --workdir"
-            )
+        keep_targets(path, targets, self.parent.pass_info)
         self.folder = RunFolder(path, self.progress)
 
     def execute(self) -> None:
@@ -124,6 +114,7 @@ class Run:
     def _do_stages(self) -> None:
         for sentence in advice(self.config, self._targets):
             self.progress.note(sentence)
+        self._try_parent()
         self.folder.stage("Initial cells", "initial.extxyz", self._initial_cells)
         self.folder.stage("Choice of cells", "selected.extxyz", self._choose_images)
         self.folder.stage("Symmetry functions", "symmetry_functions.json", self._choose_features)
@@ -148,6 +139,19 @@ class Run:
         self._write_record()
         write_report(self.folder.path)
         self.progress.note(f"written to {self.folder / 'report.html'}")
+
+    def _try_parent(self) -> None:
+        """Find out what the parent lacks before anything else is done."""
+        if "Initial cells" in self.folder.stages:
+            return  # it was found out then
+        for key in TOTALS:
+            if any(atoms.info.get(key) for atoms in self._targets.structures):
+                self.progress.note(
+                    f"the {key} of the target is that of the whole: its chunks are calculated "
+                    f"without (what all chunks shall have, [parent] chunks can say)"
+                )
+        structures, stress, origin = first_structures(self.config, self._targets)
+        self.parent.probe(structures, stress, self.progress.note, origin)
 
     # the stages; each writes its file last and returns its summary
 
@@ -257,39 +261,12 @@ class Run:
 
     @cached_property
     def _targets(self) -> Targets:
-        return Targets(tuple(read_structures(self.folder / "target.extxyz")))
+        structures = tuple(read_structures(self.folder / "target.extxyz"))
+        return Targets(structures, self.parent.pass_info)
 
     @cached_property
     def _selected(self) -> list[Image]:
         return read_images(self.folder / "selected.extxyz")
-
-    def _check(self, targets: Targets) -> None:
-        """Refuse mistakes that would stop the run hours later."""
-        known = self.config.initial.elements
-        missing = sorted(set(targets.elements) - set(known or targets.elements))
-        if missing:
-            raise InputError(
-                f"the target contains {', '.join(missing)}, which initial.elements leaves out"
-            )
-        features = self.config.features
-        cutoff, elements = features.cutoff, targets.elements
-        if features.symmetry_functions is not None:
-            functions = SymmetryFunctions.load(features.symmetry_functions)
-            cutoff, elements = functions.cutoff.radius, functions.elements
-        targets.check(elements, min(cutoff, self.config.nft.chunk_radius))
-        check_candidates(self.config, elements)
-        for atoms in targets.structures:
-            check_constraints(atoms, "target")
-        if self.config.dynamics is not None:
-            check_conditions(targets.structures[0], self.config.dynamics)
-        scan, target = self.config.locality, targets.structures[0]
-        if scan is not None:
-            indices = range(len(target)) if scan.atoms == "all" else scan.atoms
-            if max(indices) >= len(target):
-                raise InputError(
-                    f"locality.atoms names atom {max(indices)}, the target has {len(target)} atoms"
-                )
-            check_structure(target, name="target", radius=min(scan.radii), indices=indices)
 
     def _check_elements(self, images: list[Image]) -> None:
         found = {symbol for image in images for symbol in image.atoms.symbols}
@@ -382,16 +359,3 @@ def _shown(key: str, value: Any) -> str:
         return "there"  # a whole section
     text = to_toml_value(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _without_info(atoms: Atoms) -> Atoms:
-    copy = atoms.copy()
-    copy.info = {}
-    return copy
-
-
-def _differ(given: list[Atoms], kept: list[Atoms]) -> bool:
-    return len(given) != len(kept) or any(
-        compare_atoms(a, b, tol=1e-7)  # the file keeps 8 decimals
-        for a, b in zip(given, kept, strict=True)
-    )

@@ -25,6 +25,7 @@ from nearsight.config import (
     TargetSettings,
     TrainingSettings,
 )
+from nearsight.parents.code import Preset
 from nearsight.parents.codes import CODES
 from nearsight.structures.chunks import extract_chunks
 
@@ -88,7 +89,7 @@ def suggest_config(
     return Config(
         seed=seed,
         target=TargetSettings(structure=Path(structure)),
-        parent=ParentSettings(calculator=parent, preset=preset_of(parent)),
+        parent=_parent(parent, elements),
         executor=ExecutorSettings(engine="inline" if cheap else "local"),
         initial=_initial(target, elements),
         images=ImageSettings(count=IMAGES.get(count, MOST_IMAGES)),
@@ -128,6 +129,14 @@ def estimate_cost(target: Atoms, config: Config) -> float:
 
 
 SAMPLED = 50
+
+
+def _parent(name: str, elements: tuple[str, ...]) -> ParentSettings:
+    """The parent, with arguments to begin with where its code needs some."""
+    found = CODES[name].example(elements) if name in CODES else Preset()
+    parts = {"arguments": found.common, "chunks": found.chunks, "bulk": found.bulk}
+    given = {key: dict(part) for key, part in parts.items() if part}
+    return ParentSettings.model_validate({"calculator": name, "preset": preset_of(name), **given})
 
 
 def preset_of(parent: str) -> str | None:

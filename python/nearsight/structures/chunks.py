@@ -33,7 +33,11 @@ def extract_chunk(atoms: Atoms, index: int, radius: float, vacuum: float = 5.0) 
 
 
 def extract_chunks(
-    atoms: Atoms, indices: Sequence[int], radius: float, vacuum: float = 5.0
+    atoms: Atoms,
+    indices: Sequence[int],
+    radius: float,
+    vacuum: float = 5.0,
+    keep_info: Sequence[str] = (),
 ) -> list[Atoms]:
     """Cut chunks out of a structure, all of them with one neighbour search.
 
@@ -52,6 +56,9 @@ def extract_chunks(
     vacuum : float, Å
         Empty space around the chunk: its box is the extent of the chunk and twice the vacuum.
         (5 Å: the paper, SI 8.4.)
+    keep_info : sequence of str
+        Keys of ``info`` that the chunks take over. The total charge and spin of the structure are
+        not theirs.
 
     Returns
     -------
@@ -84,7 +91,9 @@ def extract_chunks(
                 "take a larger chunk radius"
             )
         members = np.concatenate([near[centre], near[~centre]])
-        chunks.append(_chunk(atoms, source[members], positions[members], radius, vacuum))
+        chunk = _chunk(atoms, source[members], positions[members], radius, vacuum)
+        chunk.info |= {key: atoms.info[key] for key in keep_info if key in atoms.info}
+        chunks.append(chunk)
     return chunks
 
 

@@ -6,6 +6,7 @@ from nearsight.files.records.base import Part, Record
 from nearsight.files.records.parent import FinishedCalculation
 from nearsight.files.records.potential import EnsembleRecord, FunctionsRecord
 from nearsight.files.records.run import (
+    BegunRecord,
     Cost,
     FailedStructure,
     Failure,
@@ -46,6 +47,7 @@ from nearsight.files.records.training import (
 
 __all__ = [
     "SLACK",
+    "BegunRecord",
     "Candidate",
     "Cost",
     "DynamicsFrames",

@@ -12,6 +12,7 @@ from nearsight.files.records.base import Part, Record, Vector, Vectors
 from nearsight.progress import Tally, count_noun
 
 __all__ = [
+    "BegunRecord",
     "FailedStructure",
     "Failure",
     "FailuresRecord",
@@ -140,6 +141,24 @@ class FailuresRecord(Record):
     FILE: ClassVar[str] = "failures.json"
 
     structures: dict[str, FailedStructure]
+
+
+class BegunRecord(Record):
+    """The calculation that this very process has begun and not ended (``begun.json``).
+
+    Attributes
+    ----------
+    key : str
+        Fingerprint of the structure.
+    times : int
+        How often in a row it was begun, and the process ended in it.
+    """
+
+    FORMAT: ClassVar[str] = "nearsight-begun"
+    FILE: ClassVar[str] = "begun.json"
+
+    key: str
+    times: int
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,29 @@
+"""What a run asks its parent first."""
+
+from __future__ import annotations
+
+from ase import Atoms
+
+from nearsight.config import Config
+from nearsight.learning.initial_cells import Initialization
+from nearsight.learning.targets import Targets
+from nearsight.parents import Origin
+
+__all__ = ["first_structures"]
+
+
+def first_structures(config: Config, targets: Targets) -> tuple[list[Atoms], bool, Origin]:
+    """Structures that a run begins with, whether the stress is wanted too, and what they are for.
+
+    The initial cells; if all of them have labels, a chunk of the locality scan, or else a small one
+    of the targets, which need not be one that is asked for later.
+    """
+    structures, stress, origin = Initialization.of(config.initial, targets.elements).first()
+    if structures:
+        return structures, stress, origin
+    vacuum, scan = config.nft.vacuum, config.locality
+    if scan is not None:
+        centre = 0 if scan.atoms == "all" else scan.atoms[0]
+        chunks = targets.extract([centre], min(scan.radii), vacuum)
+        return chunks, False, Origin(stage="locality")
+    return [targets.small_chunk(config.nft.chunk_radius, vacuum)], False, Origin(stage="nft")

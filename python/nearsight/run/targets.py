@@ -1,0 +1,108 @@
+"""The targets of a run: checked, and as its folder keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ase import Atoms
+from ase.calculators.calculator import compare_atoms
+
+from nearsight.config import Config
+from nearsight.errors import InputError
+from nearsight.learning.targets import Targets
+from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.parents.spec import plain_structure
+from nearsight.run.advice import check_candidates
+from nearsight.simulation.integrators import check_conditions
+from nearsight.structures.images import (
+    check_constraints,
+    check_structure,
+    read_structures,
+    write_structures,
+)
+
+__all__ = ["check_targets", "keep_targets"]
+
+
+def check_targets(config: Config, targets: Targets) -> None:
+    """Refuse mistakes that would stop the run hours later.
+
+    Raises
+    ------
+    InputError
+        With one sentence about the first of them.
+    """
+    known = config.initial.elements
+    missing = sorted(set(targets.elements) - set(known or targets.elements))
+    if missing:
+        raise InputError(
+            f"the target contains {', '.join(missing)}, which initial.elements leaves out"
+        )
+    features = config.features
+    cutoff, elements = features.cutoff, targets.elements
+    if features.symmetry_functions is not None:
+        functions = SymmetryFunctions.load(features.symmetry_functions)
+        cutoff, elements = functions.cutoff.radius, functions.elements
+    targets.check(elements, min(cutoff, config.nft.chunk_radius))
+    check_candidates(config, elements)
+    for atoms in targets.structures:
+        check_constraints(atoms, "target")
+    if config.dynamics is not None:
+        check_conditions(targets.structures[0], config.dynamics)
+    scan, target = config.locality, targets.structures[0]
+    if scan is not None:
+        indices = range(len(target)) if scan.atoms == "all" else scan.atoms
+        if max(indices) >= len(target):
+            raise InputError(
+                f"locality.atoms names atom {max(indices)}, the target has {len(target)} atoms"
+            )
+        check_structure(target, name="target", radius=min(scan.radii), indices=indices)
+
+
+def keep_targets(folder: Path, targets: Sequence[Atoms], pass_info: Sequence[str]) -> None:
+    """Write ``target.extxyz``, or look whether that is the same.
+
+    Parameters
+    ----------
+    folder : Path
+    targets : sequence of ase.Atoms
+    pass_info : sequence of str
+        Keys of ``info`` that the parent is given.
+
+    Raises
+    ------
+    InputError
+        If the folder is that of other targets.
+    """
+    known = folder / "target.extxyz"
+    wanted = [_without_other_info(atoms, pass_info) for atoms in targets]
+    if not known.exists():
+        write_structures(known, wanted)
+    elif _differ(wanted, read_structures(known)):
+        raise InputError(
+            f"{folder}: belongs to another target (its target.extxyz differs); "
+            "give another folder with --workdir"
+        )
+
+
+def _without_other_info(atoms: Atoms, pass_info: Sequence[str]) -> Atoms:
+    """A target with what its parent is given, and what it is constrained to."""
+    copy = atoms.copy()
+    copy.info = plain_structure(atoms, pass_info).info
+    return copy
+
+
+def _differ(given: list[Atoms], kept: list[Atoms]) -> bool:
+    return len(given) != len(kept) or any(
+        compare_atoms(a, b, tol=1e-7) or _info(a) != _info(b)  # the file keeps 8 decimals
+        for a, b in zip(given, kept, strict=True)
+    )
+
+
+def _info(atoms: Atoms) -> dict[str, str]:
+    """Properties as the file has them: text."""
+    return {
+        key: str(value.tolist() if hasattr(value, "tolist") else value)
+        for key, value in atoms.info.items()
+    }
