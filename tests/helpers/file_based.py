@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import FileIOCalculator
 from ase.calculators.emt import EMT
+from ase.cluster import Icosahedron
 from ase.io import read, write
 
 from nearsight.parents import Parent
@@ -22,6 +23,7 @@ PROGRAM = """
 import sys, time
 import numpy as np
 from ase.calculators.emt import EMT
+from ase.cluster import Icosahedron
 from ase.io import read
 atoms = read("in.traj")
 time.sleep({pause})
@@ -103,3 +105,59 @@ def check_labels(parent: Parent, cells: list[Atoms]) -> None:
         energy, forces = truth(atoms)
         assert result.energy == energy  # type: ignore[union-attr]
         np.testing.assert_array_equal(result.forces, forces)  # type: ignore[union-attr]
+
+
+QUICK_PROGRAM = """
+import sys, time
+sites = [[float(x) for x in line.split()] for line in open("in.txt")]
+time.sleep(0.02)
+energy, forces = 0.0, [[0.0] * 3 for _ in sites]
+for i, a in enumerate(sites):
+    for j, b in enumerate(sites[:i]):
+        d = [x - y for x, y in zip(a, b)]
+        r2 = sum(x * x for x in d)
+        c6 = (2.5 ** 2 / r2) ** 3
+        energy += 4 * 0.4 * (c6 * c6 - c6)
+        f = 24 * 0.4 * (2 * c6 * c6 - c6) / r2
+        for k in range(3):
+            forces[i][k] += f * d[k]
+            forces[j][k] -= f * d[k]
+with open("out.txt", "w") as out:
+    print(repr(energy), file=out)
+    for row in forces:
+        print(*map(repr, row), file=out)
+"""
+
+
+class QuickFiles(FileIOCalculator):
+    """Lennard-Jones forces (ε = 0.4 eV, σ = 2.5 Å) by a program that starts in an instant."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(command="(unused)", label="in", **keywords)
+
+    def write_input(self, atoms: Atoms, properties: Any = None, system_changes: Any = None) -> None:
+        super().write_input(atoms, properties, system_changes)
+        text = "\n".join(" ".join(map(repr, row)) for row in atoms.positions.tolist())
+        (Path(self.directory) / "in.txt").write_text(text)
+
+    def execute(self) -> None:
+        program = [sys.executable, "-ISE", "-c", QUICK_PROGRAM]
+        subprocess.run(program, cwd=self.directory, check=True)
+
+    def read_results(self) -> None:
+        lines = (Path(self.directory) / "out.txt").read_text().split("\n")
+        forces = [[float(x) for x in line.split()] for line in lines[1:] if line]
+        self.results = {"energy": float(lines[0]), "forces": np.array(forces)}
+
+
+def clusters(count: int) -> list[Atoms]:
+    """Rattled clusters of 13 copper atoms, all of one size."""
+    found = []
+    for seed in range(count):
+        core = Icosahedron("Cu", 2, latticeconstant=3.61)
+        atoms = Atoms(core.symbols, core.positions)
+        atoms.rattle(0.1, seed=seed)
+        found.append(atoms)
+    return found
