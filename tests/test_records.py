@@ -50,6 +50,7 @@ FUNCTIONS = {
 
 # the keys in the order in which version 1 of each file holds them
 SAMPLES: dict[str, dict[str, Any]] = {
+    "begun": {"key": "sha256-0a1b", "times": 1},
     "evaluation": {
         "iteration": 1,
         "chunk_indices": [1, 0],

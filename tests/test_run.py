@@ -338,7 +338,7 @@ def test_another_configuration_is_refused(copied: Path) -> None:
 def test_a_configuration_that_differs_in_many_ways_is_refused_by_its_keys(copied: Path) -> None:
     more = {"max_chunks": 5, "vacuum": 4.0}
     config = make_workplace(
-        copied, tiny_config(seed=3, nft=more, parent={"arguments": {"a": "b"}}, dynamics={})
+        copied, tiny_config(seed=3, nft=more, parent={"arguments": {"a": "b"}}, relaxation=None)
     )
     sentence = refused(config, copied / "nft")
     assert '(seed was 2, now 3; parent.arguments was {}, now { "a" = "b" }; nft.' in sentence
