@@ -134,7 +134,7 @@ def _values(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
     kind = schema.get("type")
     if kind == "array":
         items = _values(schema["items"], whole)
-        return f"list of {items.replace('number', 'numbers', 1)}"
+        return f"list of {re.sub(r'number(?!s)', 'numbers', items, count=1)}"
     words = {"integer": "whole number", "number": "number", "boolean": "true or false"}
     words |= {"object": "table", "string": "file" if schema.get("format") == "path" else "text"}
     if "minimum" in schema and "maximum" in schema:
