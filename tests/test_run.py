@@ -342,7 +342,7 @@ def test_a_configuration_that_differs_in_many_ways_is_refused_by_its_keys(copied
     )
     sentence = refused(config, copied / "nft")
     assert '(seed was 2, now 3; parent.arguments was {}, now { "a" = "b" }; nft.' in sentence
-    assert " and 1 more); set it back" in sentence
+    assert " and 2 more); set it back" in sentence
     for torn in (b"[target", b"\xff"):
         (copied / "nft" / "config.toml").write_bytes(torn)
         assert "its config.toml cannot be read here" in refused(config, copied / "nft")
