@@ -239,7 +239,9 @@ def test_torn_image_files_are_named(refused: Refused, command: str) -> None:
     Path("bad.extxyz").write_text(text[: text.rindex("\n", 0, len(text) - 1)])
     Path("nft.toml").write_text(CONFIG.replace("cells.extxyz", "bad.extxyz"))
     arguments = {**TAKE_IMAGES, "run": ("run", "nft.toml")}[command]
-    leaves = OF_A_BEGUN_RUN if command == "run" else []
+    # the structures are read for the first calculation, before anything is written of the work
+    begun = {"nft/run.log", "nft/status.json"}
+    leaves = [each for each in OF_A_BEGUN_RUN if each not in begun] if command == "run" else []
     assert "bad.extxyz: ASE cannot read it" in refused(*arguments, leaves=leaves)
 
 

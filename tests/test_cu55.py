@@ -49,6 +49,8 @@ def test_the_example_runs_with_emt(config: Config, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     Run(config.model_copy(update=parts), folder).execute()
     report = json.loads((folder / "report.json").read_text())
-    assert [entry["chunks"] for entry in report["iterations"]] == [0, 8, 16, 24, 32, 40]
+    chunks = [entry["chunks"] for entry in report["iterations"]]
+    assert chunks == [0, *range(8, chunks[-1] + 1, 4)]
+    assert 8 <= chunks[-1] <= 40
     errors = [entry["mae"] for entry in report["iterations"]]
-    assert errors[-1] < errors[0] / 2  # the weights are held small, for labels with noise
+    assert errors[report["best_iteration"]] < errors[0] / 2
