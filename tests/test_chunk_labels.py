@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from helpers import Array, copper
-from helpers.differences import error_of
+from helpers.differences import jacobian_error
 from helpers.recorder import Recorder
 from helpers.structures import ELEMENTS, functions_of, structure, training_data
 from nearsight.config import NFTSettings, TrainingSettings
@@ -129,15 +129,7 @@ def test_jacobian_is_the_difference_of_the_residuals(data: TrainingData) -> None
     np.testing.assert_array_equal(residual, data.core.residuals(weights, *loss_weights))
     size = np.abs(jacobian).max(axis=1)
     assert np.median(size) > 1e-3
-    error = np.empty_like(jacobian)
-    for k in range(len(weights)):
-        unit = np.zeros_like(weights)
-        unit[k] = 1.0
-        error[:, k] = error_of(
-            jacobian[:, k],
-            lambda t, unit=unit: data.core.residuals(weights + t * unit, *loss_weights),
-            enough=1e-9 * size,
-        )
+    error = jacobian_error(data, weights, loss_weights, jacobian)
     assert (error.max(axis=1) / size).max() < 1e-8
     curvature = data.core.curvature(weights, *loss_weights)
     expected = jacobian.T @ jacobian

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.faulty import FAULTY
-from helpers.processes import alive, until
+from helpers.processes import alive, children, until
 from helpers.runs import make_workplace, tiny_config
 
 pytestmark = [
@@ -54,19 +54,6 @@ def place(tmp_path: Path) -> Path:
     parent = {"calculator": FAULTY, "arguments": arguments}
     make_workplace(tmp_path, tiny_config(parent=parent, executor={"engine": "local"}))
     return tmp_path
-
-
-def children(process: int) -> list[int]:
-    """The processes that a process has started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(words[1]) == process:
-            found.append(int(path.parent.name))
-    return found
 
 
 class Screen:

@@ -9,7 +9,7 @@ import pytest
 from ase import Atoms
 
 from helpers import Array
-from helpers.differences import error_of
+from helpers.differences import error_of, jacobian_error
 from helpers.structures import structure, training_data
 from nearsight import _core
 from nearsight.errors import InputError
@@ -140,15 +140,7 @@ def test_jacobian_is_the_difference_of_the_residuals(data: TrainingData) -> None
     size = np.abs(jacobian).max(axis=1)
     assert np.median(size) > 1e-3  # not all tiny
     assert (np.abs(jacobian).max(axis=0) > 1e-4).mean() > 0.95  # and every weight matters
-    error = np.empty_like(jacobian)
-    for k in range(len(weights)):
-        unit = np.zeros_like(weights)
-        unit[k] = 1.0
-        error[:, k] = error_of(
-            jacobian[:, k],
-            lambda t, unit=unit: data.core.residuals(weights + t * unit, *loss_weights),
-            enough=1e-9 * size,
-        )
+    error = jacobian_error(data, weights, loss_weights, jacobian)
     assert (error.max(axis=1) / size).max() < 1e-8
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from helpers import Array
+from nearsight.training.dataset import TrainingData
 
 STEPS = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-3)
 """The second derivative of a cutoff function jumps at Rc, so that a pair that crosses Rc within
@@ -33,3 +34,20 @@ def error_of(
         if (best < enough).all():
             break
     return best
+
+
+def jacobian_error(
+    data: TrainingData, weights: Array, loss_weights: tuple[Array, Array], jacobian: Array
+) -> Array:
+    """Error of each entry of a Jacobian of the residuals, (residuals, weights)."""
+    size = np.abs(jacobian).max(axis=1)
+    error = np.empty_like(jacobian)
+    for k in range(len(weights)):
+        unit = np.zeros_like(weights)
+        unit[k] = 1.0
+        error[:, k] = error_of(
+            jacobian[:, k],
+            lambda t, unit=unit: data.core.residuals(weights + t * unit, *loss_weights),
+            enough=1e-9 * size,
+        )
+    return error

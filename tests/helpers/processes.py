@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,16 @@ def linger(folder: str, name: int = 0) -> None:
 
 def session(leader: int) -> list[int]:
     """The processes of a session that are no zombies."""
-    found = []
+    return [process for process, words in _all() if int(words[3]) == leader and words[0] != "Z"]
+
+
+def children(parent: int) -> list[int]:
+    """The processes that a process has started."""
+    return [process for process, words in _all() if int(words[1]) == parent]
+
+
+def _all() -> Iterator[tuple[int, list[str]]]:
+    """Every process, with what the system says of it from its state on."""
     for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(words[3]) == leader and words[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield int(path.parent.name), path.read_text().rpartition(")")[2].split()
