@@ -18,7 +18,7 @@ from nearsight.progress import Progress
 from nearsight.structures.images import Image
 from nearsight.training.bootstrap import draw_initial
 from nearsight.training.dataset import TrainingData
-from nearsight.training.fit import initial_weights, make_ensemble, train_members
+from nearsight.training.fit import make_ensemble, train_from_new_starts
 from nearsight.training.validation import validate
 
 __all__ = [
@@ -45,8 +45,11 @@ def first_model(network: NetworkSettings, training: TrainingSettings, nft: NFTSe
 
 
 def apply_model(data: TrainingData, model: Model) -> TrainingData:
-    """The training data of a model."""
-    return replace(data, hidden_layers=tuple(model.hidden_layers), force_decay=model.force_decay)
+    """The training data of a model; the same where λ alone differs, which they do not hold."""
+    layers = tuple(model.hidden_layers)
+    if (layers, model.force_decay) == (tuple(data.hidden_layers), data.force_decay):
+        return data
+    return replace(data, hidden_layers=layers, force_decay=model.force_decay)
 
 
 def choice_is_due(history: Sequence[Iteration], chunks: int) -> bool:
@@ -158,19 +161,10 @@ class Capacity:
 
     def _error(self, data: TrainingData, validation: Sequence[Image], model: Model) -> float:
         data = apply_model(data, model)
-        members = self.settings.members
-        counts = draw_initial(members, len(data.fingerprints), self.seed)
-        starts = [initial_weights(data, self.seed, m) for m in range(members)]
+        counts = draw_initial(self.settings.members, len(data.fingerprints), self.seed)
         training = self.training.model_copy(update={"l2": model.l2})
-        fits = train_members(
-            data,
-            counts,
-            starts,
-            training,
-            self.settings.iterations,
-            None,
-            self.executor,
-            refine=training.iterations,
+        fits = train_from_new_starts(
+            data, counts, training, self.seed, self.settings.iterations, executor=self.executor
         )
         found = validate(make_ensemble(data, [fit.weights for fit in fits], counts), validation)
         assert found is not None  # there are images

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nearsight.errors import DamagedFileError, InputError, ParentError
 from nearsight.executors import discard_finished
 from nearsight.files.names import iteration_folder
-from nearsight.files.records import Candidate, Iteration, Model
+from nearsight.files.records import Candidate, Iteration, Model, best_iteration
 from nearsight.learning.capacity import (
     Capacity,
     apply_model,
@@ -42,7 +42,13 @@ from nearsight.structures.images import Image, write_images
 from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
-from nearsight.training.fit import initial_weights, make_ensemble, prepare, train_members
+from nearsight.training.fit import (
+    calibrate,
+    make_ensemble,
+    prepare,
+    train_from_new_starts,
+    train_members,
+)
 from nearsight.training.shells import misfit_by_shell
 from nearsight.training.validation import validate
 
@@ -71,19 +77,15 @@ class Session:
         began = time.perf_counter()
         nft, members = self.nft, self.nft.ensemble.members
         data, model = self._prepare(), self._first_model
+        starts: Sequence[Array] | None = None
         if self.start is None:
             counts = draw_initial(members, len(self.images), nft.seed)
-            starts = [initial_weights(data, nft.seed, m) for m in range(members)]
-            iterations = nft.training.initial_iterations
         else:
             earlier, starts = trained_weights(self.start.ensemble)
             later = draw_later(members, len(self.images) - earlier.shape[1], nft.seed, 0)
             counts = np.concatenate([earlier, later], axis=1)
-            iterations = nft.training.iterations
         known = dict(self.start.chunk_images) if self.start else {}
-        return self._finish(
-            self.images, data, model, [], known, counts, starts, (), [], began, iterations
-        )
+        return self._finish(self.images, data, model, [], known, counts, starts, (), [], began)
 
     def step(self, state: State) -> State:
         """Label the chunks that the last iteration asked for, train on them too, look again."""
@@ -103,13 +105,9 @@ class Session:
         known = {**known, **{i: len(state.images) + n for n, i in enumerate(chunks)}}
         images = (*state.images, *chunks.values())
         model, candidates = self._choose_model(state, data, len(known))
-        starts, iterations = state.weights, nft.training.iterations
         data = apply_model(data, model)
         # for members that know no chunk yet a new start is nearer to where they will end
         fresh = model != state.model or (nft.settings.labels == "chunk" and not last.chunk_indices)
-        if fresh:
-            starts = [initial_weights(data, nft.seed, m) for m in range(members)]
-            iterations = nft.training.initial_iterations
         return self._finish(
             images,
             data,
@@ -117,12 +115,10 @@ class Session:
             candidates,
             known,
             counts,
-            starts,
+            None if fresh else state.weights,
             state.history,
             [*last.failed_indices, *failed],
             began,
-            iterations,
-            refine=nft.training.iterations if fresh else None,
         )
 
     def restore(self) -> State | None:
@@ -171,21 +167,22 @@ class Session:
         model = history[-1].model or self._first_model
         data = apply_model(self._extend(self._prepare(), images[len(self.images) :]), model)
         counts, weights = trained_weights(ensemble)
-        for count in range(len(history)):
-            state = State(
-                images,
-                data,
-                known,
-                counts,
-                weights,
-                ensemble,
-                model,
-                self._validation,
-                tuple(history[: count + 1]),
-                self.start is not None,
-            )
-            self.progress.iteration(history[count].summary(state.best is history[count]))
-        return state
+        started = self.start is not None
+        for number, iteration in enumerate(history):
+            best = best_iteration(history[: number + 1], started)
+            self.progress.iteration(iteration.summary(best == number))
+        return State(
+            images,
+            data,
+            known,
+            counts,
+            weights,
+            ensemble,
+            model,
+            self._validation,
+            tuple(history),
+            started,
+        )
 
     def _decide_again(self, history: Sequence[Iteration]) -> Iteration:
         """The last iteration, which may have been the end under other stop rules than today's."""
@@ -321,32 +318,30 @@ class Session:
         candidates: list[Candidate],
         known: Mapping[int, int],
         counts: Counts,
-        starts: Sequence[Array],
+        starts: Sequence[Array] | None,
         history: tuple[Iteration, ...],
         failed: list[int],
         began: float,
-        iterations: int,
-        refine: int | None = None,
     ) -> State:
-        """Train, evaluate the targets, decide what comes next, and put all of it on disk."""
+        """Train, evaluate the targets, decide what comes next, and put all of it on disk.
+
+        Members go on from ``starts``, or begin anew.
+        """
         nft, indices, started = self.nft, list(known), self.start is not None
         training = nft.training.model_copy(update={"l2": model.l2})
-        fits = train_members(
-            data,
-            counts,
-            starts,
-            training,
-            iterations,
-            self.progress,
-            self.executor,
-            refine=refine,
-        )
+        if starts is None:
+            iterations = training.initial_iterations
+            fits = train_from_new_starts(
+                data, counts, training, nft.seed, iterations, self.progress, self.executor
+            )
+        else:
+            fits = train_members(data, counts, starts, training, None, self.progress, self.executor)
         weights = [fit.weights for fit in fits]
         ensemble = make_ensemble(data, weights, counts, **self._provenance(len(history), indices))
         validated = validate(ensemble, self._validation)
-        if validated is not None:
-            ensemble = replace(ensemble, calibration=validated.calibration)
         error = None if validated is None else validated.error
+        factor = calibrate(data, weights, counts) if validated is None else validated.calibration
+        ensemble = replace(ensemble, calibration=factor)
         forces, raw, calibrated = self.targets.evaluate(ensemble)
         quality = [data.quality(w) for w in weights]
         new, again = choose_atoms(nft.settings, raw, indices, [*failed, *self._barred], not indices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -34,6 +34,7 @@ __all__ = [
     "levenberg_marquardt",
     "make_ensemble",
     "train_ensemble",
+    "train_from_new_starts",
     "train_member",
     "train_members",
 ]
@@ -270,14 +271,42 @@ _MIN_FORCES = 10
 def make_ensemble(
     data: TrainingData, weights: Sequence[Array], multiplicities: Counts, **provenance: object
 ) -> Ensemble:
-    """The ensemble of trained members, calibrated."""
+    """The ensemble of trained members, not calibrated yet; see `calibrate` and `validate`."""
     return Ensemble(
         data.functions,
         data.scaling,
         networks_from_weights(np.stack(weights), data.sizes, data.activations, data.intercepts),
-        calibrate(data, weights, multiplicities),
+        multiplicities=multiplicities,
+        provenance=provenance,
+    )
+
+
+def train_from_new_starts(
+    data: TrainingData,
+    multiplicities: Counts,
+    training: TrainingSettings,
+    seed: int,
+    iterations: int,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+) -> list[Fit]:
+    """Train every member from a random start; see `train_members`.
+
+    Parameters
+    ----------
+    iterations : int
+        At first; where all atoms of chunks are labelled, those of ``training`` follow.
+    """
+    starts = [initial_weights(data, seed, m) for m in range(len(multiplicities))]
+    return train_members(
+        data,
         multiplicities,
-        provenance,
+        starts,
+        training,
+        iterations,
+        progress,
+        executor,
+        refine=training.iterations,
     )
 
 
@@ -312,17 +341,12 @@ def train_ensemble(
     progress = progress or Progress()
     data = prepare(images, functions, network, scale_over, progress)
     counts = draw_initial(ensemble.members, len(images), seed)
-    starts = [initial_weights(data, seed, m) for m in range(ensemble.members)]
-    fits = train_members(
-        data,
-        counts,
-        starts,
-        training,
-        training.initial_iterations,
-        progress,
-        refine=training.iterations,
+    fits = train_from_new_starts(
+        data, counts, training, seed, training.initial_iterations, progress
     )
-    return make_ensemble(data, [fit.weights for fit in fits], counts, seed=seed)
+    weights = [fit.weights for fit in fits]
+    made = make_ensemble(data, weights, counts, seed=seed)
+    return replace(made, calibration=calibrate(data, weights, counts))
 
 
 def without_isolated(features: Mapping[str, Array]) -> dict[str, Array]:
