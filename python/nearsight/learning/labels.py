@@ -15,7 +15,7 @@ from nearsight.progress import Progress
 from nearsight.structures.images import Image
 from nearsight.training.validation import INNER
 
-__all__ = ["label_chunks", "validation_atoms", "validation_chunks"]
+__all__ = ["label_all", "label_chunks", "validation_atoms", "validation_chunks"]
 
 NFT_CHUNK = Origin("chunk", "nft")
 
@@ -77,6 +77,42 @@ def label_chunks(
     }
 
 
+def label_all(
+    structures: Sequence[Atoms],
+    what: str,
+    origin: Origin,
+    parent: Parent,
+    progress: Progress,
+    skipping: str,
+) -> list[Image]:
+    """Structures with the parent's energies and forces; those it fails on are left out.
+
+    Parameters
+    ----------
+    structures : sequence of ase.Atoms
+    what : str
+        What they are, in the display.
+    origin : Origin
+    parent : Parent
+    progress : Progress
+    skipping : str
+        Beginning of the sentence on one that is left out.
+    """
+    results = parent.calculate_many(
+        structures,
+        report=lambda tally: progress.calculations(tally, what),
+        note=progress.note,
+        origin=origin,
+    )
+    images = []
+    for atoms, result in zip(structures, results, strict=True):
+        if isinstance(result, Failure):
+            progress.note(f"{skipping} {result.explained}")
+        else:
+            images.append(Image(atoms, result.forces, result.energy))
+    return images
+
+
 def validation_atoms(targets: Targets, settings: NFTSettings, seed: int) -> list[int]:
     """Atoms in the centres of the validation chunks, which no chunk of the training has."""
     if settings.labels == "center":
@@ -109,9 +145,7 @@ def validation_chunks(
         if isinstance(result, Failure):
             progress.note(f"skipping the validation chunk of atom {number} {result.explained}")
             continue
-        distance = np.linalg.norm(atoms.positions - atoms.positions[0], axis=1)
-        weights = (distance <= INNER * radius).astype(float)
-        images.append(Image(atoms, result.forces, result.energy, weights, chunk=True))
+        images.append(Image.whole_chunk(atoms, result.forces, result.energy, INNER * radius))
     return tuple(images)
 
 
@@ -121,7 +155,4 @@ _VALIDATION = 5  # keeps this random stream apart from those of training.bootstr
 def _image(settings: NFTSettings, atoms: Atoms, result: ParentResult) -> Image:
     if settings.labels == "center":
         return Image(atoms, result.forces[:1])
-    distance = np.linalg.norm(atoms.positions - atoms.positions[0], axis=1)
-    core = np.inf if settings.core_radius is None else settings.core_radius
-    weights = (distance <= core).astype(float)
-    return Image(atoms, result.forces, result.energy, weights, chunk=True)
+    return Image.whole_chunk(atoms, result.forces, result.energy, settings.core_radius)

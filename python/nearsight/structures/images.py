@@ -99,6 +99,21 @@ class Image:
             return np.arange(len(self.forces))
         return np.flatnonzero(self.force_weights)
 
+    @cached_property
+    def distances(self) -> Array:
+        """(F,) distance of these atoms from the first one, the centre of a chunk, in Å."""
+        positions = self.atoms.positions
+        return np.asarray(np.linalg.norm(positions[self.force_atoms] - positions[0], axis=1))
+
+    @classmethod
+    def whole_chunk(
+        cls, atoms: Atoms, forces: Array, energy: float, radius: float | None = None
+    ) -> Image:
+        """A chunk learned as the structure it is; forces count within ``radius`` (Å), or all."""
+        distances = np.linalg.norm(atoms.positions - atoms.positions[0], axis=1)
+        within = distances <= (np.inf if radius is None else radius)
+        return cls(atoms, forces, energy, within.astype(float), chunk=True)
+
     @classmethod
     def from_atoms(cls, atoms: Atoms) -> Image:
         """The image in ``atoms`` with the labels its calculator carries.

@@ -180,9 +180,7 @@ class TrainingData:
         weights = np.ones(len(counted)) if given is None else given[counted]
         if not image.chunk or self.force_decay is None:
             return weights
-        positions = image.atoms.positions
-        distances = np.linalg.norm(positions[counted] - positions[0], axis=1)
-        return np.asarray(weights * np.exp(-distances / self.force_decay))
+        return np.asarray(weights * np.exp(-image.distances / self.force_decay))
 
     @cached_property
     def is_chunk(self) -> npt.NDArray[np.bool_]:

@@ -41,8 +41,7 @@ def misfit_by_shell(data: TrainingData, weights: Sequence[npt.NDArray[np.float64
     distances, errors = [], []
     for number in whole.tolist():
         image, rows = data.fingerprints[number].image, data.rows(number)
-        positions = image.atoms.positions[image.force_atoms]
-        distances.append(np.linalg.norm(positions - image.atoms.positions[0], axis=1))
+        distances.append(image.distances)
         errors.append(np.linalg.norm(mean[rows] - data.forces[rows], axis=1))
     distance, error = np.concatenate(distances), np.concatenate(errors)
     # the centre alone, then shells around it
