@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist
 from nearsight import Parent
 from nearsight.config import InitialSettings
 from nearsight.errors import InputError
+from nearsight.learning.initial_cells import Initialization
 from nearsight.learning.initial_clusters import cut_clusters, label_clusters
 from nearsight.run.suggest import suggest_config
 
@@ -78,3 +79,25 @@ def test_labels_are_the_parent_s() -> None:
 def test_new_proposes_them_where_no_metal_s_crystal_suits() -> None:
     assert suggest_config(magnesia(), "mgo.xyz", "emt").initial.recipe == "clusters"
     assert suggest_config(bulk("Cu", cubic=True), "cu.xyz", "emt").initial.recipe == "crystals"
+
+
+@pytest.mark.parametrize("given", [SETTINGS, SETTINGS.model_copy(update={"recipe": "crystals"})])
+def test_a_run_tries_its_parent_on_what_it_begins_with(given: InitialSettings) -> None:
+    """Clusters, for which no stress is needed; or crystals."""
+    target = bulk("Cu", cubic=True)
+    made = Initialization.of(given, ["Cu"], targets=[target])
+    structures, stress, _ = made.first()
+    if given.recipe == "crystals":
+        assert stress
+        assert all(atoms.pbc.all() for atoms in structures)
+        return
+    assert not stress
+    images = made.run("emt")
+    assert len(images) == len(structures) == SETTINGS.clusters
+    for image, atoms in zip(images, structures, strict=True):
+        np.testing.assert_array_equal(image.atoms.positions, atoms.positions)
+
+
+def test_without_a_target_there_is_nothing_to_cut() -> None:
+    with pytest.raises(InputError, match="cuts the first structures from a target"):
+        Initialization.of(SETTINGS, ["Cu"])

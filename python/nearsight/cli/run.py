@@ -73,7 +73,8 @@ def new(
     from nearsight.parents import Parent
     from nearsight.parents.codes import CODES
     from nearsight.run.advice import advice, check_lengths
-    from nearsight.run.suggest import CHEAP_PARENTS, estimate_cost, suggest_config
+    from nearsight.run.cost import estimate_cost
+    from nearsight.run.suggest import CHEAP_PARENTS, suggest_config
     from nearsight.structures.images import check_structure, read_structure
 
     output(output_file, force)

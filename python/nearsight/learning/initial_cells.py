@@ -13,12 +13,14 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.filters import StrainFilter
 from ase.optimize import BFGS
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from nearsight.config import InitialSettings
 from nearsight.config.errors import list_mistakes
 from nearsight.config.fields import Count, Positive
 from nearsight.errors import InputError, ParentError
+from nearsight.learning.initial_clusters import CLUSTERS, cut_clusters, label_clusters
+from nearsight.learning.labels import label_all
 from nearsight.parents import Failure, Origin, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
 from nearsight.structures.crystals import (
@@ -51,7 +53,8 @@ class Initialization(InitialSettings):
     Where too few are found (many atoms, relaxed distances barely above ``minsep``), the crystal is
     tried again with 0.8 times its shortest distance.
 
-    With ``structures``, the structures of that file in place of all this.
+    With ``structures``, the structures of that file in place of all this; with ``recipe =
+    "clusters"``, clusters cut from the targets that `of` is given (`cut_clusters`).
 
     Defaults are the paper's (SI 8.1), except where the paper gives none.
 
@@ -89,6 +92,8 @@ class Initialization(InitialSettings):
             mistakes = list_mistakes(error, type(self), settings)
             raise InputError("\n".join(sentence for _, sentence in mistakes)) from None
 
+    _targets: tuple[Atoms, ...] = PrivateAttr(())
+
     @model_validator(mode="after")
     def _has_elements(self) -> Initialization:
         if self.elements is None and self.structures is None:
@@ -97,13 +102,34 @@ class Initialization(InitialSettings):
 
     @classmethod
     def of(
-        cls, settings: InitialSettings, elements: Sequence[str] | None = None, seed: int = 0
+        cls,
+        settings: InitialSettings,
+        elements: Sequence[str] | None = None,
+        seed: int = 0,
+        targets: Sequence[Atoms] = (),
     ) -> Initialization:
-        """The cells that settings describe, of these elements unless the settings name some."""
+        """The cells that settings describe, of these elements unless the settings name some.
+
+        Raises
+        ------
+        InputError
+            If a setting is missing, or there is no target that clusters could be cut from.
+        """
         given = settings.model_dump(exclude_unset=True)
         if settings.structures is None:
             given = {"seed": seed} | given | {"elements": settings.elements or elements}
-        return cls(**given)
+        made = cls(**given)
+        made._targets = tuple(targets)
+        if made._cuts_clusters and not targets:
+            raise InputError(
+                'recipe = "clusters" cuts the first structures from a target, and there is none '
+                "here; nearsight run has one"
+            )
+        return made
+
+    @property
+    def _cuts_clusters(self) -> bool:
+        return self.recipe == "clusters" and self.structures is None
 
     def run(
         self,
@@ -134,6 +160,8 @@ class Initialization(InitialSettings):
         progress = progress or Progress()
         if self.structures is not None:
             return label_structures(self.structures, parent, progress)
+        if self._cuts_clusters:
+            return label_clusters(self._clusters, parent, progress)
         assert self.elements is not None  # as checked when made
         counter = itertools.count()
 
@@ -180,6 +208,8 @@ class Initialization(InitialSettings):
         if self.structures is not None:
             found = read_structures(self.structures)
             return [atoms for atoms in found if atoms.calc is None], False, GIVEN
+        if self._cuts_clusters:
+            return self._clusters, False, CLUSTERS
         assert self.elements is not None  # as checked when made
         return (
             [
@@ -189,6 +219,10 @@ class Initialization(InitialSettings):
             True,
             CELLS,
         )
+
+    @property
+    def _clusters(self) -> list[Atoms]:
+        return cut_clusters(self._targets, self, self.seed)
 
     def _relax(
         self, atoms: Atoms, parent: Parent, report: Callable[[str], None], progress: Progress
@@ -248,19 +282,8 @@ class Initialization(InitialSettings):
                 f"{name}: only {len(found)} of {self.n_rattled} rattled cells had no distance "
                 f"below {minsep:.3f} Å in {self.max_seeds} tries; lower minsep or posamp"
             )
-        results = parent.calculate_many(
-            found,
-            report=lambda tally: progress.calculations(tally, f"rattled cells of {name}"),
-            note=progress.note,
-            origin=CELLS,
-        )
-        images = []
-        for atoms, result in zip(found, results, strict=True):
-            if isinstance(result, Failure):
-                progress.note(f"{name}: skipping a rattled cell {result.explained}")
-            else:
-                images.append(Image(atoms, result.forces, result.energy))
-        return images
+        what, skipping = f"rattled cells of {name}", f"{name}: skipping a rattled cell"
+        return label_all(found, what, CELLS, parent, progress, skipping)
 
     def _accepted(self, relaxed: Atoms, minsep: float) -> list[Atoms]:
         seeds = range(self.seed, self.seed + self.max_seeds)

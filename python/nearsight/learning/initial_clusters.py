@@ -14,12 +14,13 @@ from scipy.spatial.distance import pdist
 
 from nearsight.config import InitialSettings
 from nearsight.errors import InputError, ParentError
-from nearsight.parents import Failure, Origin, Parent
+from nearsight.learning.labels import label_all
+from nearsight.parents import Origin, Parent
 from nearsight.progress import Progress
 from nearsight.structures.chunks import extract_chunk
 from nearsight.structures.images import Image
 
-__all__ = ["cut_clusters", "label_clusters"]
+__all__ = ["CLUSTERS", "cut_clusters", "label_clusters"]
 
 CLUSTERS = Origin("cluster", "initial")
 START = 6.5
@@ -74,18 +75,7 @@ def label_clusters(
         If it failed on all.
     """
     progress = progress or Progress()
-    results = parent.calculate_many(
-        clusters,
-        report=lambda tally: progress.calculations(tally, "clusters"),
-        note=progress.note,
-        origin=CLUSTERS,
-    )
-    images = []
-    for atoms, result in zip(clusters, results, strict=True):
-        if isinstance(result, Failure):
-            progress.note(f"skipping a cluster {result.explained}")
-        else:
-            images.append(Image(atoms, result.forces, result.energy))
+    images = label_all(clusters, "clusters", CLUSTERS, parent, progress, "skipping a cluster")
     if not images:
         raise ParentError(f"the parent failed on all {len(clusters)} clusters cut from the target")
     return images

@@ -9,7 +9,12 @@ from nearsight.learning.initial_cells import Initialization
 from nearsight.learning.targets import Targets
 from nearsight.parents import Origin
 
-__all__ = ["first_structures"]
+__all__ = ["first_structures", "initial_structures"]
+
+
+def initial_structures(config: Config, targets: Targets) -> Initialization:
+    """The initial structures of a run."""
+    return Initialization.of(config.initial, targets.elements, targets=targets.structures)
 
 
 def first_structures(config: Config, targets: Targets) -> tuple[list[Atoms], bool, Origin]:
@@ -18,7 +23,7 @@ def first_structures(config: Config, targets: Targets) -> tuple[list[Atoms], boo
     The initial cells; if all of them have labels, a chunk of the locality scan, or else a small one
     of the targets, which need not be one that is asked for later.
     """
-    structures, stress, origin = Initialization.of(config.initial, targets.elements).first()
+    structures, stress, origin = initial_structures(config, targets).first()
     if structures:
         return structures, stress, origin
     vacuum, scan = config.nft.vacuum, config.locality

@@ -31,8 +31,7 @@ from nearsight.files.records import (
     RunRecord,
     Target,
 )
-from nearsight.learning.initial_cells import Initialization, count_by_size, describe_sizes
-from nearsight.learning.initial_clusters import cut_clusters, label_clusters
+from nearsight.learning.initial_cells import count_by_size, describe_sizes
 from nearsight.learning.learner import Learner
 from nearsight.learning.locality import force_locality
 from nearsight.learning.nft import NFT
@@ -44,7 +43,8 @@ from nearsight.parents.spec import TOTALS
 from nearsight.progress import Progress
 from nearsight.report.page import write_report
 from nearsight.run.advice import advice
-from nearsight.run.first import first_structures
+from nearsight.run.cost import relative_cost
+from nearsight.run.first import first_structures, initial_structures
 from nearsight.run.folder import RunFolder
 from nearsight.run.follow_up import FollowUp
 from nearsight.run.targets import check_targets, keep_targets
@@ -156,13 +156,7 @@ class Run:
     # the stages; each writes its file last and returns its summary
 
     def _initial_cells(self) -> str:
-        settings = self.config.initial
-        if settings.recipe == "clusters" and settings.structures is None:
-            clusters = cut_clusters(self._targets.structures, settings)
-            images = label_clusters(clusters, self.parent, self.progress)
-        else:
-            cells = Initialization.of(settings, self._targets.elements)
-            images = cells.run(self.parent, self.progress)
+        images = initial_structures(self.config, self._targets).run(self.parent, self.progress)
         self._check_elements(images)
         write_images(self.folder / "initial.extxyz", images)
         return f"{len(images)} cells: {describe_sizes(images)}"
@@ -279,6 +273,7 @@ class Run:
     def _write_record(self) -> None:
         """Write ``run.json``, the facts of the whole run for the report."""
         config, state = self.config, self._state
+        initial = read_images(self.folder / "initial.extxyz")
         notes = read_json(self.folder / "symmetry_functions.json")["notes"]
         record = RunRecord(
             seed=config.seed,
@@ -294,7 +289,7 @@ class Run:
             stages=list(self.folder.stages.values()),
             chunk_radius=config.nft.chunk_radius,
             initial=InitialCells(
-                cells=len(read_images(self.folder / "initial.extxyz")),
+                cells=len(initial),
                 selected=len(self._selected),
                 counts={str(n): k for n, k in count_by_size(self._selected).items()},
             ),
@@ -307,22 +302,22 @@ class Run:
                 **{name: version(name) for name in ("nearsight", "numpy", "scipy", "ase")},
             },
             features=FeatureSummary(**notes) if notes else None,
-            cost=self._cost(),
+            cost=self._cost([len(image.atoms) for image in initial]),
         )
         record.save(self.folder / RunRecord.FILE)
 
-    def _cost(self) -> Cost:
+    def _cost(self, initial: list[int]) -> Cost:
         exponent = self.config.parent.cost_exponent
         radius, vacuum = self.config.nft.chunk_radius, self.config.nft.vacuum
         asked = [*self._state.chunk_images, *self._state.history[-1].failed_indices]
         sizes = {
             "chunks": [len(atoms) for atoms in self._targets.extract(asked, radius, vacuum)],
             "validation": [len(image.atoms) for image in self._state.validation],
-            "initial": [len(image.atoms) for image in read_images(self.folder / "initial.extxyz")],
+            "initial": initial,
         }
-        whole = float(sum(len(atoms) ** exponent for atoms in self._targets.structures))
-        costs = {name: float(sum(n**exponent for n in many)) for name, many in sizes.items()}
-        return Cost(exponent=exponent, **{name: cost / whole for name, cost in costs.items()})
+        whole = [len(atoms) for atoms in self._targets.structures]
+        costs = {name: relative_cost(many, whole, exponent) for name, many in sizes.items()}
+        return Cost(exponent=exponent, **costs)
 
     _state: State
     _trainer: Executor | None

@@ -27,11 +27,9 @@ from nearsight.config import (
 )
 from nearsight.parents.code import Preset
 from nearsight.parents.codes import CODES
-from nearsight.structures.chunks import extract_chunks
 
 __all__ = [
     "CHEAP_PARENTS",
-    "estimate_cost",
     "nearest_neighbour_distance",
     "preset_of",
     "suggest_config",
@@ -109,26 +107,6 @@ def suggest_config(
         relaxation=RelaxationSettings(fmax=RELAXED, with_parent=cheap and len(target) <= 500),
         report=ReportSettings(true_forces=cheap),
     )
-
-
-def estimate_cost(target: Atoms, config: Config) -> float:
-    """Cost of all chunks allowed, in calculations of the whole target.
-
-    From the sizes of the chunks around some atoms, and `ParentSettings.cost_exponent`.
-    """
-    nft, exponent = config.nft, config.parent.cost_exponent
-    some = np.linspace(0, len(target) - 1, min(len(target), SAMPLED)).astype(int)
-    cost = 0.0
-    for count, radius in (
-        (nft.max_chunks, nft.chunk_radius),
-        (nft.validation_chunks, nft.larger_radius),
-    ):
-        sizes = [len(c) for c in extract_chunks(target, sorted(set(some.tolist())), radius, 0.0)]
-        cost += count * float(np.mean(np.array(sizes, float) ** exponent))
-    return float(cost / len(target) ** exponent)
-
-
-SAMPLED = 50
 
 
 def _parent(name: str, elements: tuple[str, ...]) -> ParentSettings:

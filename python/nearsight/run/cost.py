@@ -1,0 +1,46 @@
+"""The cost of labels in calculations of the whole target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+
+from nearsight.config import Config
+from nearsight.structures.chunks import extract_chunks
+
+__all__ = ["estimate_cost", "relative_cost"]
+
+SAMPLED = 50
+"""Atoms around which chunks are looked at for their size."""
+
+
+def relative_cost(sizes: Sequence[int], whole: Sequence[int], exponent: float) -> float:
+    """Cost of structures, in calculations of the whole targets.
+
+    Parameters
+    ----------
+    sizes, whole : sequence of int
+        Numbers of atoms.
+    exponent : float
+        See `ParentSettings.cost_exponent`.
+    """
+    cost, unit = (float((np.array(n, float) ** exponent).sum()) for n in (sizes, whole))
+    return cost / unit
+
+
+def estimate_cost(target: Atoms, config: Config) -> float:
+    """Cost of all chunks that a configuration allows, from the sizes of some."""
+    nft = config.nft
+    some = np.linspace(0, len(target) - 1, min(len(target), SAMPLED)).astype(int)
+    numbers = sorted(set(some.tolist()))
+    cost = 0.0
+    for count, radius in (
+        (nft.max_chunks, nft.chunk_radius),
+        (nft.validation_chunks, nft.larger_radius),
+    ):
+        sizes = [len(chunk) for chunk in extract_chunks(target, numbers, radius, 0.0)]
+        each = relative_cost(sizes, [len(target)], config.parent.cost_exponent) / len(sizes)
+        cost += count * each
+    return cost
