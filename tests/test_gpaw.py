@@ -305,6 +305,7 @@ members = 3
 [nft]
 chunk_radius = 3.5
 vacuum = 2.5
+first_chunks = 2
 chunks_per_iteration = 2
 max_chunks = 4
 
@@ -334,8 +335,9 @@ def test_a_whole_run(tmp_path: Path) -> None:
 
     report = json.loads((folder / "report.json").read_text())
     assert [entry["chunks"] for entry in report["iterations"]] == [0, 2, 4]
-    # 3 cells, 4 chunks of which the locality scan may have met one before, the whole particle
-    assert len(ParentDatabase(folder / "parent.db")) in (8, 9)
+    # 3 cells, 4 chunks of which the locality scan may have met one before, 3 larger chunks, and
+    # the whole particle
+    assert len(ParentDatabase(folder / "parent.db")) in (11, 12)
     target = read_structure(folder / "target.extxyz")
     true_forces = Parent.of(config.parent).calculate(target).forces
     errors = np.linalg.norm(

@@ -475,5 +475,6 @@ def test_a_run_that_could_not_go_on(place: Callable[..., tuple[Path, str]]) -> N
     assert not status.finished
     assert status.last is not None
     assert (status.last.stage, status.last.error) == ("Nearsighted force training", reason)
-    assert len(status.given_up) == 4  # the two asked for, and the two most uncertain after them
+    # the first one of the run, the two asked for, and the two most uncertain after them
+    assert len(status.given_up) == 5
     assert "RuntimeError: SCF did not converge" in shown(status)
