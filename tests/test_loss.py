@@ -180,6 +180,17 @@ def test_curvature_is_the_product_of_the_jacobian(data: TrainingData, repeat: in
     np.testing.assert_array_equal(curvature, curvature.T)
 
 
+def test_a_vector_is_pulled_back_by_the_jacobian(data: TrainingData) -> None:
+    """Jᵀ v, by a way that makes no row of J."""
+    weights = random_weights(data)
+    loss_weights = data.weights(MULTIPLICITIES, ALPHA)
+    residual, jacobian = data.core.jacobian(weights, *loss_weights)
+    for v in (residual, np.random.default_rng(8).normal(size=residual.shape)):
+        expected = jacobian.T @ v
+        found = data.core.pull_back(weights, *loss_weights, v)
+        np.testing.assert_allclose(found, expected, atol=1e-13 * np.abs(expected).max())
+
+
 def test_images_of_few_elements_among_others() -> None:
     """Every mixture of three elements, in no order: zeros are where an element is missing."""
     data = training_data(3)
@@ -207,6 +218,9 @@ def test_images_of_few_elements_among_others() -> None:
     expected = jacobian.T @ jacobian
     curvature = mixed.core.curvature(weights, *loss_weights)
     np.testing.assert_allclose(curvature, expected, atol=1e-13 * np.abs(expected).max())
+    gradient = jacobian.T @ residual
+    found_gradient = mixed.core.pull_back(weights, *loss_weights, residual)
+    np.testing.assert_allclose(found_gradient, gradient, atol=1e-13 * np.abs(gradient).max())
     direction = rng.normal(size=weights.shape) / np.sqrt(len(weights))
     along = jacobian @ direction
     error = error_of(
@@ -232,6 +246,8 @@ def test_weights_of_another_shape() -> None:
         data.core.predict(np.zeros(3))
     with pytest.raises(ValueError, match=r"force_weights must have shape \(33\), got \(7\)"):
         data.core.residuals(random_weights(data), np.ones(7), np.ones(7))
+    with pytest.raises(ValueError, match=r"v must have shape \(106\), got \(4\)"):
+        data.core.pull_back(random_weights(data), np.ones(7), np.ones(33), np.ones(4))
 
 
 IMAGE = {
@@ -239,7 +255,7 @@ IMAGE = {
     "features": np.zeros((2, 2)),
     "block_offsets": np.array([0, 1]),
     "block_center": np.zeros(1, np.int32),
-    "derivatives": np.zeros((1, 3, 2)),
+    "derivatives": np.zeros((1, 3, 4)),
     "energy": 0.0,
     "forces": np.zeros((1, 3)),
 }
@@ -261,6 +277,27 @@ MISFITS = {
     "block offsets": ({"block_offsets": np.array([1, 1])}, "block offsets of an image do not fit"),
     "too few": ({"block_offsets": np.array([0])}, r"block_offsets must have shape \(2\), got"),
     "element": ({"center_element": np.array([0, 1], np.int32)}, "has an unknown element"),
+    "order": (
+        {
+            "images": [
+                tuple(
+                    (
+                        IMAGE
+                        | {
+                            "center_element": np.array([1, 0], np.int32),
+                            "block_offsets": np.array([0, 2]),
+                            "block_center": np.array([0, 1], np.int32),
+                            "derivatives": np.zeros((2, 3, 4)),
+                        }
+                    ).values()
+                )
+            ],
+            "sizes": [[2, 3, 1], [2, 3, 1]],
+            "scale": np.ones((2, 2)),
+            "offset": np.zeros((2, 2)),
+        },
+        "blocks of an atom are not sorted by element",
+    ),
     "block": ({"block_center": np.array([2], np.int32)}, "belongs to another image"),
     "empty": (
         {
@@ -268,7 +305,7 @@ MISFITS = {
             "features": np.zeros((0, 2)),
             "block_offsets": np.array([0, 0]),
             "block_center": np.zeros(0, np.int32),
-            "derivatives": np.zeros((0, 3, 2)),
+            "derivatives": np.zeros((0, 3, 4)),
         },
         "an image of the training set has no atoms",
     ),

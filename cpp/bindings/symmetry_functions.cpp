@@ -45,7 +45,8 @@ py::dict make_fingerprints(const SymmetryFunctions& self, const Structure& struc
   result["block_offsets"] = vector_array(made.block_offsets);
   result["block_center"] = vector_array(made.block_center);
   result["derivatives"] = Array<double>(
-      {blocks, py::ssize_t{3}, static_cast<py::ssize_t>(self.max_size())}, made.derivatives.data());
+      {blocks, py::ssize_t{3}, static_cast<py::ssize_t>(padded(self.max_size(), kFeatureLanes))},
+      made.derivatives.data());
   return result;
 }
 

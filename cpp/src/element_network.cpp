@@ -7,8 +7,12 @@
 
 namespace nearsight {
 
-ElementNetwork::ElementNetwork(const std::vector<Layer>& layers, Matrix features)
-    : layers_(layers), features_(std::move(features)), scratch_(layers.size()) {
+ElementNetwork::ElementNetwork(const std::vector<Layer>& layers, Matrix features,
+                               Eigen::RowVectorXd scale)
+    : layers_(layers),
+      features_(std::move(features)),
+      scale_(std::move(scale)),
+      scratch_(layers.size()) {
   const Index centers = features_.rows();
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     weights_.push_back(Matrix::Zero(layers_[l].outputs, inputs(l)));
@@ -36,6 +40,7 @@ void ElementNetwork::run(const double* weights) {
     activate(layer.activation, z.data(), z.size(), value_[l].data(), slope_[l].data(),
              curvature_term_[l].data());
   }
+  scaled_ = scale_.transpose().asDiagonal() * transposed_.front();
   dE_da_.back().setOnes();
   for (std::size_t l = layers_.size(); l-- > 0;) {
     delta_[l] = slope_[l].cwiseProduct(dE_da_[l]);
@@ -45,6 +50,7 @@ void ElementNetwork::run(const double* weights) {
                       {delta_[l].data(), 1, delta_[l].cols()}, weights_[l].data(), next.cols(),
                       next.data(), next.cols());
   }
+  gradient_.array().rowwise() *= scale_.array();
 }
 
 double ElementNetwork::energy(Index first, Index n) const {
@@ -73,51 +79,50 @@ const double* ElementNetwork::rows_of(const Matrix& all, const BlockView& blocks
   return rows;
 }
 
-// z'_l and a'_l of all layers.
+// z'_l and a'_l of all layers; of every centre, its axes one after the other.
 void ElementNetwork::forward_tangents(const BlockView& blocks) {
-  const Index n = blocks.n;
+  const Index n = blocks.n, axes = blocks.axes;
   const double* tangent = blocks.derivatives;
   Index tangent_stride = blocks.stride;
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Index out = outputs(l);
-    double* z = scratch_[l].tangent_z.require(3 * n * out);
-    double* a = scratch_[l].tangent_a.require(3 * n * out);
-    small_gemm<false>(3 * n, out, layers_[l].inputs, {tangent, 1, tangent_stride},
-                      transposed_[l].data(), out, z, out);
+    double* z = scratch_[l].tangent_z.require(axes * n * out);
+    double* a = scratch_[l].tangent_a.require(axes * n * out);
+    small_gemm<false>(axes * n, out, layers_[l].inputs, {tangent, 1, tangent_stride},
+                      l == 0 ? scaled_.data() : transposed_[l].data(), out, z, out);
     const double* slope = rows_of(slope_[l], blocks, scratch_[l].slope);
-    for (int d = 0; d < 3; ++d)
-      for (Index k = 0; k < n * out; ++k) a[d * n * out + k] = slope[k] * z[d * n * out + k];
-    tangent = a;
+    for (Index b = 0; b < n; ++b, slope += out)
+      for (Index d = 0; d < axes; ++d, z += out, a += out)
+        for (Index k = 0; k < out; ++k) a[k] = slope[k] * z[k];
+    tangent = scratch_[l].tangent_a.data();
     tangent_stride = out;
   }
 }
 
 // y_l, from y_(l+1).
 void ElementNetwork::backward_adjoint(const BlockView& blocks, std::size_t l) {
-  const Index n = blocks.n, out = outputs(l), size = n * out;
-  double* adjoint = scratch_[l].adjoint.require(3 * size);
+  const Index n = blocks.n, axes = blocks.axes, out = outputs(l);
+  double* adjoint = scratch_[l].adjoint.require(axes * n * out);
   const double* slope = consecutive_ ? slope_[l].row(blocks.centers[0]).data()
                                      : scratch_[l].slope.data();  // copied on the way forward
   const double* curvature = rows_of(curvature_term_[l], blocks, scratch_[l].curvature_term);
   const double* z = scratch_[l].tangent_z.data();
-  if (l + 1 < layers_.size() && has_curvature(l + 1)) {
-    small_gemm<false>(3 * n, out, layers_[l + 1].outputs,
+  const bool adds = l + 1 < layers_.size() && has_curvature(l + 1);
+  if (adds)
+    small_gemm<false>(axes * n, out, layers_[l + 1].outputs,
                       {scratch_[l + 1].adjoint.data(), 1, outputs(l + 1)}, weights_[l + 1].data(),
                       out, adjoint, out);
-    for (int d = 0; d < 3; ++d)
-      for (Index k = 0; k < size; ++k)
-        adjoint[d * size + k] = slope[k] * adjoint[d * size + k] + curvature[k] * z[d * size + k];
-  } else {
-    for (int d = 0; d < 3; ++d)
-      for (Index k = 0; k < size; ++k) adjoint[d * size + k] = curvature[k] * z[d * size + k];
-  }
+  for (Index b = 0; b < n; ++b, slope += out, curvature += out)
+    for (Index d = 0; d < axes; ++d, adjoint += out, z += out)
+      for (Index k = 0; k < out; ++k)
+        adjoint[k] = (adds ? slope[k] * adjoint[k] : 0.0) + curvature[k] * z[k];
 }
 
 // dE'/dW_l and dE'/db_l, times the factor, in the rows of the Jacobian.
 void ElementNetwork::write_rows(const BlockView& blocks, std::size_t l, double factor, double* rows,
                                 Index stride) {
   const Layer& layer = layers_[l];
-  const Index n = blocks.n, in = inputs(l), out = outputs(l), size = n * out;
+  const Index n = blocks.n, axes = blocks.axes, in = inputs(l), out = outputs(l);
   const double* tangent = l == 0 ? blocks.derivatives : scratch_[l - 1].tangent_a.data();
   const Index tangent_stride = l == 0 ? blocks.stride : in;
   const double* adjoint = scratch_[l].adjoint.data();
@@ -126,13 +131,17 @@ void ElementNetwork::write_rows(const BlockView& blocks, std::size_t l, double f
   double* w = weight_gradient_.require(layer.outputs * in + out);
   double* b = w + layer.outputs * in;
   const double one = 1.0;
-  for (int d = 0; d < 3; ++d) {
-    small_gemm<false>(layer.outputs, in, n, {delta, out, 1}, tangent + d * n * tangent_stride,
-                      tangent_stride, w, in);
+  for (Index d = 0; d < axes; ++d) {
+    small_gemm<false>(layer.outputs, in, n, {delta, out, 1}, tangent + d * tangent_stride,
+                      axes * tangent_stride, w, in);
+    if (l == 0)
+      for (Index o = 0; o < layer.outputs; ++o)
+        for (Index i = 0; i < in; ++i) w[o * in + i] *= scale_[i];
     std::fill_n(b, out, 0.0);
     if (has_curvature(l)) {
-      small_gemm<true>(layer.outputs, in, n, {adjoint + d * size, out, 1}, x, in, w, in);
-      small_gemm<false>(1, out, n, {&one, 0, 0}, adjoint + d * size, out, b, out);
+      const GemmOperand y{adjoint + d * out, axes * out, 1};
+      small_gemm<true>(layer.outputs, in, n, y, x, in, w, in);
+      small_gemm<false>(1, out, n, {&one, 0, 0}, adjoint + d * out, axes * out, b, out);
     }
     double* row = rows + d * stride;
     for (Index o = 0; o < layer.outputs; ++o) {

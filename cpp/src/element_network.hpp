@@ -9,8 +9,8 @@
 namespace nearsight {
 
 // The force on an atom is linear in dE/dG: F = -sum_c dG_c/dr . dE_c/dG_c. For every block
-// V = dG_c/dr the network of centre c is carried along V (forward tangents z', a'), and the
-// tangent of the energy is differentiated backwards with respect to the weights:
+// V = S dG_c/dr, S the scaling, the network of centre c is carried along V (forward tangents z',
+// a'), and the tangent of the energy is differentiated backwards with respect to the weights:
 //   z'_1 = W_1 V, a'_l = f'(z_l) z'_l, z'_(l+1) = W_(l+1) a'_l,  E' = a'_L
 //   adjoint of z'_l:  d_l = dE/dz_l, the same for all blocks of a centre
 //   adjoint of z_l:   y_l = f'(z_l) W_(l+1)^T y_(l+1) + f''(z_l) z'_l dE/da_l
@@ -20,26 +20,28 @@ class ElementNetwork {
  public:
   using Layer = NetworkShape::Layer;
 
-  // One row of scaled features for every centre, padded.
-  ElementNetwork(const std::vector<Layer>& layers, Matrix features);
+  // One row of scaled features for every centre, padded, and their scale, likewise.
+  ElementNetwork(const std::vector<Layer>& layers, Matrix features, Eigen::RowVectorXd scale);
 
   // Energies of all centres and their derivatives at these weights of a member.
   void run(const double* weights);
+  Index n_centers() const { return features_.rows(); }
   double energy(Index first, Index n) const;  // of these centres
+  // dE/dG, of unscaled features.
   const double* gradient(Index center) const { return gradient_.row(center).data(); }
 
   // Sets d(factor * energy of these centres)/dw in a row of the Jacobian, after `run`.
   void energy_row(Index first, Index n, double factor, double* row) const;
 
-  // Blocks of one labelled atom: their centres, and dG/dr along x, y and z, (3 n, inputs), rows
-  // `stride` apart and padded.
+  // Some centres and for each of them directions in the space of its unscaled features, (n, axes,
+  // inputs), rows `stride` apart and padded: dG/dr along x, y and z for the blocks of an atom.
   struct BlockView {
     const Index* centers;
-    Index n;
+    Index n, axes;
     const double* derivatives;
     Index stride;
   };
-  // Sets d(factor * sum of V . dE/dG)/dw along x, y and z in three rows, `stride` apart.
+  // Sets d(factor * sum of dE/dG along the directions)/dw in a row for every axis, `stride` apart.
   void force_rows(const BlockView& blocks, double factor, double* rows, Index stride);
 
  private:
@@ -65,7 +67,9 @@ class ElementNetwork {
   // Rows of all matrices are padded, so that products have no tails.
   const std::vector<Layer>& layers_;
   std::vector<Matrix> weights_, transposed_;  // by layer, (outputs, inputs) and (inputs, outputs)
+  Matrix scaled_;                             // of the first layer, (inputs, outputs), S W^T
   Matrix features_, gradient_;                // (centres, inputs)
+  Eigen::RowVectorXd scale_;                  // (inputs)
   // By layer, (centres, outputs): a_l, f', dE/dz_l, dE/da_l and f'' dE/da_l.
   std::vector<Matrix> value_, slope_, delta_, dE_da_, curvature_term_;
   std::vector<LayerScratch> scratch_;

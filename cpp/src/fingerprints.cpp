@@ -1,6 +1,7 @@
 #include "nearsight/fingerprints.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 
 #include "parallel.hpp"
@@ -36,7 +37,7 @@ Fingerprints::Fingerprints(const SymmetryFunctions& functions, const Structure& 
   const int team = thread_count(threads);
   const NeighborList list(structure, functions.cutoff().radius, 0.0, team);
   find_centers(list, structure, force_atoms, all_centers);
-  compress(evaluate_centers(functions, list, structure, force_atoms, team),
+  compress(evaluate_centers(functions, list, structure, force_atoms, team), structure,
            static_cast<Index>(force_atoms.size()));
 }
 
@@ -107,20 +108,28 @@ Fingerprints::BlocksByCenter Fingerprints::evaluate_centers(const SymmetryFuncti
   return result;
 }
 
-void Fingerprints::compress(const BlocksByCenter& blocks, Index n_force_atoms) {
+void Fingerprints::compress(const BlocksByCenter& blocks, const Structure& structure,
+                            Index n_force_atoms) {
   block_offsets.assign(n_force_atoms + 1, 0);
   for (const auto& of_center : blocks)
     for (const DerivativeBlock& block : of_center) ++block_offsets[block.force_atom + 1];
   for (Index f = 0; f < n_force_atoms; ++f) block_offsets[f + 1] += block_offsets[f];
-  const Index size = 3 * features.cols();
+  const Index width = features.cols(), stride = padded(width, kFeatureLanes);
   block_center.resize(block_offsets.back());
-  derivatives.resize(block_offsets.back() * size);
+  derivatives.resize(3 * block_offsets.back() * stride, 0.0);
+  std::vector<std::size_t> order(centers.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto element = [&](std::size_t c) { return structure.species()[centers[c]]; };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return element(a) < element(b); });
   std::vector<Index> fill(block_offsets.begin(), block_offsets.end() - 1);
-  for (std::size_t c = 0; c < blocks.size(); ++c)
+  for (const std::size_t c : order)
     for (const DerivativeBlock& block : blocks[c]) {
       const Index place = fill[block.force_atom]++;
       block_center[place] = static_cast<int>(c);
-      std::copy(block.values.begin(), block.values.end(), derivatives.begin() + place * size);
+      for (int a = 0; a < 3; ++a)
+        std::copy_n(block.values.begin() + a * width, width,
+                    derivatives.begin() + (3 * place + a) * stride);
     }
 }
 

@@ -1,7 +1,8 @@
 // Every iteration solves (J^T J + l2 + mu) v = -(J^T r + l2 w) for the velocity v of a step and
 // adds its geodesic acceleration (Transtrum and Sethna, arXiv:1201.5885): r'' being the second
-// derivative of the residuals along v, by a difference, (J^T J + l2 + mu) a = -J^T r'', and the
-// step is v + a/2. A step that bends too much is not tried: the damping mu is raised at once.
+// derivative of the residuals along v, (J^T J + l2 + mu) a = -J^T r'', and the step is v + a/2. By
+// a difference, J^T r'' = 2/h (J^T (r(w + h v) - r(w)) / h - J^T J v), which needs no row of J.
+// A step that bends too much is not tried: the damping mu is raised at once.
 #include "nearsight/levenberg_marquardt.hpp"
 
 #include <algorithm>
@@ -43,13 +44,11 @@ class Minimizer {
   }
 
   bool iterate() {
-    const Matrix& jacobian = residuals_.differentiate();
-    residuals_.curvature(curvature_);
-    gradient_ = l2_ * weights_;
-    gradient_.noalias() += jacobian.transpose() * residual_;
+    residuals_.curvature(residual_, curvature_, gradient_);
+    gradient_ += l2_ * weights_;
     for (; damping_ < kMaxDamping; damping_ *= kRaise) {
       ++trials_;
-      if (!find_step(jacobian)) continue;
+      if (!find_step()) continue;
       const Vector trial = weights_ + step_;
       const Vector& residual = residuals_.evaluate(trial);
       const double trial_loss = loss(residual, trial);
@@ -63,17 +62,18 @@ class Minimizer {
     return false;
   }
 
-  bool find_step(const Matrix& jacobian) {
+  bool find_step() {
     factor_ = curvature_;
     factor_.diagonal().array() += l2_ + damping_;
     const Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>> cholesky(factor_);
     if (cholesky.info() != Eigen::Success) return false;
     step_ = -cholesky.solve(gradient_);
     if (step_.norm() < kStraight * weights_.norm()) return true;
-    Vector bend = (residuals_.evaluate(weights_ + kDifference * step_) - residual_) / kDifference;
-    bend.noalias() -= jacobian * step_;
-    bend *= 2.0 / kDifference;
-    const Vector acceleration = -cholesky.solve(jacobian.transpose() * bend);
+    const Vector change = residuals_.evaluate(weights_ + kDifference * step_) - residual_;
+    residuals_.move_to(weights_);
+    Vector bend = residuals_.pull_back(change) / kDifference;
+    bend.noalias() -= curvature_.selfadjointView<Eigen::Lower>() * step_;
+    const Vector acceleration = -cholesky.solve(bend) * (2.0 / kDifference);
     if (!(acceleration.norm() <= kMaxAcceleration * step_.norm())) return false;
     step_ += 0.5 * acceleration;
     return true;

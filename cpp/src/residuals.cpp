@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "element_network.hpp"
@@ -10,6 +11,9 @@
 namespace nearsight {
 
 namespace {
+
+// Rows of the Jacobian that are made together, so that they stay in a cache, or one image's.
+constexpr Index kSomeRows = 384;
 
 // Columns of the weights of the marked elements, in as few ranges as possible.
 std::vector<std::pair<Index, Index>> weight_ranges(const NetworkShape& shape,
@@ -80,7 +84,9 @@ void Residuals::place_centers() {
     for (Index k = 0; k < features.rows(); ++k)
       std::copy_n(set_.features.data() + centers[e][k] * set_.n_features, width,
                   features.row(k).data());
-    networks_.emplace_back(set_.shape.elements[e], std::move(features));
+    Eigen::RowVectorXd scale = Eigen::RowVectorXd::Zero(features.cols());
+    scale.head(width) = set_.scale.row(e).head(width);
+    networks_.emplace_back(set_.shape.elements[e], std::move(features), std::move(scale));
   }
   for (Index b = 0; b < set_.n_blocks(); ++b) block_center_.push_back(place[set_.block_center[b]]);
 }
@@ -92,29 +98,41 @@ double Residuals::energy(const Rows& rows) const {
   return sum / static_cast<double>(n_atoms(rows.image));
 }
 
+template <class Function>
+void Residuals::for_groups(Index force_atom, Function&& function) const {
+  const Index begin = set_.block_offsets[force_atom], last = set_.block_offsets[force_atom + 1];
+  for (Index b = begin, end; b < last; b = end) {
+    end = set_.group_end(b, last);
+    function(Group{set_.center_element[set_.block_center[b]], b, end - b,
+                   set_.derivatives[force_atom] + 3 * (b - begin) * set_.n_features});
+  }
+}
+
 Eigen::Vector3d Residuals::force(Index force_atom) const {
   Vec x{}, y{}, z{};
-  const Index last = set_.block_offsets[force_atom + 1], stride = set_.n_features;
-  for (Index b = set_.block_offsets[force_atom], end; b < last; b = end) {
-    end = set_.group_end(b, last);
-    const int e = set_.center_element[set_.block_center[b]];
-    const Index width = set_.shape.elements[e].front().inputs, along = (end - b) * stride;
-    const double* v = set_.derivatives.data() + 3 * b * stride;
-    for (Index k = b; k < end; ++k, v += stride) {
-      const double* gradient = networks_[e].gradient(block_center_[k]);  // padded with zeros
-      for (Index i = 0; i < width; i += kPairLanes) {
+  const Index stride = set_.n_features;
+  for_groups(force_atom, [&](const Group& group) {
+    const Index width = set_.shape.elements[group.element].front().inputs;
+    const double* v = group.derivatives;
+    for (Index k = group.first; k < group.first + group.n; ++k, v += 3 * stride) {
+      const double* gradient = networks_[group.element].gradient(block_center_[k]);
+      for (Index i = 0; i < width; i += kPairLanes) {  // the gradient is padded with zeros
         const Vec g = load(gradient + i);
         x += load(v + i) * g;
-        y += load(v + along + i) * g;
-        z += load(v + 2 * along + i) * g;
+        y += load(v + stride + i) * g;
+        z += load(v + 2 * stride + i) * g;
       }
     }
-  }
+  });
   return {-reduce_add(x), -reduce_add(y), -reduce_add(z)};
 }
 
-const Vector& Residuals::evaluate(const Vector& weights) {
+void Residuals::move_to(const Vector& weights) {
   for (ElementNetwork& network : networks_) network.run(weights.data());
+}
+
+const Vector& Residuals::evaluate(const Vector& weights) {
+  move_to(weights);
   for (const Rows& rows : rows_) {
     const Index g = rows.image;
     double* out = residual_.data() + rows.first;
@@ -129,58 +147,105 @@ const Vector& Residuals::evaluate(const Vector& weights) {
   return residual_;
 }
 
-const Matrix& Residuals::differentiate() {
-  const Index stride = set_.shape.n_weights;
-  // What is zero once is so at all weights, and is never written to.
-  if (jacobian_.size() == 0) jacobian_.setZero(size(), stride);
-  for (const Rows& rows : rows_) {
-    const Index g = rows.image;
-    double* row = jacobian_.data() + rows.first * stride;
-    if (rows.has_energy) {
-      const double factor = energy_roots_[g] / static_cast<double>(n_atoms(g));
-      for (std::size_t e = 0; e < networks_.size(); ++e)
-        if (rows.elements[e])
-          networks_[e].energy_row(rows.begin[e], rows.n_centers[e], factor, row);
-      row += stride;
-    }
-    for (Index f = set_.image_force_atoms[g]; f < set_.image_force_atoms[g + 1]; ++f) {
-      if (force_roots_[f] == 0.0) continue;
-      const Index last = set_.block_offsets[f + 1];
-      for (Index b = set_.block_offsets[f], end; b < last; b = end) {
-        end = set_.group_end(b, last);
-        const ElementNetwork::BlockView blocks{block_center_.data() + b, end - b,
-                                               set_.derivatives.data() + 3 * b * set_.n_features,
-                                               set_.n_features};
-        networks_[set_.center_element[set_.block_center[b]]].force_rows(blocks, -force_roots_[f],
-                                                                        row, stride);
-      }
-      row += 3 * stride;
-    }
+// Rows of an image where there were zeros.
+void Residuals::write_rows(const Rows& rows, double* row) {
+  const Index g = rows.image, stride = set_.shape.n_weights;
+  if (rows.has_energy) {
+    const double factor = energy_roots_[g] / static_cast<double>(n_atoms(g));
+    for (std::size_t e = 0; e < networks_.size(); ++e)
+      if (rows.elements[e]) networks_[e].energy_row(rows.begin[e], rows.n_centers[e], factor, row);
+    row += stride;
   }
-  return jacobian_;
+  for (Index f = set_.image_force_atoms[g]; f < set_.image_force_atoms[g + 1]; ++f) {
+    if (force_roots_[f] == 0.0) continue;
+    for_groups(f, [&](const Group& group) {
+      networks_[group.element].force_rows(
+          {block_center_.data() + group.first, group.n, 3, group.derivatives, set_.n_features},
+          -force_roots_[f], row, stride);
+    });
+    row += 3 * stride;
+  }
 }
 
-void Residuals::curvature(Eigen::MatrixXd& result) const {
-  result.setZero(set_.shape.n_weights, set_.shape.n_weights);
+Matrix Residuals::jacobian() {
+  Matrix result = Matrix::Zero(size(), set_.shape.n_weights);
+  for (const Rows& rows : rows_) write_rows(rows, result.row(rows.first).data());
+  return result;
+}
+
+void Residuals::curvature(const Vector& v, Eigen::MatrixXd& product, Vector& pulled_back) {
+  product.setZero(set_.shape.n_weights, set_.shape.n_weights);
+  pulled_back.setZero(set_.shape.n_weights);
   for (std::size_t k = 0, next; k < rows_.size(); k = next) {
-    Index count = 0;
-    for (next = k; next < rows_.size() && rows_[next].elements == rows_[k].elements; ++next)
+    Index count = rows_[k].count;
+    for (next = k + 1; next < rows_.size() && rows_[next].elements == rows_[k].elements &&
+                       count + rows_[next].count <= kSomeRows;
+         ++next)
       count += rows_[next].count;
-    const auto rows = jacobian_.middleRows(rows_[k].first, count);
+    some_rows_.setZero(count, set_.shape.n_weights);
+    for (std::size_t n = k; n < next; ++n)
+      write_rows(rows_[n], some_rows_.row(rows_[n].first - rows_[k].first).data());
+    pulled_back.noalias() += some_rows_.transpose() * v.segment(rows_[k].first, count);
     const auto columns = weight_ranges(set_.shape, rows_[k].elements);
     for (std::size_t i = 0; i < columns.size(); ++i) {
       const auto [first, end] = columns[i];
-      const auto left = rows.middleCols(first, end - first).transpose();
+      const auto left = some_rows_.middleCols(first, end - first).transpose();
       for (std::size_t j = 0; j < i; ++j) {
         const auto [other, other_end] = columns[j];
-        result.block(first, other, end - first, other_end - other).noalias() +=
-            left * rows.middleCols(other, other_end - other);
+        product.block(first, other, end - first, other_end - other).noalias() +=
+            left * some_rows_.middleCols(other, other_end - other);
       }
-      result.block(first, first, end - first, end - first)
+      product.block(first, first, end - first, end - first)
           .selfadjointView<Eigen::Lower>()
           .rankUpdate(left);
     }
   }
+}
+
+// The gradient of v . residual: one direction for every centre, summed over the forces it is in.
+Vector Residuals::pull_back(const Vector& v) {
+  const Index stride = set_.n_features;
+  Vector result = Vector::Zero(set_.shape.n_weights), row = result;
+  std::vector<Matrix> directions;
+  for (const ElementNetwork& network : networks_)
+    directions.push_back(Matrix::Zero(network.n_centers(), stride));
+  for (const Rows& rows : rows_) {
+    const Index g = rows.image;
+    const double* in = v.data() + rows.first;
+    if (rows.has_energy) {
+      const double factor = *in++ * energy_roots_[g] / static_cast<double>(n_atoms(g));
+      row.setZero();
+      for (std::size_t e = 0; e < networks_.size(); ++e)
+        if (rows.elements[e])
+          networks_[e].energy_row(rows.begin[e], rows.n_centers[e], factor, row.data());
+      result += row;
+    }
+    for (Index f = set_.image_force_atoms[g]; f < set_.image_force_atoms[g + 1]; ++f) {
+      if (force_roots_[f] == 0.0) continue;
+      const Vec x = broadcast(-force_roots_[f] * in[0]), y = broadcast(-force_roots_[f] * in[1]),
+                z = broadcast(-force_roots_[f] * in[2]);
+      for_groups(f, [&](const Group& group) {
+        const double* d = group.derivatives;
+        for (Index k = group.first; k < group.first + group.n; ++k, d += 3 * stride) {
+          double* sum = directions[group.element].row(block_center_[k]).data();
+          for (Index i = 0; i < stride; i += kPairLanes)
+            store(sum + i, load(sum + i) + x * load(d + i) + y * load(d + stride + i) +
+                               z * load(d + 2 * stride + i));
+        }
+      });
+      in += 3;
+    }
+  }
+  row.setZero();
+  for (std::size_t e = 0; e < networks_.size(); ++e) {
+    const Index n = networks_[e].n_centers();
+    if (n == 0) continue;
+    std::vector<Index> all(n);
+    std::iota(all.begin(), all.end(), Index{0});
+    networks_[e].force_rows({all.data(), n, 1, directions[e].data(), stride}, 1.0, row.data(),
+                            row.size());
+  }
+  return result + row;
 }
 
 Predictions predict(const TrainingSet& set, const Vector& weights) {

@@ -1,7 +1,6 @@
 #include "nearsight/training_set.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <stdexcept>
 #include <utility>
 
@@ -27,14 +26,6 @@ NetworkShape::NetworkShape(const std::vector<std::vector<Index>>& sizes,
   }
 }
 
-namespace {
-
-// Doubles to which rows of features are padded.
-constexpr Index kFeatureLanes = 4;
-static_assert(kFeatureLanes % kPairLanes == 0);
-
-}  // namespace
-
 TrainingSet::TrainingSet(NetworkShape shape, Matrix scale, Matrix offset)
     : shape(std::move(shape)),
       scale(std::move(scale)),
@@ -52,7 +43,13 @@ TrainingSet::TrainingSet(NetworkShape shape, Matrix scale, Matrix offset)
 void TrainingSet::add(const LabelledImage& image) {
   check(image);
   add_features(image);
-  for (Index f = 0; f < image.n_force_atoms; ++f) add_blocks(image, f);
+  const Index first = n_blocks();
+  for (Index f = 0; f < image.n_force_atoms; ++f) {
+    derivatives.push_back(image.derivatives + 3 * image.block_offsets[f] * n_features);
+    block_offsets.push_back(first + image.block_offsets[f + 1]);
+  }
+  for (Index b = 0; b < image.n_blocks; ++b)
+    block_center.push_back(static_cast<int>(n_centers()) + image.block_center[b]);
   energies.push_back(image.energy);
   forces.insert(forces.end(), image.forces, image.forces + 3 * image.n_force_atoms);
   image_centers.push_back(static_cast<Index>(center_element.size()));
@@ -72,6 +69,13 @@ void TrainingSet::check(const LabelledImage& image) const {
   for (Index b = 0; b < image.n_blocks; ++b)
     if (image.block_center[b] < 0 || image.block_center[b] >= image.n_centers)
       throw std::invalid_argument("a block of the training set belongs to another image");
+  const auto by_element = [&](int a, int b) {
+    return image.center_element[a] < image.center_element[b];
+  };
+  for (Index f = 0; f < image.n_force_atoms; ++f)
+    if (!std::is_sorted(image.block_center + offsets[f], image.block_center + offsets[f + 1],
+                        by_element))
+      throw std::invalid_argument("blocks of an atom are not sorted by element");
 }
 
 void TrainingSet::add_features(const LabelledImage& image) {
@@ -86,30 +90,6 @@ void TrainingSet::add_features(const LabelledImage& image) {
     for (Index i = 0; i < width; ++i) row[i] = image.features[c * width + i] * scale(e, i);
     for (Index i = 0; i < width; ++i) row[i] += offset(e, i);
   }
-}
-
-// Blocks of one labelled atom: by element, and those of an element along x, then y, then z.
-void TrainingSet::add_blocks(const LabelledImage& image, Index force_atom) {
-  const Index width = scale.cols();
-  const auto element = [&](Index b) { return image.center_element[image.block_center[b]]; };
-  std::vector<Index> order(image.block_offsets[force_atom + 1] - image.block_offsets[force_atom]);
-  std::iota(order.begin(), order.end(), image.block_offsets[force_atom]);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](Index a, Index b) { return element(a) < element(b); });
-  Index row = static_cast<Index>(derivatives.size());
-  derivatives.resize(row + 3 * static_cast<Index>(order.size()) * n_features, 0.0);
-  for (auto group = order.begin(), end = group; group != order.end(); group = end) {
-    const int e = element(*group);
-    end = std::find_if(group, order.end(), [&](Index b) { return element(b) != e; });
-    for (int axis = 0; axis < 3; ++axis)
-      for (auto b = group; b != end; ++b, row += n_features) {
-        const double* const from = image.derivatives + (3 * *b + axis) * width;
-        for (Index i = 0; i < width; ++i) derivatives[row + i] = from[i] * scale(e, i);
-      }
-  }
-  for (const Index b : order)
-    block_center.push_back(static_cast<int>(image_centers.back()) + image.block_center[b]);
-  block_offsets.push_back(static_cast<Index>(block_center.size()));
 }
 
 }  // namespace nearsight

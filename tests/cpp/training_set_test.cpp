@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace nearsight {
 namespace {
@@ -13,15 +15,14 @@ struct Example {
   std::vector<int> element{1, 0, 1};
   std::vector<double> features{10, 0, 20, 21, 30, 0};
   std::vector<Index> block_offsets{0, 1, 4};
-  std::vector<int> block_center{2, 0, 1, 2};
+  std::vector<int> block_center{2, 1, 0, 2};  // of an atom, by element
   std::vector<double> derivatives;
   std::vector<double> forces{1, 2, 3, 4, 5, 6};
 
   Example() {
     for (int b = 0; b < 4; ++b)
       for (int axis = 0; axis < 3; ++axis)
-        for (int i = 0; i < 2; ++i)
-          derivatives.push_back(block_center[b] == 1 || i == 0 ? 100 * b + 10 * axis + i : 0);
+        for (int i = 0; i < 4; ++i) derivatives.push_back(100 * b + 10 * axis + i);
   }
   LabelledImage image() const {
     return {3,
@@ -53,26 +54,22 @@ TEST(TrainingSet, ScalesAndPadsTheFeatures) {
   EXPECT_EQ(set.features, expected);
 }
 
-TEST(TrainingSet, SortsTheBlocksOfAnAtomByElementAndAxis) {
+TEST(TrainingSet, KnowsTheBlocksOfEveryAtomAndBorrowsTheirDerivatives) {
   TrainingSet set = empty_set();
-  set.add(Example().image());
-  set.add(Example().image());
+  const Example one, other;
+  set.add(one.image());
+  set.add(other.image());
   EXPECT_EQ(set.n_images(), 2);
   EXPECT_EQ(set.image_centers, (std::vector<Index>{0, 3, 6}));
   EXPECT_EQ(set.image_force_atoms, (std::vector<Index>{0, 2, 4}));
   EXPECT_EQ(set.block_offsets, (std::vector<Index>{0, 1, 4, 5, 8}));
-  // of the second atom: element 0 first, the others in their order
   EXPECT_EQ(set.block_center, (std::vector<int>{2, 1, 0, 2, 5, 4, 3, 5}));
-  ASSERT_EQ(set.derivatives.size(), 2 * 12 * 4U);
-  const auto row = [&](Index n) { return set.derivatives.data() + n * 4; };
-  for (int axis = 0; axis < 3; ++axis) {
-    EXPECT_EQ(row(axis)[0], 8.0 * (10 * axis));
-    EXPECT_EQ(row(3 + axis)[0], 2.0 * (200 + 10 * axis));
-    EXPECT_EQ(row(3 + axis)[1], 4.0 * (200 + 10 * axis + 1));
-    EXPECT_EQ(row(6 + 2 * axis)[0], 8.0 * (100 + 10 * axis));
-    EXPECT_EQ(row(7 + 2 * axis)[0], 8.0 * (300 + 10 * axis));
-    EXPECT_EQ(row(12 + axis)[0], row(axis)[0]);
-  }
+  EXPECT_EQ(set.group_end(1, 4), 2);  // element 0, then twice element 1
+  EXPECT_EQ(set.group_end(2, 4), 4);
+  const std::vector<const double*> expected{one.derivatives.data(), one.derivatives.data() + 12,
+                                            other.derivatives.data(),
+                                            other.derivatives.data() + 12};
+  EXPECT_EQ(set.derivatives, expected);
   EXPECT_EQ(set.energies, (std::vector<double>{-1.5, -1.5}));
   EXPECT_EQ(set.forces.size(), 12U);
 }
@@ -114,6 +111,8 @@ TEST(TrainingSet, RefusesIndicesOutOfRange) {
        {std::vector<Index>{1, 1, 4}, std::vector<Index>{0, 5, 4}, std::vector<Index>{0, 1, 3}})
     EXPECT_EQ(refusal([&](Example& e) { e.block_offsets = offsets; }),
               "block offsets of an image do not fit its blocks");
+  EXPECT_EQ(refusal([](Example& e) { std::swap(e.block_center[1], e.block_center[2]); }),
+            "blocks of an atom are not sorted by element");
 }
 
 TEST(TrainingSet, RefusesAShapeThatDoesNotFit) {

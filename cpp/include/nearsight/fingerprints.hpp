@@ -20,8 +20,9 @@ struct Fingerprints {
   std::vector<int> centers;          // (C) atoms, ascending
   Matrix features;                   // (C, max_size)
   std::vector<Index> block_offsets;  // (F + 1) blocks of every force atom
-  std::vector<int> block_center;     // (B) index into `centers`, ascending within a force atom
-  std::vector<double> derivatives;   // (B, 3, max_size)
+  // Within a force atom by element of the centre, then ascending.
+  std::vector<int> block_center;    // (B) index into `centers`
+  std::vector<double> derivatives;  // (B, 3, max_size padded to kFeatureLanes)
 
  private:
   // dG_centre/dr of one force atom, (3, width).
@@ -36,7 +37,7 @@ struct Fingerprints {
   BlocksByCenter evaluate_centers(const SymmetryFunctions& functions, const NeighborList& list,
                                   const Structure& structure, const std::vector<Index>& force_atoms,
                                   int threads);
-  void compress(const BlocksByCenter& blocks, Index n_force_atoms);
+  void compress(const BlocksByCenter& blocks, const Structure& structure, Index n_force_atoms);
 };
 
 }  // namespace nearsight

@@ -19,6 +19,9 @@ struct Labels {
 // Residuals sqrt(w) (prediction - label) of the images of non-zero weight: per image its energy,
 // if that has a weight, then x, y, z of its forces that have one. Images of the same elements
 // come one after the other, so that the zeros of the Jacobian are rectangles.
+//
+// The Jacobian J is never kept: its rows are made for a few images at a time where J^T J needs
+// them, and J^T v is a gradient, which takes little more than the residuals themselves.
 class Residuals {
  public:
   Residuals(const TrainingSet& set, const ResidualWeights& weights);
@@ -35,17 +38,31 @@ class Residuals {
   const std::vector<Rows>& rows() const { return rows_; }
   Index size() const { return residual_.size(); }
 
-  // The residuals at these weights.
+  // Evaluates the networks at these weights, where all derivatives are taken.
+  void move_to(const Vector& weights);
+  // The residuals at these weights, to which it moves.
   const Vector& evaluate(const Vector& weights);
-  // d residual / d weights at the weights of the last `evaluate`.
-  const Matrix& differentiate();
-  // The lower triangle of J^T J after `differentiate`.
-  void curvature(Eigen::MatrixXd& result) const;
+  // J = d residual / d weights.
+  Matrix jacobian();
+  // The lower triangle of J^T J, and J^T v.
+  void curvature(const Vector& v, Eigen::MatrixXd& product, Vector& pulled_back);
+  // J^T v alone.
+  Vector pull_back(const Vector& v);
 
  private:
+  // The blocks of an atom whose centres have one element, those `first` to `first + n`.
+  struct Group {
+    int element;
+    Index first, n;
+    const double* derivatives;
+  };
+  template <class Function>
+  void for_groups(Index force_atom, Function&& function) const;
+
   void place_centers();
   double energy(const Rows& rows) const;
   Eigen::Vector3d force(Index force_atom) const;
+  void write_rows(const Rows& rows, double* row);
   Index n_atoms(Index g) const { return set_.image_centers[g + 1] - set_.image_centers[g]; }
 
   const TrainingSet& set_;
@@ -55,7 +72,7 @@ class Residuals {
   std::vector<ElementNetwork> networks_;            // by element, all centres in use
   std::vector<Index> block_center_;                 // index of a block's centre in its network
   Vector residual_;
-  Matrix jacobian_;
+  Matrix some_rows_;  // of the Jacobian
 };
 
 struct Predictions {

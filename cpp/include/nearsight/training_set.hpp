@@ -25,26 +25,28 @@ struct NetworkShape {
   Index n_weights = 0;
 };
 
-// Fingerprints of one image and its labels, as `TrainingSet::add` takes them; borrowed.
+// Fingerprints of one image and its labels, as `TrainingSet::add` takes them.
 struct LabelledImage {
   Index n_centers, n_force_atoms, n_blocks;
   const int* center_element;   // (centres)
   const double* features;      // (centres, features), unscaled
   const Index* block_offsets;  // (force atoms + 1) blocks of every atom whose force is labelled
-  const int* block_center;     // (blocks) index of the centre
-  const double* derivatives;   // (blocks, 3, features) dG/dr, 1/Å
-  double energy;               // eV per atom, against the mean of the centres' energies
-  const double* forces;        // (force atoms, 3) eV/Å
+  const int* block_center;     // (blocks) index of the centre; of an atom, by element
+  // (blocks, 3, features padded to kFeatureLanes) dG/dr, 1/Å, unscaled. Nearly all of the memory of
+  // training: borrowed, so that sets of other networks or with more images share it.
+  const double* derivatives;
+  double energy;         // eV per atom, against the mean of the centres' energies
+  const double* forces;  // (force atoms, 3) eV/Å
 };
 
-// Scaled fingerprints of all images, one after the other, and their labels, in the layout of the
-// training loops. Nothing changes after the last `add`, so that members may be trained in parallel.
+// Fingerprints of all images, one after the other, and their labels. Nothing changes after the last
+// `add`, so that members may be trained in parallel.
 struct TrainingSet {
   // scale, offset: (elements, features); the networks see scale * G + offset.
   TrainingSet(NetworkShape shape, Matrix scale, Matrix offset);
 
-  // Scales the fingerprints of an image and sorts their blocks. Throws std::invalid_argument if an
-  // index is out of range.
+  // Scales the features of an image. Its derivatives must outlive the set. Throws
+  // std::invalid_argument if an index is out of range or blocks are not sorted.
   void add(const LabelledImage& image);
 
   Index n_images() const { return static_cast<Index>(energies.size()); }
@@ -61,23 +63,20 @@ struct TrainingSet {
 
   NetworkShape shape;
   Matrix scale, offset;
-  Index n_features;                         // padded with zeros to a multiple of the vectors
+  Index n_features;                         // padded with zeros to kFeatureLanes
   std::vector<Index> image_centers{0};      // (images + 1) centres of every image
   std::vector<Index> image_force_atoms{0};  // (images + 1) labelled atoms of every image
   std::vector<int> center_element;          // (C)
-  std::vector<double> features;             // (C, n_features)
+  std::vector<double> features;             // (C, n_features), scaled
   std::vector<Index> block_offsets{0};      // (F + 1) blocks of every labelled atom
   std::vector<int> block_center;            // (B) index of the centre; of an atom, by element
-  // (3 B, n_features): for every labelled atom and element, all blocks along x, then y, then z, so
-  // that the training loops work on them as matrices.
-  std::vector<double> derivatives;
-  std::vector<double> energies;  // (images)
-  std::vector<double> forces;    // (F, 3)
+  std::vector<const double*> derivatives;   // (F) those of the blocks of every labelled atom
+  std::vector<double> energies;             // (images)
+  std::vector<double> forces;               // (F, 3)
 
  private:
   void check(const LabelledImage& image) const;
   void add_features(const LabelledImage& image);
-  void add_blocks(const LabelledImage& image, Index force_atom);
 };
 
 // Weight (not its root) of every energy and force residual; zero leaves it out.

@@ -27,6 +27,10 @@ inline constexpr Index kPairLanes = 4;
 inline constexpr Index kPairLanes = 2;
 #endif
 
+// Doubles to which rows of features kept for training are padded with zeros, at every level.
+inline constexpr Index kFeatureLanes = 4;
+static_assert(kFeatureLanes % kPairLanes == 0);
+
 // A growing, aligned scratch array; `require` invalidates the content.
 class Scratch {
  public:

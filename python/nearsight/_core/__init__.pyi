@@ -115,6 +115,9 @@ class TrainingSet:
     def curvature(
         self, weights: _Floats, energy_weights: _Floats, force_weights: _Floats
     ) -> _Floats: ...
+    def pull_back(
+        self, weights: _Floats, energy_weights: _Floats, force_weights: _Floats, v: _Floats
+    ) -> _Floats: ...
     def levenberg_marquardt(
         self,
         start: _Floats,

@@ -35,9 +35,11 @@ class Fingerprints:
     block_offsets : (F + 1,) int64
         Blocks of every atom whose force is labelled, in compressed rows.
     block_center : (B,) int32
-        Which of the centres a block belongs to.
-    derivatives : (B, 3, S) float64
-        dG_centre/dr of the atom whose force is labelled, 1/Å.
+        Which of the centres a block belongs to; of an atom, by element, then ascending.
+    derivatives : (B, 3, S') float64
+        dG_centre/dr of the atom whose force is labelled, unscaled, 1/Å; S' is S, rounded up to a
+        multiple of four, with zeros. Nearly all of the memory of training, shared by all
+        training sets.
     """
 
     image: Image
