@@ -10,14 +10,15 @@ whole targets are known. ``--targets`` and ``--seeds`` choose some of them.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.build import add_adsorbate, fcc111
+from ase.build import add_adsorbate, fcc111, fcc211
 from ase.calculators.emt import EMT
+from ase.cluster.icosahedron import Icosahedron
 from ase.cluster.octahedron import Octahedron
 from ase.lattice.cubic import FaceCenteredCubic
 from ase.neighborlist import neighbor_list
@@ -39,9 +40,12 @@ LATTICE = {"Pt": 3.92, "Cu": 3.61, "Au": 4.08, "Pd": 3.89, "Ag": 4.09}
 """Lattice constants of the elements, Å; the targets start from those of the paper's: 2 % more."""
 EXPANSION = 3.99 / 3.92
 
-MAE_BARS = (6.0, 12.0)
-"""Force MAE to stay below, meV/Å: one element; several."""
-FMAX_BAR = 0.06
+MAE_BARS = {1: 3.74, 2: 6.0, 3: 7.0}
+"""Force MAE to stay below, meV/Å, by the number of elements; the paper's for one."""
+CHUNKS_BARS = {1: 16, 2: 25, 3: 40}
+"""Chunks at which the MAE shall be below its bar."""
+FMAX_BARS = {1: 0.06, 2: 0.06, 3: 0.05}
+"""EMT's largest force at the ensemble's minimum, eV/Å."""
 
 
 def rattled(atoms: Atoms) -> Atoms:
@@ -95,6 +99,19 @@ def slab_with_adatoms() -> Atoms:
     return Atoms(slab.symbols, slab.positions, cell=slab.cell, pbc=(True, True, False))
 
 
+def step_with_vacancies() -> Atoms:
+    """Pt(211), six layers, periodic in x and y, without three of its 180 atoms."""
+    slab = fcc211("Pt", (6, 5, 6), a=3.99, vacuum=8.0)
+    del slab[sorted(np.random.default_rng(0).choice(len(slab), 3, replace=False).tolist())]
+    return Atoms(slab.symbols, slab.positions, cell=slab.cell, pbc=(True, True, False))
+
+
+def icosahedron() -> Atoms:
+    """309 atoms of gold."""
+    cluster = Icosahedron("Au", 5, latticeconstant=EXPANSION * LATTICE["Au"])
+    return Atoms(cluster.symbols, cluster.positions)
+
+
 def grain_boundary() -> Atoms:
     """Σ5 (210)[001] in platinum, two of them in a periodic cell, relaxed with EMT.
 
@@ -127,12 +144,15 @@ def grain_boundary() -> Atoms:
 TARGETS: dict[str, Callable[[], Atoms]] = {
     "Pt260": lambda: platinum_particle(8, 3),
     "Pt309": lambda: platinum_particle(9, 4),
+    "Au309-icosahedron": icosahedron,
     "CuAu-random": lambda: random_alloy("Cu", "Au"),
     "CuAu-core-shell": lambda: core_and_shell("Cu", "Au"),
     "PtCu-random": lambda: random_alloy("Pt", "Cu"),
     "PtCu-core-shell": lambda: core_and_shell("Cu", "Pt"),
+    "CuPd-random": lambda: random_alloy("Cu", "Pd"),
     "PdAgAu-random": lambda: random_alloy("Pd", "Ag", "Au"),
     "Pt-slab-adatoms": slab_with_adatoms,
+    "Pt-step-vacancies": step_with_vacancies,
     "Pt-grain-boundary": grain_boundary,
 }
 
@@ -162,6 +182,7 @@ class Row:
     elements: int
     atoms: int
     chunks: int
+    enough: int | None  # chunks at which the MAE was below its bar
     uncertainty: float  # raw, of the structure, eV/Å
     mae: float  # meV/Å
     coverage: float  # calibrated
@@ -189,13 +210,20 @@ class Row:
             )
         relaxed = read_structure(folder / minimum)
         relaxed.calc = EMT()
+        elements = len(set(atoms.symbols))
+        below = [
+            iteration.chunks
+            for iteration in data.iterations
+            if iteration.mae is not None and 1000 * iteration.mae < MAE_BARS[elements]
+        ]
         ours, theirs = path.energy_change, data.relaxation.parent.energy_change
         return cls(
             name=name,
             seed=seed,
-            elements=len(set(atoms.symbols)),
+            elements=elements,
             atoms=len(atoms),
             chunks=ensemble.multiplicities.shape[1] - len(read_images(folder / "selected.extxyz")),
+            enough=below[0] if below else None,
             uncertainty=float(found.uncertainty_raw.max()),
             mae=1000 * float(errors.mean()),
             coverage=float((errors <= found.uncertainty).mean()),
@@ -209,10 +237,10 @@ class Row:
     def missed(self) -> str:
         """The bars that are missed; empty if there is none."""
         bars = {
-            "MAE": self.mae < MAE_BARS[self.elements > 1],
-            "chunks": self.elements == 1 or self.chunks <= self.atoms / 3,
+            "MAE": self.mae < MAE_BARS[self.elements],
+            "chunks": self.enough is not None and self.enough <= CHUNKS_BARS[self.elements],
             "coverage": self.coverage >= COVERAGE,
-            "fmax": self.fmax <= FMAX_BAR,
+            "fmax": self.fmax <= FMAX_BARS[self.elements],
         }
         return ", ".join(name for name, met in bars.items() if not met)
 
@@ -224,6 +252,7 @@ class Row:
             f"{self.seed}",
             f"{self.atoms}",
             f"{self.chunks}",
+            "never" if self.enough is None else f"{self.enough}",
             f"{self.uncertainty:.4f}",
             f"{self.mae:.2f}",
             f"{100 * self.coverage:.1f}",
@@ -233,6 +262,10 @@ class Row:
             f"{self.seconds:.0f}",
             f"missed: {self.missed}" if self.missed else "pass",
         ]
+
+
+def _bars(bars: Mapping[int, float]) -> str:
+    return ", ".join(f"{bar:g}" for bar in bars.values())
 
 
 def main() -> None:
@@ -255,6 +288,7 @@ def main() -> None:
                 "seed",
                 "atoms",
                 "chunks",
+                "enough",
                 "uncertainty eV/Å",
                 "MAE meV/Å",
                 "coverage %",
@@ -271,9 +305,9 @@ def main() -> None:
         table.add_row(*row.cells)
     Console(width=150).print(table)
     print(
-        f"bars: MAE < {MAE_BARS[0]:g} meV/Å, of several elements < {MAE_BARS[1]:g} with at most a "
-        f"third of the atoms as chunks; coverage ≥ {100 * COVERAGE:g} %; EMT fmax at the "
-        f"ensemble's minimum ≤ {FMAX_BAR:g} eV/Å"
+        f"bars for one, two, three elements: MAE < {_bars(MAE_BARS)} meV/Å with "
+        f"{_bars(CHUNKS_BARS)} chunks; coverage ≥ {100 * COVERAGE:g} %; EMT fmax at the "
+        f"ensemble's minimum ≤ {_bars(FMAX_BARS)} eV/Å"
     )
 
 
