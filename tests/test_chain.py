@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import pytest
 
 from helpers.recorder import Recorder
@@ -90,6 +92,71 @@ def test_what_is_damaged_is_made_again(copied: Path, finished: Path, name: str) 
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     stage = "dynamics/dynamics.json" if name.startswith("dynamics") else "retraining.json"
     (copied / "nft" / stage).unlink()
+    check(copied, finished)
+
+
+def replace_a_byte(path: Path) -> None:
+    """The last one but some: of a number in a trajectory, of the last line of a text."""
+    whole = bytearray(path.read_bytes())
+    place = len(whole) - 10 if path.suffix != ".traj" else 200
+    whole[place] ^= 1
+    path.write_bytes(whole)
+
+
+def move_an_atom(path: Path) -> None:
+    """In a file that is as whole as before: of the last structure in it."""
+    frames = ase.io.read(path, ":")
+    frames[-1].positions[3] += 0.01
+    ase.io.write(path, frames)
+
+
+@pytest.mark.parametrize("damage", [replace_a_byte, move_an_atom, Path.unlink])
+def test_every_file_of_a_stage_is_as_the_stage_left_it(
+    copied: Path, finished: Path, damage: Callable[[Path], None]
+) -> None:
+    folder = copied / "nft"
+    names = ["relaxed.extxyz", "relaxation.traj", "retrained.extxyz", "retraining-00/path.traj",
+             "retraining-01/frames.traj", "retraining-01/chunks.extxyz", "dynamics/md.traj",
+             "iteration-001/chunks.extxyz"]  # fmt: skip
+    if damage is not move_an_atom:
+        names += ["retraining-01/best.json", "retraining-01/iteration-000/ensemble.json",
+                  "dynamics/md.log", "dynamics/best.json",
+                  *(name for name in files(folder) if re.match("dynamics/retraining-01/h", name))
+                  ]  # fmt: skip
+    for name in names:
+        if (folder / name).exists():
+            damage(folder / name)
+    notes = "\n".join(check(copied, finished))
+    for name in names:
+        if (finished / "nft" / name).exists():
+            assert re.search(rf"{name}(: damaged| was changed| is missing)", notes), name
+
+
+def test_a_run_of_an_earlier_version_has_its_checksums_from_now_on(
+    copied: Path, finished: Path
+) -> None:
+    path = copied / "nft" / "stages.json"
+    stages = read(path)
+    for stage in stages["stages"].values():
+        stage.pop("others", None)
+    path.write_text(json.dumps(stages))
+    check(copied, finished)
+    assert without_times(read(path)) == without_times(read(finished / "nft" / "stages.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("retraining-00/path.traj", "Retraining"), ("retraining-01/frames.traj", "Retraining"),
+     ("dynamics/md.traj", "Dynamics")],
+)  # fmt: skip
+def test_an_unfinished_stage_goes_on_from_no_other_frames(
+    copied: Path, finished: Path, name: str, stage: str
+) -> None:
+    path = copied / "nft" / "stages.json"
+    stages = read(path)
+    del stages["stages"][stage]
+    path.write_text(json.dumps(stages))
+    move_an_atom(copied / "nft" / name)
     check(copied, finished)
 
 

@@ -1,14 +1,15 @@
 """Disturb runs at random moments, start them again until they end: is anything lost?
 
     python benchmarks/python/kill_runs.py --disturbances 500
+    python benchmarks/python/kill_runs.py --disturbances 500 --engine "per_job = 2"
 
 A small run (two particles of copper and gold, EMT, all stages with retraining and dynamics) is made
 once undisturbed and then again and again, disturbed at moments drawn from a seed: at any time of
-the undisturbed run's duration, then at any time of what is left of it, up to eight times. The
+the undisturbed run's duration, then at any time of what is left of it, up to twelve times. The
 disturbances are SIGKILL, at its moment or from then on inside a write (a temporary file or a
 journal of the database is there); SIGINT; SIGTERM; two signals within 50 ms; and SIGKILL to a
 worker, after which the run goes on. The runs have ``engine = "inline"``, ``"local"`` with two
-workers, or the same with ``per_job = 2``, in turns.
+workers, or the same with ``per_job = 2``, in turns or one of these alone.
 
 What must hold, or the command ends with an error:
 
@@ -59,8 +60,16 @@ ENGINES = {
 """Of the runs, in turns. A worker may be killed again and again over the same calculation."""
 
 RETRAINING = {"max_rounds": 1, "chunks": 2, "target_chunks": 2, "threshold": 1e-3, "window": 1e4}
-KINDS = ("kill", "kill in a write", "SIGINT", "SIGTERM", "two signals", "kill of a worker")
-MOST = 8  # disturbances of one run
+KINDS = {
+    "kill": 1,
+    "kill in a write": 1,
+    "SIGINT": 1,
+    "SIGTERM": 1,
+    "two signals": 1,
+    "kill of a worker": 2,
+}
+"""Of disturbances, with their shares. In a run without workers there is none for the last."""
+MOST = 12  # disturbances of one run
 
 # parent.db is looked at by itself; the others hold times, or nothing
 OF_TIME = {"parent.db", "run.lock", "run.log", "status.json", "report.html"}
@@ -278,7 +287,9 @@ def disturb(run: Path, expected: Path, found: Found, wanted: int, rng: np.random
         ended = False
         while left > 0 and not ended:
             process.join(max(began + float(rng.uniform(first, last)) - time.monotonic(), 0.0))
-            kind = str(rng.choice(KINDS[: -1 if inline else None]))
+            kinds = list(KINDS)[: -1 if inline else None]
+            shares = np.array([KINDS[kind] for kind in kinds])
+            kind = str(rng.choice(kinds, p=shares / shares.sum()))
             if not strike(process, run, kind, rng):
                 if process.exitcode is not None:
                     break
@@ -300,6 +311,8 @@ def disturb(run: Path, expected: Path, found: Found, wanted: int, rng: np.random
         done, committed, seen = finished(run), now, len(lines)
         found.result_left += len(done) > len(committed)
         if not ended:
+            if left == wanted:  # the machine has less to do than it had
+                found.seconds = min(found.seconds, lasted)
             break
         new = half_written(run) - old
         found.part_left += any(name.endswith(".part") for name in new)
@@ -326,16 +339,16 @@ def undisturbed(run: Path) -> Found:
     return found
 
 
-def work(wanted: int, seed: int, folder: Path) -> dict[str, Found]:
+def work(wanted: int, seed: int, folder: Path, engines: list[str]) -> dict[str, Found]:
     results = {
         engine: undisturbed(prepare(folder / str(number), engine))
-        for number, engine in enumerate(ENGINES)
+        for number, engine in enumerate(engines)
     }
     rng = np.random.default_rng(seed)
     left, number = wanted, 0
     while left > 0:
-        kind = number % len(ENGINES)
-        engine = list(ENGINES)[kind]
+        kind = number % len(engines)
+        engine = engines[kind]
         number += 1
         run = prepare(folder / f"{kind}-{number}", engine)
         expected = folder / str(kind) / "nft"
@@ -375,6 +388,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--disturbances", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--engine", choices=ENGINES, action="append", help="all by default")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     for module in (
@@ -392,7 +406,8 @@ def main() -> None:
         importlib.import_module(module)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        results = work(arguments.disturbances, arguments.seed, Path(folder))
+        engines = arguments.engine or list(ENGINES)
+        results = work(arguments.disturbances, arguments.seed, Path(folder), engines)
     print(report(results))
     print(f"\n{time.monotonic() - began:.0f} s; nothing was lost")
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,8 +19,10 @@ from nearsight.reading import read_file
 __all__ = [
     "check_header",
     "content_digest",
+    "file_digest",
     "parse_json",
     "read_json",
+    "remove",
     "remove_leftovers",
     "write_bytes",
     "write_json",
@@ -49,6 +52,23 @@ def write_bytes(path: str | Path, content: bytes, sync: bool = True) -> None:
         _write(path, content, sync)
     except OSError as error:
         raise cannot_be("written", path, error) from error
+
+
+def remove(path: Path) -> None:
+    """Remove what has a name, be it a file, a pipe or a folder; nothing may have it.
+
+    Raises
+    ------
+    InputError
+        If that is not allowed.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_be("removed", path, error) from error
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -161,6 +181,15 @@ def content_digest(content: Any) -> str:
     """SHA-256 of what JSON would hold, whatever the order of its entries."""
     text = json.dumps(content, sort_keys=True, default=_to_json, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def check_header(content: Any, path: str | Path, kind: str, version: int) -> dict[str, Any]:

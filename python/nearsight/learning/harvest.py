@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.errors import DamagedFileError
+from nearsight.files.atomic import file_digest
 from nearsight.files.records import Harvest
 from nearsight.files.trajectory import read_frames, write_frames
 from nearsight.model.ensemble import Ensemble
@@ -94,14 +95,16 @@ def harvest(
 def save_harvest(folder: Path, found: Harvest, frames: Sequence[Atoms]) -> None:
     """Keep a harvest: ``frames.traj``, the frames chosen from, and ``harvest.json``, last.
 
-    In the file, ``chosen`` counts the frames of ``frames.traj``; ``numbers`` are those they had.
+    In the file, ``chosen`` counts the frames of ``frames.traj``, whose checksum is ``sha256``;
+    ``numbers`` are those they had.
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = sorted({frame for frame, _ in found.chosen})
-    write_frames(folder / "frames.traj", [frames[number] for number in numbers])
+    trajectory = folder / "frames.traj"
+    write_frames(trajectory, [frames[number] for number in numbers])
     chosen = [(numbers.index(frame), atom) for frame, atom in found.chosen]
-    saved = found.model_copy(update={"chosen": chosen, "numbers": numbers})
-    saved.save(folder / Harvest.FILE)
+    saved = {"chosen": chosen, "numbers": numbers, "sha256": file_digest(trajectory)}
+    found.model_copy(update=saved).save(folder / Harvest.FILE)
 
 
 def load_harvest(folder: Path) -> tuple[Harvest, list[Atoms]] | None:
@@ -124,6 +127,8 @@ def load_harvest(folder: Path) -> tuple[Harvest, list[Atoms]] | None:
     frames = list(read_frames(folder / "frames.traj"))
     if any(frame >= len(frames) or atom >= len(frames[frame]) for frame, atom in found.chosen):
         raise DamagedFileError(f"{path}: does not fit its frames.traj")
+    if found.sha256 not in (None, file_digest(folder / "frames.traj")):
+        raise DamagedFileError(f"{path}: belongs to another frames.traj")
     return found, frames
 
 

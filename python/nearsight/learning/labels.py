@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
 from nearsight.config import NFTSettings
+from nearsight.files.names import iteration_folder
+from nearsight.files.records import Iteration
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Origin, Parent, ParentResult
 from nearsight.progress import Progress
-from nearsight.structures.images import Image
+from nearsight.structures.images import Image, mend_images
 from nearsight.training.validation import INNER
 
-__all__ = ["label_all", "label_chunks", "validation_atoms", "validation_chunks"]
+__all__ = ["label_all", "label_chunks", "mend_chunk_files", "validation_atoms", "validation_chunks"]
 
 NFT_CHUNK = Origin("chunk", "nft")
 
@@ -75,6 +79,30 @@ def label_chunks(
         number: result if isinstance(result, Failure) else _image(settings, around, result)
         for number, result, around in zip(numbers, results, surroundings, strict=True)
     }
+
+
+def mend_chunk_files(
+    folder: Path,
+    history: Sequence[Iteration],
+    chunks: Mapping[int, Image | Failure],
+    progress: Progress,
+) -> None:
+    """Write the files of chunks anew that do not hold the labels of the database.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the training.
+    history : sequence of Iteration
+    chunks : mapping
+        Atom → its chunk.
+    progress : Progress
+    """
+    for before, after in pairwise(history):
+        path = iteration_folder(folder, after.iteration) / "chunks.extxyz"
+        added = [chunks[number] for number in after.chunk_indices[before.chunks :]]
+        if mend_images(path, [each for each in added if isinstance(each, Image)]):
+            progress.note(f"{path}: damaged, or of an earlier version; writing it anew")
 
 
 def label_all(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nearsight.config import RetrainingSettings
-from nearsight.errors import InputError, ParentError
+from nearsight.errors import DamagedFileError, ParentError
 from nearsight.files.names import iteration_folder
 from nearsight.files.records import Harvest, Model
 from nearsight.learning.harvest import load_harvest
@@ -125,14 +125,16 @@ class Learner:
 
         Raises
         ------
+        DamagedFileError
+            If the folder holds no harvest, or a damaged one.
         InputError
-            If the folder holds no harvest, or belongs to other settings or inputs.
+            If it belongs to other settings or inputs.
         ParentError
             If the parent fails on every chunk; one that it fails on is skipped.
         """
         harvested = load_harvest(folder)
         if harvested is None:
-            raise InputError(f"{folder}: holds no harvest ({Harvest.FILE})")
+            raise DamagedFileError(f"{folder}: holds no harvest ({Harvest.FILE})")
         harvest, frames = harvested
         images = self._label(Targets.of(frames, self.parent.pass_info), harvest.chosen, progress)
         write_images(folder / "chunks.extxyz", images)

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 from ase.io.trajectory import Trajectory
-from ase.md.logger import MDLogger
 from threadpoolctl import threadpool_limits
 
 from nearsight.config import DynamicsSettings, RetrainingSettings
@@ -21,7 +20,7 @@ from nearsight.files.records import DynamicsRound, DynamicsState
 from nearsight.files.trajectory import read_frames
 from nearsight.learning.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
 from nearsight.learning.learner import Learner
-from nearsight.learning.on_the_fly_files import DynamicsFiles
+from nearsight.learning.on_the_fly_files import DynamicsFiles, FramesDigest
 from nearsight.learning.state import weight_bytes
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
@@ -30,7 +29,6 @@ from nearsight.parents.database import fingerprint
 from nearsight.progress import Progress, count_noun
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
 from nearsight.structures.images import check_structure
-from nearsight.structures.labels import PREDICTED_KEY
 
 __all__ = ["Dynamics"]
 
@@ -148,6 +146,7 @@ class _Session:
     before: float = 0.0  # seconds of work of earlier sessions
     began: float = field(default_factory=time.perf_counter)
     isolated: set[int] = field(default_factory=set)
+    frames: FramesDigest = field(default_factory=FramesDigest)
 
     def run(self, ensemble: Ensemble, atoms: Atoms) -> str:
         """Begin or take up, and go on to the end; begin again where a file is damaged."""
@@ -164,7 +163,9 @@ class _Session:
         inputs = self.dynamics.inputs(ensemble, atoms)
         state = self.files.load(inputs) or self._begin(ensemble, atoms, inputs)
         self.before = state.seconds
-        if not state.ended:
+        if state.ended:
+            self.files.check(state)
+        if not state.ended or self.learner is not None:
             for number in range(1, len(state.rounds) + 1):
                 ensemble = self._retrain(number)
         while not state.ended:
@@ -196,8 +197,14 @@ class _Session:
         raw = _uncertainty(moving)
         threshold = settings.threshold or max(MIN_THRESHOLD, 2.0 * float(raw.max()))
         with Trajectory(self.files.trajectory, "w") as writer:
-            _write(writer, integrator, self.files.log, raw)
-        state = DynamicsState(inputs=inputs, threshold=threshold, integrator=integrator.state)
+            self.frames = FramesDigest()
+            self.frames.add(self.files.write(writer, integrator, raw))
+        state = DynamicsState(
+            inputs=inputs,
+            threshold=threshold,
+            integrator=integrator.state,
+            sha256=self.frames.hexdigest,
+        )
         self.files.save(state)
         return state
 
@@ -206,7 +213,7 @@ class _Session:
     ) -> tuple[DynamicsState, UncertainFrames | None]:
         """Go on from the last trusted frame to the end, or until uncertain."""
         settings = self.dynamics.settings
-        moving = self.files.go_back(state)
+        moving, self.frames = self.files.go_back(state)
         integrator = self._integrator(ensemble, moving, state)
         high = state.threshold * self.dynamics.retraining.window
         frames = state.frames
@@ -230,7 +237,7 @@ class _Session:
                 self._tell_isolated(moving, step)
                 _note(uncertain, moving, raw, state.threshold, high, step)
                 if write or uncertain.reason:
-                    _write(writer, integrator, self.files.log, raw)
+                    self.frames.add(self.files.write(writer, integrator, raw))
                     frames += 1
                     what = (
                         f"steps, {moving.get_temperature():.0f} K, uncertainty {largest:.3f} eV/Å"
@@ -240,7 +247,13 @@ class _Session:
                     return state, uncertain
                 if write and largest < state.threshold:
                     uncertain = UncertainFrames()
-                    state = self._save(state, step=step, frames=frames, integrator=integrator.state)
+                    state = self._save(
+                        state,
+                        step=step,
+                        frames=frames,
+                        integrator=integrator.state,
+                        sha256=self.frames.hexdigest,
+                    )
         return self._end(state, f"all {settings.steps} steps are done"), None
 
     def _tell_isolated(self, moving: Atoms, step: int) -> None:
@@ -356,28 +369,6 @@ def _note(
         uncertain.reason = (
             f"the last {MAX_UNCERTAIN_IN_A_ROW} frames up to step {step} were all uncertain"
         )
-
-
-def _write(writer: Any, integrator: Integrator, path: Path, raw: Array) -> None:
-    """Add a frame to the trajectory, and a line to the log."""
-    moving = integrator.ase.atoms
-    moving.info["step"] = integrator.step
-    moving.info[PREDICTED_KEY] = float(moving.get_potential_energy())
-    moving.info["max_uncertainty"] = float(raw.max())
-    moving.info["mean_uncertainty"] = float(raw.mean())
-    moving.info["uncertainty_raw"] = raw.tolist()
-    writer.write(moving)
-    first = integrator.step == 0
-    logger = MDLogger(
-        integrator.ase,
-        moving,
-        str(path),
-        header=first,
-        stress="stress" in moving.calc.results,
-        mode="w" if first else "a",
-    )
-    logger()
-    logger.close()
 
 
 def _there_were(count: int, noun: str) -> str:

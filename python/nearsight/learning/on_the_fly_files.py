@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms
+from ase.md.logger import MDLogger
 
 from nearsight.config import DynamicsSettings
 from nearsight.errors import DamagedFileError, InputError
@@ -15,8 +19,31 @@ from nearsight.files.atomic import write_text
 from nearsight.files.names import round_folder
 from nearsight.files.records import DynamicsFrames, DynamicsRecord, DynamicsState
 from nearsight.files.trajectory import count_frames, read_frames, write_frames
+from nearsight.simulation.integrators import Integrator
+from nearsight.structures.labels import PREDICTED_KEY
 
-__all__ = ["DynamicsFiles"]
+__all__ = ["DynamicsFiles", "FramesDigest"]
+
+Array = npt.NDArray[np.float64]
+
+
+class FramesDigest:
+    """SHA-256 over frames, one after the other: what the dynamics go on from and choose from."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, atoms: Atoms) -> None:
+        """Count one more frame."""
+        for array in (atoms.positions, atoms.get_momenta(), np.asarray(atoms.cell)):
+            self._digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        for key in ("step", PREDICTED_KEY, "max_uncertainty", "mean_uncertainty"):
+            self._digest.update(repr(atoms.info.get(key)).encode())
+
+    @property
+    def hexdigest(self) -> str:
+        """Of all so far."""
+        return self._digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -73,8 +100,53 @@ class DynamicsFiles:
             os.fsync(stream.fileno())
         state.save(self.folder / DynamicsState.FILE)
 
-    def go_back(self, state: DynamicsState) -> Atoms:
+    def write(self, writer: Any, integrator: Integrator, raw: Array) -> Atoms:
+        """Add a frame to the trajectory, and a line to the log; the frame."""
+        moving: Atoms = integrator.ase.atoms
+        moving.info["step"] = integrator.step
+        moving.info[PREDICTED_KEY] = float(moving.get_potential_energy())
+        moving.info["max_uncertainty"] = float(raw.max())
+        moving.info["mean_uncertainty"] = float(raw.mean())
+        moving.info["uncertainty_raw"] = raw.tolist()
+        writer.write(moving)
+        first = integrator.step == 0
+        logger = MDLogger(
+            integrator.ase,
+            moving,
+            str(self.log),
+            header=first,
+            stress="stress" in moving.calc.results,
+            mode="w" if first else "a",
+        )
+        logger()
+        logger.close()
+        return moving
+
+    def check(self, state: DynamicsState) -> FramesDigest:
+        """The digest of the frames of the state, if they and the log are there as they were.
+
+        Raises
+        ------
+        DamagedFileError
+            If they are not.
+        """
+        if not self.log.is_file():
+            raise DamagedFileError(f"{self.log}: missing")
+        frames = FramesDigest()
+        for atoms in read_frames(self.trajectory, stop=state.frames):
+            frames.add(atoms)
+        if state.sha256 not in (None, frames.hexdigest):
+            raise DamagedFileError(f"{self.trajectory}: damaged, or of other dynamics")
+        return frames
+
+    def go_back(self, state: DynamicsState) -> tuple[Atoms, FramesDigest]:
         """Cut trajectory and log to the frames of the state; the last of these, as it was.
+
+        Returns
+        -------
+        atoms : ase.Atoms
+        frames : FramesDigest
+            Of all of them.
 
         Raises
         ------
@@ -87,15 +159,14 @@ class DynamicsFiles:
                 f"{self.trajectory}: damaged, or cut: it holds {found} frames instead of "
                 f"{state.frames}"
             )
+        frames = self.check(state)
         if found > state.frames:
             write_frames(self.trajectory, read_frames(self.trajectory, stop=state.frames))
-        if not self.log.exists():
-            raise DamagedFileError(f"{self.log}: missing")
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         write_text(self.log, "".join(lines[: state.frames + 1]))
         (atoms,) = read_frames(self.trajectory, state.frames - 1, state.frames)
         atoms.calc = None
-        return atoms
+        return atoms, frames
 
     def write_record(self, state: DynamicsState, settings: DynamicsSettings, window: float) -> None:
         """Write ``dynamics.json``, with a number per frame of the trajectory for the report."""

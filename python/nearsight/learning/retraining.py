@@ -12,6 +12,7 @@ from ase import Atoms
 
 from nearsight.config import RelaxationSettings
 from nearsight.errors import DamagedFileError, InputError
+from nearsight.files.atomic import file_digest
 from nearsight.files.names import numbered, round_folder
 from nearsight.files.records import (
     EnsemblePath,
@@ -169,7 +170,8 @@ class Retraining:
         broken_off = any(each.broken for each in paths)
         worst = max(float(each.max_uncertainty.max()) for each in paths)
         content = RetrainingRound(paths=paths, largest_uncertainty=None if broken_off else worst)
-        RoundRecord(inputs=inputs, round=content).save(path)
+        digests = [file_digest(_trajectory(folder, number)) for number in range(len(paths))]
+        RoundRecord(inputs=inputs, round=content, trajectories=digests).save(path)
         return content
 
     def _harvest(self, learner: Learner, threshold: float, before: Path, folder: Path) -> Harvest:
@@ -213,8 +215,13 @@ def _known_round(folder: Path, count: int) -> RoundRecord | None:
     if found != expected:
         raise DamagedFileError(f"{path}: does not fit the trajectories, of {found} frames")
     for number in range(count):
-        for _ in read_frames(_trajectory(folder, number)):
+        trajectory = _trajectory(folder, number)
+        for _ in read_frames(trajectory):
             pass
+        if known.trajectories and known.trajectories[number : number + 1] != [
+            file_digest(trajectory)
+        ]:
+            raise DamagedFileError(f"{path}: belongs to another {trajectory.name}")
     return known
 
 

@@ -30,7 +30,12 @@ from nearsight.learning.earlier import (
     is_continued,
     set_aside,
 )
-from nearsight.learning.labels import label_chunks, validation_atoms, validation_chunks
+from nearsight.learning.labels import (
+    label_chunks,
+    mend_chunk_files,
+    validation_atoms,
+    validation_chunks,
+)
 from nearsight.learning.policy import choose_atoms, decide_again, rank_uncertain, stop_reason
 from nearsight.learning.state import Start, State, Training, digest_of_inputs, trained_weights
 from nearsight.learning.targets import Targets
@@ -162,6 +167,7 @@ class Session:
         for index, chunk in chunks.items():
             if isinstance(chunk, Failure):
                 raise ParentError(f"the chunk of atom {index} was calculated and is lost: {chunk}")
+        mend_chunk_files(self.folder, history, chunks, self.progress)
         images = (*self.images, *(c for c in chunks.values() if isinstance(c, Image)))
         known |= {i: len(self.images) + n for n, i in enumerate(later)}
         model = history[-1].model or self._first_model

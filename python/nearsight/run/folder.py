@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +15,13 @@ from filelock import Timeout
 from nearsight.config import Config
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.executors import has_calls, make_executor, training_executor
-from nearsight.files.atomic import content_digest, read_json, remove_leftovers
+from nearsight.files.atomic import (
+    content_digest,
+    file_digest,
+    read_json,
+    remove,
+    remove_leftovers,
+)
 from nearsight.files.records import Stage, Stages
 from nearsight.parents import Parent
 from nearsight.parents.database import without_password
@@ -121,9 +127,16 @@ class RunFolder:
             self._take_in(parent)
 
     def stage(
-        self, name: str, file: str | None, work: Callable[[], str], follows: str | None = None
+        self,
+        name: str,
+        file: str | None,
+        work: Callable[[], str],
+        follows: str | None = None,
+        others: Sequence[str] = (),
     ) -> None:
-        """Do a stage unless its file is there, and keep its time and its summary.
+        """Do a stage unless its files are there, and keep its time and its summary.
+
+        A file that is damaged or replaced is named, removed and made again.
 
         Parameters
         ----------
@@ -134,6 +147,8 @@ class RunFolder:
             Work of the stage; returns its summary.
         follows : str, optional
             Digest of the ensemble that it follows from; it is done again after another one.
+        others : sequence of str
+            Patterns of the other files that it writes.
 
         Raises
         ------
@@ -162,11 +177,23 @@ class RunFolder:
                 summary=summary,
                 file=file,
                 sha256=digest,
+                others=self._digests(others, file) if others else None,
                 follows=follows,
             )
-            self.stages[name] = done
-            Stages(stages=self.stages).save(self / Stages.FILE)
+            self._keep(done)
+        elif others and done.others is None:  # of an earlier version
+            self._keep(done.model_copy(update={"others": self._digests(others, file)}))
         self._progress.note(done.summary)
+
+    def _keep(self, done: Stage) -> None:
+        self.stages[done.name] = done
+        Stages(stages=self.stages).save(self / Stages.FILE)
+
+    def _digests(self, patterns: Sequence[str], file: str) -> dict[str, str]:
+        """Checksums of the files that fit patterns, without the one of the stage."""
+        found = {path for each in patterns for path in self.path.glob(each) if path.is_file()}
+        names = sorted(str(path.relative_to(self.path)) for path in found - {self / file})
+        return {name: _digest(self / name) for name in names}
 
     def _has_asked(self, config: Config) -> bool:
         """Whether finished work needed calculations of the parent."""
@@ -175,13 +202,19 @@ class RunFolder:
         return "Initial cells" in self.stages and config.initial.structures is None
 
     def _is_whole(self, done: Stage, file: str) -> bool:
-        path = self / file
+        """Whether all files of a stage are as it left them; others are said and removed."""
         # runs of earlier versions have a checksum of the bytes
-        if path.is_file() and done.sha256 in (_digest(path), _sha256(path)):
-            return True
-        state = "was changed or corrupted" if path.exists() else "is missing"
-        self._progress.note(f"{file} {state}; regenerating it")
-        return False
+        path = self / file
+        whole = path.is_file() and done.sha256 in (_digest(path), file_digest(path))
+        damaged = [] if whole else [file]
+        for name, digest in (done.others or {}).items():
+            if not (self / name).is_file() or _digest(self / name) != digest:
+                damaged.append(name)
+        for name in damaged:
+            state = "was changed or corrupted" if os.path.lexists(self / name) else "is missing"
+            self._progress.note(f"{name} {state}; regenerating it")
+            remove(self / name)
+        return not damaged
 
     def _earlier(self) -> dict[str, Stage]:
         path = self / Stages.FILE
@@ -203,16 +236,12 @@ def _lost_labels(database: Path | str, state: str) -> str:
     )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _digest(path: Path) -> str:
     """Checksum of a file; of JSON, without the times in it, which are never the same again."""
     if path.suffix == ".json":
         with suppress(DamagedFileError):
             return content_digest(_without_times(read_json(path)))
-    return _sha256(path)
+    return file_digest(path)
 
 
 def _without_times(content: Any) -> Any:

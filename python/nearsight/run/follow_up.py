@@ -33,7 +33,19 @@ from nearsight.simulation.relaxation import (
 )
 from nearsight.structures.images import read_images, read_structures, write_structures
 
-__all__ = ["FollowUp", "open_finished_run", "retrain", "run_dynamics"]
+__all__ = [
+    "RELAXATION_FILES",
+    "RETRAINING_FILES",
+    "FollowUp",
+    "open_finished_run",
+    "retrain",
+    "run_dynamics",
+]
+
+RELAXATION_FILES = ("relaxation.traj", "relaxation-parent.traj", "relaxed.extxyz")
+"""Of the first target, beside ``relaxation.json``; see `numbered`."""
+RETRAINING_FILES = ("retraining-*/**/*", "retrained.extxyz")
+"""Beside ``retraining.json``."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from nearsight.run.advice import advice
 from nearsight.run.cost import relative_cost
 from nearsight.run.first import first_structures, initial_structures
 from nearsight.run.folder import RunFolder
-from nearsight.run.follow_up import FollowUp
+from nearsight.run.follow_up import RELAXATION_FILES, RETRAINING_FILES, FollowUp
 from nearsight.run.targets import check_targets, keep_targets
 from nearsight.selection.choose import choose_features, choose_images
 from nearsight.structures.images import (
@@ -128,13 +128,16 @@ class Run:
             for number in range(len(self._targets.structures)):
                 name = "Relaxation" + (f" of target {number}" if number else "")
                 file = numbered(Relaxation.FILE, number)
-                self.folder.stage(name, file, partial(self._follow_up.relax, number), trained)
+                others = [numbered(each, number) for each in RELAXATION_FILES]
+                work = partial(self._follow_up.relax, number)
+                self.folder.stage(name, file, work, trained, others)
         if self.config.retraining is not None:
-            self.folder.stage("Retraining", RetrainingRecord.FILE, self._follow_up.retrain, trained)
+            file, work = RetrainingRecord.FILE, self._follow_up.retrain
+            self.folder.stage("Retraining", file, work, trained, RETRAINING_FILES)
             self._follow_up.promote_best()
         if self.config.dynamics is not None:
-            file = "dynamics/dynamics.json"
-            self.folder.stage("Dynamics", file, self._follow_up.run_dynamics, trained)
+            file, work = "dynamics/dynamics.json", self._follow_up.run_dynamics
+            self.folder.stage("Dynamics", file, work, trained, ["dynamics/**/*"])
         self.progress.stage("Report")
         self._write_record()
         write_report(self.folder.path)

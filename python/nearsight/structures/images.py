@@ -19,7 +19,7 @@ from ase.io.formats import UnknownFileTypeError
 
 from nearsight import _core
 from nearsight.errors import InputError
-from nearsight.files.atomic import write_bytes
+from nearsight.files.atomic import remove, write_bytes
 from nearsight.reading import split_selection
 from nearsight.structures.labels import CHUNK_KEY, WEIGHTS_KEY, read_labels
 
@@ -30,6 +30,7 @@ __all__ = [
     "check_structure",
     "core_structure",
     "labelled_image",
+    "mend_images",
     "near_atoms",
     "read_images",
     "read_structure",
@@ -323,6 +324,16 @@ def write_images(path: str | Path, images: Iterable[Image]) -> None:
     write_structures(path, [image.to_atoms() for image in images])
 
 
+def mend_images(path: Path, images: Iterable[Image]) -> bool:
+    """Write labelled images if a file holds anything else; whether it did."""
+    content = _extxyz([image.to_atoms() for image in images])
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    remove(path)
+    write_bytes(path, content)
+    return True
+
+
 def check_constraints(
     atoms: Atoms, name: str = "structure", who: str = "a run", hint: str = ""
 ) -> None:
@@ -355,9 +366,13 @@ def write_structures(path: str | Path, structures: Sequence[Atoms]) -> None:
 
     Extended XYZ keeps eight decimals; who continues from the file must read it back.
     """
+    write_bytes(path, _extxyz(structures))
+
+
+def _extxyz(structures: Sequence[Atoms]) -> bytes:
     buffer = io.StringIO()
     ase.io.write(buffer, structures, format="extxyz")
-    write_bytes(path, buffer.getvalue().encode())
+    return buffer.getvalue().encode()
 
 
 def _without_calculator(atoms: Atoms) -> Atoms:

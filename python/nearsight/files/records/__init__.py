@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from nearsight.files.records.base import Part, Record
+from nearsight.files.records.dynamics import (
+    DynamicsFrames,
+    DynamicsRecord,
+    DynamicsRound,
+    DynamicsState,
+)
 from nearsight.files.records.parent import FinishedCalculation
 from nearsight.files.records.potential import EnsembleRecord, FunctionsRecord
 from nearsight.files.records.run import (
@@ -21,10 +27,6 @@ from nearsight.files.records.run import (
     Target,
 )
 from nearsight.files.records.simulation import (
-    DynamicsFrames,
-    DynamicsRecord,
-    DynamicsRound,
-    DynamicsState,
     EnsemblePath,
     Harvest,
     HarvestSummary,

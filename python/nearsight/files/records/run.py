@@ -39,17 +39,20 @@ class Stage(Part):
     summary : str
     file, sha256 : str or None
         File of the stage and its checksum, times left out; None for a stage without one.
+    others : dict of str to str, or None
+        Its other files, with their checksums; None in files of earlier versions.
     follows : str or None
         Digest of the ensemble that it follows from, if it follows from one.
     """
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("file", "sha256", "follows")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("file", "sha256", "others", "follows")
 
     name: str
     seconds: FiniteFloat
     summary: str
     file: str | None = None
     sha256: str | None = None
+    others: dict[str, str] | None = None
     follows: str | None = None
 
 

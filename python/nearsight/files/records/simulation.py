@@ -1,19 +1,14 @@
-"""Records of relaxations, retraining and dynamics."""
+"""Records of relaxations and retraining."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import FiniteFloat, NonNegativeInt, model_validator
 
-from nearsight.files.records.base import Array, Part, Record, Vector, check_lengths
+from nearsight.files.records.base import Part, Record, Vector, check_lengths
 
 __all__ = [
-    "DynamicsFrames",
-    "DynamicsRecord",
-    "DynamicsRound",
-    "DynamicsState",
     "EnsemblePath",
     "Harvest",
     "HarvestSummary",
@@ -157,20 +152,23 @@ class Harvest(_Window, Record):
     numbers : list of int or None
         In a file: number in the trajectory of each frame of ``frames.traj``, which ``chosen``
         counts then.
+    sha256 : str or None
+        In a file: checksum of ``frames.traj``; None in files of earlier versions.
     """
 
     FORMAT: ClassVar[str] = "nearsight-harvest"
     FILE: ClassVar[str] = "harvest.json"
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("numbers",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("numbers", "sha256")
 
     chosen: list[tuple[NonNegativeInt, NonNegativeInt]]
     deviation: FiniteFloat | None
     numbers: list[NonNegativeInt] | None = None
+    sha256: str | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
         """Fields of `HarvestSummary`."""
-        return self.model_dump(exclude={"numbers"}) | {"chosen": len(self.chosen)}
+        return self.model_dump(exclude={"numbers", "sha256"}) | {"chosen": len(self.chosen)}
 
     @property
     def summary(self) -> str:
@@ -223,13 +221,17 @@ class RoundRecord(Record):
     inputs : str
         Digest of all that decides the retraining.
     round : RetrainingRound
+    trajectories : list of str, or None
+        Checksum of the trajectory of each relaxation; None in files of earlier versions.
     """
 
     FORMAT: ClassVar[str] = "nearsight-path"
     FILE: ClassVar[str] = "path.json"
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("trajectories",)
 
     inputs: str
     round: RetrainingRound
+    trajectories: list[str] | None = None
 
 
 class RetrainingRecord(Record):
@@ -264,136 +266,3 @@ class RetrainingRecord(Record):
                 f"best is {self.best}, but there are rounds 0 to {len(self.rounds) - 1}"
             )
         return self
-
-
-class _Stop(Part):
-    """Step the dynamics went on from, and the reason for the stop."""
-
-    step: NonNegativeInt
-    reason: str
-
-
-class DynamicsRound(HarvestSummary, _Stop):
-    """A retraining during dynamics: ``step`` it went on from, ``reason``, and the harvest."""
-
-
-class DynamicsState(Record):
-    """Dynamics at the last trusted frame (``state.json``).
-
-    Attributes
-    ----------
-    inputs : str
-        Digest of settings, structure and ensemble.
-    threshold : float, eV/Å
-        Raw uncertainty below which a frame is trusted.
-    step : int
-    frames : int
-        Frames of the trajectory up to here.
-    integrator : dict
-        See `Integrator.state`.
-    learned_at : int
-        Frames of the trajectory when the ensemble was last retrained.
-    rounds : list of DynamicsRound
-    seconds : float
-        Work so far.
-    ended : str
-        Reason why there is nothing left to do; empty while there is.
-    """
-
-    FORMAT: ClassVar[str] = "nearsight-dynamics-state"
-    FILE: ClassVar[str] = "state.json"
-
-    inputs: str
-    threshold: FiniteFloat
-    step: NonNegativeInt = 0
-    frames: PositiveInt = 1
-    integrator: dict[str, Any]
-    learned_at: NonNegativeInt = 0
-    rounds: list[DynamicsRound] = Field(default_factory=list)
-    seconds: FiniteFloat = 0.0
-    ended: str = ""
-
-    @property
-    def chunks(self) -> int:
-        """Chunks learned in all rounds."""
-        return sum(each.chosen for each in self.rounds)
-
-
-class DynamicsFrames(Part):
-    """A value for every frame of the trajectory: ps, K, eV, eV/Å (raw)."""
-
-    time: Vector
-    temperature: Vector
-    potential_energy: Vector
-    kinetic_energy: Vector
-    max_uncertainty: Vector
-    mean_uncertainty: Vector
-
-    @model_validator(mode="after")
-    def _check(self) -> DynamicsFrames:
-        if len(self.time) == 0:
-            raise ValueError("time is empty")
-        check_lengths(len(self.time), **vars(self))
-        return self
-
-
-class DynamicsRecord(Record):
-    """Molecular dynamics (``dynamics.json``).
-
-    Attributes
-    ----------
-    settings : dict
-        See `DynamicsSettings`.
-    n_atoms : int
-    threshold : float, eV/Å
-        Raw uncertainty below which a frame was trusted.
-    window : float
-        The dynamics were stopped at this many times the threshold.
-    ended : str
-    seconds : float
-    frames : DynamicsFrames
-    rounds : list of DynamicsRound
-    """
-
-    FORMAT: ClassVar[str] = "nearsight-dynamics"
-    FILE: ClassVar[str] = "dynamics.json"
-
-    settings: dict[str, Any]
-    n_atoms: PositiveInt
-    threshold: FiniteFloat
-    window: FiniteFloat
-    ended: str
-    seconds: FiniteFloat
-    frames: DynamicsFrames
-    rounds: list[DynamicsRound]
-
-    @model_validator(mode="after")
-    def _check(self) -> DynamicsRecord:
-        known = {**self.settings, "final_temperature": self.settings.get("final_temperature") or 0}
-        for key in ("temperature", "final_temperature", "timestep", "steps"):
-            if not isinstance(known.get(key), int | float):
-                raise ValueError(f"settings.{key} must be a number")
-        if not isinstance(known.get("conditions"), str):
-            raise ValueError("settings.conditions must be text")
-        return self
-
-    @property
-    def round_times(self) -> list[float]:
-        """Time the dynamics went on from after each retraining, ps."""
-        return [each.step * float(self.settings["timestep"]) / 1000.0 for each in self.rounds]
-
-    @property
-    def chunks(self) -> int:
-        """Chunks learned."""
-        return sum(each.chosen for each in self.rounds)
-
-    @property
-    def bath(self) -> Array | None:
-        """Temperature of the heat bath at every frame, K; None without one."""
-        first, last = self.settings["temperature"], self.settings["final_temperature"]
-        if self.settings["conditions"] == "NVE":
-            return None
-        if last is None:
-            return np.full(len(self.frames.time), float(first))
-        length = self.settings["steps"] * self.settings["timestep"] / 1000.0
-        return np.asarray(first + (last - first) * self.frames.time / length)
