@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -114,8 +116,12 @@ def test_a_row_that_does_not_match_its_digest_is_named(what: str, filled: Path) 
 )
 def test_a_row_that_its_key_does_not_lead_to_is_named(statement: str, filled: Path) -> None:
     change(filled, statement)
-    with pytest.raises(InputError, match=r"row 2 is damaged \(cannot be found by their keys\)"):
-        Parent("emt", database=filled)
+    parent = Parent("emt", database=filled)
+    assert parent.calculate(copper(0), stress=True).cached
+    for structure in (copper(1), copper(7)):  # the one that is lost, and any that is not there
+        with pytest.raises(InputError, match=r"row 2 is damaged \("):
+            parent.calculate(structure, stress=True)
+    assert parent.calculations == 0
 
 
 def test_no_random_damage_gives_other_numbers_or_a_silent_calculation(tmp_path: Path) -> None:
@@ -287,7 +293,10 @@ def test_a_look_up_uses_the_index_alone(filled: Path, monkeypatch: pytest.Monkey
     with database.connected():
         database._table.connection.set_trace_callback(statements.append)
         assert database.read("sha256-unknown", 4) is None
-        (look_up,) = [text for text in statements if "fingerprint" in text]
+        look_up, check = [text for text in statements if "fingerprint" in text]
+        assert "UNION ALL" in check  # once, because it was not found
+        assert database.read("sha256-unknown", 4) is None
+        assert statements.count(check) == 1
         plan = database._query(f"EXPLAIN QUERY PLAN {look_up}")
     assert [step[3] for step in plan] == [
         "SEARCH text_key_values USING COVERING INDEX nearsight_keys (key=? AND value=?)"
@@ -304,31 +313,25 @@ def test_an_error_of_one_look_up_among_many_is_one_sentence(filled: Path) -> Non
         assert database.read("sha256-1", 4) is None
 
 
-def test_a_database_that_others_write_is_opened_without_false_alarm(
-    filled: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = Parent("emt", database=filled)
-    query = ParentDatabase._query
-    asked = []
+def test_a_database_that_others_write_is_checked_without_false_alarm(filled: Path) -> None:
+    checks = threading.Semaphore(0)
 
-    def interrupted(self: ParentDatabase, statement: str, *values: Any) -> Any:
-        found = query(self, statement, *values)
-        if "key_value_pairs" in statement or "value AS BLOB" in statement:
-            asked.append(statement)
-            # between the two questions; it may have to wait
-            with (
-                suppress(sqlite3.OperationalError),
-                closing(sqlite3.connect(filled, timeout=0.05)) as connection,
-                connection,
-            ):
-                connection.execute("DELETE FROM text_key_values WHERE id = 1")
-                connection.execute("DELETE FROM systems WHERE id = 1")
-        return found
+    def write() -> None:
+        with closing(sqlite3.connect(filled)) as connection:
+            while not checks.acquire(blocking=False):
+                with connection:
+                    connection.execute("UPDATE systems SET id = id + 10")
+                    connection.execute("UPDATE text_key_values SET id = id + 10")
+                time.sleep(0.02)
 
-    monkeypatch.setattr(ParentDatabase, "_query", interrupted)
-    Parent("emt", database=filled)
-    assert len(asked) == 2
-    assert other.known in (2, 3)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(20):
+            ParentDatabase(filled).check()
+    finally:
+        checks.release()
+        writer.join()
 
 
 def test_failures_are_no_results(path: Path) -> None:

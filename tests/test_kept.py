@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -23,16 +24,17 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
-from ase.db.sqlite import SQLite3Database
 from filelock import Timeout
 
 from helpers.faulty import FAULTY
 from helpers.processes import until
-from nearsight.config import ExecutorSettings
+from helpers.recorder import Recorder
+from nearsight.config import Config, ExecutorSettings
 from nearsight.errors import InputError, ParentError, UnavailableError
 from nearsight.executors.local import LocalExecutor
-from nearsight.parents import Parent
+from nearsight.parents import Parent, database_file
 from nearsight.parents.folders import AttemptFolders
+from nearsight.run.folder import RunFolder
 from nearsight.run.lock import RunLock
 
 fcntl = pytest.importorskip("fcntl", reason="needs locks of folders")
@@ -97,14 +99,6 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path, tmp_path / "log")
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite waits for a moment only."""
-    monkeypatch.setattr(
-        SQLite3Database, "_connect", lambda self: sqlite3.connect(self.filename, timeout=0.05)
-    )
-
-
 LOCK = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])
@@ -135,7 +129,6 @@ SECONDS = float(os.environ.get("NEARSIGHT_TEST_SECONDS", "3"))
 """That the database is locked, or the disk full."""
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("engine", ["inline", "local"])
 def test_a_locked_database_is_waited_for(
     place: Place,
@@ -145,9 +138,9 @@ def test_a_locked_database_is_waited_for(
 ) -> None:
     executor = None
     if engine == "local":
-        executor = LocalExecutor(2)
+        executor = LocalExecutor(3)
         request.addfinalizer(executor.shutdown)
-    parent = place.parent(executor, {"workers": 2})
+    parent = place.parent(executor, {"workers": 3})
     locked = lock(place.folder / "parent.db")
     timer = threading.Timer(SECONDS, locked)
     timer.start()
@@ -162,7 +155,6 @@ def test_a_locked_database_is_waited_for(
     place.check(CHAINS)
 
 
-@pytest.mark.usefixtures("impatient")
 def test_what_waited_in_vain_is_taken_in(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = place.parent(engine={"patience": 1e-9})
     with closing(sqlite3.connect(place.folder / "parent.db")) as other:
@@ -240,6 +232,56 @@ def test_a_result_of_another_parent_is_not_taken(place: Place) -> None:
     assert place.parent(mixer=0.3).take_in() == [
         "1 calculation taken in that an earlier run had finished"
     ]
+
+
+def test_a_run_begins_when_its_database_is_free(
+    place: Place, lock: Callable[[Path], Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_file, "PATIENCE", 0.2)
+    monkeypatch.setattr(database_file, "LOCKED", 0.1)
+    place.parent().calculate(CHAINS[0])
+    said = Recorder()
+    locked = lock(place.folder / "parent.db")
+    timer = threading.Timer(3.0, locked)
+    timer.start()
+    config = Config.parse('target = { structure = "x" }\nparent = { calculator = "emt" }')
+    parent = Parent.of(config.parent)
+    with RunFolder(place.folder, said).executing(config, parent):
+        assert parent.known == 1
+    timer.join()
+    assert "(database is locked); waiting, what is finished is kept" in said.notes[0]
+    assert said.notes[-1] == "it can be used again"
+
+
+@pytest.mark.parametrize("what", ["attach", "calculate"])
+def test_ctrl_c_does_not_wait_for_a_lock(
+    place: Place, lock: Callable[[Path], Callable[[], None]], what: str
+) -> None:
+    code = (
+        "import sys; from ase.build import bulk; from nearsight.parents import Parent\n"
+        "parent = Parent('emt', database=None if sys.argv[2] == 'attach' else sys.argv[1])\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "parent.attach(sys.argv[1]) if sys.argv[2] == 'attach' else parent.calculate(bulk('Cu'))"
+    )
+    place.parent().calculate(CHAINS[0])
+    path = place.folder / "parent.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, path, what], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        locked = lock(path)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        time.sleep(1.5)
+        assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        assert time.monotonic() - began < 4.0
+    locked()
 
 
 def _locked(results: object) -> None:

@@ -22,7 +22,6 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from ase.db.sqlite import SQLite3Database
 from ase.optimize import BFGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +31,7 @@ from helpers.faulty import FAULTY, FaultyEMT, Script
 from helpers.parents import bits
 from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError, ParentError
-from nearsight.parents import Parent, ParentCalculator, as_parent
+from nearsight.parents import Parent, ParentCalculator, as_parent, database_file
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
 
 NOT_CALLABLE = 1
@@ -552,15 +551,15 @@ def test_a_database_that_cannot_be_written(
     pragma: str, reason: str, filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent = Parent("emt", database=filled, engine=ExecutorSettings(patience=1e-9))
-    connect = SQLite3Database._connect
+    connect = database_file._connect
 
-    def hindered(self: SQLite3Database) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(self)
+    def hindered(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
         connection.execute(f"PRAGMA {pragma}")
         return connection
 
     many = bulk("Cu").repeat(8)  # more than the free space in the last page
-    monkeypatch.setattr(SQLite3Database, "_connect", hindered)
+    monkeypatch.setattr(database_file, "_connect", hindered)
     with pytest.raises(InputError) as caught:
         parent.calculate(many)
     assert str(caught.value) == f"{filled}: the database cannot be used ({reason})"
@@ -572,9 +571,7 @@ def test_a_database_that_cannot_be_written(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite waits for a moment only."""
-    monkeypatch.setattr(
-        SQLite3Database, "_connect", lambda self: sqlite3.connect(self.filename, timeout=0.05)
-    )
+    monkeypatch.setattr(database_file, "LOCKED", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")

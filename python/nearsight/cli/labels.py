@@ -208,6 +208,7 @@ def verify_labels(
 ) -> None:
     """Verify a database."""
     opened = _open(database)
+    opened.check_pages()
     damaged: dict[int, str] = {}
     whole: list[int] = []
     old = 0

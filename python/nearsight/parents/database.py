@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import ase.db
 import numpy as np
@@ -20,10 +20,23 @@ from ase.db.row import AtomsRow
 from ase.db.sqlite import all_tables
 
 from nearsight.errors import InputError, UnavailableError
-from nearsight.parents.database_file import INDEX, check_file, copy_file, key_in, make_file
-from nearsight.parents.rows import Row, digest_of, read_row
+from nearsight.parents.database_file import (
+    INDEX,
+    KEYS,
+    LISTED_AND_HELD,
+    DatabaseFile,
+    check_file,
+    check_pages,
+    copy_file,
+    key_in,
+    lost_rows,
+    make_file,
+    when_free,
+)
+from nearsight.parents.database_url import passwords_in, without_password
+from nearsight.parents.rows import Row, damage_of, digest_of, read_row
 
-__all__ = ["ParentDatabase", "ParentResult", "fingerprint", "without_password"]
+__all__ = ["ParentDatabase", "ParentResult", "fingerprint"]
 
 Array = npt.NDArray[np.float64]
 
@@ -74,7 +87,6 @@ def fingerprint(atoms: Atoms, parent: str) -> str:
     return f"sha256-{digest.hexdigest()}"  # the prefix keeps ASE from reading it as a number
 
 
-KEYS = "WHERE key = 'fingerprint'"
 WRITING = 0x6E656172
 """Number of the lock of a PostgreSQL database that writers hold, one at a time."""
 
@@ -83,8 +95,8 @@ class ParentDatabase:
     """The calculations of parents in an ASE database, keyed by `fingerprint`.
 
     ASE keeps forces and stress as raw bytes and the energy as a double: what is read is bit for
-    bit what was written. SQLite does the locking; the lock file ASE makes by default would stay
-    behind, and block for ever, when a run is killed.
+    bit what was written. A row is checked when it is read; that the file is whole, and that its
+    keys lead to all rows, when a result is asked for that seems not to be there.
 
     Parameters
     ----------
@@ -93,7 +105,7 @@ class ParentDatabase:
         several machines can share.
     inspect : bool
         To look at an existing one, whatever its rows are like. Otherwise one of an earlier version
-        is given digests and index, and rows that cannot be found by their keys are refused.
+        is given digests and index.
 
     Raises
     ------
@@ -114,21 +126,9 @@ class ParentDatabase:
                 "a database of parent calculations must be a file or the URL of a PostgreSQL "
                 f"database, got {self.name!r}"
             )
-        self._secrets = [] if self._is_file else _passwords(str(place))
-        with self._translate_errors():
-            if self._is_file:
-                if inspect and not Path(place).is_file():
-                    raise InputError(f"{self.name}: no such file")
-                if not inspect:
-                    make_file(Path(place), {"format": self.FORMAT, "version": self.VERSION})
-                check_file(Path(place), writable=not inspect)
-            kind = "db" if self._is_file else "postgresql"
-            self._table = ase.db.connect(str(place), type=kind, use_lock_file=False)
-            header = self._table.metadata
-            if not header and len(self._table) == 0 and not inspect:
-                header = {"format": self.FORMAT, "version": self.VERSION}
-                self._table.metadata = header
-                self._make_index()
+        self._secrets = [] if self._is_file else passwords_in(str(place))
+        self._is_checked = not self._is_file  # a server looks after its tables and indices itself
+        header = when_free(lambda: self._open(place, inspect))
         if header.get("format") != self.FORMAT:
             raise InputError(f"{self.name}: an ASE database, but not one of parent calculations")
         if header["version"] > self.VERSION:
@@ -137,24 +137,46 @@ class ParentDatabase:
                 f"this one reads up to {self.VERSION}); update nearsight"
             )
         self.version = int(header["version"])
-        if inspect:
-            return
-        lost = self.unfindable()
-        if lost:
-            raise InputError(self._damage(lost, "cannot be found by their keys"))
-        if self.version < self.VERSION:
+        if self.version < self.VERSION and not inspect:
+            self.check()
             self._upgrade(header)
 
-    def __len__(self) -> int:
+    def _open(self, place: Path | str, inspect: bool) -> dict[str, Any]:
+        """Open or make it; its header."""
+        new = {"format": self.FORMAT, "version": self.VERSION}
         with self._translate_errors():
-            return len(self._table)
+            if self._is_file:
+                if not inspect:
+                    make_file(Path(place), new)
+                elif not Path(place).is_file():
+                    raise InputError(f"{self.name}: no such file")
+                check_file(Path(place), writable=not inspect)
+                self._table = DatabaseFile(place)
+            else:
+                self._table = ase.db.connect(str(place), type="postgresql", use_lock_file=False)
+            header: dict[str, Any] = self._table.metadata
+            if not header and len(self._table) == 0 and not inspect:
+                header = new
+                self._table.metadata = header
+                with self._table.managed_connection() as connection:
+                    connection.cursor().execute(INDEX)
+        return header
+
+    def __len__(self) -> int:
+        return int(self._total("SELECT count(*) FROM systems"))
 
     @property
     def seconds(self) -> float:
         """Wall time of all calculations together."""
-        with self._translate_errors():
-            total = "SELECT sum(value) FROM number_key_values WHERE key = 'seconds'"
-            return float(self._query(total)[0][0] or 0.0)
+        total = "SELECT sum(value) FROM number_key_values WHERE key = 'seconds'"
+        return float(self._total(total) or 0.0)
+
+    def _total(self, statement: str) -> Any:
+        def ask() -> Any:
+            with self._translate_errors():
+                return self._query(statement)[0][0]
+
+        return when_free(ask)
 
     def read(self, key: str, count: int) -> ParentResult | None:
         """The result of the structure of that fingerprint with ``count`` atoms, or None.
@@ -168,12 +190,13 @@ class ParentDatabase:
         with self.connected():
             number = self._number(key)
             if number is None:
+                self.check()
                 return None
             row = self.row(number)
             if isinstance(row, str):
-                raise InputError(self._damage([number], row))
+                raise InputError(damage_of(self.name, [number], row))
             if row.key != key or len(row.atoms) != count:
-                raise InputError(self._damage([number], "it is of another structure"))
+                raise InputError(damage_of(self.name, [number], "it is of another structure"))
             return ParentResult(row.energy, row.forces, row.seconds, cached=True, stress=row.stress)
 
     def numbers(self) -> list[int]:
@@ -195,25 +218,36 @@ class ParentDatabase:
             except ValueError as error:
                 return str(error)
 
-    def unfindable(self) -> list[int]:
-        """Numbers of the rows of a file that looking up their keys does not lead to.
+    def check(self) -> None:
+        """Find damage because of which something known would be calculated again without a word.
 
-        Their structures would be calculated again without a word. Numbers of rows that are gone,
-        though their keys are there, are among them.
+        A file is looked at once, which takes seconds for 100,000 rows.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, or there are rows that cannot be found by their keys.
         """
+        if self._is_checked:
+            return
+        self.check_pages()
+        lost = self.unfindable()
+        if lost:
+            raise InputError(damage_of(self.name, lost, "cannot be found by their keys"))
+        self._is_checked = True
+
+    def check_pages(self) -> None:
+        """Raise an `InputError` if a file is damaged as a whole."""
+        if self._is_file:
+            with self._translate_errors():
+                check_pages(self._table.filename)
+
+    def unfindable(self) -> list[int]:
+        """Numbers of the rows of a file that their keys do not lead to; see `lost_rows`."""
         if not self._is_file:
-            return []  # the server looks after its tables and indices itself
-        with self.connected():
-            self._query("BEGIN")  # others may be writing
-            # as bytes: damaged text may be no text
-            listed = set(self._query(f"SELECT id, CAST(value AS BLOB) FROM text_key_values {KEYS}"))
-            pairs = self._query("SELECT id, CAST(key_value_pairs AS BLOB) FROM systems")
-        held = {(number, key_in(text).encode()) for number, text in pairs}
-        numbers = {number for number, _ in held}
-        return sorted(
-            {number for number, _ in held - listed}
-            | {number for number, _ in listed if number not in numbers}
-        )
+            return []
+        with self._translate_errors():
+            return lost_rows(self._query(LISTED_AND_HELD))
 
     def repair(self, damaged: Sequence[int]) -> None:
         """Remove rows, and make the list of keys anew from the ones that stay."""
@@ -321,10 +355,6 @@ class ParentDatabase:
             cursor.execute(statement, values)
             return list(cursor.fetchall())
 
-    def _make_index(self) -> None:
-        with self._table.managed_connection() as connection:
-            connection.cursor().execute(INDEX)
-
     def _upgrade(self, header: Mapping[str, Any]) -> None:
         """Give the rows of an earlier version their digests; a damaged one stays without."""
         numbers = self.numbers()
@@ -342,16 +372,6 @@ class ParentDatabase:
             self._table.metadata = {**header, "version": self.VERSION}
         self.version = self.VERSION
 
-    def _damage(self, numbers: Sequence[int], reason: str) -> str:
-        """What to do about damaged rows, in a sentence."""
-        many = len(numbers) > 1
-        named = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
-        return (
-            f"{self.name}: row{'s' * many} {named} {'are' if many else 'is'} damaged ({reason}); "
-            f"nearsight labels verify {self.name} --repair removes "
-            f"{'them' if many else 'it'}, to be calculated again, or put a copy in its place"
-        )
-
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
         """Turn the errors of SQLite and ASE into one sentence."""
@@ -367,8 +387,8 @@ class ParentDatabase:
             text = " ".join(str(error).split())
             for secret in self._secrets:
                 text = text.replace(secret, "...")
-            # read-only, full, locked; a server that is not there
             if isinstance(error, sqlite3.OperationalError) or not self._is_file:
+                # else read-only, or a server that is not there
                 passing = self._is_file and ("locked" in text or "full" in text)
                 kind = UnavailableError if passing else InputError
                 raise kind(f"{self.name}: the database cannot be used ({text})") from error
@@ -376,15 +396,3 @@ class ParentDatabase:
                 f"{self.name}: truncated or corrupted database of parent calculations ({text}); "
                 "move it away to start a new one"
             ) from error
-
-
-def _passwords(url: str) -> list[str]:
-    """The password in a URL, as it is written there and as it is meant."""
-    found = urlsplit(url).password
-    return [] if not found else sorted({found, unquote(found)}, key=len, reverse=True)
-
-
-def without_password(url: str) -> str:
-    """The URL of a database as messages may show it."""
-    password = urlsplit(url).password
-    return url if not password else url.replace(f":{password}@", "@", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ase import Atoms
 from ase.db.row import AtomsRow
 
-__all__ = ["NOTES", "Row", "digest_of", "read_row"]
+__all__ = ["NOTES", "Row", "damage_of", "digest_of", "read_row"]
 
 Array = npt.NDArray[np.float64]
 
@@ -138,6 +138,17 @@ def read_row(row: AtomsRow, with_digest: bool) -> Row:
     if found.stress is not None and found.stress.shape != (6,):
         raise ValueError(f"its stress has shape {found.stress.shape}")
     return found
+
+
+def damage_of(database: str, numbers: Sequence[int], reason: str) -> str:
+    """What to do about damaged rows, in a sentence."""
+    many = len(numbers) > 1
+    named = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+    return (
+        f"{database}: row{'s' * many} {named} {'are' if many else 'is'} damaged ({reason}); "
+        f"nearsight labels verify {database} --repair removes "
+        f"{'them' if many else 'it'}, to be calculated again, or put a copy in its place"
+    )
 
 
 def _structure(row: AtomsRow, info: Mapping[str, Any]) -> Atoms:

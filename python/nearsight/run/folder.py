@@ -24,8 +24,9 @@ from nearsight.files.atomic import (
 )
 from nearsight.files.records import Stage, Stages
 from nearsight.parents import Parent
-from nearsight.parents.database import without_password
+from nearsight.parents.database_url import without_password
 from nearsight.parents.folders import AttemptFolders
+from nearsight.parents.keeper import Patience
 from nearsight.progress import Progress
 from nearsight.run.lock import RunLock
 
@@ -101,13 +102,16 @@ class RunFolder:
                     raise InputError(_lost_labels(database, "is missing"))
                 if Path(database).stat().st_size == 0:
                     raise InputError(_lost_labels(database, "is empty"))
-            parent.attach(
-                database,
-                self / "failures.json",
-                AttemptFolders(self / "parent", config.parent.keep_files),
-                self._lock.check,
+            patience = Patience(config.executor.patience, self._progress.note)
+            patience.until(
+                lambda: parent.attach(
+                    database,
+                    self / "failures.json",
+                    AttemptFolders(self / "parent", config.parent.keep_files),
+                    self._lock.check,
+                )
             )
-            for sentence in self._take_in(parent):
+            for sentence in patience.until(lambda: self._take_in(parent)):
                 self._progress.note(sentence)
             if has_asked and not parent.known:
                 raise InputError(_lost_labels(database, "is empty"))
