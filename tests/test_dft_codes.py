@@ -21,6 +21,7 @@ from ase.units import Hartree, kcal, mol
 from helpers.cli import python, run_command
 from helpers.copper import particle
 from helpers.file_based import rattled_cells
+from helpers.recorder import Recorder
 from helpers.stub_codes import write_program
 from nearsight.config import Config, ExecutorSettings
 from nearsight.errors import InputError, ParentError
@@ -235,15 +236,15 @@ def test_no_stress_where_cells_are_relaxed(tmp_path: Path) -> None:
 def test_the_smallest_is_tried_once_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "parent.db"
     cells = [bulk("Cu", cubic=True), bulk("Cu")]
-    notes: list[str] = []
+    said = Recorder()
     parent = Parent("ase.calculators.emt:EMT", database=path)
-    parent.probe(cells, note=notes.append)
-    assert notes == ["trying parent ase.calculators.emt:EMT on Cu (1 atom)"]
+    parent.probe(cells, progress=said)
+    assert said.stages == ["First calculation"]
     assert parent.calculate(cells[1]).cached
     again = Parent("ase.calculators.emt:EMT", database=path)
-    again.probe(cells, note=notes.append)
+    again.probe(cells, progress=said)
     assert again.calculations == 0
-    assert len(notes) == 1
+    assert said.stages == ["First calculation"]
 
 
 def test_another_failure_is_that_of_the_structure(tmp_path: Path) -> None:

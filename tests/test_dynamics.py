@@ -315,6 +315,20 @@ def test_a_trajectory_that_was_cut(
     assert (tmp_path / "md.traj").read_bytes() == (tmp_path / "whole" / "md.traj").read_bytes()
 
 
+def test_a_frame_that_was_torn_leaves_nothing_behind(
+    ensemble: Ensemble, cell: Atoms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        dies_at(12, patch)
+        with pytest.raises(Stopped):
+            Dynamics(settings()).run(ensemble, cell, tmp_path)
+    with (tmp_path / "md.traj").open("ab") as stream:  # of which its first page knows nothing yet
+        stream.write(bytes(100))
+    Dynamics(settings()).run(ensemble, cell, tmp_path)
+    Dynamics(settings()).run(ensemble, cell, tmp_path / "whole")
+    assert (tmp_path / "md.traj").read_bytes() == (tmp_path / "whole" / "md.traj").read_bytes()
+
+
 # -- the bounds
 
 

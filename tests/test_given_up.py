@@ -13,7 +13,7 @@ from helpers import copper
 from helpers.cli import Result, run_command
 from helpers.faulty import FAULTY, Script, digest
 from helpers.recorder import Recorder
-from helpers.runs import make_workplace, tiny_config
+from helpers.runs import make_workplace, tiny_config, without_times
 from nearsight.errors import ParentError
 from nearsight.files.atomic import read_json
 from nearsight.learning.locality import ForceLocality, force_locality
@@ -56,7 +56,7 @@ def train(script: Script, folder: Path) -> State:
 
 def evaluations(folder: Path) -> list[dict[str, Any]]:
     found = [read_json(path) for path in sorted(folder.glob("*/evaluation.json"))]
-    return [{key: value for key, value in each.items() if key != "seconds"} for each in found]
+    return [without_times(each) for each in found]
 
 
 @pytest.fixture(scope="module")

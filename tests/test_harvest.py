@@ -171,7 +171,7 @@ def test_no_harvest_in_a_folder(tmp_path: Path) -> None:
 def test_a_damaged_harvest(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
     save_harvest(tmp_path, FOUND, frames(1))
     path = tmp_path / "harvest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"digest": None} | change))
     with pytest.raises(InputError, match=sentence):
         load_harvest(tmp_path)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from ase.calculators.abc import GetPropertiesMixin
 from ase.calculators.emt import EMT
 
 from helpers.cli import python
+from helpers.processes import alive, until
 from nearsight.config import ExecutorSettings
 from nearsight.errors import ParentError
 from nearsight.files.records import BegunRecord
@@ -158,3 +161,44 @@ def test_a_calculator_that_cannot_be_told_where_to_write(
     written = [path.read_text() for path in (tmp_path / "parent").glob("*/scratch")]
     assert len(written) == 2
     assert set(written) == {written[0]} != {str(os.getpid())}
+
+
+class Starts(EMT):  # type: ignore[misc]
+    """EMT that waits for a program which has left its process group and session."""
+
+    def calculate(self, *arguments: Any) -> None:
+        """Start it, note its number, and wait."""
+        super().calculate(*arguments)
+        log = Path(os.environ["STARTED"])
+        if log.exists():
+            return  # only the first time
+        program = subprocess.Popen(["sleep", "100"], start_new_session=True)
+        log.with_suffix(".new").write_text(str(program.pid))
+        log.with_suffix(".new").rename(log)
+        program.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_it_has_started_outlives_a_calculation(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "driver.py").write_text(
+        "import signal, sys\n"
+        "from nearsight.cli.app import translate_errors\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"with translate_errors():\n    exec({DRIVER!r})\n"
+    )
+    log = tmp_path / "started"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "STARTED": str(log)}
+    command = [sys.executable, "driver.py", "Starts"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as run:
+        until(log.exists)
+        started = int(log.read_text())
+        assert alive(started)
+        run.send_signal(number)
+        run.wait(60)
+    assert alive(started) == (number == signal.SIGKILL)
+    again = python("driver.py", "Starts", cwd=tmp_path, **environment)
+    assert "ParentResult" in again.out, again.err
+    assert not alive(started)

@@ -127,13 +127,19 @@ def test_a_run_that_is_told_to_end(
     process, screen = at_work
     workers = children(process.pid)
     assert workers
+    status = subprocess.run(
+        [*COMMAND[:3], "status", "nft"], cwd=place, env=ENVIRONMENT, capture_output=True, check=True
+    ).stdout.decode()
+    assert "First calculation, for " in status
     began = time.monotonic()
     process.send_signal(number)
     assert process.wait(60) == code
     assert time.monotonic() - began < 30
     until(lambda: not any(map(alive, workers)))
     text = screen.text()
-    # the cursor is back; the first calculation has no display that hides it
+    assert "First calculation" in text
+    assert "on Cu4 (4 atoms)" in text
+    # the cursor is back
     assert text.rfind("\x1b[?25h") >= text.rfind("\x1b[?25l")
     assert f"{word}; the same command continues from here." in text
     assert not list((place / "nft").rglob("*.part"))

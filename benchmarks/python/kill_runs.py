@@ -4,8 +4,9 @@
     python benchmarks/python/kill_runs.py --disturbances 500 --engine "per_job = 2"
 
 A small run (two particles of copper and gold, EMT, all stages with retraining and dynamics) is made
-once undisturbed and then again and again, disturbed at moments drawn from a seed: at any time of
-the undisturbed run's duration, then at any time of what is left of it, up to twelve times. The
+once undisturbed and then again and again, disturbed at moments drawn from a seed, up to twelve
+times: half of them at any time of the undisturbed run's duration, then at any time of what is left
+of it; half of them in a stage drawn from those that are not done, at any time of its duration. The
 disturbances are SIGKILL, at its moment or from then on inside a write (a temporary file or a
 journal of the database is there); SIGINT; SIGTERM; two signals within 50 ms; and SIGKILL to a
 worker, after which the run goes on. The runs have ``engine = "inline"``, ``"local"`` with two
@@ -73,6 +74,7 @@ MOST = 12  # disturbances of one run
 
 # parent.db is looked at by itself; the others hold times, or nothing
 OF_TIME = {"parent.db", "run.lock", "run.log", "status.json", "report.html"}
+STOPS = {signal.SIGINT, signal.SIGTERM}
 GONE_WITHIN = 20.0  # s, for a run that is told to end and for its processes
 
 Rows = dict[str, tuple[Any, ...]]
@@ -85,6 +87,7 @@ class Found:
 
     seconds: float = 0.0
     start: float = 0.0
+    durations: dict[str, float] = field(default_factory=dict)
     calculations: int = 0
     runs: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
@@ -123,6 +126,7 @@ def prepare(folder: Path, engine: str) -> Path:
 def carry_out(run: Path) -> None:
     """What a run's process does: ``nearsight run nft.toml``."""
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     os.chdir(run.parent)
     for stream, name in ((1, os.devnull), (2, "stderr.log")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
@@ -133,7 +137,9 @@ def carry_out(run: Path) -> None:
 def start(run: Path) -> ForkProcess:
     # forked from what has imported all, but calculated nothing: imports take longer than the run
     process = multiprocessing.get_context("fork").Process(target=carry_out, args=(run,))
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # what multiprocessing does is not tested
     process.start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     return process
 
 
@@ -182,7 +188,7 @@ def strike(process: ForkProcess, run: Path, kind: str, rng: np.random.Generator)
     process.join(GONE_WITHIN)
     if process.exitcode is None:
         raise SystemExit(f"{run}: hangs after {kind}; it is process {process.pid}")
-    if process.exitcode == 2:
+    if process.exitcode in (1, 2):
         raise SystemExit(f"{run}: {kind} ended it with {(run.parent / 'stderr.log').read_text()}")
     return process.exitcode != 0
 
@@ -249,6 +255,27 @@ def stage_at(run: Path, size: int) -> str:
     return ([each for each in stages if each and not each.startswith(" ")] or ["Start"])[-1]
 
 
+def stages(run: Path) -> dict[str, Any]:
+    """What stages.json says of those that are done."""
+    path = run / "stages.json"
+    known: dict[str, Any] = json.loads(path.read_text())["stages"] if path.exists() else {}
+    return known
+
+
+def wait_for_stage(
+    process: ForkProcess, run: Path, found: Found, size: int, rng: np.random.Generator
+) -> None:
+    """Wait for a random moment in one of the stages that are not done."""
+    left = sorted(found.durations.keys() - stages(run).keys()) or ["Report"]
+    stage = str(rng.choice(left))
+    log = run / "run.log"
+    while process.exitcode is None:
+        if log.exists() and f"  {stage}\n" in log.read_text()[size:].replace(":", "\n"):
+            break
+        process.join(0.01)
+    process.join(float(rng.uniform(0.0, found.durations.get(stage, 1.0))))
+
+
 def content(path: Path) -> Any:
     if path.suffix == ".json":
         return without_times(json.loads(path.read_text()))
@@ -286,7 +313,10 @@ def disturb(run: Path, expected: Path, found: Found, wanted: int, rng: np.random
         process = start(run)
         ended = False
         while left > 0 and not ended:
-            process.join(max(began + float(rng.uniform(first, last)) - time.monotonic(), 0.0))
+            if rng.random() < 0.5:
+                wait_for_stage(process, run, found, size, rng)
+            else:
+                process.join(max(began + float(rng.uniform(first, last)) - time.monotonic(), 0.0))
             kinds = list(KINDS)[: -1 if inline else None]
             shares = np.array([KINDS[kind] for kind in kinds])
             kind = str(rng.choice(kinds, p=shares / shares.sum()))
@@ -333,6 +363,7 @@ def undisturbed(run: Path) -> Found:
     found = Found(start=time.monotonic() - began)
     wait_to_end(process, run)
     found.seconds = time.monotonic() - began
+    found.durations = {name: float(each["seconds"]) for name, each in stages(run).items()}
     found.calculations = len(calculated(run))
     if found.calculations != len(rows(run)):
         raise SystemExit(f"{run}: {found.calculations} calculations made {len(rows(run))} rows")

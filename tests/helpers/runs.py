@@ -145,12 +145,12 @@ def read(path: Path) -> Any:
 
 
 def without_times(content: Any) -> Any:
-    """JSON content without durations."""
+    """JSON content without durations, and digests of what holds them."""
     if isinstance(content, dict):
         return {
             key: without_times(value)
             for key, value in content.items()
-            if key not in ("seconds", "seconds_parent", "seconds_total")
+            if key not in ("seconds", "seconds_parent", "seconds_total", "digest", "others")
         }
     if isinstance(content, list):
         return [without_times(value) for value in content]

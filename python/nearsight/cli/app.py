@@ -105,10 +105,6 @@ def begin(
     _present.traceback, _present.folder = traceback, None
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends the work like Ctrl-C does."""
-
-
 @contextmanager
 def translate_errors() -> Iterator[None]:
     """Turn every exception of a command into one sentence on stderr and an exit code.
@@ -116,14 +112,12 @@ def translate_errors() -> Iterator[None]:
     A mistake of the user, a failed parent and an error of the system end with 2; an error of the
     program ends with 1, its traceback in ``run.log`` of the folder the command works in.
     """
+    received: list[int] = []
     try:
-        with _terminable():
+        with _stoppable(received):
             yield
-    except KeyboardInterrupt as interrupt:
-        terminated = isinstance(interrupt, _Terminated)
-        how = "Terminated" if terminated else "Interrupted"
-        _complain(f"{how}; the same command continues from here.")
-        raise typer.Exit(128 + (signal.SIGTERM if terminated else signal.SIGINT)) from None
+    except KeyboardInterrupt:
+        raise _stopped(received) from None
     except (InputError, ParentError, OSError, MemoryError) as error:
         if getattr(error, "errno", None) == errno.EPIPE:  # the reader of a pipe has seen enough
             raise
@@ -135,9 +129,19 @@ def translate_errors() -> Iterator[None]:
         _complain(text)
         raise typer.Exit(2) from None
     except Exception as error:
+        if received:  # libraries turn what a signal raises in them into errors of their own
+            raise _stopped(received) from None
         _print_traceback()
         _complain(f"{explain(error)}{_place_of_traceback()}.")
         raise typer.Exit(1) from None
+
+
+def _stopped(received: list[int]) -> typer.Exit:
+    """Say that the work was stopped, by the first of these signals; the exit."""
+    number = (received or [signal.SIGINT])[0]
+    how = "Terminated" if number == signal.SIGTERM else "Interrupted"
+    _complain(f"{how}; the same command continues from here.")
+    return typer.Exit(128 + number)
 
 
 def _print_traceback() -> None:
@@ -159,21 +163,30 @@ def _place_of_traceback() -> str:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM, by which queues and service managers end a program, be an exception too."""
+def _stoppable(received: list[int]) -> Iterator[None]:
+    """Take down the signals that stop the work, and let both be exceptions.
 
-    def end(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
-        raise _Terminated
+    SIGTERM is what queues and service managers end a program by. A second one ends it at once.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    # who starts a program in the background has it ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _complain(sentence: str) -> None:

@@ -84,8 +84,11 @@ class TerminalProgress(Progress):
         self._live.refresh()
 
     def note(self, text: str) -> None:
-        """Keep the sentence for the end of the stage."""
-        self._notes.append(text)
+        """Keep the sentence for the end of the stage; print it before the first one."""
+        if self._name:
+            self._notes.append(text)
+        else:
+            self.console.print(text, markup=False)
 
     def close(self) -> None:
         """Print the last stage as it ended: well, unless an exception is on its way."""

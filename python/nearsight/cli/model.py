@@ -233,10 +233,10 @@ def locality(
     whole = read_structure(structure)
     indices = None if locality.atoms == "all" else list(locality.atoms)
     with display() as progress, open_parent(parent, executor, Path()) as labelling:
-        progress.stage("Locality scan", f"{structure}, {parent.calculator}")
         first = 0 if indices is None else indices[0]
         chunk = extract_chunks(whole, [first], min(locality.radii), keep_info=labelling.pass_info)
-        labelling.probe(chunk, note=progress.note, origin=Origin(stage="locality"))
+        labelling.probe(chunk, origin=Origin(stage="locality"), progress=progress)
+        progress.stage("Locality scan", f"{structure}, {parent.calculator}")
         scan = force_locality(whole, labelling, locality.radii, indices, progress=progress)
     show(locality_table(scan))
     if output_file is not None:

@@ -67,9 +67,9 @@ def init(
 
     cells = Initialization.of(initial, seed=first_seed)
     with display() as progress, open_parent(parent, executor, Path()) as labelling:
-        progress.stage("Initial cells", ", ".join(initial.elements or ()))
         structures, stress, origin = cells.first()
-        labelling.probe(structures, stress, progress.note, origin)
+        labelling.probe(structures, stress, origin, progress)
+        progress.stage("Initial cells", ", ".join(initial.elements or ()))
         images = cells.run(labelling, progress)
     write_images(output_file, images)
     show(f"{output_file}: {len(images)} cells ({describe_sizes(images)})")
@@ -243,11 +243,11 @@ def nft(
         open_parent(parent, executor, workdir, workdir / "parent.db") as labelling,
     ):
         progress = SeveralProgress(shown, LogProgress(workdir / "run.log"))
-        progress.stage("Nearsighted force training", f"{atoms.symbols.formula:metal}")
         targets = Targets.of(atoms, labelling.pass_info)
         targets.check(functions.elements, min(functions.cutoff.radius, nft.chunk_radius))
         smallest = targets.small_chunk(nft.chunk_radius, nft.vacuum)
-        labelling.probe([smallest], note=progress.note, origin=Origin(stage="nft"))
+        labelling.probe([smallest], origin=Origin(stage="nft"), progress=progress)
+        progress.stage("Nearsighted force training", f"{atoms.symbols.formula:metal}")
         state = NFT(nft, network, training, ensemble, seed).run(
             found,
             functions,

@@ -1,4 +1,4 @@
-"""All processes that a worker has started, wherever they have gone."""
+"""All processes that a worker or a calculation has started, wherever they have gone."""
 
 from __future__ import annotations
 
@@ -11,23 +11,45 @@ from pathlib import Path
 
 from nearsight.errors import plain_text
 
-__all__ = ["MARK", "kill_marked", "last_line", "refuse_in_worker"]
+__all__ = ["MARK", "STARTED_BY", "kill_marked", "last_line", "marked", "refuse_in_worker"]
 
 MARK = "NEARSIGHT_WORKER"
 """Environment variable of a worker, which all that it starts inherit."""
+
+STARTED_BY = "NEARSIGHT_CALCULATION"
+"""The same for a calculation in the program itself."""
 
 ROUNDS = 20  # of looks for what was started while others were killed
 PAUSE = 0.02  # s
 
 
-def kill_marked(mark: str) -> None:
+@contextlib.contextmanager
+def marked(mark: str) -> Iterator[None]:
+    """Mark what this process starts, and end it when a signal ends the work inside."""
+    before = os.environ.get(STARTED_BY)
+    os.environ[STARTED_BY] = mark
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        kill_marked(mark, STARTED_BY)
+        raise
+    finally:
+        if before is None:
+            del os.environ[STARTED_BY]
+        else:
+            os.environ[STARTED_BY] = before
+
+
+def kill_marked(mark: str, name: str = MARK) -> None:
     """Kill every other process whose environment has this mark.
 
     Process groups and sessions are not enough: ``mpirun`` leaves them. Without ``/proc`` nothing
     is found.
     """
     for _ in range(ROUNDS):
-        found = list(_marked(f"{MARK}={mark}".encode()))
+        found = list(_marked(f"{name}={mark}".encode()))
         if not found:
             return
         for process in found:

@@ -160,8 +160,8 @@ class DynamicsFiles:
                 f"{state.frames}"
             )
         frames = self.check(state)
-        if found > state.frames:
-            write_frames(self.trajectory, read_frames(self.trajectory, stop=state.frames))
+        # also without frames beyond: a kill may have left part of one
+        write_frames(self.trajectory, read_frames(self.trajectory, stop=state.frames))
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         write_text(self.log, "".join(lines[: state.frames + 1]))
         (atoms,) = read_frames(self.trajectory, state.frames - 1, state.frames)

@@ -9,10 +9,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from nearsight.config import ExecutorSettings
 from nearsight.errors import DamagedFileError, InputError, ParentError
 from nearsight.executors.local import LocalExecutor
+from nearsight.executors.processes import STARTED_BY, kill_marked, marked
 from nearsight.files.records import BegunRecord
 from nearsight.parents.failures import name_of
 from nearsight.parents.jobs import Job
@@ -192,12 +194,18 @@ class _Begun:
 
     @contextmanager
     def mark(self, key: str) -> Iterator[None]:
-        """Keep the mark, unless the calculation inside ends by itself."""
-        self._last = BegunRecord(key=key, times=self.times(key) + 1)
+        """Keep the mark, unless the calculation inside ends by itself.
+
+        What an earlier one has started, which did not, is ended first, wherever it is by now.
+        """
+        if self._last.mark:
+            kill_marked(self._last.mark, STARTED_BY)
+        self._last = BegunRecord(key=key, times=self.times(key) + 1, mark=uuid4().hex)
         if self._path is not None:
             with suppress(InputError):  # a full disk shows at the result
                 self._last.save(self._path, sync=False)
-        yield
+        with marked(self._last.mark):
+            yield
         self.clear()
 
     def clear(self) -> None:

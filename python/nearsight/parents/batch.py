@@ -127,7 +127,6 @@ class Batch:
             In one sentence what the parent lacks. Nothing is put on record then.
         """
         name = self.method.spec.name
-        self.note(f"trying parent {name} on {name_of(job.atoms)}")
         attempt = self.keeper.failures.attempts(job.key)
         call = self._submit([job])
         wait([call], self.method.engine.patience * 3600.0)

@@ -16,16 +16,19 @@ from nearsight.errors import InputError, ParentError
 from nearsight.parents.attempts import Attempts, Method
 from nearsight.parents.batch import Batch
 from nearsight.parents.database import ParentDatabase, ParentResult, fingerprint
-from nearsight.parents.failures import Failure, FailureRecord
+from nearsight.parents.failures import Failure, FailureRecord, name_of
 from nearsight.parents.folders import AttemptFolders
 from nearsight.parents.jobs import Job, tally
 from nearsight.parents.keeper import Keeper
 from nearsight.parents.origin import Origin
 from nearsight.parents.spec import CalculatorSpec, plain_structure
-from nearsight.progress import Tally
+from nearsight.progress import Progress, Tally
 from nearsight.structures.images import check_structure
 
 __all__ = ["Parent", "as_parent"]
+
+FIRST = "First calculation"
+"""Stage in which a parent is tried."""
 
 
 class Parent:
@@ -280,8 +283,8 @@ class Parent:
         self,
         structures: Sequence[Atoms],
         stress: bool = False,
-        note: Callable[[str], None] = lambda _: None,
         origin: Origin | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Calculate the smallest of structures first, to find out what the parent lacks.
 
@@ -291,8 +294,10 @@ class Parent:
         Parameters
         ----------
         structures : sequence of ase.Atoms
-        stress, note, origin
+        stress, origin
             See `calculate_many`.
+        progress : Progress, optional
+            Gets a stage of its own if there is something to calculate.
 
         Raises
         ------
@@ -306,8 +311,12 @@ class Parent:
         check_structure(given)
         atoms = plain_structure(given, self.pass_info)
         job = Job(self._key(atoms), atoms, stress, (origin or Origin()).notes(given))
-        batch = Batch(self._attempts, self.executor, self._guard, self._count, lambda _: None, note)
+        told = progress or Progress()
+        batch = Batch(
+            self._attempts, self.executor, self._guard, self._count, lambda _: None, told.note
+        )
         if batch.look_up(job) is None and not self.failures.attempts(job.key):
+            told.stage(FIRST, f"parent {self._spec.name} on {name_of(atoms)}")
             batch.probe(job)
 
     def _key(self, plain: Atoms) -> str:

@@ -197,7 +197,7 @@ class RunFolder:
         """Checksums of the files that fit patterns, without the one of the stage."""
         found = {path for each in patterns for path in self.path.glob(each) if path.is_file()}
         names = sorted(str(path.relative_to(self.path)) for path in found - {self / file})
-        return {name: _digest(self / name) for name in names}
+        return {name: file_digest(self / name) for name in names}
 
     def _has_asked(self, config: Config) -> bool:
         """Whether finished work needed calculations of the parent."""
@@ -212,7 +212,7 @@ class RunFolder:
         whole = path.is_file() and done.sha256 in (_digest(path), file_digest(path))
         damaged = [] if whole else [file]
         for name, digest in (done.others or {}).items():
-            if not (self / name).is_file() or _digest(self / name) != digest:
+            if not (self / name).is_file() or file_digest(self / name) != digest:
                 damaged.append(name)
         for name in damaged:
             state = "was changed or corrupted" if os.path.lexists(self / name) else "is missing"

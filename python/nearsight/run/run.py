@@ -154,7 +154,7 @@ class Run:
                     f"without (what all chunks shall have, [parent] chunks can say)"
                 )
         structures, stress, origin = first_structures(self.config, self._targets)
-        self.parent.probe(structures, stress, self.progress.note, origin)
+        self.parent.probe(structures, stress, origin, self.progress)
 
     # the stages; each writes its file last and returns its summary
 

@@ -95,7 +95,7 @@ class StatusProgress(Progress):
         if not self._status.stage:
             return
         error = sys.exc_info()[1]
-        if isinstance(error, KeyboardInterrupt):
+        if _is_interrupt(error):
             reason = "interrupted"
         else:
             reason = "" if error is None else explain(error)
@@ -242,6 +242,13 @@ class RunStatus:
         engine = self.config.executor
         side_by_side = 1 if engine.engine == "inline" else engine.workers
         return Estimate(chunks, seconds * self.cores, seconds / side_by_side)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether it is a signal to stop, or what a library has made of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _now() -> datetime:

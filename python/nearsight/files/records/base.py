@@ -11,6 +11,8 @@ import numpy.typing as npt
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
+    FiniteFloat,
     GetPydanticSchema,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -19,10 +21,10 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from nearsight.errors import DamagedFileError
-from nearsight.files.atomic import check_header, parse_json, write_json
+from nearsight.files.atomic import check_header, content_digest, parse_json, write_json
 from nearsight.reading import read_file
 
-__all__ = ["Part", "Record", "array_of", "check_lengths"]
+__all__ = ["Part", "Record", "Seconds", "array_of", "check_lengths"]
 
 R = TypeVar("R", bound="Record")
 
@@ -59,6 +61,8 @@ class Record(Part):
     VERSION: ClassVar[int] = 1
     FILE: ClassVar[str]
     """Usual name of the file."""
+    IS_DIGESTED: ClassVar[bool] = False
+    """Whether its file holds a digest of its content, for kinds that no other checksum covers."""
 
     @classmethod
     def load(cls: type[R], path: str | Path) -> R:
@@ -69,10 +73,15 @@ class Record(Part):
         InputError
             If the file is missing, of another kind, or from a newer version of nearsight.
         DamagedFileError
-            If it is truncated, corrupted or incomplete.
+            If it is truncated, corrupted or incomplete, or another content has its digest. (Files
+            of earlier versions have none.)
         """
         content = read_file(path)
-        check_header(parse_json(content, path), path, cls.FORMAT, cls.VERSION)
+        parsed = check_header(parse_json(content, path), path, cls.FORMAT, cls.VERSION)
+        if cls.IS_DIGESTED and parsed.get("digest") not in (None, _digest(parsed)):
+            raise DamagedFileError(
+                f"{path}: changed or damaged: its digest is that of another content"
+            )
         try:
             # from the text: strict about kinds, and yet lists may be tuples and text may be a time
             return cls.model_validate_json(content, strict=True)
@@ -85,8 +94,19 @@ class Record(Part):
 
     def save(self, path: str | Path, sync: bool = True) -> None:
         """Write the JSON file, whole or not at all; see `write_json`."""
-        header = {"format": self.FORMAT, "version": self.VERSION}
-        write_json(path, header | self.model_dump(), sync)
+        content = {"format": self.FORMAT, "version": self.VERSION} | self.model_dump()
+        if self.IS_DIGESTED:
+            content["digest"] = _digest(content)
+        write_json(path, content, sync)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Checksum of all of a file but its digest."""
+    return content_digest({key: value for key, value in content.items() if key != "digest"})
+
+
+Seconds = Annotated[FiniteFloat, Field(ge=0, le=1e12)]
+"""A time; sums of them are finite."""
 
 
 def _are_numbers(value: object) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
-from nearsight.files.records.base import Array, Part, Record, Vector, check_lengths
+from nearsight.files.records.base import Array, Part, Record, Seconds, Vector, check_lengths
 from nearsight.files.records.simulation import HarvestSummary
 
 __all__ = ["DynamicsFrames", "DynamicsRecord", "DynamicsRound", "DynamicsState"]
@@ -51,6 +51,7 @@ class DynamicsState(Record):
 
     FORMAT: ClassVar[str] = "nearsight-dynamics-state"
     FILE: ClassVar[str] = "state.json"
+    IS_DIGESTED: ClassVar[bool] = True
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("sha256",)
 
     inputs: str
@@ -60,7 +61,7 @@ class DynamicsState(Record):
     integrator: dict[str, Any]
     learned_at: NonNegativeInt = 0
     rounds: list[DynamicsRound] = Field(default_factory=list)
-    seconds: FiniteFloat = 0.0
+    seconds: Seconds = 0.0
     ended: str = ""
     sha256: str | None = None
 
@@ -114,7 +115,7 @@ class DynamicsRecord(Record):
     threshold: FiniteFloat
     window: FiniteFloat
     ended: str
-    seconds: FiniteFloat
+    seconds: Seconds
     frames: DynamicsFrames
     rounds: list[DynamicsRound]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import FiniteFloat, model_validator
 
-from nearsight.files.records.base import Record, Vector, Vectors
+from nearsight.files.records.base import Record, Seconds, Vector, Vectors
 
 __all__ = ["FinishedCalculation"]
 
@@ -43,7 +43,7 @@ class FinishedCalculation(Record):
     notes: dict[str, Any]
     energy: FiniteFloat
     forces: Vectors
-    seconds: FiniteFloat
+    seconds: Seconds
     stress: Vector | None = None
     digest: str = ""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import FiniteFloat, NonNegativeInt, PlainSerializer, PositiveInt, model_validator
 
-from nearsight.files.records.base import Part, Record, Vector, Vectors
+from nearsight.files.records.base import Part, Record, Seconds, Vector, Vectors
 from nearsight.progress import Tally, count_noun
 
 __all__ = [
@@ -48,7 +48,7 @@ class Stage(Part):
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("file", "sha256", "others", "follows")
 
     name: str
-    seconds: FiniteFloat
+    seconds: Seconds
     summary: str
     file: str | None = None
     sha256: str | None = None
@@ -61,6 +61,7 @@ class Stages(Record):
 
     FORMAT: ClassVar[str] = "nearsight-stages"
     FILE: ClassVar[str] = "stages.json"
+    IS_DIGESTED: ClassVar[bool] = True
 
     stages: dict[str, Stage]
 
@@ -101,7 +102,7 @@ class Status(Record):
     calculations: Tally | None = None
     structures: str = ""
     chunks: NonNegativeInt = 0
-    chunk_seconds: FiniteFloat = 0.0
+    chunk_seconds: Seconds = 0.0
     ended: bool = False
     error: str = ""
 
@@ -142,6 +143,7 @@ class FailuresRecord(Record):
 
     FORMAT: ClassVar[str] = "nearsight-failures"
     FILE: ClassVar[str] = "failures.json"
+    IS_DIGESTED: ClassVar[bool] = True
 
     structures: dict[str, FailedStructure]
 
@@ -155,6 +157,8 @@ class BegunRecord(Record):
         Fingerprint of the structure.
     times : int
         How often in a row it was begun, and the process ended in it.
+    mark : str
+        In the environment of all that it has started; see `nearsight.executors.processes.marked`.
     """
 
     FORMAT: ClassVar[str] = "nearsight-begun"
@@ -162,6 +166,7 @@ class BegunRecord(Record):
 
     key: str
     times: int
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -293,12 +298,12 @@ class RunRecord(Record):
     targets: list[Target]
     best_iteration: NonNegativeInt
     stop_reason: str
-    seconds_total: FiniteFloat
+    seconds_total: Seconds
     stages: list[Stage]
     chunk_radius: FiniteFloat
     initial: InitialCells
     parent_calculations: NonNegativeInt
-    seconds_parent: FiniteFloat
+    seconds_parent: Seconds
     parent_cores: PositiveInt
     failures: list[Failure]
     versions: dict[str, Any]

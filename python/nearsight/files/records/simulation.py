@@ -158,6 +158,7 @@ class Harvest(_Window, Record):
 
     FORMAT: ClassVar[str] = "nearsight-harvest"
     FILE: ClassVar[str] = "harvest.json"
+    IS_DIGESTED: ClassVar[bool] = True
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("numbers", "sha256")
 
     chosen: list[tuple[NonNegativeInt, NonNegativeInt]]
@@ -227,6 +228,7 @@ class RoundRecord(Record):
 
     FORMAT: ClassVar[str] = "nearsight-path"
     FILE: ClassVar[str] = "path.json"
+    IS_DIGESTED: ClassVar[bool] = True
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("trajectories",)
 
     inputs: str

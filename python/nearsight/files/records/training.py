@@ -21,6 +21,7 @@ from nearsight.files.records.base import (
     IntArray,
     Part,
     Record,
+    Seconds,
     Vector,
     Vectors,
     array_of,
@@ -127,6 +128,7 @@ class Iteration(Record):
 
     FORMAT: ClassVar[str] = "nearsight-evaluation"
     FILE: ClassVar[str] = "evaluation.json"
+    IS_DIGESTED: ClassVar[bool] = True
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("ensemble", "previous")
 
     iteration: NonNegativeInt
@@ -146,7 +148,7 @@ class Iteration(Record):
     model: Model | None = None
     candidates: list[Candidate] = Field(default_factory=list)
     shells: list[Shell] = Field(default_factory=list)
-    seconds: FiniteFloat
+    seconds: Seconds
     ensemble: str | None = None
     previous: str | None = None
 
