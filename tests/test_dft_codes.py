@@ -184,6 +184,19 @@ def test_cp2k_by_a_stub(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_aims_by_a_stub(tmp_path: Path) -> None:
+    species = tmp_path / "species"
+    species.mkdir()
+    (species / "29_Cu_default").write_text("  species        Cu\n    nucleus      29\n")
+    arguments = {"xc": "pbe", "default_species_directory": str(species)}
+    clusters = rattled_cells(2)
+    for atoms in clusters:
+        atoms.pbc, atoms.cell = False, None
+    check_stub("aims", arguments, clusters, tmp_path)
+    check_stub("aims", {**arguments, "k_grid": [2, 2, 2]}, rattled_cells(3), tmp_path)
+
+
+@pytest.mark.slow
 def test_orca_by_a_stub(tmp_path: Path) -> None:
     clusters = rattled_cells(4)
     for atoms in clusters:

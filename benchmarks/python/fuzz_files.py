@@ -14,8 +14,10 @@ A small run (55 copper atoms, EMT, all stages) is made once. Then, each from a s
   record that can be written and read again;
 * one of the files of its folder is damaged, missing, a folder or a pipe, and commands that read it
   are given: ``status``, ``info``, ``evaluate``, ``relax``, ``report``, and every
-  ``--run-every``-th time ``run``, after which the results must be those of the undamaged run;
-* its database of calculations is damaged and read: every row must be refused, or be as it was.
+  ``--run-every``-th time ``run``, after which the results must be those of the undamaged run (the
+  figures, which take ten times as long as all else, are drawn in one case of fifty);
+* its database of calculations is damaged and read: every row must be refused, or be as it was, and
+  nothing be calculated again.
 
 A damage is one to four changes: of bytes (changed, doubled, cut out, zeroed), of the JSON (values
 of a wrong kind, numbers beyond all bounds, missing and doubled entries, deep brackets), or a cut at
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import os
@@ -42,6 +45,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from unittest.mock import patch
 
 import numpy as np
 from ase import Atoms
@@ -50,13 +54,14 @@ from ase.db import connect
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import nearsight.files.records
 from helpers import copper
-from helpers.runs import assert_same_results, make_workplace, tiny_config
+from helpers.runs import assert_same_results, make_workplace, tiny_config, without_times
 from nearsight.cli import app
 from nearsight.config import Config
 from nearsight.errors import InputError
 from nearsight.files.records import Record
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
+from nearsight.report import page
 
 WEIRD = (
     "null", "true", "false", '""', '"x"', '"nan"', '"1"', '"\\u0000"', "[]", "{}", "-1", "0",
@@ -70,6 +75,9 @@ RECORDS = {
     for each in vars(nearsight.files.records).values()
     if isinstance(each, type) and issubclass(each, Record) and each is not Record
 }
+
+FIGURES = 50
+"""They are drawn in one of so many cases."""
 
 Case = Callable[[random.Random], str]
 
@@ -169,6 +177,8 @@ class Base:
             if path.is_file() and path.suffix in (".json", ".toml", ".extxyz", ".traj", ".log")
         )
 
+        self.later = [name for name in self.names if name.startswith(("dynamics", "retrain"))]
+
     @staticmethod
     def ask(database: Path, rows: list[Atoms]) -> int:
         """Ask for the labels of rows; how often a sentence came. Other labels are an error."""
@@ -182,6 +192,8 @@ class Base:
                 assert_sentence(str(error))
                 refused += 1
                 continue
+            if parent.calculations:
+                raise AssertionError("calculated again without a word")
             forces = atoms.get_forces(apply_constraint=False)
             if (
                 abs(label.energy - atoms.get_potential_energy()) > 1e-6
@@ -270,23 +282,30 @@ def records(base: Base, dice: random.Random) -> str:
 
 
 def runs(base: Base, dice: random.Random, whole: bool) -> str:
+    if dice.random() < 1 / FIGURES:
+        return in_a_run(base, dice, whole)
+    with patch.object(page, "draw_figures", lambda data: iter(())):
+        return in_a_run(base, dice, whole)
+
+
+def in_a_run(base: Base, dice: random.Random, whole: bool) -> str:
     place = base.folder / "copy"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(base.folder / "base", place)
-    run = place / "nft"
+    folder = place / "nft"
     name = dice.choice(base.names)
-    content = (run / name).read_bytes()
+    content = (folder / name).read_bytes()
     change = dice.random()
     if change < 0.03:
-        (run / name).unlink()
-        os.mkfifo(run / name)
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
     elif change < 0.06:
-        (run / name).unlink()
-        (run / name).mkdir()
+        (folder / name).unlink()
+        (folder / name).mkdir()
     elif change < 0.09:
-        (run / name).unlink()
+        (folder / name).unlink()
     else:
-        (run / name).write_bytes(damaged(content, dice))
+        (folder / name).write_bytes(damaged(content, dice))
     os.chdir(place)
     commands: list[tuple[str, ...]] = [("status", "nft")]
     commands.append(
@@ -309,12 +328,20 @@ def runs(base: Base, dice: random.Random, whole: bool) -> str:
         if code == 2:
             assert_sentence(said.rstrip("\n"), several=True)
         ended.append(f"{each[0]} {code}")
-        if each[0] == "run" and code == 0 and (run / name).is_file():
+        if each[0] == "run" and code == 0 and (folder / name).is_file():
             try:
-                assert_same_results(run, base.run)
+                assert_same_results(folder, base.run)
+                for other in base.later:
+                    assert content_of(folder / other) == content_of(base.run / other), other
             except AssertionError as error:
                 raise AssertionError(f"{name} was damaged: another {error}") from error
     return ended[-1]
+
+
+def content_of(path: Path) -> object:
+    if path.suffix == ".json":
+        return without_times(json.loads(path.read_text()))
+    return path.read_bytes()
 
 
 def databases(base: Base, dice: random.Random) -> str:
@@ -325,7 +352,7 @@ def databases(base: Base, dice: random.Random) -> str:
     for _ in range(dice.randrange(1, 21)):
         content[dice.randrange(len(content))] = dice.randrange(256)
     place.write_bytes(content)
-    return "refused" if base.ask(place, dice.sample(base.rows, 5)) else "as it was, or made anew"
+    return "refused" if base.ask(place, dice.sample(base.rows, 5)) else "as it was"
 
 
 def assert_sentence(text: str, place: Path | None = None, several: bool = False) -> None:
@@ -394,6 +421,7 @@ def main() -> None:
     keep = given.keep.absolute()
     with tempfile.TemporaryDirectory() as folder:
         base = Base(Path(folder))
+        page.environment = functools.cache(page.environment)  # type: ignore[assignment]
         turns = iter(range(given.runs))
         cases: dict[str, tuple[Case, int]] = {
             "potentials": (lambda dice: potentials(base, dice), given.potentials),

@@ -1,4 +1,4 @@
-"""Programs in place of codes that cannot be had: EMT behind the files of VASP, CP2K and ORCA.
+"""Programs in place of codes that cannot be had: EMT behind the files of VASP, CP2K, ORCA, FHI-aims.
 
 They read the input that ASE writes and write the output that ASE reads, in the formats of the
 codes; they are no substitute for a test with the real ones.
@@ -102,6 +102,43 @@ def orca() -> None:
         Path("orca.engrad").write_text(
             f"#\n# The current gradient in Eh/bohr\n#\n{text}\n#\n# The atomic numbers\n#\n"
         )
+
+
+def aims() -> None:
+    """FHI-aims: control.in and geometry.in to standard output; forces only with compute_forces.
+
+    The free energy is EMT's; the others that it prints are not.
+    """
+    control = Path("control.in").read_text()
+    assert "species        Cu" in control
+    atoms = _emt(ase.io.read("geometry.in"))
+    energy = atoms.get_potential_energy()
+    print("          Invoking FHI-aims ...")
+    print("  The structure contains        1 atoms,  and a total of     29.000 electrons.")
+    print(f"  | Number of atoms                   : {len(atoms):8d}")
+    print("  | Number of spin channels           :        1")
+    print("  | Maximum number of basis functions :       10")
+    print("  | Number of Kohn-Sham states (occupied + empty):       10")
+    print("  Occupation type: Gaussian broadening, width =  0.100000E-01 eV.")
+    if atoms.pbc.any():
+        print("  | Unit cell:")
+        for row in np.asarray(atoms.cell):
+            print(f"  | {' '.join(f'{x:.17e}' for x in row)}")
+    print(
+        "  Atomic structure:\n  |       Atom                x [A]            y [A]            z [A]"
+    )
+    for number, (symbol, row) in enumerate(zip(atoms.symbols, atoms.positions, strict=True), 1):
+        print(f"  | {number:4d}: Species {symbol} {' '.join(f'{x:.17e}' for x in row)}")
+    print("  Begin self-consistency iteration #    1\n")
+    print("  Self-consistency cycle converged.\n")
+    print(f"  | Total energy uncorrected      : {energy + 0.5:.17e} eV")
+    print(f"  | Total energy corrected        : {energy + 0.2:.17e} eV  <-- do not rely on this")
+    print(f"  | Electronic free energy        : {energy:.17e} eV")
+    if "compute_forces" in control:
+        print("  Total atomic forces (unitary forces cleaned) [eV/Ang]:")
+        for number, row in enumerate(atoms.get_forces(), 1):
+            print(f"  | {number:4d} {' '.join(f'{x:.17e}' for x in row)}")
+    print("\n          Have a nice day.")
 
 
 def cp2k() -> None:

@@ -17,10 +17,14 @@ __all__ = [
 ]
 
 
+Layers = Listed[Annotated[int, Field(ge=1, le=1000)]]
+Members = Annotated[int, Field(ge=2, le=1000)]
+
+
 class NetworkSettings(Settings):
     """The neural network of every element."""
 
-    hidden_layers: Listed[Annotated[int, Field(ge=1, le=1000)]] = (10, 10)
+    hidden_layers: Layers = (10, 10)
     """Nodes of each hidden layer."""
     activation: Literal["tanh"] = "tanh"
     """Activation function of the hidden layers; the output is linear."""
@@ -46,7 +50,7 @@ class TrainingSettings(Settings):
 class EnsembleSettings(Settings):
     """The members whose spread is the uncertainty."""
 
-    members: Annotated[int, Field(ge=2, le=1000)] = 10
+    members: Members = 10
     """Networks in the ensemble, each trained on its own bootstrap sample."""
 
 
@@ -55,7 +59,7 @@ class CapacitySettings(Settings):
     validation chunks, with the first chunks and whenever that error stands still.
     """
 
-    hidden_layers: tuple[Listed[Count], ...] = Field(
+    hidden_layers: tuple[Layers, ...] = Field(
         default=((5, 5), (10, 10), (15, 15), (20, 20)), strict=False
     )
     """Hidden layers to try, beside those of [network]."""
@@ -63,7 +67,7 @@ class CapacitySettings(Settings):
     """λ to try, beside that of [training]."""
     force_decay: tuple[Positive, ...] = Field(default=(2.0,), strict=False)
     """Values of nft.force_decay to try, in Å, beside none."""
-    members: Annotated[int, Field(ge=2)] = 3
+    members: Members = 3
     """Networks in the ensemble of a candidate."""
     iterations: Count = 20
     """Levenberg–Marquardt iterations of a candidate from random starts, on a quarter of the forces;
