@@ -188,8 +188,10 @@ def strike(process: ForkProcess, run: Path, kind: str, rng: np.random.Generator)
     process.join(GONE_WITHIN)
     if process.exitcode is None:
         raise SystemExit(f"{run}: hangs after {kind}; it is process {process.pid}")
-    if process.exitcode in (1, 2):
-        raise SystemExit(f"{run}: {kind} ended it with {(run.parent / 'stderr.log').read_text()}")
+    said = (run.parent / "stderr.log").read_text()
+    # the command line's word for a Ctrl-C before the work has begun
+    if process.exitcode == 2 or (process.exitcode == 1 and "Aborted" not in said):
+        raise SystemExit(f"{run}: {kind} ended it with {said}")
     return process.exitcode != 0
 
 

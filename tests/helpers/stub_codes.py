@@ -1,4 +1,4 @@
-"""Programs in place of codes that cannot be had: EMT behind the files of VASP, CP2K, ORCA, FHI-aims.
+"""Programs in place of codes that cannot be had: EMT behind files of VASP, CP2K, ORCA, FHI-aims.
 
 They read the input that ASE writes and write the output that ASE reads, in the formats of the
 codes; they are no substitute for a test with the real ones.
@@ -124,9 +124,7 @@ def aims() -> None:
         print("  | Unit cell:")
         for row in np.asarray(atoms.cell):
             print(f"  | {' '.join(f'{x:.17e}' for x in row)}")
-    print(
-        "  Atomic structure:\n  |       Atom                x [A]            y [A]            z [A]"
-    )
+    print("  Atomic structure:\n  |       Atom        x [A]        y [A]        z [A]")
     for number, (symbol, row) in enumerate(zip(atoms.symbols, atoms.positions, strict=True), 1):
         print(f"  | {number:4d}: Species {symbol} {' '.join(f'{x:.17e}' for x in row)}")
     print("  Begin self-consistency iteration #    1\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 
 # each module adds its commands to the app; the help shows them in this order
@@ -20,4 +21,8 @@ def main() -> None:
     # Threads that wait for the next force call shall sleep, not spin: on a busy machine spinning
     # ones take the cores from others. OpenMP reads this when it is loaded, with the core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    app(prog_name="nearsight")
+    try:
+        app(prog_name="nearsight")
+    finally:
+        # what is left is Python's own end: a Ctrl-C more than was needed shall not tear it
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
