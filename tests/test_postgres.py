@@ -13,6 +13,7 @@ from ase.build import bulk, molecule
 from helpers import postgres
 from helpers.cli import run_command
 from helpers.parents import bits
+from helpers.runs import GIVEN, make_workplace, tiny_config, write_given
 from nearsight.errors import InputError
 from nearsight.parents import Origin, Parent
 from nearsight.parents.database import ParentDatabase
@@ -130,6 +131,25 @@ def test_no_message_shows_the_password(url: str, change: tuple[str, str], reason
     assert sentence.startswith("postgresql://")
     assert "s3cret" not in sentence
     assert "word@" not in sentence
+
+
+def test_a_run_takes_the_password_from_the_environment_and_writes_it_nowhere(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_given(tmp_path)
+    plain = url.replace(":" + postgres.PASSWORD.replace(":", "%3A"), "")
+    make_workplace(tmp_path, tiny_config(GIVEN, parent={"database": plain}))
+    refused = run_command("run", "nft.toml")
+    assert (refused.code, "no password supplied" in refused.err) == (2, True)
+    monkeypatch.setenv("PGPASSWORD", postgres.PASSWORD)
+    done = run_command("run", "nft.toml")
+    assert done.code == 0, done.err
+    said = done.out + done.err + run_command("status", "nft").out
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        said += path.read_bytes().decode(errors="replace")
+    assert plain in said
+    assert "s3cret" not in said
 
 
 def test_another_kind_of_database_is_refused() -> None:
