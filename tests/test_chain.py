@@ -18,6 +18,7 @@ from nearsight.config import Config
 from nearsight.errors import DamagedFileError
 from nearsight.model.ensemble import Ensemble
 from nearsight.run.run import Run
+from nearsight.simulation.relaxation import relax
 
 pytestmark = pytest.mark.slow
 
@@ -158,6 +159,23 @@ def test_an_unfinished_stage_goes_on_from_no_other_frames(
     path.write_text(json.dumps(stages))
     move_an_atom(copied / "nft" / name)
     check(copied, finished)
+
+
+def test_an_atom_that_leaves_in_the_relaxation_is_named(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaving(*arguments: Any) -> Any:
+        result = relax(*arguments)
+        result.atoms.positions[0] += 100.0
+        return result
+
+    monkeypatch.setattr("nearsight.run.follow_up.relax", leaving)
+    (copied / "nft" / "relaxation.json").unlink()
+    said = Recorder()
+    Run(Config.load(copied / "nft.toml"), copied / "nft", said).execute()
+    assert any(
+        note.startswith("no neighbour within the cutoff of atom 0 at") for note in said.notes
+    )
 
 
 def test_a_changed_weight_is_named_and_its_iteration_repeated(copied: Path, finished: Path) -> None:

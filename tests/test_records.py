@@ -485,12 +485,13 @@ def test_names(tmp_path: Path) -> None:
         "relaxation-1.json",
     ]
     assert round_folder(tmp_path, 3).name == "retraining-03"
-    for number in (999, 1000, 2):
+    assert iteration_folder(tmp_path, 1000).name == "iteration-1000"
+    for number in (1, 0, 3, 1000):
         folder = iteration_folder(tmp_path, number)
         folder.mkdir()
         (folder / Iteration.FILE).touch()
+    # what stands after a gap is a leftover
     assert [path.parent.name for path in evaluation_files(tmp_path)] == [
-        "iteration-002",
-        "iteration-999",
-        "iteration-1000",
+        "iteration-000",
+        "iteration-001",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count, takewhile
 from pathlib import Path
 
 __all__ = ["evaluation_files", "iteration_folder", "numbered", "round_folder"]
@@ -19,9 +20,9 @@ def iteration_folder(folder: Path, iteration: int) -> Path:
 
 
 def evaluation_files(folder: Path) -> list[Path]:
-    """Files of the finished iterations of the training in ``folder``, in order."""
-    found = folder.glob("iteration-*/evaluation.json")
-    return sorted(found, key=lambda path: (len(path.parent.name), path.parent.name))
+    """Files of the finished iterations of the training in ``folder``, in order, without a gap."""
+    found = (iteration_folder(folder, number) / "evaluation.json" for number in count())
+    return list(takewhile(Path.exists, found))
 
 
 def round_folder(folder: Path, number: int) -> Path:

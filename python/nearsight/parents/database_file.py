@@ -50,7 +50,7 @@ PATIENCE = 20.0
 """s that looking at a file waits for others."""
 
 
-class DatabaseFile(SQLite3Database):
+class DatabaseFile(SQLite3Database):  # type: ignore[misc]
     """ASE's database, which SQLite locks alone.
 
     The lock file ASE makes by default would stay behind, and block for ever, when a run is killed.

@@ -181,11 +181,11 @@ class RunFolder:
                 summary=summary,
                 file=file,
                 sha256=digest,
-                others=self._digests(others, file) if others else None,
+                others=self._digests(others, file) if file and others else None,
                 follows=follows,
             )
             self._keep(done)
-        elif others and done.others is None:  # of an earlier version
+        elif file is not None and others and done.others is None:  # of an earlier version
             self._keep(done.model_copy(update={"others": self._digests(others, file)}))
         self._progress.note(done.summary)
 

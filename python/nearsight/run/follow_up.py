@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 
 from nearsight.config import Config, DynamicsSettings, RelaxationSettings, RetrainingSettings
@@ -88,6 +89,12 @@ class FollowUp:
         ours = relax(ensemble, target, settings, self.progress, path)
         relaxed = labelled(ours.atoms, ensemble)
         write_structures(self.folder / numbered("relaxed.extxyz", number), [relaxed])
+        if "isolated" in relaxed.arrays:
+            alone = ", ".join(map(str, np.flatnonzero(relaxed.arrays["isolated"])))
+            self.progress.note(
+                f"no neighbour within the cutoff of atom {alone} at the end of the relaxation; of "
+                "such atoms the uncertainty says nothing"
+            )
         parents: RelaxationResult | None = None
         fmax: float | None = None
         try:

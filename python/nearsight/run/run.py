@@ -129,8 +129,8 @@ class Run:
                 name = "Relaxation" + (f" of target {number}" if number else "")
                 file = numbered(Relaxation.FILE, number)
                 others = [numbered(each, number) for each in RELAXATION_FILES]
-                work = partial(self._follow_up.relax, number)
-                self.folder.stage(name, file, work, trained, others)
+                relax = partial(self._follow_up.relax, number)
+                self.folder.stage(name, file, relax, trained, others)
         if self.config.retraining is not None:
             file, work = RetrainingRecord.FILE, self._follow_up.retrain
             self.folder.stage("Retraining", file, work, trained, RETRAINING_FILES)
