@@ -39,9 +39,8 @@ GROWTH = 1.5
 
 def first_model(network: NetworkSettings, training: TrainingSettings, nft: NFTSettings) -> Model:
     """The model that a training begins with: that of its settings."""
-    return Model(
-        hidden_layers=list(network.hidden_layers), l2=training.l2, force_decay=nft.force_decay
-    )
+    decay = None if nft.labels == "target" else nft.force_decay
+    return Model(hidden_layers=list(network.hidden_layers), l2=training.l2, force_decay=decay)
 
 
 def apply_model(data: TrainingData, model: Model) -> TrainingData:

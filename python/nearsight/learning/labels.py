@@ -11,11 +11,18 @@ from nearsight.config import NFTSettings
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Origin, Parent, ParentResult
+from nearsight.parents.spec import plain_structure
 from nearsight.progress import Progress
 from nearsight.structures.images import Image
 from nearsight.training.validation import INNER
 
-__all__ = ["label_all", "label_chunks", "validation_atoms", "validation_chunks"]
+__all__ = [
+    "label_all",
+    "label_chunks",
+    "label_geometries",
+    "validation_atoms",
+    "validation_chunks",
+]
 
 NFT_CHUNK = Origin("chunk", "nft")
 
@@ -111,6 +118,25 @@ def label_all(
         else:
             images.append(Image(atoms, result.forces, result.energy))
     return images
+
+
+def label_geometries(
+    structures: Sequence[Atoms], what: str, origin: Origin, parent: Parent, progress: Progress
+) -> list[Image | Failure]:
+    """Geometries of whole targets: every force counts by itself, as in a chunk; see `label_all`."""
+    plain = [plain_structure(atoms, parent.pass_info) for atoms in structures]
+    results = parent.calculate_many(
+        plain,
+        report=lambda tally: progress.calculations(tally, what),
+        note=progress.note,
+        origin=origin,
+    )
+    return [
+        result
+        if isinstance(result, Failure)
+        else Image(atoms, result.forces, result.energy, chunk=True)
+        for atoms, result in zip(plain, results, strict=True)
+    ]
 
 
 def validation_atoms(targets: Targets, settings: NFTSettings, seed: int) -> list[int]:

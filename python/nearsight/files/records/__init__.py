@@ -37,6 +37,7 @@ from nearsight.files.records.simulation import (
 from nearsight.files.records.training import (
     SLACK,
     Candidate,
+    Exploration,
     ForceLocality,
     Iteration,
     Model,
@@ -56,6 +57,7 @@ __all__ = [
     "DynamicsState",
     "EnsemblePath",
     "EnsembleRecord",
+    "Exploration",
     "FailedStructure",
     "Failure",
     "FailuresRecord",
