@@ -245,7 +245,7 @@ def nft(
         progress = SeveralProgress(shown, LogProgress(workdir / "run.log"))
         progress.stage("Nearsighted force training", f"{atoms.symbols.formula:metal}")
         targets = Targets.of(atoms, labelling.pass_info)
-        targets.check(functions.elements, min(functions.cutoff.radius, nft.chunk_radius))
+        targets.check(functions.elements, nft.within(functions.cutoff.radius))
         smallest = targets.small_chunk(nft.chunk_radius, nft.vacuum)
         labelling.probe([smallest], note=progress.note, origin=Origin(stage="nft"))
         state = NFT(nft, network, training, ensemble, seed).run(

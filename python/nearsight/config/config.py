@@ -89,6 +89,13 @@ class Config(Settings):
         """The TOML text."""
         return self._source or to_toml(self)
 
+    @property
+    def most(self) -> int:
+        """Chunks or geometries that the training may have in all."""
+        if self.nft.labels == "target":
+            return self.geometries.max_geometries
+        return self.nft.max_chunks
+
     def differences(self, other: Config) -> list[tuple[str, Any, Any]]:
         """Keys by which two configurations ask for different results, with both values.
 

@@ -121,6 +121,10 @@ class NFTSettings(Settings):
         """What the parent labels, in the plural."""
         return "geometries" if self.labels == "target" else "chunks"
 
+    def within(self, cutoff: float) -> float:
+        """Distance within which every atom must have a neighbour, in Å."""
+        return cutoff if self.labels == "target" else min(cutoff, self.chunk_radius)
+
     @property
     def larger_radius(self) -> float:
         """Radius of the validation chunks, in Å."""

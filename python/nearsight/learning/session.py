@@ -78,6 +78,7 @@ class Session:
         else:
             earlier, starts = trained_weights(self.start.ensemble)
             later = draw_later(members, len(self.images) - earlier.shape[1], nft.seed, 0)
+            later = self._candidates.known_to(later)
             counts = np.concatenate([earlier, later], axis=1)
         known = dict(self.start.chunk_images) if self.start else {}
         return self._finish(self.images, data, model, [], known, counts, starts, (), [], began)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -72,6 +72,18 @@ class Training:
             config.capacity,
             config.geometries,
         )
+
+
+    def limited(self: T, known: int, chunks: int) -> T:
+        """The training of a round that may add so many chunks of the targets to those known.
+
+        Geometries of whole targets it adds none: there are those that the round begins with.
+        """
+        if self.settings.labels == "target":
+            limit = {"max_geometries": max(known, 1)}
+            return replace(self, geometries=self.geometries.model_copy(update=limit))
+        limit = {"max_chunks": max(known + chunks, 1)}
+        return replace(self, settings=self.settings.model_copy(update=limit))
 
 
 @dataclass(frozen=True)

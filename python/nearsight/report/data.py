@@ -46,11 +46,14 @@ class IterationData:
         The parent's forces on all targets, if known.
     atoms : slice
         Atoms of the target, or of all.
+    sizes : tuple of int
+        Atoms of each target.
     """
 
     record: Iteration
     all_true_forces: Array | None
     atoms: slice
+    sizes: tuple[int, ...]
 
     @property
     def iteration(self) -> int:
@@ -79,24 +82,38 @@ class IterationData:
 
     @cached_property
     def trained(self) -> npt.NDArray[np.bool_]:
-        """True for atoms in the training, (n,)."""
+        """True for atoms in the training, (n,); with whole targets, for those of a target in it."""
+        if self.record.exploration is not None:
+            known = [number in self.record.chunk_indices for number in range(len(self.sizes))]
+            return np.repeat(known, self.sizes)[self.atoms]
         mask = np.zeros(len(self.record.forces), dtype=bool)
         mask[self.record.chunk_indices] = True
         return mask[self.atoms]
 
     @property
     def chunks(self) -> int:
-        """Number of atoms in the training."""
+        """Number of atoms of the target, or of geometries, in the training."""
+        if self.record.exploration is not None:
+            return self.record.chunks
         return int(self.trained.sum())
 
     @property
+    def is_whole(self) -> bool:
+        """Whether these are all atoms of all targets."""
+        return len(self.forces) == len(self.record.forces)
+
+    @property
     def structure_uncertainty(self) -> float:
-        """Largest raw uncertainty of an atom, eV/Å."""
+        """Largest raw uncertainty of an atom, eV/Å; see `Iteration`."""
+        if self.is_whole:
+            return self.record.structure_uncertainty
         return float(self.uncertainty_raw.max())
 
     @property
     def structure_uncertainty_calibrated(self) -> float:
-        """Largest calibrated uncertainty of an atom, eV/Å."""
+        """Largest calibrated uncertainty of an atom, eV/Å; see `Iteration`."""
+        if self.is_whole:
+            return self.record.structure_uncertainty_calibrated
         return float(self.uncertainty.max())
 
     @cached_property
@@ -189,6 +206,11 @@ class RunData:
         return self.iterations[self.run.best_iteration]
 
     @property
+    def noun(self) -> str:
+        """What the parent has labelled: chunks, or geometries of the whole target; one of them."""
+        return "chunk" if self.best.record.exploration is None else "geometry"
+
+    @property
     def choices(self) -> list[IterationData]:
         """Iterations before which models were compared."""
         return [iteration for iteration in self.iterations if iteration.record.candidates]
@@ -277,6 +299,7 @@ class RunData:
         forces = None if reference is None else reference.forces
         if forces is not None:
             _check_length(folder / Reference.FILE, "forces", forces, n_atoms)
+        sizes = tuple(target.n_atoms for target in run.targets)
         iterations = []
         for number, path in enumerate(paths):
             record = Iteration.load(path)
@@ -285,7 +308,7 @@ class RunData:
                     f"{path}: holds iteration {record.iteration}, but iteration {number} comes next"
                 )
             _check_length(path, "uncertainty_raw", record.uncertainty_raw, n_atoms)
-            iterations.append(IterationData(record, forces, slice(n_atoms)))
+            iterations.append(IterationData(record, forces, slice(n_atoms), sizes))
         if run.best_iteration >= len(iterations):
             raise InputError(
                 f"{place}: best_iteration is {run.best_iteration}, "
@@ -317,6 +340,7 @@ def report_json(data: RunData) -> dict[str, Any]:
         "seed": data.run.seed,
         "parent": data.run.parent["calculator"],
         "target": {"n_atoms": data.run.target.n_atoms},
+        "labels": data.best.record.noun,
         "iterations": [_iteration_json(iteration) for iteration in data.iterations],
         "best_iteration": data.run.best_iteration,
         "relaxation": _relaxation_json(data.relaxation),
