@@ -133,13 +133,17 @@ class NFTSettings(Settings):
 
 class GeometrySettings(Settings):
     """With nft.labels = "target": the geometries of the target that the parent calculates. The
-    target as given is the first; others come from relaxations and short dynamics of the ensemble.
+    target as given is the first; most come from relaxations and short dynamics of the ensemble.
     """
 
     max_geometries: Count = 12
     """Geometries in all, after which training ends. Each costs one calculation of the target."""
-    per_iteration: Count = 2
-    """Geometries added in an iteration at most: those that are uncertain and unlike the known."""
+    first: Count = 3
+    """Geometries of the first iteration: the target as given, and copies whose atoms are displaced
+    at random by half of what melts a crystal."""
+    per_iteration: Count = 3
+    """Geometries added in a later iteration at most: those that are uncertain and unlike the known.
+    """
     validation: Annotated[int, Field(ge=0)] = 3
     """Geometries of dynamics of their own that are labelled and never trained on: the error on them
     chooses the model (see [capacity]) and calibrates the uncertainty."""

@@ -9,6 +9,7 @@ import ase.optimize
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
+from ase.data import covalent_radii
 from threadpoolctl import threadpool_limits
 
 from nearsight.config import DynamicsSettings, GeometrySettings
@@ -17,7 +18,15 @@ from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
 from nearsight.simulation.integrators import Integrator, give_momenta
 
-__all__ = ["BELIEVED", "Geometry", "Path", "explore", "held_out", "rank_geometries"]
+__all__ = [
+    "BELIEVED",
+    "Geometry",
+    "Path",
+    "displaced",
+    "explore",
+    "held_out",
+    "rank_geometries",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -31,6 +40,8 @@ MAX_STEPS = 150
 """Steps after which a relaxation ends."""
 LOOKED_AT = 10
 """Steps of a relaxation from one frame to the next, its end looked at in any case."""
+LINDEMANN = 0.1
+"""Root mean square displacement at which crystals melt, in distances to the nearest neighbour."""
 SAME = 0.02
 """Root mean square displacement up to which a geometry counts as known, Å."""
 UNLIKE = 3.0
@@ -78,6 +89,19 @@ class Path:
     def believed(self) -> list[Atoms]:
         """Geometries up to where it breaks off."""
         return [frame.atoms for frame in self.frames if frame.raw <= BELIEVED]
+
+
+def displaced(target: Atoms, seed: int) -> Atoms:
+    """A copy of a target whose atoms are displaced at random by half of what melts a crystal.
+
+    That is a tenth of the distance between neighbours (Lindemann), here twice the covalent radius
+    of the atom. Fixed atoms stay.
+    """
+    copy = target.copy()
+    spread = 0.5 * LINDEMANN * 2.0 * covalent_radii[target.numbers] / np.sqrt(3.0)
+    moves = np.random.default_rng(seed).standard_normal((len(target), 3)) * spread[:, None]
+    copy.set_positions(target.positions + moves)
+    return copy
 
 
 def explore(

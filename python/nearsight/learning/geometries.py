@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,13 @@ from nearsight.files.names import iteration_folder
 from nearsight.files.records import Exploration, Iteration
 from nearsight.files.trajectory import read_frames, write_frames
 from nearsight.learning.candidates import Candidates
-from nearsight.learning.exploration import BELIEVED, explore, held_out, rank_geometries
+from nearsight.learning.exploration import (
+    BELIEVED,
+    displaced,
+    explore,
+    held_out,
+    rank_geometries,
+)
 from nearsight.learning.labels import label_geometries
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Failure, Origin
@@ -53,8 +60,10 @@ class GeometryCandidates(Candidates):
 
     def label(self, numbers: Sequence[int]) -> dict[int, Image | Failure]:
         """Energies and all forces of geometries."""
-        given = dict(enumerate(self.targets.structures))
-        known = given if set(numbers) <= set(given) else given | self._frames()
+        known = dict(enumerate(self.targets.structures))
+        iterations = count()
+        while not set(numbers) <= set(known):
+            known |= self._frames(next(iterations))
         labelled = label_geometries(
             [known[number] for number in numbers],
             "geometries",
@@ -69,15 +78,18 @@ class GeometryCandidates(Candidates):
     ) -> Exploration:
         """Follow the targets on paths of the ensemble, and keep the frames to ask about.
 
-        An ensemble that knows no geometry of the targets is asked for none: the first ones are the
-        targets as given.
+        An ensemble that knows no geometry of the targets is not asked for any: the first ones are
+        the targets as given, and copies with displaced atoms.
         """
-        if not seen:
-            numbers = list(range(len(self.targets.structures)))
-            return Exploration(frames=0, broken=0, largest_uncertainty=None, numbers=numbers)
         settings, targets = self.nft.geometries, self.targets.structures
-        folder = iteration_folder(self.folder, iteration)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not seen:
+            copies = []
+            for copy in range(settings.first - len(targets)):
+                number = copy % len(targets)
+                copies.append(displaced(targets[number], self._seed(copy, number)))
+            numbers = self._keep(iteration, len(targets), copies)
+            numbers = [*range(len(targets)), *numbers]
+            return Exploration(frames=0, broken=0, largest_uncertainty=None, numbers=numbers)
         paths = []
         for number, target in enumerate(targets):
             self.progress.advance(number, len(targets), "targets explored")
@@ -87,29 +99,28 @@ class GeometryCandidates(Candidates):
         first = iteration == 1 and self.start is None
         known = [image.atoms for image in (*images, *self.validation(iteration - 1))]
         ranked = rank_geometries(found, known, 2 * settings.per_iteration, first)
-        used = self._frames(iteration)
+        used = [number for before in range(iteration) for number in self._frames(before)]
         begin = max([len(targets) - 1, *seen, *used]) + 1
-        numbers = list(range(begin, begin + len(ranked)))
-        frames = []
-        for number, index in zip(numbers, ranked, strict=True):
-            frames.append(found[index].atoms)
-            frames[-1].info[NUMBER] = number
-        write_frames(folder / FRAMES, frames)
-        if first and settings.validation:
-            write_frames(folder / HELD_OUT, self._hold_out(ensemble))
+        numbers = self._keep(iteration, begin, [found[i].atoms for i in ranked])
         broken = sum(path.broken for path in paths)
+        if self._is_due(iteration) and not broken:
+            held = self._hold_out(ensemble)
+            write_frames(iteration_folder(self.folder, iteration) / HELD_OUT, held)
+        elif self._is_due(iteration):
+            self.progress.note(
+                f"{broken} of {len(paths)} paths of the ensemble broke off, so there are no "
+                "geometries to validate with yet"
+            )
         raw = [frame.raw for frame in found] + [BELIEVED] * bool(broken)
         return Exploration(
             frames=len(found), broken=broken, largest_uncertainty=max(raw), numbers=numbers
         )
 
     def validation(self, iteration: int) -> tuple[Image, ...]:
-        """Geometries never trained on, known from the first exploration on."""
+        """Geometries never trained on, known from the first exploration that did not break off."""
         if self.start is not None:
             return self.start.validation
-        if iteration < 1 or not self.nft.geometries.validation:
-            return ()
-        return self._validation
+        return () if self._held_out(iteration) is None else self._validation
 
     def choose(
         self,
@@ -140,31 +151,57 @@ class GeometryCandidates(Candidates):
     def check(self, iteration: Iteration) -> None:
         """Raise a `DamagedFileError` unless the frames of an iteration are there."""
         explored = iteration.exploration
-        if explored is None or explored.largest_uncertainty is None:
-            return
+        numbers = [] if explored is None else explored.numbers
+        expected = [number for number in numbers if number >= len(self.targets.structures)]
         path = iteration_folder(self.folder, iteration.iteration) / FRAMES
-        if [atoms.info.get(NUMBER) for atoms in read_frames(path)] != explored.numbers:
+        if [atoms.info.get(NUMBER) for atoms in read_frames(path)] != expected:
             raise DamagedFileError(f"{path}: does not fit its {Iteration.FILE}")
-        if iteration.iteration == 1 and self.start is None and self.nft.geometries.validation:
-            list(read_frames(path.with_name(HELD_OUT)))
+        validated = iteration.validation_error is not None and self.start is None
+        held_out = self._held_out(iteration.iteration)
+        if validated and held_out is None:
+            raise DamagedFileError(f"{path.with_name(HELD_OUT)}: is missing")
+        if held_out is not None:
+            list(read_frames(held_out))
 
     def _seed(self, iteration: int, target: int) -> int:
         stream = [self.nft.seed, _EXPLORED, iteration, target]
         return int(np.random.SeedSequence(stream).generate_state(1)[0])
+
+    def _keep(self, iteration: int, begin: int, frames: Sequence[Atoms]) -> list[int]:
+        """Keep frames in the folder of an iteration; their numbers, from ``begin`` on."""
+        folder = iteration_folder(self.folder, iteration)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, atoms in enumerate(frames, begin):
+            atoms.info[NUMBER] = number
+        write_frames(folder / FRAMES, frames)
+        return list(range(begin, begin + len(frames)))
+
+    def _is_due(self, iteration: int) -> bool:
+        """Whether there are to be validation geometries and are none yet."""
+        if self.start is not None or not self.nft.geometries.validation:
+            return False
+        return self._held_out(iteration - 1) is None
+
+    def _held_out(self, iteration: int) -> Path | None:
+        """File of the validation geometries, as far as they are known after an iteration."""
+        folders = (iteration_folder(self.folder, number) for number in range(iteration + 1))
+        found = (folder / HELD_OUT for folder in folders)
+        return next((path for path in found if path.exists()), None)
 
     def _hold_out(self, ensemble: Ensemble) -> list[Atoms]:
         settings, targets = self.nft.geometries, self.targets.structures
         shares = [len(part) for part in np.array_split(range(settings.validation), len(targets))]
         frames = []
         for number, (target, share) in enumerate(zip(targets, shares, strict=True)):
-            seed = self._seed(0, number)  # of no exploration
+            seed = self._seed(_OF_VALIDATION, number)
             frames += held_out(ensemble, target, number, settings, seed, share)
         return frames
 
     @cached_property
     def _validation(self) -> tuple[Image, ...]:
+        place = min(self.folder.glob(f"iteration-*/{HELD_OUT}"))
         labelled = label_geometries(
-            list(read_frames(iteration_folder(self.folder, 1) / HELD_OUT)),
+            list(read_frames(place)),
             "validation geometries",
             Origin("whole", "validation"),
             self.parent,
@@ -175,18 +212,11 @@ class GeometryCandidates(Candidates):
                 self.progress.note(f"skipping a validation geometry {each.explained}")
         return tuple(each for each in labelled if isinstance(each, Image))
 
-    def _frames(self, before: int | None = None) -> dict[int, Atoms]:
-        """Frames kept in iterations, by their numbers; of those before one, or of all."""
-        found = {}
-        iterations = count() if before is None else range(before)
-        for iteration in iterations:
-            folder = iteration_folder(self.folder, iteration)
-            if not folder.exists():
-                break
-            if (folder / FRAMES).exists():
-                for atoms in read_frames(folder / FRAMES):
-                    found[int(atoms.info.pop(NUMBER))] = atoms
-        return found
+    def _frames(self, iteration: int) -> dict[int, Atoms]:
+        """Frames that an iteration has kept, by their numbers."""
+        frames = read_frames(iteration_folder(self.folder, iteration) / FRAMES)
+        return {int(atoms.info.pop(NUMBER)): atoms for atoms in frames}
 
 
+_OF_VALIDATION = 2**31  # in place of the number of an iteration
 _EXPLORED = 8  # keeps this random stream apart from the others

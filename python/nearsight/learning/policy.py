@@ -89,7 +89,8 @@ def stop_reason(
     if score is None:
         since_best = len(values) - 1 - best_of(values, started)
     else:
-        since_best = _since_improvement(values if started or len(values) == 1 else values[1:])
+        earlier = [i.validation_error for i in (history if started else history[1:])]
+        since_best = _since_improvement([*(e for e in earlier if e is not None), score])
     if settings.stop_uncertainty > 0.0 and uncertainty <= settings.stop_uncertainty:
         return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
     if chunks and settings.accuracy > 0.0 and calibrated.max() <= settings.accuracy:

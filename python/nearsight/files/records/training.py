@@ -277,8 +277,11 @@ SLACK = 0.05
 
 def best_iteration(history: Sequence[Iteration], started: bool = False) -> int:
     """Index of the best iteration of a training; see `best_of`."""
-    validated = history[-1].validation_error is not None
-    return best_of([i.score for i in history], started, SLACK if validated else 0.0)
+    if history[-1].validation_error is None:
+        return best_of([i.score for i in history], started)
+    # other scores do not compare with errors
+    scores = [np.inf if i.validation_error is None else i.score for i in history]
+    return best_of(scores, started, SLACK)
 
 
 class ForceLocality(Record):
