@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -28,17 +27,17 @@ from helpers.recorder import Recorder, Stopped
 from nearsight.config import NFTSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError, ParentError
 from nearsight.executors.local import LocalExecutor
-from nearsight.files.records import Iteration
 from nearsight.learning.exploration import Geometry, displaced, rank_geometries
 from nearsight.learning.learner import Learner
 from nearsight.learning.nft import NFT
 from nearsight.learning.retraining import Retraining
 from nearsight.learning.state import State
 from nearsight.learning.targets import Targets
+from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import G2, SymmetryFunctions
 from nearsight.parents import Parent
 from nearsight.progress import Progress
-from nearsight.structures.images import Image, read_images
+from nearsight.structures.images import read_images
 
 
 def run(folder: Path, nft: NFT | None = None, parent: Parent | None = None, **more: Any) -> State:
@@ -174,8 +173,6 @@ def test_it_becomes_better_than_the_cells_alone(finished: tuple[Path, State]) ->
     other = copper.particle(seed=5)
     true = copper.emt(other)[1]
     folder, state = finished
-    from nearsight.model.ensemble import Ensemble
-
     first = Ensemble.load(folder / "iteration-000" / "ensemble.json")
     errors = [np.abs(each.evaluate(other).forces - true).mean() for each in (first, state.ensemble)]
     assert errors[1] < 0.5 * errors[0]
@@ -378,7 +375,9 @@ def test_an_alloy(tmp_path: Path) -> None:
         atoms.symbols[:: 1 + seed % 3] = "Au"
         atoms.rattle(0.08, seed=seed)
         cells.append(copper.labelled(atoms))
-    pairs = {e: [G2(other, eta) for other in ("Cu", "Au") for eta in (0.5, 4.0)] for e in ("Cu", "Au")}
+    pairs = {
+        e: [G2(other, eta) for other in ("Cu", "Au") for eta in (0.5, 4.0)] for e in ("Cu", "Au")
+    }
     state = run(tmp_path, images=cells, functions=SymmetryFunctions(pairs, 5.0), target=target)
     image = state.images[-1]
     assert image.atoms.get_chemical_formula() == "Au19Cu36"

@@ -153,7 +153,7 @@ def _write(file: Path, text: str, atoms: Atoms, config: Config) -> None:
     "model, a force field, a linear-scaling code.",
     "WORKDIR.toml, the configuration (labels from the whole target), which is carried out at once "
     "in WORKDIR, as by [bold]nearsight run[/bold]. The same command continues where it stopped.",
-    "nearsight distil particle.xyz --parent emt --temperature 600 --workdir particle",
+    "nearsight distil particle.xyz --parent emt --temperature 600",
 )
 def distil(
     target: Target,

@@ -24,6 +24,7 @@ from nearsight.parents import Failure, Parent
 from nearsight.progress import Progress
 from nearsight.structures.images import Image
 from nearsight.training.dataset import TrainingData
+from nearsight.training.fit import calibrate
 from nearsight.training.shells import misfit_by_shell
 
 __all__ = ["Candidates", "ChunkCandidates"]
@@ -124,6 +125,11 @@ class Candidates(ABC):
         """Misfit by distance from the centre, where there are centres."""
         return []
 
+    def calibration(self, data: TrainingData, weights: Sequence[Array], counts: Counts) -> float:
+        """Factor of the uncertainty where nothing validates it."""
+        return calibrate(data, weights, counts)
+
+    @abstractmethod
     def check(self, iteration: Iteration) -> None:
         """Raise a `DamagedFileError` unless the files of an iteration are whole."""
 
@@ -187,6 +193,9 @@ class ChunkCandidates(Candidates):
     def shells(self, data: TrainingData, weights: Sequence[Array]) -> list[Shell]:
         """Misfit of the chunks' own forces."""
         return misfit_by_shell(data, weights)
+
+    def check(self, iteration: Iteration) -> None:
+        """Chunks are cut anew, and their labels are in the database."""
 
     @cached_property
     def _barred(self) -> list[int]:

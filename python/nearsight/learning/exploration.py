@@ -34,6 +34,8 @@ BELIEVED = 2.0
 """Raw uncertainty above which a path is no longer followed, eV/Å: more than most forces are."""
 FRAMES = 30
 """Frames of the dynamics that are looked at."""
+ENOUGH = 10
+"""Frames of dynamics from which on there are some to validate with."""
 FMAX = 0.03
 """Largest force at which a relaxation ends, eV/Å."""
 MAX_STEPS = 150
@@ -145,11 +147,13 @@ def held_out(
     ensemble, target, number, settings, seed
         See `explore`.
     count : int
-        Geometries; fewer where the dynamics break off early.
+        Geometries; none where the dynamics break off before they tell anything.
     """
     frames = explore(ensemble, target, number, settings, seed)[1].believed
+    if len(frames) < ENOUGH:
+        return []
     picked = np.linspace((len(frames) - 1) / 2, len(frames) - 1, count + 1)[1:].round()
-    return [frames[i] for i in sorted({int(i) for i in picked}) if i >= 0]
+    return [frames[i] for i in sorted({int(i) for i in picked})]
 
 
 def rank_geometries(
@@ -171,7 +175,10 @@ def rank_geometries(
         Begin with the ends of relaxations.
     """
     distances = np.array(
-        [min((_displacement(each.atoms, other) for other in known), default=UNLIKE) for each in found]
+        [
+            min((_displacement(each.atoms, other) for other in known), default=UNLIKE)
+            for each in found
+        ]
     )
     raw = np.array([each.raw for each in found])
     ends = np.array([each.relaxed for each in found], dtype=bool)

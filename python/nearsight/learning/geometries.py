@@ -28,6 +28,7 @@ from nearsight.learning.labels import label_geometries
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Failure, Origin
 from nearsight.structures.images import Image
+from nearsight.training.dataset import TrainingData
 
 __all__ = ["GeometryCandidates"]
 
@@ -103,21 +104,15 @@ class GeometryCandidates(Candidates):
         begin = max([len(targets) - 1, *seen, *used]) + 1
         numbers = self._keep(iteration, begin, [found[i].atoms for i in ranked])
         broken = sum(path.broken for path in paths)
-        if self._is_due(iteration) and not broken:
-            held = self._hold_out(ensemble)
-            write_frames(iteration_folder(self.folder, iteration) / HELD_OUT, held)
-        elif self._is_due(iteration):
-            self.progress.note(
-                f"{broken} of {len(paths)} paths of the ensemble broke off, so there are no "
-                "geometries to validate with yet"
-            )
+        if self._is_due(iteration):
+            self._hold_out(ensemble, iteration)
         raw = [frame.raw for frame in found] + [BELIEVED] * bool(broken)
         return Exploration(
             frames=len(found), broken=broken, largest_uncertainty=max(raw), numbers=numbers
         )
 
     def validation(self, iteration: int) -> tuple[Image, ...]:
-        """Geometries never trained on, known from the first exploration that did not break off."""
+        """Geometries never trained on, known from the first dynamics that last long enough."""
         if self.start is not None:
             return self.start.validation
         return () if self._held_out(iteration) is None else self._validation
@@ -147,6 +142,12 @@ class GeometryCandidates(Candidates):
         There are few, and a member without the target as given would know nothing of its surface.
         """
         return np.maximum(multiplicities, 1)
+
+    def calibration(
+        self, data: TrainingData, weights: Sequence[npt.NDArray[np.float64]], counts: Counts
+    ) -> float:
+        """None yet: every member knows each geometry, and the first cells say nothing of them."""
+        return 1.0
 
     def check(self, iteration: Iteration) -> None:
         """Raise a `DamagedFileError` unless the frames of an iteration are there."""
@@ -188,14 +189,24 @@ class GeometryCandidates(Candidates):
         found = (folder / HELD_OUT for folder in folders)
         return next((path for path in found if path.exists()), None)
 
-    def _hold_out(self, ensemble: Ensemble) -> list[Atoms]:
+    def _hold_out(self, ensemble: Ensemble, iteration: int) -> None:
+        """Keep geometries to validate with, if the dynamics of every target give some."""
         settings, targets = self.nft.geometries, self.targets.structures
         shares = [len(part) for part in np.array_split(range(settings.validation), len(targets))]
-        frames = []
+        frames: list[Atoms] = []
         for number, (target, share) in enumerate(zip(targets, shares, strict=True)):
+            if share == 0:
+                continue
             seed = self._seed(_OF_VALIDATION, number)
-            frames += held_out(ensemble, target, number, settings, seed, share)
-        return frames
+            found = held_out(ensemble, target, number, settings, seed, share)
+            if not found:
+                self.progress.note(
+                    "the dynamics of the ensemble break off too early to give geometries to "
+                    "validate with yet"
+                )
+                return
+            frames += found
+        write_frames(iteration_folder(self.folder, iteration) / HELD_OUT, frames)
 
     @cached_property
     def _validation(self) -> tuple[Image, ...]:

@@ -39,7 +39,6 @@ from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
 from nearsight.training.fit import (
-    calibrate,
     make_ensemble,
     prepare,
     train_from_new_starts,
@@ -335,7 +334,10 @@ class Session:
         validation = self._candidates.validation(len(history))
         validated = validate(ensemble, validation)
         error = None if validated is None else validated.error
-        factor = calibrate(data, weights, counts) if validated is None else validated.calibration
+        if validated is None:
+            factor = self._candidates.calibration(data, weights, counts)
+        else:
+            factor = validated.calibration
         ensemble = replace(ensemble, calibration=factor)
         forces, raw, calibrated = self.targets.evaluate(ensemble)
         quality = [data.quality(w) for w in weights]

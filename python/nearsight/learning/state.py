@@ -73,7 +73,6 @@ class Training:
             config.geometries,
         )
 
-
     def limited(self: T, known: int, chunks: int) -> T:
         """The training of a round that may add so many chunks of the targets to those known.
 

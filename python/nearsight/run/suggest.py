@@ -123,7 +123,7 @@ def distilled(config: Config, geometries: GeometrySettings) -> Config:
     nft = NFTSettings(labels="target", accuracy=config.nft.accuracy)
     changes = {
         "parent": config.parent.model_copy(update={"cost_exponent": 1.0}),
-        # some hundred forces of each geometry, exact for it: no need for small networks or a large λ
+        # hundreds of forces of each geometry, exact for it: no need for small networks, large λ
         "network": NetworkSettings(),
         "training": TrainingSettings(),
         "nft": nft,
