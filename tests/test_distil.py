@@ -43,6 +43,7 @@ def test_it_writes_a_configuration_and_runs_it(
     code, out, err = run(*command)
     assert (code, err) == (0, "")
     assert "small/best.json" in out
+    assert "at most 7 geometries and 3 to validate" in out
     (config,) = carried_out
     assert config.model_dump() == Config.load(tmp_path / "small.toml").model_dump()
     assert config.nft.labels == "target"

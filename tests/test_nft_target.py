@@ -352,6 +352,35 @@ def test_a_parent_that_fails_on_all_ends_it(tmp_path: Path) -> None:
         run(tmp_path, parent=parent)
 
 
+def test_paths_that_break_off_give_nothing_to_validate_with(tmp_path: Path) -> None:
+    """At a temperature at which all flies apart; frames up to there are learned all the same."""
+    progress = Recorder()
+    nft = copper.by_target(temperature=1e6, max_geometries=3)
+    state = run(tmp_path, nft, progress=progress)
+    assert any("break off too early" in note for note in progress.notes)
+    assert state.validation == ()
+    assert [each.chunks for each in state.history] == [0, 2, 3]
+    for each in state.history[1:]:
+        assert each.exploration is not None
+        assert each.exploration.broken >= 1
+        assert each.validation_error is None
+        assert each.calibration == 1.0
+        assert each.structure_uncertainty >= 2.0  # so that no accuracy is met
+    assert not list(tmp_path.glob("iteration-*/validation.traj"))
+
+
+def test_a_validation_geometry_that_fails_is_left_out(
+    finished: tuple[Path, State], tmp_path: Path
+) -> None:
+    lost = digest(finished[1].validation[0].atoms)
+    progress = Recorder()
+    parent = Parent(FAULTY, {"faults": {lost: "raise"}})
+    state = run(tmp_path, copper.by_target(max_geometries=2), parent, progress=progress)
+    (image,) = state.validation
+    assert digest(image.atoms) == digest(finished[1].validation[1].atoms)
+    assert any("skipping a validation geometry" in note for note in progress.notes)
+
+
 # -- other targets
 
 

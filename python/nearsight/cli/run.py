@@ -196,6 +196,11 @@ def distil(
     atoms, config, text = _proposal(target, parent, file, seed, accuracy, change)
     if not file.exists():
         _write(file, text, atoms, config)
+        allowed = config.geometries
+        show(
+            f"{file}: labels of at most {allowed.max_geometries} geometries and "
+            f"{allowed.validation} to validate, each a calculation of the whole target"
+        )
     elif file.read_text(encoding="utf-8") != text:
         raise InputError(
             f"{file}: exists already, with other settings; continue it with nearsight run {file}, "

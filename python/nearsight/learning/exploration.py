@@ -35,7 +35,7 @@ BELIEVED = 2.0
 FRAMES = 30
 """Frames of the dynamics that are looked at."""
 ENOUGH = 10
-"""Frames of dynamics from which on there are some to validate with."""
+"""Frames of dynamics that break off from which on there are some to validate with."""
 FMAX = 0.03
 """Largest force at which a relaxation ends, eV/Å."""
 MAX_STEPS = 150
@@ -149,8 +149,9 @@ def held_out(
     count : int
         Geometries; none where the dynamics break off before they tell anything.
     """
-    frames = explore(ensemble, target, number, settings, seed)[1].believed
-    if len(frames) < ENOUGH:
+    dynamics = explore(ensemble, target, number, settings, seed)[1]
+    frames = dynamics.believed
+    if dynamics.broken and len(frames) < ENOUGH:
         return []
     picked = np.linspace((len(frames) - 1) / 2, len(frames) - 1, count + 1)[1:].round()
     return [frames[i] for i in sorted({int(i) for i in picked})]

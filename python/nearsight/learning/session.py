@@ -228,7 +228,8 @@ class Session:
             settings = settings.model_copy(update={"force_decay": ()})
         capacity = Capacity(settings, nft.training, nft.seed, self.progress, self.executor)
         model, candidates = capacity.choose(data, state.validation, state.model)
-        self.progress.note(describe_choice(state.model, model, candidates))
+        said = describe_choice(state.model, model, candidates, nft.settings.noun)
+        self.progress.note(said)
         return model, candidates
 
     def _prepare(self) -> TrainingData:
