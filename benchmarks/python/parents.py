@@ -303,7 +303,7 @@ def main() -> None:
             for seed in options.seeds:
                 folder = run(name, labels, seed, options.workdir.absolute(), {})
                 table.add_row(*row(name, labels, seed, folder))
-    Console().print(table)
+    Console(width=130).print(table)
 
 
 if __name__ == "__main__":
