@@ -34,6 +34,7 @@ def test_nothing_is_said_of_what_is_usual() -> None:
 
 
 def test_networks_that_look_farther_than_chunks() -> None:
+    assert said(PARTICLE, features={"cutoff": 12.0}, nft={"labels": "target"}) == []
     (sentence,) = said(PARTICLE, features={"cutoff": 12.0})
     assert "features.cutoff = 12 Å is more than nft.chunk_radius = 6.5 Å" in sentence
 
@@ -41,6 +42,8 @@ def test_networks_that_look_farther_than_chunks() -> None:
 def test_targets_no_larger_than_a_chunk() -> None:
     (sentence,) = said(molecule("C60"), nft={"chunk_radius": 8.0})
     assert "the target (60 atoms) is no larger than a chunk" in sentence
+    assert 'nft.labels = "target"' in sentence
+    assert said(molecule("C60"), nft={"chunk_radius": 8.0, "labels": "target"}) == []
     assert said(molecule("C60"), nft={"chunk_radius": 6.9}) == []  # 7.1 Å across
 
 

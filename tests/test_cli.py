@@ -48,7 +48,7 @@ def particle(tmp_path: Path) -> Path:
 
 def test_all_commands_are_there() -> None:
     assert set(COMMANDS) == {
-        "new", "run", "status", "report", "schema",
+        "new", "distil", "run", "status", "report", "schema",
         "init", "select-images", "select-features", "train", "nft",
         "evaluate", "relax", "retrain", "md", "locality", "info",
         "labels list", "labels export", "labels copy", "labels verify",

@@ -186,6 +186,23 @@ def test_nft_and_its_continuation(run: Run) -> None:
     assert "other settings" in err
 
 
+def test_nft_of_whole_targets(run: Run) -> None:
+    command = (
+        "nft", "particle.xyz", "selected.extxyz", "symmetry_functions.json", "--workdir", "whole",
+        "--labels", "target", "--first", "2", "--max-geometries", "2", "--validation", "1",
+        "--steps", "5", "--temperature", "200", "--iterations", "3", *TRAINING,
+    )  # fmt: skip
+    code, out, err = run(*command)
+    assert (code, err) == (0, "")
+    assert "2 geometries" in out
+    assert "there are 2 geometries" in out
+    labelled = ase.io.read("whole/iteration-001/geometries.extxyz", ":")
+    particle = ase.io.read("particle.xyz")
+    assert isinstance(particle, Atoms)
+    assert [len(atoms) for atoms in labelled] == [len(particle)] * 2
+    np.testing.assert_allclose(labelled[0].positions, particle.positions, atol=1e-7)
+
+
 def test_locality(run: Run) -> None:
     code, out, err = run(
         "locality", "particle.xyz", "--atoms", "0", "--radii", "4,20",

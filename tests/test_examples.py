@@ -8,6 +8,7 @@ import runpy
 from collections import Counter
 from pathlib import Path
 
+import ase.build
 import ase.io
 import numpy as np
 import pytest
@@ -143,3 +144,54 @@ def test_chunks_are_cut_across_the_edges_of_the_cell(example: tuple[Atoms, Path]
     larger = 1 + np.bincount(neighbor_list("i", target, 1.16 * 6.0), minlength=len(target))
     others = Counter(len(chunk) for chunk in chunks) - expected
     assert set(others) <= set(larger)
+
+
+# -- labels from the whole target
+
+
+def small_distillation() -> Config:
+    """The example with CHGNet made small, and with EMT, which every machine has."""
+    config = Config.load(EXAMPLES / "pt201_chgnet.toml")
+    geometries = {"first": 2, "per_iteration": 1, "max_geometries": 3, "validation": 1, "steps": 10}
+    return reduced(config).model_copy(
+        update={
+            "parent": config.parent.model_copy(update={"calculator": "emt"}),
+            "geometries": config.geometries.model_copy(update=geometries),
+        }
+    )
+
+
+def test_a_distillation_is_run_as_a_whole(tmp_path: Path) -> None:
+    config = small_distillation()
+    Run(config, tmp_path / "run").execute()
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["labels"] == "geometries"
+    assert [each["chunks"] for each in report["iterations"]] == [0, 2, 3]
+    first, *_, last = report["iterations"]
+    assert last["validation_error"] < 0.3 * first["mae"]
+    # in calculations of the whole target: three, and one to validate
+    cost = report["cost"]
+    assert (cost["chunks"], cost["validation"], cost["exponent"]) == (3.0, 1.0, 1.0)
+    assert report["relaxation"]["parent_fmax_at_minimum"] > 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "trained with 3 geometries of the target" in page
+    assert "Chunk radius" not in page
+    assert not (tmp_path / "run" / "iteration-001" / "chunks.extxyz").exists()
+
+
+def test_the_factory_gives_free_particles_a_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With EMT in CHGNet's place, which is not installed everywhere."""
+    module = runpy.run_path(str(EXAMPLES / "chgnet_parent.py"))
+    inner = EMT()
+    boxed = module["Boxed"]
+    monkeypatch.setitem(boxed.calculate.__globals__, "model", lambda: inner)
+    target = read_structure(EXAMPLES / "pt201.extxyz")
+    copy = target.copy()
+    copy.calc = boxed()
+    np.testing.assert_allclose(copy.get_forces(), emt_forces(target), atol=1e-9)
+    assert inner.atoms.pbc.all()
+    assert inner.atoms.positions.min() == pytest.approx(8.0)
+    cell = ase.build.bulk("Pt", cubic=True)
+    cell.calc = boxed()
+    cell.get_stress()
+    np.testing.assert_array_equal(inner.atoms.cell, cell.cell)

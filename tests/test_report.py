@@ -81,6 +81,7 @@ def test_report_json(full: Path) -> None:
         "seed",
         "parent",
         "target",
+        "labels",
         "iterations",
         "best_iteration",
         "relaxation",

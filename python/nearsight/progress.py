@@ -161,15 +161,17 @@ class LogProgress(Progress):
 
 
 def count_noun(count: int, noun: str) -> str:
-    """A number with its noun: ``1 chunk``, ``2 chunks``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """A number with its noun: ``1 chunk``, ``2 chunks``, ``2 geometries``."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun}"
 
 
 def iteration_sentence(record: Mapping[str, Any]) -> str:
     """One NFT iteration in a line."""
     calibrated = record.get("structure_uncertainty_calibrated")
     return (
-        f"iteration {record['iteration']}: {record['chunks']} chunks, "
+        f"iteration {record['iteration']}: {record['chunks']} {record.get('noun', 'chunks')}, "
         f"uncertainty {record['structure_uncertainty']:.4f} eV/Å"
         + (f", calibrated {calibrated:.4f} eV/Å" if calibrated is not None else "")
         + f", {record['seconds']:.1f} s"

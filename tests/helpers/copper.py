@@ -14,6 +14,7 @@ from helpers import Array
 from nearsight.config import (
     CapacitySettings,
     EnsembleSettings,
+    GeometrySettings,
     NetworkSettings,
     NFTSettings,
     TrainingSettings,
@@ -120,4 +121,26 @@ def whole(seed: int = 0, **settings: object) -> NFT:
         EnsembleSettings(members=4),
         seed,
         CAPACITY,
+    )
+
+
+def by_target(seed: int = 0, **geometries: object) -> NFT:
+    """A training on four geometries of the whole target, one of which validates."""
+    chosen = {
+        "first": 2,
+        "per_iteration": 1,
+        "max_geometries": 4,
+        "validation": 2,
+        "temperature": 300.0,
+        "steps": 20,
+        **geometries,
+    }
+    return NFT(
+        NFTSettings(labels="target"),
+        NetworkSettings(hidden_layers=(6,)),
+        TrainingSettings(initial_iterations=20, iterations=10),
+        EnsembleSettings(members=4),
+        seed,
+        CAPACITY,
+        GeometrySettings.model_validate(chosen),
     )

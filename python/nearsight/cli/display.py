@@ -171,7 +171,7 @@ def iterations_table(
     block, star = ("#", "*") if console.options.ascii_only else ("━", "★")
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     table.add_column("  it.", justify="right")
-    table.add_column("chunks", justify="right")
+    table.add_column(records[-1].get("noun", "chunks") if records else "chunks", justify="right")
     table.add_column("uncertainty\nraw, eV/Å", justify="right")
     table.add_column("\ncalibrated", justify="right")
     table.add_column("time", justify="right", style="dim")

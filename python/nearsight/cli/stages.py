@@ -13,6 +13,7 @@ from nearsight.config import (
     EnsembleSettings,
     ExecutorSettings,
     FeatureSettings,
+    GeometrySettings,
     ImageSettings,
     InitialSettings,
     NetworkSettings,
@@ -202,7 +203,7 @@ def train(
     PANEL,
     "Train an ensemble for a large structure by nearsighted force training.",
     "TARGET, the large structure; IMAGES, labelled structures to start from; SYMMETRY_FUNCTIONS; "
-    "and the parent that labels the chunks.",
+    "and the parent that labels the chunks (or the target: [bold]--labels target[/bold]).",
     "A folder with the best ensemble (best.json) and every iteration. Stop it at any moment: the "
     "same command continues where it stopped.",
     "nearsight nft particle.xyz selected.extxyz symmetry_functions.json",
@@ -217,6 +218,7 @@ def nft(
     network: NetworkSettings,
     training: TrainingSettings,
     ensemble: EnsembleSettings,
+    geometries: GeometrySettings,
     parent: ParentSettings,
     executor: ExecutorSettings,
     workdir: Annotated[
@@ -244,11 +246,14 @@ def nft(
     ):
         progress = SeveralProgress(shown, LogProgress(workdir / "run.log"))
         targets = Targets.of(atoms, labelling.pass_info)
-        targets.check(functions.elements, min(functions.cutoff.radius, nft.chunk_radius))
-        smallest = targets.small_chunk(nft.chunk_radius, nft.vacuum)
-        labelling.probe([smallest], origin=Origin(stage="nft"), progress=progress)
+        targets.check(functions.elements, nft.within(functions.cutoff.radius))
+        if nft.labels == "target":
+            first, origin = atoms, Origin("whole", "nft")
+        else:
+            first, origin = targets.small_chunk(nft.chunk_radius, nft.vacuum), Origin(stage="nft")
+        labelling.probe([first], origin=origin, progress=progress)
         progress.stage("Nearsighted force training", f"{atoms.symbols.formula:metal}")
-        state = NFT(nft, network, training, ensemble, seed).run(
+        state = NFT(nft, network, training, ensemble, seed, geometries=geometries).run(
             found,
             functions,
             atoms,

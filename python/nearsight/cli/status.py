@@ -90,7 +90,7 @@ def _stage(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
 
 
 def _chunks(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
-    last, most = status.last, status.config.nft.max_chunks
+    last, most = status.last, status.config.most
     if last is not None and last.calculations is not None:
         tally = last.calculations
         text = Text(f"{tally.finished} of {tally.total} done")
@@ -102,7 +102,7 @@ def _chunks(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
     latest = status.iterations[-1]
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
-        f"{latest['chunks']} of at most {most} chunks",
+        f"{latest['chunks']} of at most {most} {status.config.nft.noun}",
         ProgressBar(total=most, completed=latest["chunks"], width=20),
     )
     yield "training", bar
@@ -126,7 +126,8 @@ def _parent(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
     if left is not None and left.chunks:
         workers = status.config.executor.workers
         beside = "" if status.config.executor.engine == "inline" else f" with {workers} workers"
-        text = f"at most {left.chunks} chunks: {_core_time(left.core_seconds)}, "
+        noun = status.config.nft.noun
+        text = f"at most {left.chunks} {noun}: {_core_time(left.core_seconds)}, "
         text += f"{duration(left.seconds)}{beside} (trainings and the rest not counted)"
         yield "left, estimated", text
     shown = status.given_up[-MOST_FAILURES:]

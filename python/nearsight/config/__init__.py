@@ -10,6 +10,7 @@ from nearsight.config.labels import ExecutorSettings, ParentSettings
 from nearsight.config.learning import (
     CapacitySettings,
     EnsembleSettings,
+    GeometrySettings,
     NetworkSettings,
     NFTSettings,
     TrainingSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "EnsembleSettings",
     "ExecutorSettings",
     "FeatureSettings",
+    "GeometrySettings",
     "ImageSettings",
     "InitialSettings",
     "LocalitySettings",

@@ -15,6 +15,7 @@ from nearsight.config.labels import ExecutorSettings, ParentSettings
 from nearsight.config.learning import (
     CapacitySettings,
     EnsembleSettings,
+    GeometrySettings,
     NetworkSettings,
     NFTSettings,
     TrainingSettings,
@@ -43,8 +44,11 @@ CARRIED_OUT = tuple(
 )
 """Keys that change no result."""
 
-STOP_RULES = ("max_chunks", "max_iterations", "accuracy", "stop_uncertainty", "steps_not_improved")
-"""Keys of [nft] that say when training ends: a run goes on under others."""
+STOP_RULES = {
+    "nft": ("max_chunks", "max_iterations", "accuracy", "stop_uncertainty", "steps_not_improved"),
+    "geometries": ("max_geometries",),
+}
+"""Keys, by section, that say when training ends: a run goes on under others."""
 
 ADDED = ("locality", "relaxation", "retraining", "dynamics")
 """Sections that a run can be given later."""
@@ -70,6 +74,7 @@ class Config(Settings):
     training: TrainingSettings = TrainingSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
     nft: NFTSettings = NFTSettings()
+    geometries: GeometrySettings = GeometrySettings()
     capacity: CapacitySettings = CapacitySettings()
     locality: LocalitySettings | None = None
     relaxation: RelaxationSettings | None = None
@@ -84,14 +89,21 @@ class Config(Settings):
         """The TOML text."""
         return self._source or to_toml(self)
 
+    @property
+    def most(self) -> int:
+        """Chunks or geometries that the training may have in all."""
+        if self.nft.labels == "target":
+            return self.geometries.max_geometries
+        return self.nft.max_chunks
+
     def differences(self, other: Config) -> list[tuple[str, Any, Any]]:
         """Keys by which two configurations ask for different results, with both values.
 
         A section that one of them lacks counts as one key. Keys that say how it is carried out
         (``[executor]``, timeout, retries) do not count, nor what a run can go on under: stop
         rules, as long as no fewer chunks are allowed, sections of further stages that ``other``
-        adds, and ``[report]``; nor ``nft.labels``, under another one of which a run is trained
-        anew from the chunks it has.
+        adds, and ``[report]``; nor ``nft.labels``, of chunks by other labels of which a run is
+        trained anew.
         """
         found = []
         for name in type(self).model_fields:
@@ -111,8 +123,7 @@ class Config(Settings):
                 for key, value in mine.items()
                 if value != others[key]
                 and f"{name}.{key}" not in CARRIED_OUT
-                and not (name == "nft" and _goes_on(key, value, others[key]))
-                and f"{name}.{key}" != "nft.labels"
+                and not _goes_on(name, key, value, others[key])
             ]
         return found
 
@@ -198,5 +209,8 @@ def parse_toml(source: str, name: str) -> dict[str, Any]:
         raise InputError(f"{name}: not valid TOML: {reason}") from error
 
 
-def _goes_on(key: str, old: Any, new: Any) -> bool:
-    return key in STOP_RULES and not (key == "max_chunks" and new < old)
+def _goes_on(section: str, key: str, old: Any, new: Any) -> bool:
+    if (section, key) == ("nft", "labels"):
+        return "target" not in (old, new)
+    fewer = key in ("max_chunks", "max_geometries") and new < old
+    return key in STOP_RULES.get(section, ()) and not fewer

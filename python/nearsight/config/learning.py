@@ -11,6 +11,7 @@ from nearsight.config.fields import Count, Listed, NotNegative, Positive, Settin
 __all__ = [
     "CapacitySettings",
     "EnsembleSettings",
+    "GeometrySettings",
     "NFTSettings",
     "NetworkSettings",
     "TrainingSettings",
@@ -75,11 +76,13 @@ class CapacitySettings(Settings):
 
 
 class NFTSettings(Settings):
-    """Nearsighted force training: which chunks are labelled, and when it ends."""
+    """Nearsighted force training: what is labelled, and when it ends."""
 
-    labels: Literal["chunk", "center"] = "chunk"
-    """Labels taken from the parent's calculation of a chunk: "chunk", the forces on its atoms and
-    its energy, learned in the chunk as cut; "center", the force on its centre alone (the paper)."""
+    labels: Literal["chunk", "center", "target"] = "chunk"
+    """What the parent calculates and what is learned of it: "chunk", chunks, the forces on their
+    atoms and their energy, learned in the chunk as cut; "center", chunks, the force on the centre
+    alone (the paper); "target", the whole target in several geometries (see [geometries]), all
+    forces and the energy, for parents that can afford it."""
     chunk_radius: Positive = 8.0
     """Atoms within this distance of an uncertain atom make its chunk, in Å."""
     core_radius: Positive | None = Field(default=None, examples=[5.2])
@@ -118,6 +121,39 @@ class NFTSettings(Settings):
     """Iterations without a lower structure uncertainty after which training ends."""
 
     @property
+    def noun(self) -> str:
+        """What the parent labels, in the plural."""
+        return "geometries" if self.labels == "target" else "chunks"
+
+    def within(self, cutoff: float) -> float:
+        """Distance within which every atom must have a neighbour, in Å."""
+        return cutoff if self.labels == "target" else min(cutoff, self.chunk_radius)
+
+    @property
     def larger_radius(self) -> float:
         """Radius of the validation chunks, in Å."""
         return self.validation_radius or 1.16 * self.chunk_radius
+
+
+class GeometrySettings(Settings):
+    """With nft.labels = "target": the geometries of the target that the parent calculates. The
+    target as given is the first; most come from relaxations and short dynamics of the ensemble.
+    """
+
+    max_geometries: Count = 12
+    """Geometries in all, after which training ends. Each costs one calculation of the target."""
+    first: Count = 3
+    """Geometries of the first iteration: the target as given, and copies whose atoms are displaced
+    at random by half of what melts a crystal."""
+    per_iteration: Count = 3
+    """Geometries added in a later iteration at most: those that are uncertain and unlike the known.
+    """
+    validation: Annotated[int, Field(ge=0)] = 3
+    """Geometries of dynamics of their own that are labelled and never trained on: the error on them
+    chooses the model (see [capacity]) and calibrates the uncertainty."""
+    temperature: Positive = 600.0
+    """Temperature of the dynamics, in K: that of the intended use, or somewhat above."""
+    timestep: Positive = 2.0
+    """Length of a step of the dynamics, in fs."""
+    steps: Count = 300
+    """Steps of the dynamics of an iteration."""

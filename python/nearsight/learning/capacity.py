@@ -39,9 +39,8 @@ GROWTH = 1.5
 
 def first_model(network: NetworkSettings, training: TrainingSettings, nft: NFTSettings) -> Model:
     """The model that a training begins with: that of its settings."""
-    return Model(
-        hidden_layers=list(network.hidden_layers), l2=training.l2, force_decay=nft.force_decay
-    )
+    decay = None if nft.labels == "target" else nft.force_decay
+    return Model(hidden_layers=list(network.hidden_layers), l2=training.l2, force_decay=decay)
 
 
 def apply_model(data: TrainingData, model: Model) -> TrainingData:
@@ -61,14 +60,16 @@ def choice_is_due(history: Sequence[Iteration], chunks: int) -> bool:
     return chunks >= GROWTH * chosen[-1].chunks and last > STILL * before
 
 
-def describe_choice(before: Model, chosen: Model, candidates: Sequence[Candidate]) -> str:
-    """One sentence for the log."""
+def describe_choice(
+    before: Model, chosen: Model, candidates: Sequence[Candidate], noun: str = "chunks"
+) -> str:
+    """One sentence for the log; ``noun`` is what validates."""
     errors = {c.model.model_dump_json(): c.error for c in candidates}
     old, new = (1000 * errors[m.model_dump_json()] for m in (before, chosen))
     if chosen == before:
         return f"of {len(candidates)} models none is clearly better: {_described(chosen)} stays"
     return (
-        f"of {len(candidates)} models, {_described(chosen)}: error on the validation chunks "
+        f"of {len(candidates)} models, {_described(chosen)}: error on the validation {noun} "
         f"{new:.3g} meV/Å, {_described(before)} {old:.3g}"
     )
 

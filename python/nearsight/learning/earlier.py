@@ -31,7 +31,8 @@ def has_other_labels(found: Mapping[str, Any], expected: Mapping[str, Any]) -> b
     if any(found.get(key) != expected[key] for key in ("inputs", "parent")):
         return False
     labels = found.get("settings", {}).get("nft", {}).get("labels", "center")
-    return bool(labels != expected["settings"]["nft"]["labels"])
+    wanted = expected["settings"]["nft"]["labels"]
+    return bool(labels != wanted) and "target" not in (labels, wanted)
 
 
 def set_aside(folder: Path) -> str:
@@ -67,6 +68,7 @@ def _chunks(folder: Path) -> list[int]:
 
 def _without_stop_rules(provenance: Mapping[str, Any]) -> dict[str, Any]:
     settings = dict(provenance.get("settings", {}))
-    nft = settings.get("nft", {})
-    settings["nft"] = {key: value for key, value in nft.items() if key not in STOP_RULES}
+    for name, rules in STOP_RULES.items():
+        section = settings.get(name, {})
+        settings[name] = {key: value for key, value in section.items() if key not in rules}
     return {**provenance, "settings": settings}

@@ -15,11 +15,19 @@ from nearsight.files.records import Iteration
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Origin, Parent, ParentResult
+from nearsight.parents.spec import plain_structure
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, mend_images
 from nearsight.training.validation import INNER
 
-__all__ = ["label_all", "label_chunks", "mend_chunk_files", "validation_atoms", "validation_chunks"]
+__all__ = [
+    "label_all",
+    "label_chunks",
+    "label_geometries",
+    "mend_image_files",
+    "validation_atoms",
+    "validation_chunks",
+]
 
 NFT_CHUNK = Origin("chunk", "nft")
 
@@ -81,26 +89,29 @@ def label_chunks(
     }
 
 
-def mend_chunk_files(
+def mend_image_files(
     folder: Path,
+    file: str,
     history: Sequence[Iteration],
-    chunks: Mapping[int, Image | Failure],
+    labelled: Mapping[int, Image | Failure],
     progress: Progress,
 ) -> None:
-    """Write the files of chunks anew that do not hold the labels of the database.
+    """Write the images of iterations anew where they do not hold the labels of the database.
 
     Parameters
     ----------
     folder : Path
         Of the training.
+    file : str
+        In the folder of every iteration.
     history : sequence of Iteration
-    chunks : mapping
-        Atom → its chunk.
+    labelled : mapping
+        Atom or geometry → its image.
     progress : Progress
     """
     for before, after in pairwise(history):
-        path = iteration_folder(folder, after.iteration) / "chunks.extxyz"
-        added = [chunks[number] for number in after.chunk_indices[before.chunks :]]
+        path = iteration_folder(folder, after.iteration) / file
+        added = [labelled[number] for number in after.chunk_indices[before.chunks :]]
         if mend_images(path, [each for each in added if isinstance(each, Image)]):
             progress.note(f"{path}: damaged, or of an earlier version; writing it anew")
 
@@ -139,6 +150,25 @@ def label_all(
         else:
             images.append(Image(atoms, result.forces, result.energy))
     return images
+
+
+def label_geometries(
+    structures: Sequence[Atoms], what: str, origin: Origin, parent: Parent, progress: Progress
+) -> list[Image | Failure]:
+    """Geometries of whole targets: every force counts by itself, as in a chunk; see `label_all`."""
+    plain = [plain_structure(atoms, parent.pass_info) for atoms in structures]
+    results = parent.calculate_many(
+        plain,
+        report=lambda tally: progress.calculations(tally, what),
+        note=progress.note,
+        origin=origin,
+    )
+    return [
+        result
+        if isinstance(result, Failure)
+        else Image(atoms, result.forces, result.energy, chunk=True)
+        for atoms, result in zip(plain, results, strict=True)
+    ]
 
 
 def validation_atoms(targets: Targets, settings: NFTSettings, seed: int) -> list[int]:

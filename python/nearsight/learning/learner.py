@@ -14,13 +14,13 @@ from nearsight.errors import DamagedFileError, ParentError
 from nearsight.files.names import iteration_folder
 from nearsight.files.records import Harvest, Model
 from nearsight.learning.harvest import load_harvest
-from nearsight.learning.labels import label_chunks
+from nearsight.learning.labels import label_chunks, label_geometries
 from nearsight.learning.nft import NFT
 from nearsight.learning.state import Start, State
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
-from nearsight.parents import Origin, Parent
+from nearsight.parents import Failure, Origin, Parent
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, write_images
 
@@ -110,12 +110,14 @@ class Learner:
         """Train on the harvest in ``folder``, or take up or read back that training.
 
         The parent labels the chunks around the chosen atoms, and nearsighted force training of
-        the targets goes on from the members as they are, with all images so far.
+        the targets goes on from the members as they are, with all images so far. With ``labels =
+        "target"`` it labels the frames in which these atoms are, the first ones of them.
 
         Parameters
         ----------
         folder : Path
-            Holds a harvest (see `save_harvest`); gets ``chunks.extxyz`` and the files of `NFT.run`.
+            Holds a harvest (see `save_harvest`); gets ``chunks.extxyz`` (or ``geometries.extxyz``)
+            and the files of `NFT.run`.
         progress : Progress
 
         Returns
@@ -137,14 +139,12 @@ class Learner:
             raise DamagedFileError(f"{folder}: holds no harvest ({Harvest.FILE})")
         harvest, frames = harvested
         images = self._label(Targets.of(frames, self.parent.pass_info), harvest.chosen, progress)
-        write_images(folder / "chunks.extxyz", images)
+        write_images(folder / f"{self.nft.settings.noun}.extxyz", images)
         rounds = self.rounds + 1
-        settings = self.nft.settings.model_copy(
-            update={"max_chunks": max(len(self.chunk_images) + self.settings.target_chunks, 1)}
-        )
+        nft = self.nft.limited(len(self.chunk_images), self.settings.target_chunks)
         # the iterations of every round draw from streams of their own
         seed = int(np.random.SeedSequence([self.nft.seed, _ROUND, rounds]).generate_state(1)[0])
-        state = replace(self.nft, settings=settings, seed=seed).run(
+        state = replace(nft, seed=seed).run(
             (*self.images, *images),
             self.functions,
             self.targets.structures,
@@ -165,6 +165,28 @@ class Learner:
     def _label(
         self, frames: Targets, chosen: list[tuple[int, int]], progress: Progress
     ) -> list[Image]:
+        labelled = (
+            self._label_frames(frames, chosen, progress)
+            if self.nft.settings.labels == "target"
+            else self._label_chunks(frames, chosen, progress)
+        )
+        images = []
+        for name, result in labelled.items():
+            if isinstance(result, Image):
+                images.append(result)
+            else:
+                reason = result
+                progress.note(f"skipping {name} {result.explained}")
+        if not images:
+            raise ParentError(
+                f"parent {self.parent.settings['calculator']} failed on all {len(labelled)} "
+                f"{self.nft.settings.noun} of the frames, the last one {reason}"
+            )
+        return images
+
+    def _label_chunks(
+        self, frames: Targets, chosen: list[tuple[int, int]], progress: Progress
+    ) -> dict[str, Image | Failure]:
         numbers = [int(frames.offsets[frame]) + atom for frame, atom in chosen]
         labelled = label_chunks(
             frames,
@@ -175,21 +197,22 @@ class Learner:
             progress,
             Origin("chunk", "retraining", self.rounds + 1),
         )
-        images = []
-        for (frame, atom), result in zip(chosen, labelled.values(), strict=True):
-            if isinstance(result, Image):
-                images.append(result)
-            else:
-                reason = result
-                progress.note(
-                    f"skipping the chunk of atom {atom} of frame {frame} {result.explained}"
-                )
-        if not images:
-            raise ParentError(
-                f"parent {self.parent.settings['calculator']} failed on all {len(chosen)} chunks "
-                f"of the frames, the last one {reason}"
-            )
-        return images
+        names = [f"the chunk of atom {atom} of frame {frame}" for frame, atom in chosen]
+        return dict(zip(names, labelled.values(), strict=True))
+
+    def _label_frames(
+        self, frames: Targets, chosen: list[tuple[int, int]], progress: Progress
+    ) -> dict[str, Image | Failure]:
+        numbers = list(dict.fromkeys(frame for frame, _ in chosen))
+        numbers = numbers[: self.nft.geometries.per_iteration]
+        labelled = label_geometries(
+            [frames.structures[number] for number in numbers],
+            "geometries",
+            Origin("whole", "retraining", self.rounds + 1),
+            self.parent,
+            progress,
+        )
+        return dict(zip([f"frame {number}" for number in numbers], labelled, strict=True))
 
 
 _ROUND = 7  # keeps the seeds of rounds apart from the other random streams

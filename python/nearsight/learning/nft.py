@@ -46,9 +46,9 @@ class NFT(Training):
         functions : SymmetryFunctions
         target : ase.Atoms or sequence of it
             With several structures the most uncertain atoms of all make the chunks; atoms are
-            numbered through (see `Targets`).
+            numbered through (see `Targets`). With ``labels = "target"`` each is calculated whole.
         parent : Parent
-            Labels the chunks; with a database nothing is ever calculated twice.
+            Labels the chunks or geometries; with a database nothing is ever calculated twice.
         folder : path
             Gets ``iteration-NNN`` folders and ``best.json``, the best iteration's ensemble.
         progress : Progress, optional
@@ -68,13 +68,13 @@ class NFT(Training):
             For images or a target that cannot be worked with, or a folder of other settings or
             inputs.
         ParentError
-            If the parent fails on every chunk of an iteration; what was calculated is kept. A
-            chunk that it fails on is given up, and the next most uncertain atom takes its place.
+            If the parent fails on every chunk (or geometry) of an iteration; what was calculated is
+            kept. One that it fails on is given up, and the next most uncertain takes its place.
         """
         progress = progress or Progress()
         folder = Path(folder)
         targets = Targets.of(target, parent.pass_info)
-        targets.check(functions.elements, min(functions.cutoff.radius, self.settings.chunk_radius))
+        targets.check(functions.elements, self.settings.within(functions.cutoff.radius))
         session = Session(
             self, tuple(images), functions, targets, parent, folder, progress, start, executor
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -76,38 +76,47 @@ def stop_reason(
     new: int,
     started: bool = False,
     score: float | None = None,
+    most: int | None = None,
 ) -> str:
     """Reason to end the training after an iteration with these uncertainties; empty to go on.
 
-    Improvement counts as in `best_of`, by the score of the iteration or its uncertainty.
+    Improvement counts as in `best_of`, by the score of the iteration or its uncertainty. ``most``
+    is what is allowed in all, ``settings.max_chunks`` when left out.
     """
-    uncertainty = float(raw.max())
+    uncertainty, noun = float(raw.max()), settings.noun
+    most = settings.max_chunks if most is None else most
     values = [i.score for i in history] + [uncertainty if score is None else score]
     if score is None:
         since_best = len(values) - 1 - best_of(values, started)
     else:
-        since_best = _since_improvement(values if started or len(values) == 1 else values[1:])
+        earlier = [i.validation_error for i in (history if started else history[1:])]
+        since_best = _since_improvement([*(e for e in earlier if e is not None), score])
     if settings.stop_uncertainty > 0.0 and uncertainty <= settings.stop_uncertainty:
         return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
     if chunks and settings.accuracy > 0.0 and calibrated.max() <= settings.accuracy:
         return f"the calibrated uncertainty is at most {settings.accuracy:g} eV/Å"
-    if chunks >= settings.max_chunks:
-        return f"there are {chunks} chunks"
+    if chunks >= most:
+        return f"there are {chunks} {noun}"
     if len(values) > settings.max_iterations:
         return f"there were {settings.max_iterations} iterations"
     if since_best >= settings.steps_not_improved:
-        what = "uncertainty" if score is None else "error on the validation chunks"
+        what = "uncertainty" if score is None else f"error on the validation {noun}"
         return f"the {what} did not improve in {since_best} iterations"
     if new == 0:
-        return "no uncertain atom is left that is not in the training"
+        what = "uncertain atom" if noun == "chunks" else "geometry met"
+        return f"no {what} is left that is not in the training"
     return ""
+
+
+Choose = Callable[[Iteration], tuple[list[int], list[int]]]
 
 
 def decide_again(
     settings: NFTSettings,
     history: Sequence[Iteration],
     started: bool = False,
-    barred: Sequence[int] = (),
+    choose: Choose | None = None,
+    most: int | None = None,
 ) -> Iteration:
     """The last iteration; if it was the end under other stop rules and is none now, gone on with.
 
@@ -117,23 +126,29 @@ def decide_again(
     history : sequence of Iteration
     started : bool
         Whether the members were trained before the first iteration.
-    barred : sequence of int
-        Atoms that get no chunk.
+    choose : callable, optional
+        What follows an iteration: new ones and those once more; by `choose_atoms` when left out.
+    most : int, optional
+        See `stop_reason`.
     """
     last = history[-1]
     if not last.stop_reason:
         return last
     indices, raw = last.chunk_indices, last.uncertainty_raw
-    new, again = choose_atoms(settings, raw, indices, [*last.failed_indices, *barred], not indices)
+    if choose is None:
+        new, again = choose_atoms(settings, raw, indices, last.failed_indices, not indices)
+    else:
+        new, again = choose(last)
     reason = stop_reason(
         settings,
         history[:-1],
-        raw,
-        last.uncertainty,
+        np.append(raw, last.structure_uncertainty),
+        np.append(last.uncertainty, last.structure_uncertainty_calibrated),
         len(indices),
         len(new),
         started,
         last.validation_error,
+        most,
     )
     changes = {"stop_reason": "", "new_indices": new, "again_indices": again}
     return last if reason else last.model_copy(update=changes)

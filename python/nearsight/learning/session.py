@@ -17,6 +17,7 @@ from nearsight.errors import DamagedFileError, InputError, ParentError
 from nearsight.executors import discard_finished
 from nearsight.files.names import iteration_folder
 from nearsight.files.records import Candidate, Iteration, Model, best_iteration
+from nearsight.learning.candidates import Candidates, ChunkCandidates
 from nearsight.learning.capacity import (
     Capacity,
     apply_model,
@@ -24,19 +25,10 @@ from nearsight.learning.capacity import (
     describe_choice,
     first_model,
 )
-from nearsight.learning.earlier import (
-    earlier_chunks,
-    has_other_labels,
-    is_continued,
-    set_aside,
-)
-from nearsight.learning.labels import (
-    label_chunks,
-    mend_chunk_files,
-    validation_atoms,
-    validation_chunks,
-)
-from nearsight.learning.policy import choose_atoms, decide_again, rank_uncertain, stop_reason
+from nearsight.learning.earlier import has_other_labels, is_continued, set_aside
+from nearsight.learning.geometries import GeometryCandidates
+from nearsight.learning.labels import mend_image_files
+from nearsight.learning.policy import decide_again, stop_reason
 from nearsight.learning.state import Start, State, Training, digest_of_inputs, trained_weights
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
@@ -47,14 +39,7 @@ from nearsight.structures.images import Image, write_images
 from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
-from nearsight.training.fit import (
-    calibrate,
-    make_ensemble,
-    prepare,
-    train_from_new_starts,
-    train_members,
-)
-from nearsight.training.shells import misfit_by_shell
+from nearsight.training.fit import make_ensemble, prepare, train_from_new_starts, train_members
 from nearsight.training.validation import validate
 
 __all__ = ["Session"]
@@ -88,21 +73,22 @@ class Session:
         else:
             earlier, starts = trained_weights(self.start.ensemble)
             later = draw_later(members, len(self.images) - earlier.shape[1], nft.seed, 0)
+            later = self._candidates.known_to(later)
             counts = np.concatenate([earlier, later], axis=1)
         known = dict(self.start.chunk_images) if self.start else {}
         return self._finish(self.images, data, model, [], known, counts, starts, (), [], began)
 
     def step(self, state: State) -> State:
-        """Label the chunks that the last iteration asked for, train on them too, look again."""
+        """Label what the last iteration asked for, train on that too, look again."""
         began = time.perf_counter()
         nft, last = self.nft, state.history[-1]
         members, number = nft.ensemble.members, len(state.history)
         chunks, failed = self._label_next(last)
         folder = iteration_folder(self.folder, number)
         folder.mkdir(parents=True, exist_ok=True)
-        write_images(folder / "chunks.extxyz", list(chunks.values()))
+        write_images(folder / self._candidates.file, list(chunks.values()))
         data = self._extend(state.data, chunks.values())
-        later = draw_later(members, len(chunks), nft.seed, number)
+        later = self._candidates.known_to(draw_later(members, len(chunks), nft.seed, number))
         counts = np.concatenate([state.multiplicities, later], axis=1)
         known = state.chunk_images
         again = [known[i] for i in last.again_indices]
@@ -112,7 +98,8 @@ class Session:
         model, candidates = self._choose_model(state, data, len(known))
         data = apply_model(data, model)
         # for members that know no chunk yet a new start is nearer to where they will end
-        fresh = model != state.model or (nft.settings.labels == "chunk" and not last.chunk_indices)
+        whole = nft.settings.labels != "center"
+        fresh = model != state.model or (whole and not last.chunk_indices)
         return self._finish(
             images,
             data,
@@ -143,6 +130,7 @@ class Session:
                     raise DamagedFileError(f"{path}: its ensemble.json is missing")
                 found = Ensemble.load(path.with_name("ensemble.json"))
                 iteration.check_chain(path, found.digest, history)
+                self._candidates.check(iteration)
             except DamagedFileError as error:
                 self.progress.note(f"{error}; repeating iteration {len(history)}")
                 break
@@ -163,11 +151,12 @@ class Session:
         history[-1] = self._decide_again(history)
         known = dict(self.start.chunk_images) if self.start else {}
         later = history[-1].chunk_indices[len(known) :]
-        chunks = self._label(later)
+        chunks = self._candidates.label(later)
         for index, chunk in chunks.items():
             if isinstance(chunk, Failure):
-                raise ParentError(f"the chunk of atom {index} was calculated and is lost: {chunk}")
-        mend_chunk_files(self.folder, history, chunks, self.progress)
+                name = self._candidates.name(index)
+                raise ParentError(f"{name} was calculated and is lost: {chunk}")
+        mend_image_files(self.folder, self._candidates.file, history, chunks, self.progress)
         images = (*self.images, *(c for c in chunks.values() if isinstance(c, Image)))
         known |= {i: len(self.images) + n for n, i in enumerate(later)}
         model = history[-1].model or self._first_model
@@ -185,14 +174,22 @@ class Session:
             weights,
             ensemble,
             model,
-            self._validation,
+            self._candidates.validation(len(history) - 1),
             tuple(history),
             started,
         )
 
     def _decide_again(self, history: Sequence[Iteration]) -> Iteration:
         """The last iteration, which may have been the end under other stop rules than today's."""
-        decided = decide_again(self.nft.settings, history, self.start is not None, self._barred)
+        decided = decide_again(
+            self.nft.settings,
+            history,
+            self.start is not None,
+            lambda last: self._candidates.choose(
+                last.uncertainty_raw, last.exploration, last.chunk_indices, last.failed_indices
+            ),
+            self._candidates.most,
+        )
         if decided is not history[-1]:
             self.progress.note(f"going on: training had ended because {history[-1].stop_reason}")
             decided.save(iteration_folder(self.folder, decided.iteration) / Iteration.FILE)
@@ -205,30 +202,31 @@ class Session:
         return first_model(self.nft.network, self.nft.training, self.nft.settings)
 
     @cached_property
-    def _barred(self) -> list[int]:
-        """Atoms in the centres of validation chunks."""
-        if self.start is not None or not self._validation:
-            return []
-        return validation_atoms(self.targets, self.nft.settings, self.nft.seed)
-
-    @cached_property
-    def _validation(self) -> tuple[Image, ...]:
-        if self.start is not None:
-            return self.start.validation
-        if earlier_chunks(self.folder):  # trained anew without one parent call
-            return ()
-        nft = self.nft
-        return validation_chunks(self.targets, nft.settings, nft.seed, self.parent, self.progress)
+    def _candidates(self) -> Candidates:
+        kind = GeometryCandidates if self.nft.settings.labels == "target" else ChunkCandidates
+        return kind(
+            self.nft,
+            self.targets,
+            self.functions,
+            self.parent,
+            self.folder,
+            self.progress,
+            self.start,
+        )
 
     def _choose_model(
         self, state: State, data: TrainingData, chunks: int
     ) -> tuple[Model, list[Candidate]]:
         nft = self.nft
-        if self.start or not self._validation or not choice_is_due(state.history, chunks):
+        if self.start or not state.validation or not choice_is_due(state.history, chunks):
             return state.model, []
-        capacity = Capacity(nft.capacity, nft.training, nft.seed, self.progress, self.executor)
-        model, candidates = capacity.choose(data, self._validation, state.model)
-        self.progress.note(describe_choice(state.model, model, candidates))
+        settings = nft.capacity
+        if nft.settings.labels == "target":  # there are no distances from a centre
+            settings = settings.model_copy(update={"force_decay": ()})
+        capacity = Capacity(settings, nft.training, nft.seed, self.progress, self.executor)
+        model, candidates = capacity.choose(data, state.validation, state.model)
+        said = describe_choice(state.model, model, candidates, nft.settings.noun)
+        self.progress.note(said)
         return model, candidates
 
     def _prepare(self) -> TrainingData:
@@ -246,48 +244,33 @@ class Session:
         return digest_of_inputs(self.targets.structures, self.images, self.start)
 
     def _label_next(self, last: Iteration) -> tuple[dict[int, Image], list[int]]:
-        """The chunks the last iteration asked for, and the atoms whose chunks were given up.
+        """What the last iteration asked for, and the numbers of what was given up.
 
-        The next most uncertain atoms take the place of those, in all as many as were asked for.
+        The next ones take the place of those, in all as many as were asked for.
         """
-        passed = {
-            *last.chunk_indices,
-            *last.failed_indices,
-            *last.new_indices,
-            *self._barred,
-        }
-        spare = [
-            i for i in rank_uncertain(self.nft.settings, last.uncertainty_raw) if i not in passed
-        ]
-        spare = spare[: len(last.new_indices)]
+        spare = self._candidates.spare(last)
         labelled: dict[int, Image] = {}
         failed: list[int] = []
         asked = last.new_indices
         while asked:
             missing = 0
-            for index, chunk in self._label(asked).items():
+            for index, chunk in self._candidates.label(asked).items():
                 if isinstance(chunk, Image):
                     labelled[index] = chunk
                     continue
                 failed.append(index)
                 missing += 1
-                self.progress.note(f"skipping the chunk of atom {index} {chunk.explained}")
+                self.progress.note(f"skipping {self._candidates.name(index)} {chunk.explained}")
                 reason = chunk
             asked, spare = spare[:missing], spare[missing:]
         if not labelled:
             record = self.parent.failures.path
             raise ParentError(
-                f"parent {self.parent.settings['calculator']} failed on all {len(failed)} chunks "
-                f"asked for, the last one {reason}"
+                f"parent {self.parent.settings['calculator']} failed on all {len(failed)} "
+                f"{self.nft.settings.noun} asked for, the last one {reason}"
                 + (f"; when the cause is gone, delete {record} to try again" if record else "")
             )
         return labelled, failed
-
-    def _label(self, indices: Sequence[int]) -> dict[int, Image | Failure]:
-        """The chunks around atoms of the targets, labelled by the parent."""
-        return label_chunks(
-            self.targets, indices, self.nft.settings, self.functions, self.parent, self.progress
-        )
 
     def _extend(self, data: TrainingData, chunks: Iterable[Image]) -> TrainingData:
         prints = [Fingerprints.of(chunk, self.functions) for chunk in chunks]
@@ -312,6 +295,7 @@ class Session:
                     ("training", "training"),
                     ("ensemble", "ensemble"),
                     ("capacity", "capacity"),
+                    *([("geometries", "geometries")] if nft.settings.labels == "target" else []),
                 )
             },
         }
@@ -344,25 +328,25 @@ class Session:
             fits = train_members(data, counts, starts, training, None, self.progress, self.executor)
         weights = [fit.weights for fit in fits]
         ensemble = make_ensemble(data, weights, counts, **self._provenance(len(history), indices))
-        validated = validate(ensemble, self._validation)
+        explored = self._candidates.explore(ensemble, len(history), images, indices)
+        validation = self._candidates.validation(len(history))
+        validated = validate(ensemble, validation)
         error = None if validated is None else validated.error
-        factor = calibrate(data, weights, counts) if validated is None else validated.calibration
+        if validated is None:
+            factor = self._candidates.calibration(data, weights, counts)
+        else:
+            factor = validated.calibration
         ensemble = replace(ensemble, calibration=factor)
         forces, raw, calibrated = self.targets.evaluate(ensemble)
         quality = [data.quality(w) for w in weights]
-        new, again = choose_atoms(nft.settings, raw, indices, [*failed, *self._barred], not indices)
-        if not indices and self.start is None:
-            new = earlier_chunks(self.folder) or new
-        reason = stop_reason(
-            nft.settings, history, raw, calibrated, len(indices), len(new), started, error
-        )
+        new, again = self._candidates.choose(raw, explored, indices, failed)
         iteration = Iteration(
             iteration=len(history),
             chunk_indices=indices,
             failed_indices=failed,
-            new_indices=[] if reason else new,
-            again_indices=[] if reason else again,
-            stop_reason=reason,
+            new_indices=new,
+            again_indices=again,
+            stop_reason="",
             uncertainty_raw=raw,
             uncertainty=calibrated,
             forces=forces,
@@ -373,11 +357,26 @@ class Session:
             validation_error=error,
             model=model,
             candidates=candidates,
-            shells=misfit_by_shell(data, weights),
+            shells=self._candidates.shells(data, weights),
+            exploration=explored,
             seconds=time.perf_counter() - began,
             ensemble=ensemble.digest,
             previous=history[-1].ensemble if history else None,
         )
+        reason = stop_reason(
+            nft.settings,
+            history,
+            np.append(raw, iteration.structure_uncertainty),
+            np.append(calibrated, iteration.structure_uncertainty_calibrated),
+            len(indices),
+            len(new),
+            started,
+            error,
+            self._candidates.most,
+        )
+        if reason:
+            end = {"stop_reason": reason, "new_indices": [], "again_indices": []}
+            iteration = iteration.model_copy(update=end)
         folder = iteration_folder(self.folder, iteration.iteration)
         folder.mkdir(parents=True, exist_ok=True)
         ensemble.save(folder / "ensemble.json")
@@ -392,7 +391,7 @@ class Session:
             weights,
             ensemble,
             model,
-            self._validation,
+            validation,
             (*history, iteration),
             started,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from nearsight.config import (
     CapacitySettings,
     Config,
     EnsembleSettings,
+    GeometrySettings,
     NetworkSettings,
     NFTSettings,
     TrainingSettings,
@@ -47,6 +48,8 @@ class Training:
     network, training, ensemble, capacity : settings
         Of the networks, the loss, the members, and the choice of the model.
     seed : int
+    geometries : GeometrySettings
+        With ``labels = "target"``.
     """
 
     settings: NFTSettings = field(default_factory=NFTSettings)
@@ -55,6 +58,7 @@ class Training:
     ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
     seed: int = 0
     capacity: CapacitySettings = field(default_factory=CapacitySettings)
+    geometries: GeometrySettings = field(default_factory=GeometrySettings)
 
     @classmethod
     def of(cls: type[T], config: Config) -> T:
@@ -66,7 +70,19 @@ class Training:
             config.ensemble,
             config.seed,
             config.capacity,
+            config.geometries,
         )
+
+    def limited(self: T, known: int, chunks: int) -> T:
+        """The training of a round that may add so many chunks of the targets to those known.
+
+        Geometries of whole targets it adds none: there are those that the round begins with.
+        """
+        if self.settings.labels == "target":
+            limit = {"max_geometries": max(known, 1)}
+            return replace(self, geometries=self.geometries.model_copy(update=limit))
+        limit = {"max_chunks": max(known + chunks, 1)}
+        return replace(self, settings=self.settings.model_copy(update=limit))
 
 
 @dataclass(frozen=True)
@@ -79,11 +95,11 @@ class Start:
         With the multiplicities of the images it was trained on, which are the first ones of those
         the training gets.
     chunk_images : dict of int to int
-        Atom of the targets → number of its chunk among these images.
+        Atom of the targets (or geometry) → number of its image among these.
     model : Model, optional
         Of the members; that of the settings when left out.
     validation : tuple of Image
-        Larger chunks that they were not trained on.
+        Larger chunks (or geometries) that they were not trained on.
     """
 
     ensemble: Ensemble
@@ -99,11 +115,11 @@ class State:
     Attributes
     ----------
     images : tuple of Image
-        All so far: the first ones, then the chunks.
+        All so far: the first ones, then the chunks or geometries.
     data : TrainingData
         Their fingerprints.
     chunk_images : dict of int to int
-        Atom of the targets → number of its chunk among the images.
+        Atom of the targets (or geometry) → number of its image.
     multiplicities : (M, images) int64
     weights : list of (P,) float64
         Of every member.
@@ -111,7 +127,7 @@ class State:
     model : Model
         Of the members.
     validation : tuple of Image
-        Larger chunks that are not trained on.
+        Larger chunks (or geometries) that are not trained on.
     history : tuple of Iteration
     started : bool
         Whether the members were trained before the first iteration (see `Start`).
@@ -138,7 +154,7 @@ class State:
         """One-sentence summary for the log."""
         best = self.best
         return (
-            f"iteration {best.iteration} is the best: {best.chunks} chunks, "
+            f"iteration {best.iteration} is the best: {best.chunks} {best.noun}, "
             f"uncertainty {best.structure_uncertainty:.4f} eV/Å (raw); "
             f"stopped because {self.stop_reason}"
         )

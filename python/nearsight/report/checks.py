@@ -47,15 +47,20 @@ class Check:
 def checks(data: RunData) -> list[Check]:
     """All checks of a run, in the order of the report's sections."""
     found = [_training(data)]
+    if data.noun == "geometry":
+        return [*found, _held_out(data), _explored(data), *_of_relaxations(data)]
     if data.has_reference:
         found += [_coverage(data), _unseen(data)]
     else:
         found.append(Check("errors", "open", {}))
-    found.append(_chunk_radius(data))
+    return [*found, _chunk_radius(data), *_of_relaxations(data)]
+
+
+def _of_relaxations(data: RunData) -> list[Check]:
     relaxed = [(t, t.relaxation) for t in data.targets if t.relaxation is not None]
     if not relaxed:
-        return [*found, Check("relaxation", "open", {})]
-    return [*found, _converged(relaxed), _minimum(relaxed), _certainty(relaxed)]
+        return [Check("relaxation", "open", {})]
+    return [_converged(relaxed), _minimum(relaxed), _certainty(relaxed)]
 
 
 def limiting_label_error(data: RunData) -> float | None:
@@ -74,6 +79,25 @@ def _training(data: RunData) -> Check:
     }
     met = best is not last and not numbers["rose"]
     return Check("training", "met" if met else "attention", numbers)
+
+
+def _held_out(data: RunData) -> Check:
+    """Error on geometries never trained on, against that on those in the training."""
+    error, seen = data.best.record.validation_error, data.best.mae
+    numbers = {"error": error, "seen": seen, "worse": False}
+    if error is None:
+        return Check("held_out", "open", numbers)
+    numbers["worse"] = seen is not None and error > MAX_UNSEEN * seen
+    return Check("held_out", "attention" if numbers["worse"] else "met", numbers)
+
+
+def _explored(data: RunData) -> Check:
+    explored = data.best.record.exploration
+    if explored is None or explored.largest_uncertainty is None:
+        return Check("explored", "open", {"frames": 0})
+    largest = data.best.structure_uncertainty_calibrated
+    numbers = {"frames": explored.frames, "broken": explored.broken, "largest": largest}
+    return Check("explored", "attention" if explored.broken else "met", numbers)
 
 
 def _coverage(data: RunData) -> Check:

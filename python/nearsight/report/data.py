@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
 from nearsight.errors import InputError
 from nearsight.files.names import evaluation_files, numbered
@@ -25,123 +24,15 @@ from nearsight.files.records import (
     RunRecord,
     Target,
 )
+from nearsight.report.iteration import IterationData
 
-__all__ = ["IterationData", "RunData", "TargetData", "report_json"]
+__all__ = ["RunData", "TargetData", "report_json"]
 
 Array = npt.NDArray[np.float64]
 R = TypeVar("R", bound=Record)
 
 ERRORS = ("mae", "max_residual", "coverage", "coverage_raw")
 UNCERTAINTIES = ("structure_uncertainty", "structure_uncertainty_calibrated")
-
-
-@dataclass(frozen=True, eq=False)
-class IterationData:
-    """Uncertainties and errors of an iteration on the targets, or on one of them.
-
-    Attributes
-    ----------
-    record : Iteration
-    all_true_forces : (N, 3) float64, eV/Å, or None
-        The parent's forces on all targets, if known.
-    atoms : slice
-        Atoms of the target, or of all.
-    """
-
-    record: Iteration
-    all_true_forces: Array | None
-    atoms: slice
-
-    @property
-    def iteration(self) -> int:
-        """Number of the iteration."""
-        return self.record.iteration
-
-    @property
-    def forces(self) -> Array:
-        """Mean force of the ensemble, (n, 3) eV/Å."""
-        return self.record.forces[self.atoms]
-
-    @property
-    def true_forces(self) -> Array | None:
-        """The parent's forces, (n, 3) eV/Å."""
-        return None if self.all_true_forces is None else self.all_true_forces[self.atoms]
-
-    @property
-    def uncertainty_raw(self) -> Array:
-        """Raw uncertainty of each atom's force, (n,) eV/Å."""
-        return self.record.uncertainty_raw[self.atoms]
-
-    @property
-    def uncertainty(self) -> Array:
-        """Calibrated uncertainty of each atom's force, (n,) eV/Å."""
-        return self.record.uncertainty[self.atoms]
-
-    @cached_property
-    def trained(self) -> npt.NDArray[np.bool_]:
-        """True for atoms in the training, (n,)."""
-        mask = np.zeros(len(self.record.forces), dtype=bool)
-        mask[self.record.chunk_indices] = True
-        return mask[self.atoms]
-
-    @property
-    def chunks(self) -> int:
-        """Number of atoms in the training."""
-        return int(self.trained.sum())
-
-    @property
-    def structure_uncertainty(self) -> float:
-        """Largest raw uncertainty of an atom, eV/Å."""
-        return float(self.uncertainty_raw.max())
-
-    @property
-    def structure_uncertainty_calibrated(self) -> float:
-        """Largest calibrated uncertainty of an atom, eV/Å."""
-        return float(self.uncertainty.max())
-
-    @cached_property
-    def residuals(self) -> Array | None:
-        """Norm of the difference to the parent's force, (n,) eV/Å."""
-        if self.true_forces is None:
-            return None
-        return np.asarray(np.linalg.norm(self.forces - self.true_forces, axis=1))
-
-    @property
-    def mae(self) -> float | None:
-        """Mean residual over all atoms, eV/Å."""
-        return _mean(self.residuals)
-
-    @property
-    def mae_train(self) -> float | None:
-        """Mean residual over the atoms in the training, eV/Å."""
-        return None if self.residuals is None else _mean(self.residuals[self.trained])
-
-    @property
-    def mae_test(self) -> float | None:
-        """Mean residual over the atoms not in the training, eV/Å."""
-        return None if self.residuals is None else _mean(self.residuals[~self.trained])
-
-    @property
-    def max_residual(self) -> float | None:
-        """Largest residual, eV/Å."""
-        return None if self.residuals is None else float(self.residuals.max())
-
-    @property
-    def coverage(self) -> float | None:
-        """Fraction of the atoms whose residual is within the calibrated uncertainty."""
-        return None if self.residuals is None else _mean(self.residuals <= self.uncertainty)
-
-    @property
-    def coverage_raw(self) -> float | None:
-        """Fraction of the atoms whose residual is within the raw uncertainty."""
-        return None if self.residuals is None else _mean(self.residuals <= self.uncertainty_raw)
-
-    @property
-    def rank_correlation(self) -> float | None:
-        """Spearman's ρ of residual and uncertainty; None where one of them is constant."""
-        if self.residuals is None or not (np.ptp(self.residuals) and np.ptp(self.uncertainty)):
-            return None
-        return float(spearmanr(self.uncertainty, self.residuals).statistic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +78,11 @@ class RunData:
     def best(self) -> IterationData:
         """Iteration whose ensemble was kept."""
         return self.iterations[self.run.best_iteration]
+
+    @property
+    def noun(self) -> str:
+        """What the parent has labelled: chunks, or geometries of the whole target; one of them."""
+        return "chunk" if self.best.record.exploration is None else "geometry"
 
     @property
     def choices(self) -> list[IterationData]:
@@ -277,6 +173,7 @@ class RunData:
         forces = None if reference is None else reference.forces
         if forces is not None:
             _check_length(folder / Reference.FILE, "forces", forces, n_atoms)
+        sizes = tuple(target.n_atoms for target in run.targets)
         iterations = []
         for number, path in enumerate(paths):
             record = Iteration.load(path)
@@ -285,7 +182,7 @@ class RunData:
                     f"{path}: holds iteration {record.iteration}, but iteration {number} comes next"
                 )
             _check_length(path, "uncertainty_raw", record.uncertainty_raw, n_atoms)
-            iterations.append(IterationData(record, forces, slice(n_atoms)))
+            iterations.append(IterationData(record, forces, slice(n_atoms), sizes))
         if run.best_iteration >= len(iterations):
             raise InputError(
                 f"{place}: best_iteration is {run.best_iteration}, "
@@ -317,6 +214,7 @@ def report_json(data: RunData) -> dict[str, Any]:
         "seed": data.run.seed,
         "parent": data.run.parent["calculator"],
         "target": {"n_atoms": data.run.target.n_atoms},
+        "labels": data.best.record.noun,
         "iterations": [_iteration_json(iteration) for iteration in data.iterations],
         "best_iteration": data.run.best_iteration,
         "relaxation": _relaxation_json(data.relaxation),
@@ -393,7 +291,3 @@ def _optional(path: Path, record: type[R]) -> R | None:
 def _check_length(path: Path, name: str, array: Array, expected: int) -> None:
     if len(array) != expected:
         raise InputError(f"{path}: {name} has {len(array)} entries, expected {expected}")
-
-
-def _mean(values: npt.NDArray[Any] | None) -> float | None:
-    return None if values is None or len(values) == 0 else float(values.mean())

@@ -95,7 +95,11 @@ def locality_figure(locality: ForceLocality, chunk_radius: float | None = None) 
 
 @styled
 def iterations_figure(
-    uncertainty: Array, chunks: npt.NDArray[np.int64], best: int, calibrated: Array | None = None
+    uncertainty: Array,
+    chunks: npt.NDArray[np.int64],
+    best: int,
+    calibrated: Array | None = None,
+    noun: str = "chunks",
 ) -> Figure:
     """Structure uncertainty and number of chunks by iteration (SI, Fig. S7b).
 
@@ -106,14 +110,16 @@ def iterations_figure(
     chunks : (n,) int
     best : int
         The iteration whose ensemble was kept: marked with a star.
+    noun : str
+        What was labelled, in the plural.
     """
     figure, axes = new_figure()
     steps = np.arange(len(uncertainty))
     count = axes.twinx()
-    count.bar(steps, chunks, width=0.62, color=LIGHT, label="chunks in the training")
+    count.bar(steps, chunks, width=0.62, color=LIGHT, label=f"{noun} in the training")
     count.set_ylim(0, 1.6 * max(int(chunks.max()), 1))
     count.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    count.set_ylabel("chunks", color=GREY)
+    count.set_ylabel(noun, color=GREY)
     count.tick_params(labelcolor=GREY)
     count.spines["right"].set_visible(True)
     count.grid(visible=False)
@@ -332,6 +338,7 @@ def learning_figure(
     max_residual: Array,
     mae_train: Sequence[float | None],
     mae_test: Sequence[float | None],
+    noun: str = "chunks",
 ) -> Figure:
     """Errors on the target and structure uncertainty by number of chunks.
 
@@ -342,6 +349,8 @@ def learning_figure(
         Raw structure uncertainty.
     max_residual : (n,) float, eV/Å
     mae_train, mae_test : n floats, eV/Å, None where there is no such atom
+    noun : str
+        What was labelled, in the plural.
     """
     figure, axes = new_figure()
     curves = [
@@ -352,7 +361,7 @@ def learning_figure(
     ]
     for values, form, color, label in curves:
         axes.plot(chunks, 1000 * values, form, color=color, label=label)
-    axes.set_xlabel("chunks in the training")
+    axes.set_xlabel(f"{noun} in the training")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_ylabel("error or uncertainty (meV/Å)")
     log_scale(axes, 1000 * np.concatenate([values for values, *_ in curves]))

@@ -104,7 +104,8 @@ def draw_figures(data: RunData) -> Iterator[tuple[str, Figure]]:
     chunks = np.array([it.chunks for it in data.iterations])
     raw = np.array([it.structure_uncertainty for it in data.iterations])
     calibrated = np.array([it.structure_uncertainty_calibrated for it in data.iterations])
-    yield "iterations", figures.iterations_figure(raw, chunks, best.iteration, calibrated)
+    noun = best.record.noun
+    yield "iterations", figures.iterations_figure(raw, chunks, best.iteration, calibrated, noun)
     if best.true_forces is not None and best.residuals is not None:
         yield (
             "learning",
@@ -114,6 +115,7 @@ def draw_figures(data: RunData) -> Iterator[tuple[str, Figure]]:
                 np.array([it.max_residual for it in data.iterations]),
                 [it.mae_train for it in data.iterations],
                 [it.mae_test for it in data.iterations],
+                noun,
             ),
         )
         yield "parity", figures.parity_figure(best.forces, best.true_forces, best.trained)

@@ -27,18 +27,19 @@ def advice(config: Config, targets: Targets) -> list[str]:
     """Sentences on settings that are allowed and rarely meant."""
     found = []
     cutoff, radius = config.features.cutoff, config.nft.chunk_radius
-    if config.features.symmetry_functions is None and cutoff > radius:
+    by_chunks = config.nft.labels != "target"
+    if by_chunks and config.features.symmetry_functions is None and cutoff > radius:
         found.append(
             f"features.cutoff = {cutoff:g} Å is more than nft.chunk_radius = {radius:g} Å: the "
             "networks look farther than the calculations of chunks, which they learn from"
         )
     for number, atoms in enumerate(targets.structures):
         name = "the target" if len(targets.structures) == 1 else f"target {number}"
-        if _fits_into(atoms, radius):
+        if by_chunks and _fits_into(atoms, radius):
             found.append(
                 f"{name} ({len(atoms)} atoms) is no larger than a chunk (nft.chunk_radius = "
                 f"{radius:g} Å): a calculation of the whole costs the same, and has all forces and "
-                "the energy"
+                'the energy (nft.labels = "target")'
             )
         if is_in_a_box(atoms):
             found.append(

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from nearsight.config import Config
+from nearsight.config import Config, NFTSettings
+from nearsight.learning.state import State
+from nearsight.learning.targets import Targets
 from nearsight.structures.chunks import extract_chunks
 
-__all__ = ["estimate_cost", "relative_cost"]
+__all__ = ["estimate_cost", "relative_cost", "training_sizes"]
 
 SAMPLED = 50
 """Atoms around which chunks are looked at for their size."""
@@ -30,9 +32,23 @@ def relative_cost(sizes: Sequence[int], whole: Sequence[int], exponent: float) -
     return cost / unit
 
 
+def training_sizes(settings: NFTSettings, targets: Targets, state: State) -> list[int]:
+    """Atoms of each structure that a training has asked its parent for, failed ones included."""
+    known, failed = state.chunk_images, state.history[-1].failed_indices
+    if settings.labels == "target":
+        sizes = [len(state.images[image].atoms) for image in known.values()]
+        whole = [len(atoms) for atoms in targets.structures]
+        # of a frame that failed no more is known than that it was one of a target
+        return sizes + [whole[i] if i < len(whole) else max(whole) for i in failed]
+    cut = targets.extract([*known, *failed], settings.chunk_radius, settings.vacuum)
+    return [len(atoms) for atoms in cut]
+
+
 def estimate_cost(target: Atoms, config: Config) -> float:
-    """Cost of all chunks that a configuration allows, from the sizes of some."""
+    """Cost of all chunks (or geometries) that a configuration allows, from the sizes of some."""
     nft = config.nft
+    if nft.labels == "target":
+        return config.geometries.max_geometries + config.geometries.validation
     some = np.linspace(0, len(target) - 1, min(len(target), SAMPLED)).astype(int)
     numbers = sorted(set(some.tolist()))
     cost = 0.0

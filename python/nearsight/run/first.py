@@ -21,7 +21,8 @@ def first_structures(config: Config, targets: Targets) -> tuple[list[Atoms], boo
     """Structures that a run begins with, whether the stress is wanted too, and what they are for.
 
     The initial cells; if all of them have labels, a chunk of the locality scan, or else a small one
-    of the targets, which need not be one that is asked for later.
+    of the targets, which need not be one that is asked for later; the first target itself where
+    whole targets are labelled.
     """
     structures, stress, origin = initial_structures(config, targets).first()
     if structures:
@@ -31,4 +32,6 @@ def first_structures(config: Config, targets: Targets) -> tuple[list[Atoms], boo
         centre = 0 if scan.atoms == "all" else scan.atoms[0]
         chunks = targets.extract([centre], min(scan.radii), vacuum)
         return chunks, False, Origin(stage="locality")
+    if config.nft.labels == "target":
+        return [targets.structures[0]], False, Origin("whole", "nft")
     return [targets.small_chunk(config.nft.chunk_radius, vacuum)], False, Origin(stage="nft")

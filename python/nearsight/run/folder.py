@@ -201,7 +201,8 @@ class RunFolder:
 
     def _has_asked(self, config: Config) -> bool:
         """Whether finished work needed calculations of the parent."""
-        if any(self.path.glob("iteration-*/chunks.extxyz")):
+        labelled = ("chunks.extxyz", "geometries.extxyz")
+        if any(next(self.path.glob(f"iteration-*/{name}"), None) for name in labelled):
             return True
         return "Initial cells" in self.stages and config.initial.structures is None
 

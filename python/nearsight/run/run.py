@@ -43,7 +43,7 @@ from nearsight.parents.spec import TOTALS
 from nearsight.progress import Progress
 from nearsight.report.page import write_report
 from nearsight.run.advice import advice
-from nearsight.run.cost import relative_cost
+from nearsight.run.cost import relative_cost, training_sizes
 from nearsight.run.first import first_structures, initial_structures
 from nearsight.run.folder import RunFolder
 from nearsight.run.follow_up import RELAXATION_FILES, RETRAINING_FILES, FollowUp
@@ -147,7 +147,7 @@ class Run:
         """Find out what the parent lacks before anything else is done."""
         if "Initial cells" in self.folder.stages:
             return  # it was found out then
-        for key in TOTALS:
+        for key in () if self.config.nft.labels == "target" else TOTALS:
             if any(atoms.info.get(key) for atoms in self._targets.structures):
                 self.progress.note(
                     f"the {key} of the target is that of the whole: its chunks are calculated "
@@ -311,10 +311,8 @@ class Run:
 
     def _cost(self, initial: list[int]) -> Cost:
         exponent = self.config.parent.cost_exponent
-        radius, vacuum = self.config.nft.chunk_radius, self.config.nft.vacuum
-        asked = [*self._state.chunk_images, *self._state.history[-1].failed_indices]
         sizes = {
-            "chunks": [len(atoms) for atoms in self._targets.extract(asked, radius, vacuum)],
+            "chunks": training_sizes(self.config.nft, self._targets, self._state),
             "validation": [len(image.atoms) for image in self._state.validation],
             "initial": initial,
         }

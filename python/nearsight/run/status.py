@@ -40,6 +40,7 @@ from nearsight.run.lock import RunLock
 __all__ = ["Estimate", "RunStatus", "StatusProgress"]
 
 PAUSE = 1.0  # s between two writings
+COUNTED = ("chunks", "geometries")  # whose calculations tell how long those left will take
 ANSWER = 5.0  # s that the queue or a database at work may take
 
 R = TypeVar("R", bound=Record)
@@ -83,9 +84,9 @@ class StatusProgress(Progress):
         self._tell(step=(done, total, what), calculations=None, structures="")
 
     def calculations(self, tally: Tally, what: str) -> None:
-        """Write down the tally, and the time that chunks take."""
+        """Write down the tally, and the time that chunks or geometries take."""
         changes: dict[str, Any] = {"step": None, "calculations": tally, "structures": what}
-        if what == "chunks" and tally.finished == tally.total:
+        if what in COUNTED and tally.finished == tally.total:
             changes["chunks"] = self._status.chunks + tally.done
             changes["chunk_seconds"] = self._status.chunk_seconds + tally.seconds
         self._tell(**changes)
@@ -136,6 +137,7 @@ class Estimate:
     Attributes
     ----------
     chunks : int
+        Or geometries.
     core_seconds, seconds : float
         For these, if they take as long as those so far: of all cores, and wall time.
     """
@@ -231,13 +233,13 @@ class RunStatus:
         if self.finished or last is None:
             return None
         known, taken, tally = last.chunks, last.chunk_seconds, last.calculations
-        if tally is not None and last.structures == "chunks" and tally.finished < tally.total:
+        if tally is not None and last.structures in COUNTED and tally.finished < tally.total:
             known += tally.done
             taken += tally.seconds
         if not known:
             return None
         ended = bool(self.iterations and self.iterations[-1]["stop_reason"])
-        chunks = 0 if ended else max(self.config.nft.max_chunks - known, 0)
+        chunks = 0 if ended else max(self.config.most - known, 0)
         seconds = chunks * taken / known
         engine = self.config.executor
         side_by_side = 1 if engine.engine == "inline" else engine.workers

@@ -14,6 +14,7 @@ from nearsight.config import (
     Config,
     ExecutorSettings,
     FeatureSettings,
+    GeometrySettings,
     ImageSettings,
     InitialSettings,
     LocalitySettings,
@@ -30,6 +31,7 @@ from nearsight.parents.codes import CODES
 
 __all__ = [
     "CHEAP_PARENTS",
+    "distilled",
     "nearest_neighbour_distance",
     "preset_of",
     "suggest_config",
@@ -107,6 +109,29 @@ def suggest_config(
         relaxation=RelaxationSettings(fmax=RELAXED, with_parent=cheap and len(target) <= 500),
         report=ReportSettings(true_forces=cheap),
     )
+
+
+def distilled(config: Config, geometries: GeometrySettings) -> Config:
+    """A suggested configuration with labels from the whole target, for a parent that affords it.
+
+    Parameters
+    ----------
+    config : Config
+        From `suggest_config`.
+    geometries : GeometrySettings
+    """
+    nft = NFTSettings(labels="target", accuracy=config.nft.accuracy)
+    changes = {
+        "parent": config.parent.model_copy(update={"cost_exponent": 1.0}),
+        # hundreds of forces of each geometry, exact for it: no need for small networks, large λ
+        "network": NetworkSettings(),
+        "training": TrainingSettings(),
+        "nft": nft,
+        "geometries": geometries,
+        "locality": None,
+        "report": ReportSettings(true_forces=True),  # the target as given has its labels
+    }
+    return config.model_copy(update=changes)
 
 
 def _parent(name: str, elements: tuple[str, ...]) -> ParentSettings:

@@ -44,7 +44,7 @@ def check_targets(config: Config, targets: Targets) -> None:
     if features.symmetry_functions is not None:
         functions = SymmetryFunctions.load(features.symmetry_functions)
         cutoff, elements = functions.cutoff.radius, functions.elements
-    targets.check(elements, min(cutoff, config.nft.chunk_radius))
+    targets.check(elements, config.nft.within(cutoff))
     check_candidates(config, elements)
     for atoms in targets.structures:
         check_constraints(atoms, "target")

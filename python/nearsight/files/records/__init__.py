@@ -39,6 +39,7 @@ from nearsight.files.records.simulation import (
 from nearsight.files.records.training import (
     SLACK,
     Candidate,
+    Exploration,
     ForceLocality,
     Iteration,
     Model,
@@ -58,6 +59,7 @@ __all__ = [
     "DynamicsState",
     "EnsemblePath",
     "EnsembleRecord",
+    "Exploration",
     "FailedStructure",
     "Failure",
     "FailuresRecord",

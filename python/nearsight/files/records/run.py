@@ -81,7 +81,7 @@ class Status(Record):
     calculations : Tally or None
         Parent calculations under way; ``structures`` names them.
     chunks, chunk_seconds : int, float
-        Chunks whose labels this process has had, those of earlier ones read back included, and
+        Chunks (or geometries) whose labels this process has had, those read back included, and
         the wall time of their calculations; without those of ``calculations``.
     ended : bool
     error : str
@@ -243,8 +243,8 @@ class Cost(Part):
     Attributes
     ----------
     chunks, validation, initial : float
-        Of the chunks, the validation chunks and the first structures, each atom number to the power
-        ``exponent`` against that of the target (the sum of the targets).
+        Of the chunks (or geometries), those of validation and the first structures, each atom
+        number to the power ``exponent`` against that of the target (the sum of the targets).
     exponent : float
     """
 

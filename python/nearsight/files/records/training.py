@@ -31,6 +31,7 @@ from nearsight.files.records.base import (
 __all__ = [
     "SLACK",
     "Candidate",
+    "Exploration",
     "ForceLocality",
     "Iteration",
     "Model",
@@ -89,6 +90,27 @@ class Shell(Part):
     error: FiniteFloat
 
 
+class Exploration(Part):
+    """Geometries that an ensemble has led the targets to (``nft.labels = "target"``).
+
+    Attributes
+    ----------
+    frames : int
+        Looked at; 0 with the first ensemble, which knows no geometry of the targets.
+    broken : int
+        Paths that were not followed to their end, for the ensemble was too uncertain.
+    largest_uncertainty : float, eV/Å, or None
+        Largest raw uncertainty of an atom in these frames.
+    numbers : list of int
+        Geometries that may be asked for, most wanted first.
+    """
+
+    frames: NonNegativeInt
+    broken: NonNegativeInt
+    largest_uncertainty: FiniteFloat | None
+    numbers: list[NonNegativeInt]
+
+
 class Iteration(Record):
     """One iteration of nearsighted force training (``evaluation.json``).
 
@@ -96,7 +118,8 @@ class Iteration(Record):
     ----------
     iteration : int
     chunk_indices : list of int
-        Atoms of the targets that this ensemble was trained on.
+        Atoms of the targets that this ensemble was trained on; where there is an ``exploration``,
+        here and below geometries.
     failed_indices : list of int
         Atoms whose chunks the parent failed on.
     new_indices : list of int
@@ -121,6 +144,8 @@ class Iteration(Record):
         Models that were compared before the training; empty if none was chosen anew.
     shells : list of Shell
         Misfit of the chunks' own forces, from the centre outwards.
+    exploration : Exploration or None
+        None where chunks are labelled.
     seconds : float
     ensemble, previous : str or None
         Digest of the ensemble, and of that of the iteration before, from which it follows.
@@ -129,7 +154,7 @@ class Iteration(Record):
     FORMAT: ClassVar[str] = "nearsight-evaluation"
     FILE: ClassVar[str] = "evaluation.json"
     IS_DIGESTED: ClassVar[bool] = True
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("ensemble", "previous")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("ensemble", "previous", "exploration")
 
     iteration: NonNegativeInt
     chunk_indices: list[NonNegativeInt]
@@ -148,6 +173,7 @@ class Iteration(Record):
     model: Model | None = None
     candidates: list[Candidate] = Field(default_factory=list)
     shells: list[Shell] = Field(default_factory=list)
+    exploration: Exploration | None = None
     seconds: Seconds
     ensemble: str | None = None
     previous: str | None = None
@@ -160,7 +186,8 @@ class Iteration(Record):
         check_lengths(n_atoms, uncertainty=self.uncertainty, forces=self.forces)
         for name in ("chunk_indices", "failed_indices", "new_indices", "again_indices"):
             atoms = getattr(self, name)
-            if len(set(atoms)) != len(atoms) or max(atoms, default=0) >= n_atoms:
+            beyond = self.exploration is None and max(atoms, default=0) >= n_atoms
+            if len(set(atoms)) != len(atoms) or beyond:
                 raise ValueError(
                     f"{name} must be different atoms from 0 to {n_atoms - 1} of the target"
                 )
@@ -178,13 +205,28 @@ class Iteration(Record):
 
     @property
     def chunks(self) -> int:
-        """Number of atoms of the targets in the training."""
+        """Number of chunks, or geometries, in the training."""
         return len(self.chunk_indices)
 
     @property
+    def noun(self) -> str:
+        """What these are, in the plural."""
+        return "chunks" if self.exploration is None else "geometries"
+
+    @property
     def structure_uncertainty(self) -> float:
-        """δ of the targets: the largest raw uncertainty of an atom, eV/Å."""
-        return float(self.uncertainty_raw.max())
+        """δ: the largest raw uncertainty of an atom of the targets, or explored frames, eV/Å."""
+        explored = self.exploration
+        largest = None if explored is None else explored.largest_uncertainty
+        return max(float(self.uncertainty_raw.max()), largest or 0.0)
+
+    @property
+    def structure_uncertainty_calibrated(self) -> float:
+        """The same, calibrated, eV/Å."""
+        largest = float(self.uncertainty.max())
+        if self.exploration is None:
+            return largest
+        return max(largest, self.calibration * self.structure_uncertainty)
 
     @property
     def score(self) -> float:
@@ -198,8 +240,9 @@ class Iteration(Record):
         return {
             "iteration": self.iteration,
             "chunks": self.chunks,
+            "noun": self.noun,
             "structure_uncertainty": self.structure_uncertainty,
-            "structure_uncertainty_calibrated": float(self.uncertainty.max()),
+            "structure_uncertainty_calibrated": self.structure_uncertainty_calibrated,
             "seconds": self.seconds,
             "best": best,
         }
@@ -236,8 +279,11 @@ SLACK = 0.05
 
 def best_iteration(history: Sequence[Iteration], started: bool = False) -> int:
     """Index of the best iteration of a training; see `best_of`."""
-    validated = history[-1].validation_error is not None
-    return best_of([i.score for i in history], started, SLACK if validated else 0.0)
+    if history[-1].validation_error is None:
+        return best_of([i.score for i in history], started)
+    # other scores do not compare with errors
+    scores = [np.inf if i.validation_error is None else i.score for i in history]
+    return best_of(scores, started, SLACK)
 
 
 class ForceLocality(Record):
