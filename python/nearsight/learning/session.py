@@ -41,6 +41,7 @@ from nearsight.progress import Progress
 from nearsight.structures.images import Image, write_images
 from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.training.dataset import TrainingData
+from nearsight.training.environments import labelled_domain
 from nearsight.training.fingerprints import Fingerprints
 from nearsight.training.fit import (
     calibrate,
@@ -341,8 +342,9 @@ class Session:
         validated = validate(ensemble, self._validation)
         error = None if validated is None else validated.error
         factor = calibrate(data, weights, counts) if validated is None else validated.calibration
-        ensemble = replace(ensemble, calibration=factor)
-        forces, raw, calibrated = self.targets.evaluate(ensemble)
+        ensemble = replace(ensemble, calibration=factor, domain=labelled_domain(data, weights))
+        found = self.targets.evaluate(ensemble)
+        raw, calibrated = found["uncertainty_raw"], found["uncertainty"]
         quality = [data.quality(w) for w in weights]
         new, again = choose_atoms(nft.settings, raw, indices, [*failed, *self._barred], not indices)
         if not indices and self.start is None:
@@ -357,9 +359,7 @@ class Session:
             new_indices=[] if reason else new,
             again_indices=[] if reason else again,
             stop_reason=reason,
-            uncertainty_raw=raw,
-            uncertainty=calibrated,
-            forces=forces,
+            **found,
             calibration=ensemble.calibration,
             energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
             force_rmse=float(np.mean([q.force_rmse for q in quality])),

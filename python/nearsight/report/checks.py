@@ -46,7 +46,7 @@ class Check:
 
 def checks(data: RunData) -> list[Check]:
     """All checks of a run, in the order of the report's sections."""
-    found = [_training(data)]
+    found = [_training(data), _known(data)]
     if data.has_reference:
         found += [_coverage(data), _unseen(data)]
     else:
@@ -74,6 +74,19 @@ def _training(data: RunData) -> Check:
     }
     met = best is not last and not numbers["rose"]
     return Check("training", "met" if met else "attention", numbers)
+
+
+def _known(data: RunData) -> Check:
+    grade = data.best.extrapolation
+    if grade is None:
+        return Check("known", "open", {})
+    numbers = {
+        "atoms": len(grade),
+        "outside": data.best.outside,
+        "largest": float(grade.max()),
+        "first": None if data.iterations[0] is data.best else data.iterations[0].outside,
+    }
+    return Check("known", "attention" if numbers["outside"] else "met", numbers)
 
 
 def _coverage(data: RunData) -> Check:

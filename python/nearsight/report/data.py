@@ -99,6 +99,18 @@ class IterationData:
         """Largest calibrated uncertainty of an atom, eV/Å."""
         return float(self.uncertainty.max())
 
+    @property
+    def outside(self) -> int | None:
+        """Atoms outside what there are labels of; None if that is not known."""
+        grade = self.extrapolation
+        return None if grade is None else int((grade > 1.0).sum())
+
+    @property
+    def extrapolation(self) -> Array | None:
+        """Extrapolation grade, (n,); None in records of earlier versions."""
+        grade = self.record.extrapolation
+        return None if grade is None else grade[self.atoms]
+
     @cached_property
     def residuals(self) -> Array | None:
         """Norm of the difference to the parent's force, (n,) eV/Å."""
@@ -335,6 +347,7 @@ def _iteration_json(iteration: IterationData) -> dict[str, Any]:
     keys = ("iteration", "chunks", *UNCERTAINTIES, "mae", "mae_train", "mae_test", *ERRORS[1:])
     return {
         **{key: getattr(iteration, key) for key in keys},
+        "outside": iteration.outside,
         "validation_error": iteration.record.validation_error,
         "seconds": iteration.record.seconds,
     }
