@@ -255,10 +255,13 @@ def test_atoms_alone_are_evaluated_and_marked(folder: Path) -> None:
     for command, file in (("evaluate", "out.extxyz"), ("relax", "relaxed.extxyz")):
         code, out, err = run_command(command, "trained.json", "bad.xyz", "-o", file)
         assert (code, err) == (0, "")
-        assert "isolated, without neighbours within 4.5 Å: 2 (Cu); there the uncert" in out
+        assert "isolated, without neighbours within 4.5 Å: 2 (Cu)\n" in out
+        assert "outside what the potential has labels of, grade up to " in out
         atoms = ase.io.read(file)
         assert atoms.arrays["isolated"].tolist() == [False, False, True]
         assert not atoms.get_forces()[2].any()
+        assert atoms.arrays["extrapolation"][2] > 1.0
+        assert atoms.arrays["uncertainty"][2] > 0.0
 
 
 def test_files_of_relaxations_keep_what_is_known(refused: Refused) -> None:

@@ -87,6 +87,37 @@ def test_rising_uncertainty(tmp_path: Path, scale: float, expected: str) -> None
     assert (rose if expected == "attention" else brought) in words_of(folder)
 
 
+@pytest.mark.parametrize(
+    ("grade", "status", "sentence"),
+    [
+        (
+            [0.2, 0.9, 1.0, 0.5],
+            "met",
+            (
+                "The surroundings of all 4 atoms are within what there are labels of (extrapolation "
+                "grade up to 1; above 1 is outside); of 4 they were not before the first chunks."
+            ),
+        ),
+        (
+            [0.2, 1.5, 1.01, 0.5],
+            "attention",
+            (
+                "2 of 4 atoms have surroundings outside all that there are labels of (extrapolation "
+                "grade up to 1.5; above 1 is outside): the potential guesses there."
+            ),
+        ),
+    ],
+)
+def test_atoms_outside(tmp_path: Path, grade: list[float], status: str, sentence: str) -> None:
+    first = but(iteration(0, [], 100.0), extrapolation=np.full(4, 3.0))
+    last = but(iteration(1, [0]), extrapolation=np.array(grade))
+    folder = save(tmp_path / "run", first, last)
+    check = found_checks(folder)["known"]
+    assert check.status == status
+    assert check.numbers["outside"] == sum(each > 1.0 for each in grade)
+    assert sentence in words_of(folder)
+
+
 def test_low_coverage(tmp_path: Path) -> None:
     folder = save(tmp_path / "run", iteration(0, [0, 3], uncertainty=RAW), reference=REFERENCE)
     check = found_checks(folder)["coverage"]

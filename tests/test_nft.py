@@ -340,9 +340,15 @@ def test_the_files_say_what_happened(finished: tuple[Path, State]) -> None:
         np.testing.assert_allclose(found.member_forces.mean(axis=0), found.forces, atol=1e-12)
         scatter = ((found.member_forces - found.forces) ** 2).sum(axis=(0, 2)) / 4
         np.testing.assert_allclose(record["uncertainty_raw"], 2.58 * np.sqrt(scatter), rtol=1e-9)
+        assert record["extrapolation"] == found.extrapolation.tolist()
+        inside = found.extrapolation <= 1.0
         np.testing.assert_allclose(
-            record["uncertainty"], record["calibration"] * np.array(record["uncertainty_raw"])
+            np.array(record["uncertainty"])[inside],
+            record["calibration"] * np.array(record["uncertainty_raw"])[inside],
         )
+    outside = [max(record["extrapolation"]) > 1.0 for record in evaluations(folder)]
+    assert outside[0]  # bulk cells alone say nothing of a surface
+    assert not outside[-1]
     records = evaluations(folder)
     for earlier, later in itertools.pairwise(records):
         assert later["chunk_indices"] == earlier["chunk_indices"] + earlier["new_indices"]

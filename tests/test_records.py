@@ -61,6 +61,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "stop_reason": "",
         "uncertainty_raw": [0.1, 0.2, 1e-09],
         "uncertainty": [0.15, 0.3, 1.5e-09],
+        "extrapolation": [0.2, 1.7, 0.9],
         "forces": [[1.0, 0.0, -0.1], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]],
         "calibration": 1.5,
         "energy_rmse": 0.0004,
@@ -292,11 +293,12 @@ def test_keys_that_may_be_left_out(left_out: set[str], tmp_path: Path) -> None:
 
 def test_an_evaluation_of_an_earlier_version(tmp_path: Path) -> None:
     """Without larger chunks and models: the uncertainty says which iteration is the best."""
-    new = ("validation_error", "model", "candidates", "shells", "ensemble", "previous")
+    later = ("extrapolation", "ensemble", "previous")
+    new = ("validation_error", "model", "candidates", "shells", *later)
     content = {key: value for key, value in SAMPLES["evaluation"].items() if key not in new}
     record = load(written("evaluation", tmp_path, content))
     assert isinstance(record, Iteration)
-    assert (record.validation_error, record.model) == (None, None)
+    assert (record.validation_error, record.model, record.extrapolation) == (None, None, None)
     assert (record.candidates, record.shells) == ([], [])
     assert record.score == record.structure_uncertainty == 0.2
 

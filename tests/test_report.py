@@ -121,6 +121,7 @@ def test_report_json(full: Path) -> None:
             "max_residual": 0.010,
             "coverage": 1.0,
             "coverage_raw": 0.5,
+            "outside": None,
             "validation_error": None,
             "seconds": 2.5,
         }

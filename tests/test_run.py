@@ -100,7 +100,7 @@ def test_report_json_has_the_keys_that_checks_read(finished: Path) -> None:
         assert list(iteration) == [
             "iteration", "chunks", "structure_uncertainty", "structure_uncertainty_calibrated",
             "mae", "mae_train", "mae_test", "max_residual", "coverage", "coverage_raw",
-            "validation_error", "seconds",
+            "outside", "validation_error", "seconds",
         ]  # fmt: skip
         assert (iteration["iteration"], iteration["chunks"]) == (number, 3 * number)
         assert iteration["seconds"] > 0

@@ -32,11 +32,27 @@ NetworkBatch make_batch(const BatchTuple& given) {
   return NetworkBatch(members, layers, slope.data(), intercept.data(), scale.data(), offset.data());
 }
 
-Potential make_potential(const SymmetryFunctions& functions, const std::vector<BatchTuple>& given) {
+// (factor (S, S), shift (S), slope (S), above (S), below (S)) of one element
+using DomainTuple =
+    std::tuple<Array<double>, Array<double>, Array<double>, Array<double>, Array<double>>;
+
+Vector vector(const Array<double>& array, const char* name) {
+  expect(array, name, {-1});
+  return Eigen::Map<const Vector>(array.data(), array.size());
+}
+
+Potential make_potential(const SymmetryFunctions& functions, const std::vector<BatchTuple>& given,
+                         const std::vector<DomainTuple>& known) {
   if (given.empty()) throw std::invalid_argument("a potential needs a network");
   std::vector<NetworkBatch> networks;
   for (const BatchTuple& batch : given) networks.push_back(make_batch(batch));
-  return {functions, std::move(networks)};
+  std::vector<Domain> domains;
+  for (const auto& [factor, shift, slope, above, below] : known) {
+    expect(factor, "factor", {-1, -1});
+    domains.push_back({matrix(factor), vector(shift, "shift"), vector(slope, "slope"),
+                       vector(above, "above"), vector(below, "below")});
+  }
+  return {functions, std::move(networks), std::move(domains)};
 }
 
 Forces forces_mode(const std::string& name) {
@@ -67,6 +83,7 @@ py::dict evaluate(const Potential& potential, const Structure& structure, const 
   }
   result["isolated"] =
       Array<bool>(structure.size(), reinterpret_cast<const bool*>(made.isolated.data()));
+  if (made.extrapolation.size() > 0) result["extrapolation"] = vector_array(made.extrapolation);
   if (virial) result["virial"] = matrix_array(made.virial);
   return result;
 }
@@ -75,7 +92,8 @@ py::dict evaluate(const Potential& potential, const Structure& structure, const 
 
 void bind_potential(py::module_& m) {
   py::class_<Potential>(m, "Potential", py::module_local())
-      .def(py::init(&make_potential), py::arg("functions"), py::arg("networks"))
+      .def(py::init(&make_potential), py::arg("functions"), py::arg("networks"),
+           py::arg("domains") = std::vector<DomainTuple>())
       .def("evaluate", &evaluate, py::arg("structure"), py::arg("forces") = "members",
            py::arg("virial") = false, py::arg("threads") = 0, py::arg("neighbors") = nullptr);
 }

@@ -37,7 +37,7 @@ struct Potential::Memory {
   NetworkBatch::Workspace networks;
   Vector energy;
   Matrix gradient;
-  Vector mean_gradient;
+  Vector mean_gradient, grade;
   Scratch bond_gradient;
   std::vector<int> rows;  // of every atom in the sums of the present block, or -1
 };
@@ -57,8 +57,11 @@ struct Potential::BlockSums {
   }
 };
 
-Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks)
-    : functions_(std::move(functions)), networks_(std::move(networks)) {
+Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks,
+                     std::vector<Domain> domains)
+    : functions_(std::move(functions)),
+      networks_(std::move(networks)),
+      domains_(std::move(domains)) {
   if (static_cast<int>(networks_.size()) != functions_.n_species())
     throw std::invalid_argument("a potential needs one network per element");
   for (int s = 0; s < functions_.n_species(); ++s) {
@@ -68,6 +71,17 @@ Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> netw
       throw std::invalid_argument("the network of element " + std::to_string(s) + " takes " +
                                   std::to_string(networks_[s].inputs()) + " features, it has " +
                                   std::to_string(functions_.size(s)) + " symmetry functions");
+  }
+  if (!domains_.empty() && domains_.size() != networks_.size())
+    throw std::invalid_argument("a potential needs a domain for every element, or none");
+  for (std::size_t s = 0; s < domains_.size(); ++s) {
+    const Index n = functions_.size(static_cast<int>(s));
+    const Domain& domain = domains_[s];
+    const auto fits = [n](const Vector& v) { return v.size() == n; };
+    if (domain.factor.rows() != n || domain.factor.cols() != n || !fits(domain.shift) ||
+        !fits(domain.slope) || !fits(domain.above) || !fits(domain.below))
+      throw std::invalid_argument("the domain of element " + std::to_string(s) +
+                                  " does not fit its symmetry functions");
   }
 }
 
@@ -85,6 +99,15 @@ void Potential::add_atom(const Call& call, Index position, Memory& memory, Block
     functions_.evaluate<true>(s, species, memory.functions);
   else
     functions_.evaluate<false>(s, species, memory.functions);
+  if (result.extrapolation.size() > 0) {
+    const Domain& domain = domains_[s];
+    const Vector& features = memory.functions.features;
+    memory.grade = domain.shift;
+    memory.grade.noalias() += domain.factor.triangularView<Eigen::Lower>() * features;
+    const auto along = domain.slope.cwiseProduct(features);
+    const double beyond = (along + domain.above).cwiseMax(domain.below - along).maxCoeff();
+    result.extrapolation[i] = std::max(memory.grade.norm(), beyond);
+  }
   memory.gradient.resize(functions_.size(s), networks_.front().lanes());
   networks_[s].evaluate(memory.functions.features.data(), memory.energy.data(),
                         memory.gradient.data(), memory.networks);
@@ -186,6 +209,7 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
   result.energies.setZero(members(), n);
   result.virial.setZero();
   result.isolated.assign(n, 0);
+  if (!domains_.empty() && forces == Forces::kMembers) result.extrapolation.resize(n);
   const Index size = atoms_per_block(n), blocks = n == 0 ? 0 : (n + size - 1) / size;
   std::vector<Memory> memory(call.threads);
   // kept from call to call: new pages would cost more than all that is done with them

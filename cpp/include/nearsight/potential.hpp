@@ -16,15 +16,26 @@ struct Evaluation {
   Matrix mean_forces;          // (N, 3) eV/Å
   Vector deviation;            // (N) sqrt(sum_m |f_m - mean|^2 / (M - 1)), eV/Å; 0 if M = 1
   std::vector<char> isolated;  // (N) whether an atom has no neighbour within the cutoff
+  Vector extrapolation;        // (N) grade; empty without a domain or without all members
   Eigen::Matrix3d virial;      // mean over members of sum r_ij (x) dE/dr_ij, eV; if asked for
+};
+
+// The environments of an element that labels are known of: an ellipsoid of features G, cut by a
+// box. The extrapolation grade of an atom, above 1 outside, is the largest of |factor G + shift|
+// and, of all features, slope G + above and below - slope G.
+struct Domain {
+  Matrix factor;                      // (features, features), of which the lower triangle counts
+  Vector shift, slope, above, below;  // (features)
 };
 
 enum class Forces { kNone, kMean, kMembers };
 
 class Potential {
  public:
-  // `networks`: one batch per species, all with the same number of members.
-  Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks);
+  // `networks`: one batch per species, all with the same number of members; `domains`: one per
+  // species, or none at all.
+  Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks,
+            std::vector<Domain> domains = {});
 
   const SymmetryFunctions& functions() const { return functions_; }
   Index members() const { return networks_.front().members(); }
@@ -49,6 +60,7 @@ class Potential {
 
   SymmetryFunctions functions_;
   std::vector<NetworkBatch> networks_;
+  std::vector<Domain> domains_;
 };
 
 }  // namespace nearsight

@@ -84,6 +84,7 @@ class Potential:
                 _Floats,
             ]
         ],
+        domains: Sequence[tuple[_Floats, _Floats, _Floats, _Floats, _Floats]] = (),
     ) -> None: ...
     def evaluate(
         self,

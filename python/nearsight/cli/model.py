@@ -63,9 +63,9 @@ def load_ensemble(path: Path) -> Ensemble:
     PANEL,
     "Energies, forces and uncertainties of structures.",
     "ENSEMBLE, and STRUCTURES in any format that ASE reads.",
-    "A table; with --output, extended XYZ with energies, forces and two columns per atom: "
-    "uncertainty (calibrated) and uncertainty_raw (2.58 σ), in eV/Å. Errors are shown where the "
-    "structures carry labels.",
+    "A table; with --output, extended XYZ with energies, forces and three columns per atom: "
+    "uncertainty (calibrated) and uncertainty_raw (2.58 σ), in eV/Å, and extrapolation, above 1 "
+    "outside what the potential has labels of. Errors are shown where the structures carry labels.",
     "nearsight evaluate best.json particle.xyz -o evaluated.extxyz",
 )
 def evaluate(
@@ -102,6 +102,7 @@ def evaluate(
         "fmax\neV/Å",
         "uncertainty\nraw, eV/Å",
         "\ncalibrated",
+        "extrapolation\ngrade",
         left=2,
     )
     errors = table_of(
@@ -116,11 +117,13 @@ def evaluate(
             largest = [_largest(result.forces, axis=1)]
             largest += [_largest(each) for each in (result.uncertainty_raw, result.uncertainty)]
             cells = ["–" if each is None else f"{each:.4f}" for each in largest]
+            grade = _largest(result.extrapolation)
+            cells.append("–" if grade is None else f"{grade:.3g}")
             table.add_row(str(number), name, f"{result.energy:.4f}", *cells)
             _add_errors(errors, number, name, labels[number], result)
             evaluated.append(labelled(atoms, model, result))
-            note = _note_isolated(atoms, result.isolated, model.functions.cutoff.radius)
-            notes += [f"structure {number}: {note}"] if note else []
+            doubts = _doubts(atoms, result, model.functions.cutoff.radius)
+            notes += [f"structure {number}: {doubt}" for doubt in doubts]
             progress.advance(number + 1, len(found))
     show(table, *notes)
     if errors.row_count:
@@ -194,9 +197,8 @@ def relax(
     else:
         write_structures(output_file, [labelled(result.atoms, model, found)])
     show(f"{output_file}: {result.summary}")
-    note = _note_isolated(result.atoms, found.isolated, model.functions.cutoff.radius)
-    if note:
-        show(note)
+    for doubt in _doubts(result.atoms, found, model.functions.cutoff.radius):
+        show(doubt)
 
 
 @command(
@@ -316,14 +318,23 @@ def _add_errors(table: Table, number: int, name: str, labels: Labels, result: Ev
         table.add_row(*row)
 
 
-def _note_isolated(atoms: Atoms, isolated: Any, cutoff: float) -> str:
-    """A sentence on atoms of which the uncertainty says nothing; empty if there is none."""
-    numbers = isolated.nonzero()[0]
-    if len(numbers) == 0:
-        return ""
+def _doubts(atoms: Atoms, found: Evaluation, cutoff: float) -> list[str]:
+    """Sentences on atoms of which the potential knows nothing."""
+    doubts = []
+    grade = found.extrapolation
+    if grade is not None and (grade > 1.0).any():
+        doubts.append(
+            f"outside what the potential has labels of, grade up to {grade.max():.3g}: "
+            f"{_atoms(atoms, grade > 1.0)}; energy, forces and uncertainty there are guesses"
+        )
+    if found.isolated.any():
+        doubts.append(
+            f"isolated, without neighbours within {cutoff:g} Å: {_atoms(atoms, found.isolated)}"
+        )
+    return doubts
+
+
+def _atoms(atoms: Atoms, marked: Any) -> str:
+    numbers = marked.nonzero()[0]
     names = ", ".join(f"{n} ({atoms.symbols[n]})" for n in numbers[:5])
-    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
-    return (
-        f"isolated, without neighbours within {cutoff:g} Å: {names}{more}; "
-        "there the uncertainty says nothing"
-    )
+    return f"{names} and {len(numbers) - 5} more" if len(numbers) > 5 else names

@@ -264,7 +264,7 @@ class _Session:
         if new:
             self.progress.note(
                 f"step {step}: no neighbour within the cutoff of atom {', '.join(map(str, new))}; "
-                "of such atoms the uncertainty says nothing"
+                "such atoms have no force"
             )
 
     def _retrain(self, number: int) -> Ensemble:

@@ -227,7 +227,7 @@ def _known_round(folder: Path, count: int) -> RoundRecord | None:
 
 def _largest_on_targets(learner: Learner) -> float:
     """Raw structure uncertainty of the targets, eV/Å."""
-    return float(learner.targets.evaluate(learner.ensemble)[1].max())
+    return float(learner.targets.evaluate(learner.ensemble)["uncertainty_raw"].max())
 
 
 def _trajectory(folder: Path, number: int) -> Path:

@@ -38,6 +38,7 @@ from nearsight.progress import Progress
 from nearsight.structures.images import Image, write_images
 from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
 from nearsight.training.dataset import TrainingData
+from nearsight.training.environments import labelled_domain
 from nearsight.training.fingerprints import Fingerprints
 from nearsight.training.fit import make_ensemble, prepare, train_from_new_starts, train_members
 from nearsight.training.validation import validate
@@ -336,8 +337,9 @@ class Session:
             factor = self._candidates.calibration(data, weights, counts)
         else:
             factor = validated.calibration
-        ensemble = replace(ensemble, calibration=factor)
-        forces, raw, calibrated = self.targets.evaluate(ensemble)
+        ensemble = replace(ensemble, calibration=factor, domain=labelled_domain(data, weights))
+        found = self.targets.evaluate(ensemble)
+        raw, calibrated = found["uncertainty_raw"], found["uncertainty"]
         quality = [data.quality(w) for w in weights]
         new, again = self._candidates.choose(raw, explored, indices, failed)
         iteration = Iteration(
@@ -347,9 +349,7 @@ class Session:
             new_indices=new,
             again_indices=again,
             stop_reason="",
-            uncertainty_raw=raw,
-            uncertainty=calibrated,
-            forces=forces,
+            **found,
             calibration=ensemble.calibration,
             energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
             force_rmse=float(np.mean([q.force_rmse for q in quality])),

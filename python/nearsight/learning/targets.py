@@ -119,21 +119,19 @@ class Targets:
         numbers = range(0, len(self), max(1, len(self) // LOOKED_AT))
         return min(self.extract(numbers, radius, vacuum), key=len)
 
-    def evaluate(self, ensemble: Ensemble) -> tuple[Array, Array, Array]:
+    def evaluate(self, ensemble: Ensemble) -> dict[str, Array]:
         """What an ensemble says of all atoms.
 
         Returns
         -------
-        forces : (N, 3) float64, eV/Å
-        raw, calibrated : (N,) float64, eV/Å
-            Uncertainties.
+        dict of str to float64
+            ``forces`` (N, 3), ``uncertainty_raw`` and ``uncertainty`` (N,), eV/Å; ``extrapolation``
+            (N,) of an ensemble with a domain.
         """
-        forces, raw, calibrated = [], [], []
-        for atoms in self.structures:
-            found = ensemble.evaluate(atoms, stress=False)
-            assert found.uncertainty_raw is not None  # members were asked for
-            assert found.uncertainty is not None
-            forces.append(found.forces)
-            raw.append(found.uncertainty_raw)
-            calibrated.append(found.uncertainty)
-        return np.concatenate(forces), np.concatenate(raw), np.concatenate(calibrated)
+        found = [ensemble.evaluate(atoms, stress=False).results for atoms in self.structures]
+        names = ("forces", "uncertainty_raw", "uncertainty", "extrapolation")
+        return {
+            name: np.concatenate([results[name] for results in found])
+            for name in names
+            if name in found[0]
+        }

@@ -21,6 +21,9 @@ __all__ = ["NearsightCalculator"]
 NAME = "nearsight"
 """Of the calculator, in ASE's files."""
 
+OF_MEMBERS = frozenset({"uncertainty", "uncertainty_raw", "extrapolation"})
+"""Results for which all members are evaluated."""
+
 
 class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # ASE is partly untyped
     """Mean energy, forces and stress of an ensemble, and the uncertainty of every force.
@@ -31,9 +34,10 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         An ensemble or its file.
     uncertainty : bool
         Give ``results["uncertainty"]`` (N,), calibrated, and ``results["uncertainty_raw"]`` (N,),
-        δ = 2.58 σ, in eV/Å, with every call. A call without them costs about as much as one of a
-        single member. ``results["isolated"]`` (N,) marks atoms without neighbours, of which the
-        uncertainty says nothing.
+        δ = 2.58 σ, in eV/Å, and ``results["extrapolation"]`` (N,), the grade of every atom, above
+        1 outside what the ensemble has labels of, with every call. A call without them costs about
+        as much as one of a single member. ``results["isolated"]`` (N,) marks atoms without
+        neighbours.
     skin : float
         Å; the neighbour list is kept until an atom has moved by half of it or the cell has
         changed. Results do not depend on it. 0: a new list for every call.
@@ -54,6 +58,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         "stress",
         "uncertainty",
         "uncertainty_raw",
+        "extrapolation",
         "isolated",
     ]
 
@@ -123,7 +128,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
             self._neighbors = self.ensemble.neighbors(structure, self._skin, self._threads)
         evaluation = self.ensemble.evaluate(
             structure,
-            members=self._uncertainty or any(p.startswith("uncertainty") for p in properties),
+            members=self._uncertainty or not OF_MEMBERS.isdisjoint(properties),
             threads=self._threads,
             neighbors=self._neighbors,
         )

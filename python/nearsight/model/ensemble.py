@@ -19,6 +19,7 @@ from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.atomic import content_digest
 from nearsight.files.records import EnsembleRecord
 from nearsight.files.records.potential import UNITS
+from nearsight.model.domain import Domain
 from nearsight.model.network import Network, core_potential, stack
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
 
@@ -52,10 +53,14 @@ class Evaluation:
     uncertainty_raw : (N,) eV/Å or None
         δ_i = 2.58 σ_i with σ_i² = Σ_m |f_i^m − f̄_i|² / (M − 1).
     uncertainty : (N,) eV/Å or None
-        δ_i times the calibration factor of the ensemble.
+        δ_i times the calibration factor of the ensemble; of an atom outside, at least that of the
+        labelled force of which it is largest, times the grade.
+    extrapolation : (N,) or None
+        Extrapolation grade of every atom: above 1, its surroundings are outside what the ensemble
+        has labels of, and its energy and force are worth nothing (see `Domain`). None of an
+        ensemble that knows no domain.
     isolated : (N,) bool
-        Atoms without a neighbour within the cutoff. They have no force, in all members alike: of
-        them the uncertainty, 0, says nothing.
+        Atoms without a neighbour within the cutoff. They have no force, in all members alike.
     """
 
     energy: float
@@ -66,6 +71,7 @@ class Evaluation:
     member_forces: Array | None
     uncertainty: Array | None
     uncertainty_raw: Array | None
+    extrapolation: Array | None
     isolated: npt.NDArray[np.bool_]
 
     @property
@@ -80,6 +86,7 @@ class Evaluation:
             "stress": self.stress,
             "uncertainty": self.uncertainty,
             "uncertainty_raw": self.uncertainty_raw,
+            "extrapolation": self.extrapolation,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -98,6 +105,8 @@ class Ensemble:
         Factor from raw to calibrated uncertainty (out-of-bag; see `training.calibrate`).
     multiplicities : (M, images) int64 or None
         The members' bootstrap samples of the images they were trained on.
+    domain : Domain or None
+        The environments it has labels of.
     provenance : dict
         Origin of the ensemble: settings, parent, versions. Information only.
     """
@@ -108,6 +117,7 @@ class Ensemble:
     calibration: float = 1.0
     multiplicities: npt.NDArray[np.int64] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    domain: Domain | None = None
 
     def __post_init__(self) -> None:
         self.core  # noqa: B018  # checks that all shapes agree
@@ -115,7 +125,7 @@ class Ensemble:
     @cached_property
     def core(self) -> _core.Potential:
         """The compiled potential of all members."""
-        return core_potential(self.functions, self.scaling, self.networks)
+        return core_potential(self.functions, self.scaling, self.networks, self.domain)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -190,6 +200,7 @@ class Ensemble:
             sums = energy + results["mean_forces"].sum() + (0.0 if raw is None else raw.sum())
         if not math.isfinite(sums):
             raise InputError("the potential gives no finite energy and forces of this structure")
+        grade = results.get("extrapolation")
         return Evaluation(
             energy=energy,
             energies=results["mean_energies"],
@@ -197,10 +208,18 @@ class Ensemble:
             stress=_stress(results["virial"], structure.volume) if virial else None,
             member_energies=member_energies,
             member_forces=results["forces"] if members else None,
-            uncertainty=None if raw is None else self.calibration * raw,
+            uncertainty=None if raw is None else self._calibrated(raw, grade),
             uncertainty_raw=raw,
+            extrapolation=grade,
             isolated=results["isolated"],
         )
+
+    def _calibrated(self, raw: Array, grade: Array | None) -> Array:
+        """Calibrated uncertainty; networks may be flat outside, all members alike."""
+        if self.domain is not None and grade is not None:
+            least = np.where(grade > 1.0, grade * self.domain.largest_uncertainty, 0.0)
+            raw = np.maximum(raw, least)
+        return self.calibration * raw
 
     def _structure(self, atoms: Atoms | _core.Structure) -> _core.Structure:
         return self.functions.structure(atoms) if isinstance(atoms, Atoms) else atoms
@@ -223,6 +242,7 @@ class Ensemble:
             "calibration": self.calibration,
             "symmetry_functions": self.functions.to_dict(),
             "scaling": self.scaling.to_dict(),
+            "domain": None if self.domain is None else self.domain.to_dict(),
             "multiplicities": self.multiplicities,
             "members": [
                 {element: network.to_dict() for element, network in member.items()}
@@ -259,6 +279,7 @@ class Ensemble:
                 float(content["calibration"]),
                 None if counts is None else np.asarray(counts, dtype=np.int64),
                 content["provenance"],
+                None if content.get("domain") is None else Domain.from_dict(content["domain"]),
             )
         except InputError as error:
             raise InputError(f"{path}: {error}") from error

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nearsight import _core
 from nearsight.errors import InputError
+from nearsight.model.domain import Domain
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
 
 __all__ = [
@@ -172,14 +173,17 @@ def weights_from_networks(networks: Mapping[str, Network]) -> Array:
 
 
 def core_potential(
-    functions: SymmetryFunctions, scaling: Scaling, networks: Mapping[str, Network]
+    functions: SymmetryFunctions,
+    scaling: Scaling,
+    networks: Mapping[str, Network],
+    domain: Domain | None = None,
 ) -> _core.Potential:
     """Many members as one compiled potential: one traversal of the structure serves all.
 
     Raises
     ------
     InputError
-        If the networks do not fit the symmetry functions or each other.
+        If the networks or the domain do not fit the symmetry functions or each other.
     """
     batches = []
     for element in functions.elements:
@@ -196,4 +200,5 @@ def core_potential(
                 *scaling.linear(element),
             )
         )
-    return _core.Potential(functions.core, batches)
+    domains = [] if domain is None else domain.core(functions.elements, scaling)
+    return _core.Potential(functions.core, batches, domains)

@@ -15,7 +15,7 @@ from nearsight.structures.labels import POTENTIAL_KEY, PREDICTED_KEY
 
 __all__ = ["PER_ATOM", "labelled", "snapshot", "without_results"]
 
-PER_ATOM = ("uncertainty", "uncertainty_raw", "isolated")
+PER_ATOM = ("uncertainty", "uncertainty_raw", "extrapolation", "isolated")
 """Results that ASE has no place for."""
 
 
@@ -27,9 +27,10 @@ def snapshot(atoms: Atoms, in_info: bool = False) -> Atoms:
     atoms : ase.Atoms
         With a `NearsightCalculator`.
     in_info : bool
-        Put ``uncertainty``, ``uncertainty_raw`` (eV/Å, calibrated and not) and ``isolated`` into
-        ``atoms.info``, as lists, instead of ``atoms.arrays``. Extended XYZ keeps arrays as
-        columns; ASE's trajectories keep ``info`` alone.
+        Put ``uncertainty``, ``uncertainty_raw`` (eV/Å, calibrated and not), ``extrapolation``
+        (above 1: outside) and ``isolated`` into ``atoms.info``, as lists, instead of
+        ``atoms.arrays``. Extended XYZ keeps arrays as columns; ASE's trajectories keep ``info``
+        alone.
 
     Returns
     -------

@@ -46,7 +46,7 @@ class Check:
 
 def checks(data: RunData) -> list[Check]:
     """All checks of a run, in the order of the report's sections."""
-    found = [_training(data)]
+    found = [_training(data), *_known(data)]
     if data.noun == "geometry":
         return [*found, _held_out(data), _explored(data), *_of_relaxations(data)]
     if data.has_reference:
@@ -98,6 +98,20 @@ def _explored(data: RunData) -> Check:
     largest = data.best.structure_uncertainty_calibrated
     numbers = {"frames": explored.frames, "broken": explored.broken, "largest": largest}
     return Check("explored", "attention" if explored.broken else "met", numbers)
+
+
+def _known(data: RunData) -> list[Check]:
+    """Atoms outside what there are labels of, where that is known."""
+    grade = data.best.extrapolation
+    if grade is None:
+        return []
+    numbers = {
+        "atoms": len(grade),
+        "outside": data.best.outside,
+        "largest": float(grade.max()),
+        "first": None if data.iterations[0] is data.best else data.iterations[0].outside,
+    }
+    return [Check("known", "attention" if numbers["outside"] else "met", numbers)]
 
 
 def _coverage(data: RunData) -> Check:

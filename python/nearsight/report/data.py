@@ -233,6 +233,7 @@ def _iteration_json(iteration: IterationData) -> dict[str, Any]:
     keys = ("iteration", "chunks", *UNCERTAINTIES, "mae", "mae_train", "mae_test", *ERRORS[1:])
     return {
         **{key: getattr(iteration, key) for key in keys},
+        "outside": iteration.outside,
         "validation_error": iteration.record.validation_error,
         "seconds": iteration.record.seconds,
     }

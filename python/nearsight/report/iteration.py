@@ -98,6 +98,18 @@ class IterationData:
             return self.record.structure_uncertainty_calibrated
         return float(self.uncertainty.max())
 
+    @property
+    def outside(self) -> int | None:
+        """Atoms outside what there are labels of; None if that is not known."""
+        grade = self.extrapolation
+        return None if grade is None else int((grade > 1.0).sum())
+
+    @property
+    def extrapolation(self) -> Array | None:
+        """Extrapolation grade, (n,); None in records of earlier versions."""
+        grade = self.record.extrapolation
+        return None if grade is None else grade[self.atoms]
+
     @cached_property
     def residuals(self) -> Array | None:
         """Norm of the difference to the parent's force, (n,) eV/Å."""

@@ -23,6 +23,7 @@ from nearsight.progress import Progress
 from nearsight.structures.images import Image, check_structure
 from nearsight.training.bootstrap import draw_initial
 from nearsight.training.dataset import TrainingData
+from nearsight.training.environments import labelled_domain
 from nearsight.training.fingerprints import Fingerprints
 from nearsight.training.validation import BOUND
 
@@ -346,7 +347,8 @@ def train_ensemble(
     )
     weights = [fit.weights for fit in fits]
     made = make_ensemble(data, weights, counts, seed=seed)
-    return replace(made, calibration=calibrate(data, weights, counts))
+    calibration = calibrate(data, weights, counts)
+    return replace(made, calibration=calibration, domain=labelled_domain(data, weights))
 
 
 def without_isolated(features: Mapping[str, Array]) -> dict[str, Array]:

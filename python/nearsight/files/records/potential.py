@@ -6,7 +6,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from nearsight.files.records.base import Array, IntArray, Part, Record, Vector, array_of
+from nearsight.files.records.base import (
+    Array,
+    IntArray,
+    Part,
+    Record,
+    Vector,
+    array_of,
+    check_lengths,
+)
 
 __all__ = ["EnsembleRecord", "FunctionsRecord"]
 
@@ -70,6 +78,32 @@ class ScalingPart(Part):
         return self
 
 
+class EnvironmentsPart(Part):
+    """The labelled environments of an element."""
+
+    center: Vector
+    factor: Annotated[Array, array_of(float, None, None)]
+    minimum: Vector
+    maximum: Vector
+
+    @model_validator(mode="after")
+    def _check(self) -> EnvironmentsPart:
+        size = len(self.center)
+        if self.factor.shape != (size, size):
+            raise ValueError("expected a square factor, as large as the center")
+        check_lengths(size, minimum=self.minimum, maximum=self.maximum)
+        if (self.maximum < self.minimum).any():
+            raise ValueError("expected a maximum at least as large as the minimum")
+        return self
+
+
+class DomainPart(Part):
+    """What the labels of an ensemble cover."""
+
+    largest_uncertainty: Annotated[FiniteFloat, Field(ge=0)]
+    environments: dict[str, EnvironmentsPart]
+
+
 class LayerPart(Part):
     """A layer of the network of a member."""
 
@@ -98,12 +132,14 @@ class EnsembleRecord(Record):
     calibration: Annotated[FiniteFloat, Field(gt=0)]
     symmetry_functions: FunctionsPart
     scaling: dict[str, ScalingPart]
+    domain: DomainPart | None = None
+    """Older files have none."""
     multiplicities: Annotated[IntArray, array_of(int, None, None)] | None
     members: list[dict[str, NetworkPart]]
     digest: str | None = None
     """SHA-256 of all else; older files have none."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest", "domain")
 
     @model_validator(mode="after")
     def _check(self) -> EnsembleRecord:

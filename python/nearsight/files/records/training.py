@@ -130,6 +130,9 @@ class Iteration(Record):
         Reason why there is no next iteration; empty if there is one.
     uncertainty_raw, uncertainty : (N,) float64, eV/Å
         Of each atom, δ = 2.58 σ and calibrated.
+    extrapolation : (N,) float64, or None
+        Grade of each atom, above 1 outside what there are labels of; None in files of earlier
+        versions.
     forces : (N, 3) float64, eV/Å
         Mean over the members.
     calibration : float
@@ -154,7 +157,7 @@ class Iteration(Record):
     FORMAT: ClassVar[str] = "nearsight-evaluation"
     FILE: ClassVar[str] = "evaluation.json"
     IS_DIGESTED: ClassVar[bool] = True
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("ensemble", "previous", "exploration")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("extrapolation", "ensemble", "previous", "exploration")
 
     iteration: NonNegativeInt
     chunk_indices: list[NonNegativeInt]
@@ -164,6 +167,7 @@ class Iteration(Record):
     stop_reason: str
     uncertainty_raw: Vector
     uncertainty: Vector
+    extrapolation: Vector | None = None
     forces: Vectors
     calibration: FiniteFloat
     energy_rmse: FiniteFloat
@@ -183,7 +187,12 @@ class Iteration(Record):
         n_atoms = len(self.uncertainty_raw)
         if n_atoms == 0:
             raise ValueError("uncertainty_raw is empty")
-        check_lengths(n_atoms, uncertainty=self.uncertainty, forces=self.forces)
+        check_lengths(
+            n_atoms,
+            uncertainty=self.uncertainty,
+            extrapolation=self.extrapolation,
+            forces=self.forces,
+        )
         for name in ("chunk_indices", "failed_indices", "new_indices", "again_indices"):
             atoms = getattr(self, name)
             beyond = self.exploration is None and max(atoms, default=0) >= n_atoms

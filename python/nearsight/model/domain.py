@@ -1,0 +1,140 @@
+"""The environments that labels are known of, and how far others are from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nearsight.errors import InputError
+from nearsight.model.symmetry_functions import Scaling
+
+__all__ = ["Domain", "Environments"]
+
+Array = npt.NDArray[np.float64]
+
+SPREAD = 0.1
+"""Spread of scaled features, whose range is −1 to 1, that is added to theirs: directions in which
+the labelled environments hardly differ count no more than this. Of 1e-1 to 1e-4 it told best what
+was wrong outside from what was right inside."""
+
+MARGIN = 1.01
+"""Radius of the ellipsoid in distances of the farthest labelled environment."""
+
+BOX = 1.05
+"""Width of the box in ranges of the labelled environments."""
+
+
+@dataclass(frozen=True)
+class Environments:
+    """An ellipsoid in the space of the scaled features x of an element, cut by a box.
+
+    Attributes
+    ----------
+    center : (S,) float64
+    factor : (S, S) float64
+        Lower triangular; |factor (x − center)| is the Mahalanobis distance from the mean of the
+        labelled environments, in units of that of the farthest one.
+    minimum, maximum : (S,) float64
+        Of the labelled environments.
+    """
+
+    center: Array
+    factor: Array
+    minimum: Array
+    maximum: Array
+
+    @classmethod
+    def of(cls, scaled: Array) -> Environments:
+        """Those of scaled features (environments, S); without any, everything is outside."""
+        count, size = max(len(scaled), 1), scaled.shape[1]
+        center = scaled.sum(axis=0) / count
+        away = scaled - center
+        # einsum rather than BLAS, whose last bits depend on its number of threads
+        covariance = np.einsum("ni,nj->ij", away, away, optimize=False) / count
+        lower = np.linalg.inv(np.linalg.cholesky(covariance + SPREAD**2 * np.eye(size)))
+        turned = np.einsum("ij,nj->ni", lower, away, optimize=False)
+        farthest = np.linalg.norm(turned, axis=1).max(initial=1.0)
+        return cls(
+            center,
+            np.tril(lower) / (MARGIN * farthest),
+            scaled.min(axis=0) if len(scaled) else center,
+            scaled.max(axis=0) if len(scaled) else center,
+        )
+
+    def core(self, scale: Array, offset: Array) -> tuple[Array, Array, Array, Array, Array]:
+        """``factor, shift, slope, above, below`` for features G with x = scale · G + offset.
+
+        The grade is the largest of |factor G + shift| and, of all features, slope G + above and
+        below − slope G: 1 where a feature leaves the box.
+        """
+        width = np.maximum(self.maximum - self.minimum, SPREAD)
+        return (
+            self.factor * scale,
+            self.factor @ (offset - self.center),
+            scale / width / BOX,
+            ((offset - self.maximum) / width + 1.0) / BOX,
+            ((self.minimum - offset) / width + 1.0) / BOX,
+        )
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the labels of an ensemble cover.
+
+    The extrapolation grade of an atom is the Mahalanobis distance of its environment in units of
+    that of the farthest labelled one, or how far a feature leaves the labelled range, if that is
+    more. Above 1 the atom is outside.
+
+    Attributes
+    ----------
+    environments : dict of str to Environments
+        By element.
+    largest_uncertainty : float, eV/Å
+        The largest raw uncertainty of a labelled force. That of an atom outside is said to be no
+        smaller than this times its grade.
+    """
+
+    environments: Mapping[str, Environments]
+    largest_uncertainty: float
+
+    def core(
+        self, elements: Sequence[str], scaling: Scaling
+    ) -> list[tuple[Array, Array, Array, Array, Array]]:
+        """What the compiled core takes; see `Environments.core`.
+
+        Raises
+        ------
+        InputError
+            If an element is missing, or its domain has another number of features.
+        """
+        found = []
+        for element in elements:
+            if element not in self.environments:
+                raise InputError(f"the domain has no environments of {element}")
+            scale, offset = scaling.linear(element)
+            if len(scale) != len(self.environments[element].center):
+                raise InputError(f"the domain of {element} has another number of features")
+            found.append(self.environments[element].core(scale, offset))
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON."""
+        return {
+            "largest_uncertainty": self.largest_uncertainty,
+            "environments": {element: vars(each) for element, each in self.environments.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Domain:
+        """The inverse of `to_dict`; the content of a record."""
+        environments = {
+            element: Environments(
+                **{name: np.asarray(value, dtype=float) for name, value in part.items()}
+            )
+            for element, part in content["environments"].items()
+        }
+        return cls(environments, float(content["largest_uncertainty"]))

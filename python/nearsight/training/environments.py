@@ -1,0 +1,38 @@
+"""What the labels of a training cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from nearsight.model.domain import Domain, Environments
+from nearsight.model.ensemble import mean_and_raw_uncertainty
+from nearsight.training.dataset import TrainingData
+
+__all__ = ["labelled_domain"]
+
+Array = npt.NDArray[np.float64]
+
+
+def labelled_domain(data: TrainingData, weights: Sequence[Array]) -> Domain:
+    """The environments of all atoms in the training, isolated ones apart.
+
+    Parameters
+    ----------
+    data : TrainingData
+    weights : sequence of (P,) float64
+        Of every member.
+    """
+    environments = {}
+    for number, element in enumerate(data.functions.elements):
+        size = data.functions.size(element)
+        features = np.concatenate(
+            [p.features[p.species == number, :size] for p in data.fingerprints]
+        )
+        scale, offset = data.scaling.linear(element)
+        known = features[features.any(axis=1)]
+        environments[element] = Environments.of(known * scale + offset)
+    raw = mean_and_raw_uncertainty(np.array([data.core.predict(w)[1] for w in weights]))[1]
+    return Domain(environments, float(raw.max()) if len(raw) else 0.0)

@@ -1,0 +1,246 @@
+"""The domain of an ensemble: what is outside, and that this is never silent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from scipy.spatial.distance import cdist
+
+from helpers import Array, copper
+from helpers.structures import structure, training_data
+from nearsight import NearsightCalculator
+from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.errors import InputError
+from nearsight.model.domain import BOX, MARGIN, SPREAD, Domain, Environments
+from nearsight.model.ensemble import CONFIDENCE, Ensemble
+from nearsight.model.network import networks_from_weights
+from nearsight.structures.chunks import extract_chunks
+from nearsight.training.environments import labelled_domain
+from nearsight.training.fit import train_ensemble
+
+
+def members(n_elements: int) -> Ensemble:
+    """Three random members with the domain of random labels."""
+    data = training_data(n_elements)
+    weights = np.random.default_rng(0).normal(0.0, 0.5, (3, data.core.n_weights))
+    networks = networks_from_weights(weights, data.sizes, data.activations, data.intercepts)
+    domain = labelled_domain(data, list(weights))
+    return Ensemble(data.functions, data.scaling, networks, calibration=1.7, domain=domain)
+
+
+def strained(n_elements: int) -> Atoms:
+    """Atoms inside and outside: a slab, of which one half is squeezed."""
+    atoms = structure("slab", n_elements)
+    atoms.positions[: len(atoms) // 2, :2] *= 0.85
+    return atoms
+
+
+def scaled(ensemble: Ensemble, atoms: Atoms, element: str) -> Array:
+    scale, offset = ensemble.scaling.linear(element)
+    return ensemble.functions.compute(atoms)[element] * scale + offset
+
+
+# -- the grade
+
+
+@pytest.mark.parametrize("n_elements", [1, 2, 3])
+def test_the_grade_by_scipy(n_elements: int) -> None:
+    """Mahalanobis distance in units of the farthest environment, or how far out of the range."""
+    ensemble, data = members(n_elements), training_data(n_elements)
+    atoms = strained(n_elements)
+    grade = ensemble.evaluate(atoms).extrapolation
+    assert grade is not None
+    larger = []
+    for number, element in enumerate(ensemble.elements):
+        size = data.functions.size(element)
+        scale, offset = ensemble.scaling.linear(element)
+        # of a chunk labelled on its centre, the atoms that see it: those with fingerprints
+        known = np.concatenate(
+            [p.features[p.species == number, :size] * scale + offset for p in data.fingerprints]
+        )
+        inverse = np.linalg.inv(np.cov(known.T, bias=True) + SPREAD**2 * np.eye(size))
+        mean, asked = known.mean(axis=0, keepdims=True), scaled(ensemble, atoms, element)
+        far = cdist(known, mean, "mahalanobis", VI=inverse).max()
+        distance = cdist(asked, mean, "mahalanobis", VI=inverse)[:, 0] / (MARGIN * far)
+        low, high = known.min(axis=0), known.max(axis=0)
+        out = np.maximum(asked - high, low - asked) / np.maximum(high - low, SPREAD)
+        box = (1.0 + out.max(axis=1)) / BOX
+        found = grade[atoms.symbols == element]
+        np.testing.assert_allclose(found, np.maximum(distance, box), rtol=1e-9)
+        larger += (distance > box).tolist()
+    assert 0 < sum(larger) < len(larger)
+
+
+def test_no_bit_depends_on_the_number_of_threads() -> None:
+    ensemble, atoms = members(2), structure("slab", 2)
+    one = ensemble.evaluate(atoms, threads=1)
+    for threads in (2, 3):
+        found = ensemble.evaluate(atoms, threads=threads)
+        np.testing.assert_array_equal(found.extrapolation, one.extrapolation)
+        np.testing.assert_array_equal(found.uncertainty, one.uncertainty)
+
+
+def test_environments_of_the_training_are_inside() -> None:
+    ensemble = potential()
+    for image in copper.cells():
+        grade = ensemble.evaluate(image.atoms).extrapolation
+        assert grade is not None
+        assert (grade <= 1.0).all()
+
+
+def test_an_element_without_labels_is_outside() -> None:
+    data = training_data(2)
+    environments = {
+        "Pt": Environments.of(np.zeros((0, data.functions.size("Pt")))),
+        "Au": Environments.of(np.zeros((1, data.functions.size("Au")))),
+    }
+    ensemble = replace(members(2), domain=Domain(environments, 0.1))
+    grade = ensemble.evaluate(structure("slab", 2)).extrapolation
+    assert grade is not None
+    assert (grade > 1.0).all()
+
+
+# -- the uncertainty
+
+
+def test_the_uncertainty_of_an_atom_outside() -> None:
+    """No smaller than the largest of a labelled force, times the grade; inside as it was."""
+    ensemble, atoms = members(2), strained(2)
+    ensemble = replace(ensemble, domain=replace(ensemble.domain, largest_uncertainty=0.3))
+    plain = replace(ensemble, domain=None).evaluate(atoms)
+    assert plain.extrapolation is None
+    found = ensemble.evaluate(atoms)
+    assert found.extrapolation is not None
+    outside = found.extrapolation > 1.0
+    assert 0 < outside.sum() < len(atoms)
+    np.testing.assert_array_equal(found.uncertainty_raw, plain.uncertainty_raw)
+    np.testing.assert_array_equal(found.uncertainty[~outside], plain.uncertainty[~outside])
+    expected = np.maximum(plain.uncertainty, 1.7 * 0.3 * found.extrapolation)
+    np.testing.assert_allclose(found.uncertainty[outside], expected[outside], rtol=1e-14)
+
+
+def test_the_largest_uncertainty_of_a_labelled_force() -> None:
+    ensemble, data = members(1), training_data(1)
+    largest = 0.0
+    for prints in data.fingerprints:
+        forces = ensemble.evaluate(prints.image.atoms).member_forces
+        assert forces is not None
+        deviation = forces[:, prints.image.force_atoms].std(axis=0, ddof=1)
+        largest = max(largest, CONFIDENCE * float(np.linalg.norm(deviation, axis=1).max()))
+    assert ensemble.domain is not None
+    assert ensemble.domain.largest_uncertainty == pytest.approx(largest, rel=1e-9)
+
+
+@cache
+def potential() -> Ensemble:
+    """Copper cells and chunks of a particle, with all forces; the errors inside are small."""
+    chunks = extract_chunks(copper.particle(), range(0, 55, 6), 5.0)
+    return train_ensemble(
+        [*copper.cells(), *(copper.labelled(chunk) for chunk in chunks)],
+        copper.functions(),
+        NetworkSettings(hidden_layers=(6,)),
+        TrainingSettings(initial_iterations=40, tolerance=0.0),
+        EnsembleSettings(members=6),
+        seed=1,
+    )
+
+
+def far_structures() -> Iterator[tuple[str, Atoms]]:
+    """Structures that no label prepares for."""
+    for part in (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 1.3, 1.4, 1.5):
+        crystal = bulk("Cu", a=3.61 * part, cubic=True).repeat(2)
+        crystal.rattle(0.03, seed=3)
+        yield f"crystal at {part:g} of its lattice constant", crystal
+    for distance in (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.4):
+        yield f"pair at {distance:g} Å", Atoms("Cu2", [[0, 0, 0], [0, 0, distance]])
+    for distance in (1.0, 1.5):
+        atoms = copper.particle()
+        far = int(np.linalg.norm(atoms.positions - atoms.positions.mean(axis=0), axis=1).argmax())
+        away = atoms.positions[far] - atoms.positions.mean(axis=0)
+        atoms += Atoms("Cu", [atoms.positions[far] + distance * away / np.linalg.norm(away)])
+        yield f"an atom {distance:g} Å before the surface", atoms
+    yield "a lone atom", Atoms("Cu")
+    for phase, a in (("diamond", 5.4), ("sc", 2.4)):
+        crystal = bulk("Cu", phase, a=a, cubic=True).repeat(2)
+        crystal.rattle(0.03, seed=3)
+        yield f"the {phase} phase", crystal
+
+
+@pytest.mark.parametrize(
+    ("name", "atoms"),
+    list(far_structures()),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_wrong_is_never_silent(name: str, atoms: Atoms) -> None:
+    """Where the error is beyond the uncertainty without the domain, the atom is outside."""
+    found = potential().evaluate(atoms)
+    assert found.extrapolation is not None
+    assert found.uncertainty is not None
+    outside = found.extrapolation > 1.0
+    error = np.linalg.norm(found.forces - copper.emt(atoms)[1], axis=1)
+    silent = ~outside & (potential().calibration * found.uncertainty_raw < error)
+    # the force on an atom depends on the energies of its neighbours, of which one may be outside
+    near = atoms.get_all_distances(mic=True) < potential().functions.cutoff.radius
+    assert near[silent][:, outside].any(axis=1).all(), name
+    assert outside.any() or not silent.any()
+    assert potential().domain is not None
+    floor = potential().calibration * potential().domain.largest_uncertainty
+    assert (found.uncertainty[outside] > floor).all()
+
+
+def test_the_target_is_inside() -> None:
+    """Also a particle rattled otherwise, of the same kind: no alarm that always rings."""
+    for seed in (1, 2):
+        grade = potential().evaluate(copper.particle(seed)).extrapolation
+        assert grade is not None
+        assert (grade > 1.0).mean() < 0.05
+
+
+# -- where it is kept
+
+
+def test_results_of_the_calculator() -> None:
+    atoms = molecule("CO")
+    atoms.symbols = "Cu2"
+    atoms.calc = NearsightCalculator(potential(), uncertainty=False)
+    atoms.get_forces()
+    assert "extrapolation" not in atoms.calc.results
+    assert (atoms.calc.get_property("extrapolation", atoms) > 1.0).all()
+
+
+def test_the_file_of_an_ensemble(tmp_path: Path) -> None:
+    path, ensemble, atoms = tmp_path / "a.json", members(2), structure("slab", 2)
+    ensemble.save(path)
+    again = Ensemble.load(path)
+    np.testing.assert_array_equal(
+        again.evaluate(atoms).extrapolation, ensemble.evaluate(atoms).extrapolation
+    )
+    content = json.loads(path.read_text())
+    del content["digest"]
+    changes = {
+        "center": ([0.0], "domain"),
+        "factor": ([[1.0, 2.0]], "square"),
+        "minimum": ([1e3] * training_data(2).functions.size("Pt"), "maximum at least as large"),
+        "maximum": ([1.0], "maximum"),
+    }
+    for key, (value, message) in changes.items():
+        damaged = json.loads(json.dumps(content))
+        damaged["domain"]["environments"]["Pt"][key] = value
+        path.write_text(json.dumps(damaged))
+        with pytest.raises(InputError, match=message):
+            Ensemble.load(path)
+    del content["domain"]["environments"]["Pt"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="the domain has no environments of Pt"):
+        Ensemble.load(path)
+    del content["domain"]  # a file of an earlier version
+    path.write_text(json.dumps(content))
+    assert Ensemble.load(path).evaluate(atoms).extrapolation is None
