@@ -124,6 +124,54 @@ def test_a_row_that_its_key_does_not_lead_to_is_named(statement: str, filled: Pa
     assert parent.calculations == 0
 
 
+def test_the_words_of_a_damage_are_plain_text(filled: Path) -> None:
+    # a number of another kind: SQLite's text of it is what the bytes are
+    change(filled, "UPDATE systems SET positions = CAST(x'440a80ff1b00' AS TEXT) WHERE id = 1")
+    with pytest.raises(InputError, match="row 1 is damaged") as caught:
+        Parent("emt", database=filled).calculate(copper(0), stress=True)
+    assert str(caught.value).isprintable()
+
+
+def test_an_index_out_of_order_is_no_reason_to_calculate_again(filled: Path) -> None:
+    with closing(sqlite3.connect(filled)) as connection:
+        (root,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'nearsight_keys'"
+        ).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(filled.read_bytes())
+    page = (root - 1) * size
+    assert content[page] == 10  # a leaf of an index; after eight bytes where its entries are
+    count = int.from_bytes(content[page + 3 : page + 5], "big")
+    places = [content[page + 8 + 2 * n : page + 10 + 2 * n] for n in range(count)]
+    content[page + 8 : page + 8 + 2 * count] = b"".join(places[::-1])
+    filled.write_bytes(content)
+    said = []
+    for n in range(3):
+        parent = Parent("emt", database=filled)
+        try:
+            assert parent.calculate(copper(n), stress=True).cached
+        except InputError as error:
+            said.append(str(error))
+    assert said
+    assert all("truncated or corrupted" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ('{"format": "nearsight-parent"}', "no valid version number"),
+        ('{"format": "nearsight-parent", "version": "2"}', "no valid version number"),
+        ('["nearsight-parent"]', "not one of parent calculations"),
+        ('{"format": "nearsight-parenu", "version": 2}', "not one of parent calculations"),
+        ("{", "truncated or corrupted"),
+    ],
+)
+def test_a_damaged_header(header: str, reason: str, filled: Path) -> None:
+    change(filled, f"UPDATE information SET value = '{header}' WHERE name = 'metadata'")
+    with pytest.raises(InputError, match=reason):
+        Parent("emt", database=filled)
+
+
 def test_no_random_damage_gives_other_numbers_or_a_silent_calculation(tmp_path: Path) -> None:
     path = tmp_path / "parent.db"
     structures = [copper(n) for n in range(3)]

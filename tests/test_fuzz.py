@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).parents[1] / "benchmarks" / "python" / "fuzz_files.py"
-CASES = {"potentials": 600, "configurations": 600, "records": 600, "runs": 24, "databases": 0}
+CASES = {"potentials": 600, "configurations": 600, "records": 600, "runs": 24, "databases": 100}
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from nearsight.reading import read_file
 
 __all__ = [
     "check_header",
+    "check_version",
     "content_digest",
     "file_digest",
     "parse_json",
@@ -202,6 +204,12 @@ def check_header(content: Any, path: str | Path, kind: str, version: int) -> dic
     """
     if not isinstance(content, dict) or content.get("format") != kind:
         raise InputError(f"{path}: not a file of format {kind!r}")
+    check_version(content, path, version)
+    return content
+
+
+def check_version(content: Mapping[str, Any], path: str | Path, version: int) -> int:
+    """The ``version`` of a file; see `check_header`."""
     written = content.get("version")
     if not isinstance(written, int) or isinstance(written, bool) or written < 1:
         raise InputError(f"{path}: no valid version number (found {repr(written)[:40]})")
@@ -210,7 +218,7 @@ def check_header(content: Any, path: str | Path, kind: str, version: int) -> dic
             f"{path}: written by a newer nearsight (file version {written}, "
             f"this one reads up to {version}); update nearsight"
         )
-    return content
+    return written
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -19,7 +19,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db.row import AtomsRow
 from ase.db.sqlite import all_tables
 
-from nearsight.errors import InputError, UnavailableError
+from nearsight.errors import InputError, UnavailableError, plain_text
+from nearsight.files.atomic import check_version
 from nearsight.parents.database_file import (
     INDEX,
     KEYS,
@@ -129,14 +130,9 @@ class ParentDatabase:
         self._secrets = [] if self._is_file else passwords_in(str(place))
         self._is_checked = not self._is_file  # a server looks after its tables and indices itself
         header = when_free(lambda: self._open(place, inspect))
-        if header.get("format") != self.FORMAT:
+        if not isinstance(header, dict) or header.get("format") != self.FORMAT:
             raise InputError(f"{self.name}: an ASE database, but not one of parent calculations")
-        if header["version"] > self.VERSION:
-            raise InputError(
-                f"{self.name}: written by a newer nearsight (file version {header['version']}, "
-                f"this one reads up to {self.VERSION}); update nearsight"
-            )
-        self.version = int(header["version"])
+        self.version = check_version(header, self.name, self.VERSION)
         if self.version < self.VERSION and not inspect:
             self.check()
             self._upgrade(header)
@@ -212,7 +208,7 @@ class ParentDatabase:
             except Exception as error:  # a damaged row makes ASE raise anything
                 if isinstance(error, sqlite3.Error) and "decode" not in str(error):
                     raise  # not the row's
-                return f"it cannot be read ({type(error).__name__}: {error})"
+                return f"it cannot be read ({plain_text(f'{type(error).__name__}: {error}', 200)})"
             try:
                 return read_row(found, with_digest=self.version >= self.VERSION)
             except ValueError as error:
@@ -384,7 +380,7 @@ class ParentDatabase:
                 f'{self.name}: needs pip install "nearsight[postgres]" ({error})'
             ) from error
         except Exception as error:  # what ASE meets in a damaged row can be any error
-            text = " ".join(str(error).split())
+            text = plain_text(str(error))
             for secret in self._secrets:
                 text = text.replace(secret, "...")
             if isinstance(error, sqlite3.OperationalError) or not self._is_file:

@@ -126,7 +126,7 @@ def check_file(path: Path, writable: bool) -> None:
 def check_pages(path: str | Path) -> None:
     """Find damage of a file as a whole; that of a row shows when it is read."""
     with closing(_connect(path)) as connection:
-        found = connection.execute("PRAGMA quick_check").fetchone()[0]
+        found = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if found != "ok":
             raise sqlite3.DatabaseError(found)
 

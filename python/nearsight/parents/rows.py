@@ -13,6 +13,8 @@ import numpy.typing as npt
 from ase import Atoms
 from ase.db.row import AtomsRow
 
+from nearsight.errors import plain_text
+
 __all__ = ["NOTES", "Row", "damage_of", "digest_of", "read_row"]
 
 Array = npt.NDArray[np.float64]
@@ -125,7 +127,7 @@ def read_row(row: AtomsRow, with_digest: bool) -> Row:
         )
         expected = digest_of(row, pairs, data)
     except Exception as error:  # a damaged row makes ASE raise anything
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = plain_text(f"{type(error).__name__}: {error}", 200)
         raise ValueError(f"it cannot be read ({text})") from error
     if digest is None and with_digest:
         raise ValueError("it has no digest")
