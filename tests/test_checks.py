@@ -111,7 +111,7 @@ def test_rising_uncertainty(tmp_path: Path, scale: float, expected: str) -> None
 def test_atoms_outside(tmp_path: Path, grade: list[float], status: str, sentence: str) -> None:
     first = but(iteration(0, [], 100.0), extrapolation=np.full(4, 3.0))
     last = but(iteration(1, [0]), extrapolation=np.array(grade))
-    folder = save(tmp_path / "run", first, last)
+    folder = save(tmp_path / "run", first, last, run=but(RUN, best_iteration=1))
     check = found_checks(folder)["known"]
     assert check.status == status
     assert check.numbers["outside"] == sum(each > 1.0 for each in grade)

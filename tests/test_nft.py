@@ -60,10 +60,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
 
 
 def evaluations(folder: Path) -> list[dict[str, Any]]:
-    """What the iterations found, but for the time they took."""
+    """What the iterations found, but for the time they took, and the digest, which covers it."""
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("*/evaluation.json"))]
     for each in found:
         assert each.pop("seconds") > 0
+        assert len(each.pop("digest")) == 64
     return found
 
 
