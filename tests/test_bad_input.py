@@ -151,8 +151,8 @@ def test_damaged_structures_are_named(refused: Refused, command: str, case: str)
     if "has no neighbour" in sentence and command in ("evaluate", "relax"):
         return  # where it is evaluated, and marked
     leaves = {  # the folder of a training is made once its files have been read
-        ("nft", "alone"): ["nft", "nft/parent.db", "nft/run.log"],
-        ("nft", "one atom"): ["nft", "nft/parent.db", "nft/run.log"],
+        ("nft", "alone"): ["nft", "nft/parent.db"],
+        ("nft", "one atom"): ["nft", "nft/parent.db"],
     }
     said = refused(*TAKE_A_STRUCTURE[command], leaves=leaves.get((command, case), []))
     assert sentence in said
@@ -166,7 +166,7 @@ def test_elements_that_are_not_known(refused: Refused, command: str) -> None:
     target.symbols[3] = "Au"
     ase.io.write("bad.xyz", target)
     Path("nft.toml").write_text(CONFIG.replace("particle.extxyz", "bad.xyz"))
-    leaves = ["nft", "nft/parent.db", "nft/run.log"] if command == "nft" else []
+    leaves = ["nft", "nft/parent.db"] if command == "nft" else []
     assert "contains Au, but only Cu is known here" in refused(
         *TAKE_A_STRUCTURE[command], leaves=leaves
     )
