@@ -101,7 +101,11 @@ def test_evaluate_prints_and_writes(run: Run) -> None:
     assert "uncertainty_raw" in atoms.arrays
     assert f"{expected.energy:.4f}" in out
     assert f"{expected.uncertainty.max():.4f}" in out
-    assert "labels" not in out
+    assert "against the labels" not in out
+    assert expected.extrapolation is not None
+    np.testing.assert_allclose(atoms.arrays["extrapolation"], expected.extrapolation, atol=1e-8)
+    assert f"{expected.extrapolation.max():.3g}" in out
+    assert "structure 0: outside what the potential has labels of" in out
     code, again, _ = run("evaluate", "ensemble.json", "out.extxyz")
     assert code == 0
     assert "against the labels" not in again
