@@ -67,6 +67,7 @@ def contents(folder: Path) -> dict[str, Any]:
         if path.name == "evaluation.json":
             found[name] = json.loads(path.read_text())
             assert found[name].pop("seconds") > 0
+            assert len(found[name].pop("digest")) == 64  # of the time too
         elif path.suffix == ".traj":
             found[name] = [(a.positions.tolist(), a.info) for a in read(path, ":")]
         elif path.is_file() and path.name != "parent.db":

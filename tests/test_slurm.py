@@ -176,7 +176,7 @@ def test_a_call_in_several_mpi_processes(cluster: Path, tmp_path: Path) -> None:
 def test_of_several_processes_the_first_tells(cluster: Path, tmp_path: Path) -> None:
     with engine(tmp_path, cores=2) as executor:
         assert executor.submit(tell_rank, str(tmp_path)).result(120) == 0
-        assert {path.name for path in tmp_path.glob("rank-*")} == {"rank-0", "rank-1"}
+        until(lambda: {path.name for path in tmp_path.glob("rank-*")} == {"rank-0", "rank-1"})
 
 
 def test_no_process_waits_for_one_that_failed(cluster: Path, tmp_path: Path) -> None:
