@@ -20,7 +20,7 @@ from nearsight.config.errors import list_mistakes
 from nearsight.config.fields import Count, Positive
 from nearsight.errors import InputError, ParentError
 from nearsight.learning.initial_clusters import CLUSTERS, cut_clusters, label_clusters
-from nearsight.learning.labels import label_all
+from nearsight.learning.labels import ask_parent, label_all
 from nearsight.parents import Failure, Origin, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
 from nearsight.structures.crystals import (
@@ -319,12 +319,8 @@ def label_structures(
     for atoms, name in zip(structures, names, strict=True):
         check_structure(atoms, name=name)
         bare.append(_is_bare(atoms, name))
-    results = parent.calculate_many(
-        [atoms for atoms, alone in zip(structures, bare, strict=True) if alone],
-        report=lambda tally: progress.calculations(tally, "structures"),
-        note=progress.note,
-        origin=GIVEN,
-    )
+    asked = [atoms for atoms, alone in zip(structures, bare, strict=True) if alone]
+    results = ask_parent(parent, asked, "structures", GIVEN, progress)
     images = []
     for number, atoms in enumerate(structures):
         result = results.pop(0) if bare[number] else None

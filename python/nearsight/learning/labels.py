@@ -21,6 +21,7 @@ from nearsight.structures.images import Image, mend_images
 from nearsight.training.validation import INNER
 
 __all__ = [
+    "ask_parent",
     "label_all",
     "label_chunks",
     "label_geometries",
@@ -30,6 +31,18 @@ __all__ = [
 ]
 
 NFT_CHUNK = Origin("chunk", "nft")
+
+
+def ask_parent(
+    parent: Parent, structures: Sequence[Atoms], what: str, origin: Origin, progress: Progress
+) -> list[ParentResult | Failure]:
+    """The parent's results, its progress told; ``what`` are the structures in the display."""
+    return parent.calculate_many(
+        structures,
+        report=lambda tally: progress.calculations(tally, what),
+        note=progress.note,
+        origin=origin,
+    )
 
 
 def label_chunks(
@@ -77,12 +90,7 @@ def label_chunks(
             atoms.info |= {"chunk_radius": settings.chunk_radius, "surroundings_radius": reach}
     if not numbers:
         return {}
-    results = parent.calculate_many(
-        cut,
-        report=lambda tally: progress.calculations(tally, "chunks"),
-        note=progress.note,
-        origin=origin,
-    )
+    results = ask_parent(parent, cut, "chunks", origin, progress)
     return {
         number: result if isinstance(result, Failure) else _image(settings, around, result)
         for number, result, around in zip(numbers, results, surroundings, strict=True)
@@ -137,12 +145,7 @@ def label_all(
     skipping : str
         Beginning of the sentence on one that is left out.
     """
-    results = parent.calculate_many(
-        structures,
-        report=lambda tally: progress.calculations(tally, what),
-        note=progress.note,
-        origin=origin,
-    )
+    results = ask_parent(parent, structures, what, origin, progress)
     images = []
     for atoms, result in zip(structures, results, strict=True):
         if isinstance(result, Failure):
@@ -157,12 +160,7 @@ def label_geometries(
 ) -> list[Image | Failure]:
     """Geometries of whole targets: every force counts by itself, as in a chunk; see `label_all`."""
     plain = [plain_structure(atoms, parent.pass_info) for atoms in structures]
-    results = parent.calculate_many(
-        plain,
-        report=lambda tally: progress.calculations(tally, what),
-        note=progress.note,
-        origin=origin,
-    )
+    results = ask_parent(parent, plain, what, origin, progress)
     return [
         result
         if isinstance(result, Failure)
@@ -192,12 +190,8 @@ def validation_chunks(
         return ()
     radius = settings.larger_radius
     chunks = targets.extract(numbers, radius, settings.vacuum)
-    results = parent.calculate_many(
-        chunks,
-        report=lambda tally: progress.calculations(tally, "validation chunks"),
-        note=progress.note,
-        origin=Origin("chunk", "validation"),
-    )
+    origin = Origin("chunk", "validation")
+    results = ask_parent(parent, chunks, "validation chunks", origin, progress)
     images = []
     for number, atoms, result in zip(numbers, chunks, results, strict=True):
         if isinstance(result, Failure):

@@ -15,6 +15,7 @@ from ase.calculators.calculator import Calculator
 
 from nearsight.errors import InputError, ParentError
 from nearsight.files.records import ForceLocality
+from nearsight.learning.labels import ask_parent
 from nearsight.parents import Failure, Origin, Parent, as_parent
 from nearsight.progress import Progress
 from nearsight.structures.chunks import extract_chunks
@@ -63,12 +64,8 @@ def force_locality(
     structures = [atoms, *itertools.chain.from_iterable(chunks)]
     for chunk in structures[1:]:
         chunk.info["source_digest"] = structure_digest(atoms)
-    found = parent.calculate_many(
-        structures,
-        report=lambda tally: progress.calculations(tally, "whole structure and chunks"),
-        note=progress.note,
-        origin=Origin("whole", "locality"),
-    )
+    origin = Origin("whole", "locality")
+    found = ask_parent(parent, structures, "whole structure and chunks", origin, progress)
     failures = [result for result in found if isinstance(result, Failure)]
     if len(failures) == len(found):
         raise ParentError(
