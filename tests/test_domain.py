@@ -32,7 +32,7 @@ def members(n_elements: int) -> Ensemble:
     data = training_data(n_elements)
     weights = np.random.default_rng(0).normal(0.0, 0.5, (3, data.core.n_weights))
     networks = networks_from_weights(weights, data.sizes, data.activations, data.intercepts)
-    domain = labelled_domain(data, list(weights))
+    domain = labelled_domain(data, np.array([data.core.predict(w)[1] for w in weights]))
     return Ensemble(data.functions, data.scaling, networks, calibration=1.7, domain=domain)
 
 

@@ -116,7 +116,7 @@ def test_quality_by_hand() -> None:
         ]
     )
     residual = forces - np.concatenate([p.image.forces for p in data.fingerprints])
-    found = data.quality(weights)
+    found = data.quality(energies, forces)
     assert found.energy_rmse == pytest.approx(np.sqrt(np.mean((energies[bulk] - labels) ** 2)))
     assert found.force_rmse == pytest.approx(np.sqrt(np.mean(residual**2)))
     assert found.max_force_residual == pytest.approx(np.abs(residual).max())
@@ -125,7 +125,8 @@ def test_quality_by_hand() -> None:
 def test_quality_of_chunks_alone() -> None:
     data = training_data()
     chunks = replace(data, fingerprints=[p for p in data.fingerprints if p.image.is_chunk])
-    assert chunks.quality(random_weights(chunks)).energy_rmse == 0.0
+    predicted = chunks.core.predict(random_weights(chunks))
+    assert chunks.quality(*predicted).energy_rmse == 0.0
 
 
 # --- derivatives -------------------------------------------------------------------------------

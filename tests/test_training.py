@@ -231,14 +231,13 @@ def test_intercepts_without_a_labelled_energy() -> None:
 
 
 def predictions(labels: Any, is_chunk: Any, rows: Any = None, whole: bool = False) -> Any:
-    """What `calibrate` needs of a training set whose members' forces are given, (M, R, 3).
+    """What `calibrate` needs of a training set.
 
     ``rows`` is the number of forces of every image, one if left out.
     """
     ends = np.cumsum(rows or [1] * len(labels))
     starts = [0, *ends[:-1]]
     return SimpleNamespace(
-        core=SimpleNamespace(predict=lambda forces: (None, forces)),
         forces=np.asarray(labels, float),
         fingerprints=[None] * len(ends),
         rows=lambda image: slice(starts[image], ends[image]),
@@ -262,7 +261,7 @@ def test_calibration_by_hand() -> None:
     forces[:, 2:] = 50.0
     labels = [[7, 0, 0], [0, 3, 4], [0, 0, 0], [0, 0, 0]]
     counts = np.array([[1, 0, 0, 1], [0, 0, 2, 1], [0, 0, 1, 1]])
-    found = training.calibrate(predictions(labels, [False] * 4), list(forces), counts)
+    found = training.calibrate(predictions(labels, [False] * 4), forces, counts)
     low, high = sorted([5.0 / (2.58 * np.sqrt(2.0)), 4.0 / (2.58 * 3.0)])
     assert found == pytest.approx(low + 0.95 * (high - low), rel=1e-12)
 
@@ -278,7 +277,7 @@ def test_chunks_alone_count_as_soon_as_there_are_ten(n_chunks: int, expected: fl
     labels[:, 1] = ratio * 2.58 * np.sqrt(2.0)
     data = predictions(labels, [True] * n_chunks + [False] * n_bulk)
     counts = np.zeros((2, len(ratio)), int)
-    assert training.calibrate(data, list(forces), counts) == pytest.approx(expected, rel=1e-12)
+    assert training.calibrate(data, forces, counts) == pytest.approx(expected, rel=1e-12)
 
 
 def test_calibration_on_whole_chunks() -> None:
@@ -294,21 +293,21 @@ def test_calibration_on_whole_chunks() -> None:
     labels = np.zeros((14, 3))
     labels[:, 1] = ratio * 2.58 * np.sqrt(2.0)
     data = predictions(labels, [False, True], [1, 13], whole=True)
-    found = training.calibrate(data, list(forces), np.zeros((2, 2), int))
+    found = training.calibrate(data, forces, np.zeros((2, 2), int))
     assert found == pytest.approx(11.0 + 0.99 * 11 - 10, rel=1e-12)  # between eleventh and twelfth
     # the image that one member saw is left out as a whole
-    seen = training.calibrate(data, list(forces), np.array([[0, 1], [0, 0]]))
+    seen = training.calibrate(data, forces, np.array([[0, 1], [0, 0]]))
     assert seen == pytest.approx(50.0, rel=1e-12)
 
 
 def test_calibration_without_anything_unseen() -> None:
     data = predictions([[0, 0, 0]], [True])
-    assert training.calibrate(data, list(np.ones((2, 1, 3))), np.ones((2, 1), int)) == 1.0
+    assert training.calibrate(data, np.ones((2, 1, 3)), np.ones((2, 1), int)) == 1.0
 
 
 def test_members_that_agree_exactly_tell_nothing() -> None:
     data = predictions([[0, 0, 0]], [True])
-    assert training.calibrate(data, list(np.ones((2, 1, 3))), np.zeros((2, 1), int)) == 1.0
+    assert training.calibrate(data, np.ones((2, 1, 3)), np.zeros((2, 1), int)) == 1.0
 
 
 # --- an ensemble from scratch ------------------------------------------------------------------

@@ -117,7 +117,7 @@ def main() -> None:
                 continue
             call = partial(data.core.levenberg_marquardt, begin, *weights, settings.l2, count)
             fitted, loss, iterations, trials = call()
-            quality = data.quality(fitted)
+            quality = data.quality(*data.core.predict(fitted))
             seconds.append(cpu(call, arguments.rounds))
             table.add_row(
                 str(member),
@@ -147,9 +147,8 @@ def enough(
 ) -> int | None:
     """Iterations after which the criteria are met: a longer training begins as a shorter one."""
     for count in range(1, MOST_ITERATIONS + 1):
-        if meets_criteria(
-            data.quality(data.core.levenberg_marquardt(begin, *weights, l2, count)[0])
-        ):
+        fitted = data.core.levenberg_marquardt(begin, *weights, l2, count)[0]
+        if meets_criteria(data.quality(*data.core.predict(fitted))):
             return count
     return None
 

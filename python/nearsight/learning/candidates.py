@@ -121,13 +121,13 @@ class Candidates(ABC):
         """Multiplicities (members, images) of new images, from those of a bootstrap."""
         return multiplicities
 
-    def shells(self, data: TrainingData, weights: Sequence[Array]) -> list[Shell]:
+    def shells(self, data: TrainingData, forces: Array) -> list[Shell]:
         """Misfit by distance from the centre, where there are centres."""
         return []
 
-    def calibration(self, data: TrainingData, weights: Sequence[Array], counts: Counts) -> float:
+    def calibration(self, data: TrainingData, forces: Array, counts: Counts) -> float:
         """Factor of the uncertainty where nothing validates it."""
-        return calibrate(data, weights, counts)
+        return calibrate(data, forces, counts)
 
     @abstractmethod
     def check(self, iteration: Iteration) -> None:
@@ -190,9 +190,9 @@ class ChunkCandidates(Candidates):
         ranked = rank_uncertain(self.nft.settings, last.uncertainty_raw)
         return [i for i in ranked if i not in passed][: len(last.new_indices)]
 
-    def shells(self, data: TrainingData, weights: Sequence[Array]) -> list[Shell]:
+    def shells(self, data: TrainingData, forces: Array) -> list[Shell]:
         """Misfit of the chunks' own forces."""
-        return misfit_by_shell(data, weights)
+        return misfit_by_shell(data, forces)
 
     def check(self, iteration: Iteration) -> None:
         """Chunks are cut anew, and their labels are in the database."""

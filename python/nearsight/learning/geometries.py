@@ -144,7 +144,7 @@ class GeometryCandidates(Candidates):
         return np.maximum(multiplicities, 1)
 
     def calibration(
-        self, data: TrainingData, weights: Sequence[npt.NDArray[np.float64]], counts: Counts
+        self, data: TrainingData, forces: npt.NDArray[np.float64], counts: Counts
     ) -> float:
         """None yet: every member knows each geometry, and the first cells say nothing of them."""
         return 1.0

@@ -333,14 +333,16 @@ class Session:
         validation = self._candidates.validation(len(history))
         validated = validate(ensemble, validation)
         error = None if validated is None else validated.error
+        predicted = [data.core.predict(w) for w in weights]
+        trained = np.array([forces for _, forces in predicted])
         if validated is None:
-            factor = self._candidates.calibration(data, weights, counts)
+            factor = self._candidates.calibration(data, trained, counts)
         else:
             factor = validated.calibration
-        ensemble = replace(ensemble, calibration=factor, domain=labelled_domain(data, weights))
+        ensemble = replace(ensemble, calibration=factor, domain=labelled_domain(data, trained))
         found = self.targets.evaluate(ensemble)
         raw, calibrated = found["uncertainty_raw"], found["uncertainty"]
-        quality = [data.quality(w) for w in weights]
+        quality = [data.quality(*each) for each in predicted]
         new, again = self._candidates.choose(raw, explored, indices, failed)
         iteration = Iteration(
             iteration=len(history),
@@ -357,7 +359,7 @@ class Session:
             validation_error=error,
             model=model,
             candidates=candidates,
-            shells=self._candidates.shells(data, weights),
+            shells=self._candidates.shells(data, trained),
             exploration=explored,
             seconds=time.perf_counter() - began,
             ensemble=ensemble.digest,

@@ -92,8 +92,8 @@ class FollowUp:
         if "isolated" in relaxed.arrays:
             alone = ", ".join(map(str, np.flatnonzero(relaxed.arrays["isolated"])))
             self.progress.note(
-                f"no neighbour within the cutoff of atom {alone} at the end of the relaxation; such "
-                "atoms have no force"
+                f"no neighbour within the cutoff of atom {alone} at the end of the relaxation; "
+                "such atoms have no force"
             )
         parents: RelaxationResult | None = None
         fmax: float | None = None

@@ -199,9 +199,8 @@ class TrainingData:
             (counts * force_coefficient / (3.0 * atoms))[self.row_image] * self.force_weights,
         )
 
-    def quality(self, weights: Array) -> Quality:
-        """How well a member with these weights fits all images."""
-        energies, forces = self.core.predict(weights)
+    def quality(self, energies: Array, forces: Array) -> Quality:
+        """How well a member fits all images, by its predictions for them (see ``core.predict``)."""
         error = (energies - self.energies)[self.has_energy]
         residual = forces - self.forces
         return Quality(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,14 +14,14 @@ __all__ = ["labelled_domain"]
 Array = npt.NDArray[np.float64]
 
 
-def labelled_domain(data: TrainingData, weights: Sequence[Array]) -> Domain:
+def labelled_domain(data: TrainingData, forces: Array) -> Domain:
     """The environments of all atoms in the training, isolated ones apart.
 
     Parameters
     ----------
     data : TrainingData
-    weights : sequence of (P,) float64
-        Of every member.
+    forces : (M, F, 3) float64, eV/Å
+        Predictions of every member.
     """
     environments = {}
     for number, element in enumerate(data.functions.elements):
@@ -34,5 +32,5 @@ def labelled_domain(data: TrainingData, weights: Sequence[Array]) -> Domain:
         scale, offset = data.scaling.linear(element)
         known = features[features.any(axis=1)]
         environments[element] = Environments.of(known * scale + offset)
-    raw = mean_and_raw_uncertainty(np.array([data.core.predict(w)[1] for w in weights]))[1]
+    raw = mean_and_raw_uncertainty(forces)[1]
     return Domain(environments, float(raw.max()) if len(raw) else 0.0)

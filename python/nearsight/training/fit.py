@@ -241,7 +241,7 @@ def fit_intercepts(images: Sequence[Image], elements: Sequence[str]) -> dict[str
     return dict(zip(elements, solution.tolist(), strict=True))
 
 
-def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Counts) -> float:
+def calibrate(data: TrainingData, forces: Array, multiplicities: Counts) -> float:
     """Out-of-bag factor from raw to calibrated uncertainty.
 
     Members whose sample lacks an image predict its labelled forces; the factor is a quantile of
@@ -249,8 +249,14 @@ def calibrate(data: TrainingData, weights: Sequence[Array], multiplicities: Coun
     soon as they bring `_MIN_FORCES` forces, since they are what the ensemble is for.
 
     The quantile is `COVERAGE`, or `BOUND` where all atoms of chunks are labelled.
+
+    Parameters
+    ----------
+    data : TrainingData
+    forces : (M, F, 3) float64, eV/Å
+        Predictions of every member.
+    multiplicities : (M, images) int64
     """
-    forces = np.array([data.core.predict(w)[1] for w in weights])
     ratio = np.full(len(data.forces), np.nan)
     for image in range(len(data.fingerprints)):
         unseen = multiplicities[:, image] == 0
@@ -347,8 +353,9 @@ def train_ensemble(
     )
     weights = [fit.weights for fit in fits]
     made = make_ensemble(data, weights, counts, seed=seed)
-    calibration = calibrate(data, weights, counts)
-    return replace(made, calibration=calibration, domain=labelled_domain(data, weights))
+    forces = np.array([data.core.predict(w)[1] for w in weights])
+    calibration = calibrate(data, forces, counts)
+    return replace(made, calibration=calibration, domain=labelled_domain(data, forces))
 
 
 def without_isolated(features: Mapping[str, Array]) -> dict[str, Array]:

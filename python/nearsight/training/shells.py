@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +14,7 @@ WIDTH = 1.5
 """Å."""
 
 
-def misfit_by_shell(data: TrainingData, weights: Sequence[npt.NDArray[np.float64]]) -> list[Shell]:
+def misfit_by_shell(data: TrainingData, forces: npt.NDArray[np.float64]) -> list[Shell]:
     """Mean error of the members' mean force on the atoms of the training chunks.
 
     Where the parent is nearsighted and the model has what it needs, it is small at all distances.
@@ -26,8 +24,8 @@ def misfit_by_shell(data: TrainingData, weights: Sequence[npt.NDArray[np.float64
     Parameters
     ----------
     data : TrainingData
-    weights : sequence of (P,) float64
-        Of every member.
+    forces : (M, F, 3) float64, eV/Å
+        Predictions of every member.
 
     Returns
     -------
@@ -37,7 +35,7 @@ def misfit_by_shell(data: TrainingData, weights: Sequence[npt.NDArray[np.float64
     whole = np.flatnonzero(data.is_chunk & data.has_energy)
     if len(whole) == 0:
         return []
-    mean = np.mean([data.core.predict(w)[1] for w in weights], axis=0)
+    mean = forces.mean(axis=0)
     distances, errors = [], []
     for number in whole.tolist():
         image, rows = data.fingerprints[number].image, data.rows(number)
