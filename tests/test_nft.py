@@ -142,6 +142,15 @@ def iterations(*uncertainties: float) -> tuple[Iteration, ...]:
     return tuple(make_iteration(number, [value, 0.0]) for number, value in enumerate(uncertainties))
 
 
+def with_chunks(count: int, raw: list[float], **changes: Any) -> Iteration:
+    """An iteration with so many chunks, of further atoms, which are certain."""
+    atoms = range(len(raw), len(raw) + count)
+    for name, values in changes.items():
+        if isinstance(values, np.ndarray):
+            changes[name] = np.pad(values, (0, count))
+    return make_iteration(9, [*raw, *[0.0] * count], list(atoms), **changes)
+
+
 @pytest.mark.parametrize(
     ("settings", "uncertainties", "chunks", "new", "reason"),
     [
@@ -171,9 +180,9 @@ def test_why_it_ends(
     settings: Mapping[str, Any], uncertainties: list[float], chunks: int, new: int, reason: str
 ) -> None:
     *earlier, last = uncertainties
-    raw = np.array([0.0, last])
     chosen = NFTSettings(**{"max_chunks": 75} | settings)
-    assert stop_reason(chosen, iterations(*earlier), raw, 2 * raw, chunks, new) == reason
+    ended = with_chunks(chunks, [0.0, last])
+    assert stop_reason(chosen, iterations(*earlier), ended, new, chosen.max_chunks) == reason
 
 
 @pytest.mark.parametrize(
@@ -188,10 +197,9 @@ def test_why_it_ends(
 def test_it_ends_at_the_accuracy(
     accuracy: float, calibrated: float, chunks: int, reason: str
 ) -> None:
-    raw = np.array([0.5, 0.9])
-    bounds = np.array([0.0, calibrated])
+    ended = with_chunks(chunks, [0.5, 0.9], uncertainty=np.array([0.0, calibrated]))
     settings = NFTSettings(accuracy=accuracy)
-    assert stop_reason(settings, iterations(1.0), raw, bounds, chunks, 4) == reason
+    assert stop_reason(settings, iterations(1.0), ended, 4, settings.max_chunks) == reason
 
 
 @pytest.mark.parametrize(
@@ -220,9 +228,9 @@ def test_improvement_is_that_of_the_error_where_it_is_known(
         make_iteration(number, [0.1 * number], validation_error=error)
         for number, error in enumerate(errors[:-1])
     )
-    raw = np.array([0.1 * len(errors)])
+    ended = with_chunks(8, [0.1 * len(errors)], validation_error=errors[-1])
     settings = NFTSettings(steps_not_improved=2)
-    assert stop_reason(settings, history, raw, raw, 8, 4, score=errors[-1]) == reason
+    assert stop_reason(settings, history, ended, 4, settings.max_chunks) == reason
 
 
 @pytest.mark.parametrize(
@@ -243,12 +251,17 @@ def test_an_end_under_other_rules_is_none(
         make_iteration(1, RAW, [1, 4], stop_reason="there are 2 chunks"),
     ]
     chosen = NFTSettings(chunks_per_iteration=2, **settings)
-    found = decide_again(chosen, history)
+
+    def follow(last: Iteration) -> tuple[list[int], list[int]]:
+        return choose_atoms(chosen, last.uncertainty_raw, last.chunk_indices)
+
+    found = decide_again(chosen, history, follow, chosen.max_chunks)
     assert (found.stop_reason, found.new_indices) == (reason, new)
     assert found.again_indices == ([] if reason else [1])
     assert (found is history[1]) == bool(reason)
     assert history[1].stop_reason == "there are 2 chunks"
-    assert decide_again(chosen, history[:1]) is history[0]  # not at its end
+    again = decide_again(chosen, history[:1], follow, chosen.max_chunks)
+    assert again is history[0]  # not at its end
 
 
 @pytest.mark.parametrize(

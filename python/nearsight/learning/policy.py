@@ -70,22 +70,30 @@ def choose_atoms(
 def stop_reason(
     settings: NFTSettings,
     history: Sequence[Iteration],
-    raw: Array,
-    calibrated: Array,
-    chunks: int,
+    last: Iteration,
     new: int,
+    most: int,
     started: bool = False,
-    score: float | None = None,
-    most: int | None = None,
 ) -> str:
-    """Reason to end the training after an iteration with these uncertainties; empty to go on.
+    """Reason to end the training after the iteration ``last``; empty to go on.
 
-    Improvement counts as in `best_of`, by the score of the iteration or its uncertainty. ``most``
-    is what is allowed in all, ``settings.max_chunks`` when left out.
+    Improvement counts as in `best_of`, by the error on validation images or the uncertainty.
+
+    Parameters
+    ----------
+    settings : NFTSettings
+    history : sequence of Iteration
+        Those before.
+    last : Iteration
+    new : int
+        Chunks (or geometries) that the next one would add.
+    most : int
+        Those allowed in all.
+    started : bool
+        Whether the members were trained before the first iteration.
     """
-    uncertainty, noun = float(raw.max()), settings.noun
-    most = settings.max_chunks if most is None else most
-    values = [i.score for i in history] + [uncertainty if score is None else score]
+    uncertainty, noun, score = last.structure_uncertainty, settings.noun, last.validation_error
+    values = [*(i.score for i in history), last.score]
     if score is None:
         since_best = len(values) - 1 - best_of(values, started)
     else:
@@ -93,10 +101,11 @@ def stop_reason(
         since_best = _since_improvement([*(e for e in earlier if e is not None), score])
     if settings.stop_uncertainty > 0.0 and uncertainty <= settings.stop_uncertainty:
         return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
-    if chunks and settings.accuracy > 0.0 and calibrated.max() <= settings.accuracy:
+    calibrated = last.structure_uncertainty_calibrated
+    if last.chunks and settings.accuracy > 0.0 and calibrated <= settings.accuracy:
         return f"the calibrated uncertainty is at most {settings.accuracy:g} eV/Å"
-    if chunks >= most:
-        return f"there are {chunks} {noun}"
+    if last.chunks >= most:
+        return f"there are {last.chunks} {noun}"
     if len(values) > settings.max_iterations:
         return f"there were {settings.max_iterations} iterations"
     if since_best >= settings.steps_not_improved:
@@ -114,44 +123,29 @@ Choose = Callable[[Iteration], tuple[list[int], list[int]]]
 def decide_again(
     settings: NFTSettings,
     history: Sequence[Iteration],
+    choose: Choose,
+    most: int,
     started: bool = False,
-    choose: Choose | None = None,
-    most: int | None = None,
 ) -> Iteration:
     """The last iteration; if it was the end under other stop rules and is none now, gone on with.
 
     Parameters
     ----------
-    settings : NFTSettings
-    history : sequence of Iteration
-    started : bool
-        Whether the members were trained before the first iteration.
-    choose : callable, optional
-        What follows an iteration: new ones and those once more; by `choose_atoms` when left out.
-    most : int, optional
+    settings, most, started
         See `stop_reason`.
+    history : sequence of Iteration
+        The last one included.
+    choose : callable
+        What follows an iteration: new ones and those to draw once more.
     """
     last = history[-1]
     if not last.stop_reason:
         return last
-    indices, raw = last.chunk_indices, last.uncertainty_raw
-    if choose is None:
-        new, again = choose_atoms(settings, raw, indices, last.failed_indices, not indices)
-    else:
-        new, again = choose(last)
-    reason = stop_reason(
-        settings,
-        history[:-1],
-        np.append(raw, last.structure_uncertainty),
-        np.append(last.uncertainty, last.structure_uncertainty_calibrated),
-        len(indices),
-        len(new),
-        started,
-        last.validation_error,
-        most,
-    )
+    new, again = choose(last)
+    if stop_reason(settings, history[:-1], last, len(new), most, started):
+        return last
     changes = {"stop_reason": "", "new_indices": new, "again_indices": again}
-    return last if reason else last.model_copy(update=changes)
+    return last.model_copy(update=changes)
 
 
 def _since_improvement(errors: Sequence[float]) -> int:

@@ -185,11 +185,11 @@ class Session:
         decided = decide_again(
             self.nft.settings,
             history,
-            self.start is not None,
             lambda last: self._candidates.choose(
                 last.uncertainty_raw, last.exploration, last.chunk_indices, last.failed_indices
             ),
             self._candidates.most,
+            self.start is not None,
         )
         if decided is not history[-1]:
             self.progress.note(f"going on: training had ended because {history[-1].stop_reason}")
@@ -341,9 +341,8 @@ class Session:
             factor = validated.calibration
         ensemble = replace(ensemble, calibration=factor, domain=labelled_domain(data, trained))
         found = self.targets.evaluate(ensemble)
-        raw, calibrated = found["uncertainty_raw"], found["uncertainty"]
         quality = [data.quality(*each) for each in predicted]
-        new, again = self._candidates.choose(raw, explored, indices, failed)
+        new, again = self._candidates.choose(found["uncertainty_raw"], explored, indices, failed)
         iteration = Iteration(
             iteration=len(history),
             chunk_indices=indices,
@@ -365,17 +364,8 @@ class Session:
             ensemble=ensemble.digest,
             previous=history[-1].ensemble if history else None,
         )
-        reason = stop_reason(
-            nft.settings,
-            history,
-            np.append(raw, iteration.structure_uncertainty),
-            np.append(calibrated, iteration.structure_uncertainty_calibrated),
-            len(indices),
-            len(new),
-            started,
-            error,
-            self._candidates.most,
-        )
+        most = self._candidates.most
+        reason = stop_reason(nft.settings, history, iteration, len(new), most, started)
         if reason:
             end = {"stop_reason": reason, "new_indices": [], "again_indices": []}
             iteration = iteration.model_copy(update=end)
