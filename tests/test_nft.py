@@ -6,7 +6,6 @@ The small case is that of ``copper.py``; the reference for labels and errors is 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import subprocess
@@ -25,6 +24,7 @@ from helpers import copper
 from helpers.faulty import FAULTY, FaultyEMT, Script
 from helpers.recorder import Recorder, Stopped
 from helpers.records import make_iteration
+from helpers.trainings import evaluation, train
 from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, TrainingSettings
 from nearsight.errors import InputError
 from nearsight.files.records import Iteration
@@ -41,15 +41,7 @@ RAW = np.array([0.1, 0.5, 0.3, 0.4, 0.2])
 def run(
     folder: Path, nft: NFT | None = None, parent: Parent | None = None, **changed: Any
 ) -> State:
-    """The small case in a folder, with its database there."""
-    given: dict[str, Any] = {
-        "images": copper.cells(),
-        "functions": copper.functions(),
-        "target": copper.particle(),
-        "parent": parent or Parent("emt", database=folder / "parent.db"),
-        **changed,
-    }
-    return (nft or copper.nft()).run(folder=folder, **given)
+    return train(nft or copper.nft(), folder, parent, **changed)
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +52,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
 
 
 def evaluations(folder: Path) -> list[dict[str, Any]]:
-    """What the iterations found, but for the time they took, and the digest, which covers it."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*/evaluation.json"))]
-    for each in found:
-        assert each.pop("seconds") > 0
-        assert len(each.pop("digest")) == 64
-    return found
+    """What the iterations found."""
+    return [evaluation(path) for path in sorted(folder.glob("*/evaluation.json"))]
 
 
 SHORT = copper.nft(max_chunks=8)

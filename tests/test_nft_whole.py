@@ -21,6 +21,7 @@ from ase.io import read
 from helpers import copper
 from helpers.faulty import FAULTY, Script
 from helpers.recorder import Recorder, Stopped
+from helpers.trainings import assert_same, contents, train
 from nearsight.config import DynamicsSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError, ParentError
 from nearsight.executors.local import LocalExecutor
@@ -38,15 +39,7 @@ from nearsight.training.validation import validate
 
 
 def run(folder: Path, nft: NFT | None = None, parent: Parent | None = None, **more: Any) -> State:
-    folder.mkdir(exist_ok=True)
-    given: dict[str, Any] = {
-        "images": copper.cells(),
-        "functions": copper.functions(),
-        "target": copper.particle(),
-        "parent": parent or Parent("emt", database=folder / "parent.db"),
-        **more,
-    }
-    return (nft or copper.whole()).run(folder=folder, **given)
+    return train(nft or copper.whole(), folder, parent, **more)
 
 
 @pytest.fixture(scope="module")
@@ -54,27 +47,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
     """A folder with a whole training in it, and how it ended. Not to be changed."""
     folder = tmp_path_factory.mktemp("finished")
     return folder, run(folder)
-
-
-def contents(folder: Path) -> dict[str, Any]:
-    """All files but the database, evaluations without their times."""
-    found: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.name == "evaluation.json":
-            found[name] = json.loads(path.read_text())
-            assert found[name].pop("seconds") > 0
-            assert len(found[name].pop("digest")) == 64  # of the time too
-        elif path.is_file() and path.name != "parent.db":
-            found[name] = path.read_bytes()
-    return found
-
-
-def assert_same(found: Path, expected: Path) -> None:
-    one, two = contents(found), contents(expected)
-    assert list(one) == list(two)
-    for name, content in two.items():
-        assert one[name] == content, name
 
 
 # -- what it does
