@@ -61,6 +61,10 @@ class InitialSettings(Settings):
         0.06,
     )
     """Strains of the clusters, in turn: all distances change by this part."""
+    prototype_cells: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Rattled and strained cells of each prototype crystal of the target's stoichiometry (fcc, bcc,
+    hcp, diamond; rock salt, CsCl, zinc blende; fluorite; mixtures on fcc, bcc and hcp sites), with
+    the target's own distances, besides the clusters of recipe = "clusters"."""
     structures: InputFile | None = Field(default=None, examples=["images.extxyz"])
     """Structures of your own to start from, instead of the above; the parent labels those that
     come without energies and forces."""

@@ -20,6 +20,7 @@ from nearsight.config.errors import list_mistakes
 from nearsight.config.fields import Count, Positive
 from nearsight.errors import InputError, ParentError
 from nearsight.learning.initial_clusters import CLUSTERS, cut_clusters, label_clusters
+from nearsight.learning.initial_prototypes import label_prototypes, prototype_cells
 from nearsight.learning.labels import ask_parent, label_all
 from nearsight.parents import Failure, Origin, Parent, ParentCalculator, as_parent
 from nearsight.progress import Progress
@@ -54,7 +55,8 @@ class Initialization(InitialSettings):
     tried again with 0.8 times its shortest distance.
 
     With ``structures``, the structures of that file in place of all this; with ``recipe =
-    "clusters"``, clusters cut from the targets that `of` is given (`cut_clusters`).
+    "clusters"``, clusters cut from the targets that `of` is given (`cut_clusters`), and cells of
+    their `prototype_cells`.
 
     Defaults are the paper's (SI 8.1), except where the paper gives none.
 
@@ -161,7 +163,9 @@ class Initialization(InitialSettings):
         if self.structures is not None:
             return label_structures(self.structures, parent, progress)
         if self._cuts_clusters:
-            return label_clusters(self._clusters, parent, progress)
+            prototypes = prototype_cells(self._targets, self, self.seed)
+            clusters = label_clusters(self._clusters, parent, progress)
+            return [*clusters, *label_prototypes(prototypes, parent, progress)]
         assert self.elements is not None  # as checked when made
         counter = itertools.count()
 

@@ -20,7 +20,7 @@ from nearsight.progress import Progress
 from nearsight.structures.chunks import extract_chunk
 from nearsight.structures.images import Image
 
-__all__ = ["CLUSTERS", "cut_clusters", "label_clusters"]
+__all__ = ["CLUSTERS", "START", "cut_clusters", "label_clusters"]
 
 CLUSTERS = Origin("cluster", "initial")
 START = 6.5
