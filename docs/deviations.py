@@ -21,7 +21,8 @@ from nearsight.files.atomic import read_json
 from nearsight.progress import LogProgress
 from nearsight.run.run import Run
 from nearsight.structures.images import read_images, read_structure
-from nearsight.training.fit import initial_weights, levenberg_marquardt, prepare
+from nearsight.training.fit import initial_weights, levenberg_marquardt
+from nearsight.training.preparation import prepare
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pt260_center.toml"
 VARIANTS: dict[str, dict[str, dict[str, object]]] = {

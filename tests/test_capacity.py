@@ -24,7 +24,8 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
 from nearsight.structures.images import Image
 from nearsight.training.dataset import TrainingData
-from nearsight.training.fit import prepare, train_ensemble
+from nearsight.training.fit import train_ensemble
+from nearsight.training.preparation import prepare
 from nearsight.training.validation import validate
 
 TARGETS = Targets.of([copper.particle(), copper.particle(2)])

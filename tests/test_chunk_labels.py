@@ -27,6 +27,7 @@ from nearsight.model.network import networks_from_weights
 from nearsight.parents import Parent
 from nearsight.structures.images import Image, read_images, write_images
 from nearsight.training import fit as training
+from nearsight.training import preparation
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fingerprints import Fingerprints
 from nearsight.training.shells import misfit_by_shell
@@ -311,7 +312,7 @@ def test_weights_fall_with_the_distance() -> None:
     (chunk,) = label([40], core_radius=4.4)
     bulk, centre = copper.cells()[0], Image(chunk.atoms, chunk.forces[:1])
     functions = copper.functions()
-    data = training.prepare([bulk, chunk, centre], functions, copper.nft().network)
+    data = preparation.prepare([bulk, chunk, centre], functions, copper.nft().network)
     model = Model(hidden_layers=[7, 3], l2=1e-3, force_decay=2.5)
     soft = apply_model(data, model)
     distance = chunk.atoms.get_distances(0, range(len(chunk.atoms)))
@@ -371,7 +372,7 @@ def test_a_user_s_weights_mask_forces(tmp_path: Path) -> None:
     assert not image.is_chunk
     np.testing.assert_array_equal(image.force_atoms, [0, 2])
     functions = functions_of(ELEMENTS[:1], 4.6)
-    data = training.prepare([image], functions, copper.nft().network)
+    data = preparation.prepare([image], functions, copper.nft().network)
     energies, weights = data.weights(np.array([2]), ALPHA)
     assert energies.tolist() == [2.0]
     np.testing.assert_allclose(weights, 2 * ALPHA / 12 * np.array([1.0, 0.5]), rtol=1e-12)

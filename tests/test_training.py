@@ -20,6 +20,7 @@ from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble
 from nearsight.structures.images import Image
 from nearsight.training import fit as training
+from nearsight.training import preparation
 from nearsight.training.bootstrap import draw_initial
 from nearsight.training.dataset import TrainingData
 
@@ -218,13 +219,13 @@ def test_intercepts_are_the_energies_per_atom_of_the_elements() -> None:
         positions = 2.5 * np.arange(3.0 * n).reshape(n, 3)
         images.append(Image(Atoms(symbols, positions), np.zeros((n, 3)), energy))
     images.append(Image(Atoms("Pt", [[0, 0, 0]]), np.zeros((1, 3))))  # a chunk has no energy
-    found = training.fit_intercepts(images, ["Pt", "Au"])
+    found = preparation.fit_intercepts(images, ["Pt", "Au"])
     assert found == pytest.approx({"Pt": -5.0, "Au": -3.0}, abs=1e-12)
 
 
 def test_intercepts_without_a_labelled_energy() -> None:
     chunk = Image(structure("cluster"), np.zeros((1, 3)))
-    assert training.fit_intercepts([chunk], ["Pt", "Au"]) == {"Pt": 0.0, "Au": 0.0}
+    assert preparation.fit_intercepts([chunk], ["Pt", "Au"]) == {"Pt": 0.0, "Au": 0.0}
 
 
 # --- calibration -------------------------------------------------------------------------------
@@ -339,7 +340,7 @@ def test_ensemble_from_scratch() -> None:
     assert one.calibration == two.calibration > 0.0
     assert np.abs(first.forces - other.evaluate(atoms).forces).max() > 1e-3
 
-    data = training.prepare(labelled_images(2), functions_of(ELEMENTS[:2], 4.6), NETWORK)
+    data = preparation.prepare(labelled_images(2), functions_of(ELEMENTS[:2], 4.6), NETWORK)
     bulk = one.evaluate(data.fingerprints[1].image.atoms).member_forces
     for m in range(3):
         start = training.initial_weights(data, 0, m)
@@ -403,4 +404,4 @@ LONE = Atoms("Pt2Au", [[0, 0, 0], [2.5, 0, 0], [30, 0, 0]])
 )
 def test_images_that_cannot_be_trained_on(images: list[Image], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        training.prepare(images, functions_of(ELEMENTS[:2], 4.6), NETWORK)
+        preparation.prepare(images, functions_of(ELEMENTS[:2], 4.6), NETWORK)

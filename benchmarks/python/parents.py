@@ -10,8 +10,9 @@ labels in calculations of the whole target, which grow with the third power of t
 (with the first for CHGNet).
 
 Finished runs in ``--workdir`` are read, not repeated; one that was stopped is continued.
-``--cases``, ``--labels`` and ``--seeds`` choose some of them. The forces on the whole targets are
-known. All runs of a case share the parent's calculations.
+``--cases``, ``--labels`` and ``--seeds`` choose some of them, ``--variants`` other settings than
+those of the case, with a baseline for example (docs/how-to/baseline.md). The forces on the whole
+targets are known. All runs of a case share the parent's calculations.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +208,20 @@ CASES = {
 }
 
 
-def run(name: str, labels: str, seed: int, workdir: Path, changes: dict[str, Any]) -> Path:
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "plain": {},
+    "zbl": {"baseline": {"repulsion": "zbl"}},
+    "charges": {"baseline": {"repulsion": "zbl", "charges": "fitted"}},
+    "core": {"nft": {"core_radius": 3.5}},
+    "charges-core": {
+        "baseline": {"repulsion": "zbl", "charges": "fitted"},
+        "nft": {"core_radius": 3.5},
+    },
+}
+"""Changes of the settings of every case."""
+
+
+def run(name: str, labels: str, variant: str, seed: int, workdir: Path) -> Path:
     """The folder of a finished run."""
     case = CASES[name]
     place = workdir / name.replace("/", "-")
@@ -225,22 +240,23 @@ def run(name: str, labels: str, seed: int, workdir: Path, changes: dict[str, Any
         "initial": {},
         "report": {"true_forces": True},
     }
-    parts = [case.settings, case.by_target if labels == "target" else {}]
+    parts = [
+        case.settings,
+        case.by_target if labels == "target" else {},
+        {"nft": {"labels": labels}},
+        VARIANTS[variant],
+    ]
     for section, values in (item for part in parts for item in part.items()):
         content[section] = {**content.get(section, {}), **values}
     if case.first is not None:
         content["initial"] = {"structures": str(place / "first.extxyz")}
-    content["nft"] |= {"labels": labels}
-    for key, value in changes.items():
-        section, _, option = key.partition(".")
-        content.setdefault(section, {})[option] = value
-    folder = place / f"{labels}-{seed}"
+    folder = place / f"{labels}-{'' if variant == 'plain' else variant + '-'}{seed}"
     config = Config.model_validate({"seed": seed, **content}, context={"folder": place})
     Run(config, folder, LogProgress(place / f"{folder.name}.log")).execute()
     return folder
 
 
-def row(name: str, labels: str, seed: int, folder: Path) -> list[str]:
+def row(name: str, labels: str, variant: str, seed: int, folder: Path) -> list[str]:
     """Figures of a finished run."""
     case, report = CASES[name], read_json(folder / "report.json")
     last = next(i for i in report["iterations"] if i["iteration"] == report["best_iteration"])
@@ -262,6 +278,7 @@ def row(name: str, labels: str, seed: int, folder: Path) -> list[str]:
     return [
         name,
         labels,
+        variant,
         str(seed),
         str(last["chunks"]),
         f"{1000 * last['mae']:.1f}",
@@ -295,15 +312,16 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, default=Path("results"))
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--labels", nargs="+", default=["chunk", "center", "target"])
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=["plain"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     options = parser.parse_args()
-    table = Table("case", "labels", "seed", *(Column(name, justify="right") for name in COLUMNS))
-    for name in options.cases:
-        for labels in options.labels:
-            for seed in options.seeds:
-                folder = run(name, labels, seed, options.workdir.absolute(), {})
-                table.add_row(*row(name, labels, seed, folder))
-    Console(width=130).print(table)
+    columns = (Column(name, justify="right") for name in COLUMNS)
+    table = Table("case", "labels", "variant", "seed", *columns)
+    runs = product(options.cases, options.labels, options.variants, options.seeds)
+    for name, labels, variant, seed in runs:
+        folder = run(name, labels, variant, seed, options.workdir.absolute())
+        table.add_row(*row(name, labels, variant, seed, folder))
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from nearsight.config import Config, TrainingSettings
 from nearsight.selection.choose import choose_features, choose_images
 from nearsight.structures.images import read_images, read_structure
 from nearsight.training.dataset import Quality, TrainingData
-from nearsight.training.fit import initial_weights, prepare
+from nearsight.training.fit import initial_weights
+from nearsight.training.preparation import prepare
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pt260_emt.toml"
 MOST_ITERATIONS = 200

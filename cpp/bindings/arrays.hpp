@@ -55,6 +55,7 @@ inline Matrix matrix(const Array<double>& array) {
 
 // One per class. Objects do not change once they are made, so that threads may share them without
 // the GIL. The classes are local to the module: modules of several SIMD levels live side by side.
+void bind_baseline(py::module_& m);
 void bind_structure(py::module_& m);
 void bind_neighbor_list(py::module_& m);
 void bind_symmetry_functions(py::module_& m);

@@ -58,6 +58,7 @@ PYBIND11_MODULE(NEARSIGHT_MODULE, m, pybind11::mod_gil_not_used()) {
   nearsight::bind_structure(m);
   nearsight::bind_neighbor_list(m);
   nearsight::bind_symmetry_functions(m);
+  nearsight::bind_baseline(m);
   nearsight::bind_potential(m);
   nearsight::bind_training_set(m);
   m.def("build_info", &nearsight::build_info);

@@ -42,7 +42,7 @@ Vector vector(const Array<double>& array, const char* name) {
 }
 
 Potential make_potential(const SymmetryFunctions& functions, const std::vector<BatchTuple>& given,
-                         const std::vector<DomainTuple>& known) {
+                         const std::vector<DomainTuple>& known, const Baseline* baseline) {
   if (given.empty()) throw std::invalid_argument("a potential needs a network");
   std::vector<NetworkBatch> networks;
   for (const BatchTuple& batch : given) networks.push_back(make_batch(batch));
@@ -52,7 +52,8 @@ Potential make_potential(const SymmetryFunctions& functions, const std::vector<B
     domains.push_back({matrix(factor), vector(shift, "shift"), vector(slope, "slope"),
                        vector(above, "above"), vector(below, "below")});
   }
-  return {functions, std::move(networks), std::move(domains)};
+  return {functions, std::move(networks), std::move(domains),
+          baseline == nullptr ? std::nullopt : std::optional<Baseline>(*baseline)};
 }
 
 Forces forces_mode(const std::string& name) {
@@ -93,7 +94,7 @@ py::dict evaluate(const Potential& potential, const Structure& structure, const 
 void bind_potential(py::module_& m) {
   py::class_<Potential>(m, "Potential", py::module_local())
       .def(py::init(&make_potential), py::arg("functions"), py::arg("networks"),
-           py::arg("domains") = std::vector<DomainTuple>())
+           py::arg("domains") = std::vector<DomainTuple>(), py::arg("baseline") = nullptr)
       .def("evaluate", &evaluate, py::arg("structure"), py::arg("forces") = "members",
            py::arg("virial") = false, py::arg("threads") = 0, py::arg("neighbors") = nullptr);
 }

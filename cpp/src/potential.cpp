@@ -58,10 +58,11 @@ struct Potential::BlockSums {
 };
 
 Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks,
-                     std::vector<Domain> domains)
+                     std::vector<Domain> domains, std::optional<Baseline> baseline)
     : functions_(std::move(functions)),
       networks_(std::move(networks)),
-      domains_(std::move(domains)) {
+      domains_(std::move(domains)),
+      baseline_(std::move(baseline)) {
   if (static_cast<int>(networks_.size()) != functions_.n_species())
     throw std::invalid_argument("a potential needs one network per element");
   for (int s = 0; s < functions_.n_species(); ++s) {
@@ -72,6 +73,8 @@ Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> netw
                                   std::to_string(networks_[s].inputs()) + " features, it has " +
                                   std::to_string(functions_.size(s)) + " symmetry functions");
   }
+  if (baseline_ && baseline_->n_species() != functions_.n_species())
+    throw std::invalid_argument("the baseline must be one of the same elements");
   if (!domains_.empty() && domains_.size() != networks_.size())
     throw std::invalid_argument("a potential needs a domain for every element, or none");
   for (std::size_t s = 0; s < domains_.size(); ++s) {
@@ -196,6 +199,22 @@ void Potential::finish(const Call& call, const Vector& forces, Evaluation& resul
   });
 }
 
+// Adds the pair terms, which are the same for all members, to their results.
+void Potential::add_baseline(const Call& call, Evaluation& result) const {
+  const Structure& structure = call.structure;
+  const PairEvaluation terms = call.list.cutoff() >= baseline_->cutoff()
+                                   ? baseline_->evaluate(structure, call.list, call.threads)
+                                   : baseline_->evaluate(structure, call.threads);
+  result.energies.rowwise() += terms.energies.transpose();
+  result.mean_energies += terms.energies;
+  if (!call.gradients) return;
+  result.mean_forces += terms.forces;
+  const Index width = terms.forces.size();
+  for (Index begin = 0; begin < result.forces.size(); begin += width)
+    result.forces.segment(begin, width) += Eigen::Map<const Vector>(terms.forces.data(), width);
+  if (call.virial) result.virial += terms.virial;
+}
+
 Evaluation Potential::evaluate(const Structure& structure, const NeighborList& list, Forces forces,
                                bool virial, int threads) const {
   functions_.check(structure);
@@ -230,6 +249,7 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
   }
   result.mean_energies = result.energies.colwise().mean();
   if (call.gradients) finish(call, total, result);
+  if (baseline_) add_baseline(call, result);
   return result;
 }
 

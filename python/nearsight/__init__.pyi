@@ -1,4 +1,5 @@
 from ._core import build_info as build_info
+from .config import BaselineSettings as BaselineSettings
 from .config import Config as Config
 from .config import DynamicsSettings as DynamicsSettings
 from .config import EnsembleSettings as EnsembleSettings

@@ -2,8 +2,10 @@
 // atom beyond the results.
 #pragma once
 
+#include <optional>
 #include <vector>
 
+#include "nearsight/baseline.hpp"
 #include "nearsight/network.hpp"
 #include "nearsight/symmetry_functions.hpp"
 
@@ -33,15 +35,16 @@ enum class Forces { kNone, kMean, kMembers };
 class Potential {
  public:
   // `networks`: one batch per species, all with the same number of members; `domains`: one per
-  // species, or none at all.
+  // species, or none at all; `baseline`: added to what the networks of every member give.
   Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks,
-            std::vector<Domain> domains = {});
+            std::vector<Domain> domains = {}, std::optional<Baseline> baseline = {});
 
   const SymmetryFunctions& functions() const { return functions_; }
   Index members() const { return networks_.front().members(); }
 
   // `list` must have this cutoff and be valid for this structure. An atom without neighbours has
-  // features of zero, the energy the networks give to these, and no force.
+  // features of zero, the energy the networks give to these, and no force but that of the
+  // baseline, which may reach farther.
   // No bit of the result depends on `threads`.
   Evaluation evaluate(const Structure& structure, const NeighborList& list, Forces forces,
                       bool virial, int threads = 0) const;
@@ -57,10 +60,12 @@ class Potential {
   void add_up(const Call& call, const std::vector<BlockSums>& sums, Index blocks,
               Vector& forces) const;
   void finish(const Call& call, const Vector& forces, Evaluation& result) const;
+  void add_baseline(const Call& call, Evaluation& result) const;
 
   SymmetryFunctions functions_;
   std::vector<NetworkBatch> networks_;
   std::vector<Domain> domains_;
+  std::optional<Baseline> baseline_;
 };
 
 }  // namespace nearsight

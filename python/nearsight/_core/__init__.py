@@ -41,6 +41,7 @@ def _best() -> ModuleType:
 
 
 _module = _best()
+Baseline = _module.Baseline
 NeighborList = _module.NeighborList
 Potential = _module.Potential
 Structure = _module.Structure

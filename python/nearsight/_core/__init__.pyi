@@ -69,6 +69,17 @@ class SymmetryFunctions:
         threads: int = 0,
     ) -> dict[str, npt.NDArray[Any]]: ...
 
+class Baseline:
+    def __init__(
+        self,
+        numbers: Sequence[float],
+        outer: _Floats,
+        charges: Sequence[float],
+        damping: float,
+        cutoff: float,
+    ) -> None: ...
+    def evaluate(self, structure: Structure, threads: int = 0) -> dict[str, _Floats]: ...
+
 class Potential:
     def __init__(
         self,
@@ -85,6 +96,7 @@ class Potential:
             ]
         ],
         domains: Sequence[tuple[_Floats, _Floats, _Floats, _Floats, _Floats]] = (),
+        baseline: Baseline | None = None,
     ) -> None: ...
     def evaluate(
         self,

@@ -222,8 +222,8 @@ def _kind(field: FieldInfo, name: str) -> tuple[Any, str, Callable[[Any], Any]]:
                 "|".join([metavar, *words]),
                 lambda text: text if text in words else _numbers(text, item, name),
             )
-    metavar = "N|TOML" if kind is int else "TOML"
-    return str, metavar, lambda text: _value(text, name)
+    metavar = "N|TOML" if kind is int else "|".join([*words, "TOML"])
+    return str, metavar, lambda text: text if text in words else _value(text, name)
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ import typer
 from nearsight.cli.app import Seed, display, open_parent, output, show, work_folder
 from nearsight.cli.options import command, revise
 from nearsight.config import (
+    BaselineSettings,
     EnsembleSettings,
     ExecutorSettings,
     FeatureSettings,
@@ -160,6 +161,7 @@ def select_features(
 def train(
     images: Images,
     symmetry_functions: SymmetryFunctionFile,
+    baseline: BaselineSettings,
     network: NetworkSettings,
     training: TrainingSettings,
     ensemble: EnsembleSettings,
@@ -193,6 +195,7 @@ def train(
             seed,
             progress,
             scale_over=[] if target is None else [read_structure(target)],
+            baseline=baseline,
         )
     trained.save(output_file)
     show(f"{output_file}: {ensemble.members} members trained on {len(found)} images")
@@ -215,6 +218,7 @@ def nft(
     images: Images,
     symmetry_functions: SymmetryFunctionFile,
     nft: NFTSettings,
+    baseline: BaselineSettings,
     network: NetworkSettings,
     training: TrainingSettings,
     ensemble: EnsembleSettings,
@@ -253,7 +257,9 @@ def nft(
             first, origin = targets.small_chunk(nft.chunk_radius, nft.vacuum), Origin(stage="nft")
         labelling.probe([first], origin=origin, progress=progress)
         progress.stage("Nearsighted force training", f"{atoms.symbols.formula:metal}")
-        state = NFT(nft, network, training, ensemble, seed, geometries=geometries).run(
+        state = NFT(
+            nft, network, training, ensemble, seed, geometries=geometries, baseline=baseline
+        ).run(
             found,
             functions,
             atoms,

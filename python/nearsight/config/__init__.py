@@ -8,6 +8,7 @@ unless its reason is given.
 from nearsight.config.config import STOP_RULES, Config
 from nearsight.config.labels import ExecutorSettings, ParentSettings
 from nearsight.config.learning import (
+    BaselineSettings,
     CapacitySettings,
     EnsembleSettings,
     GeometrySettings,
@@ -26,6 +27,7 @@ from nearsight.config.structures import (
 
 __all__ = [
     "STOP_RULES",
+    "BaselineSettings",
     "CapacitySettings",
     "Config",
     "DynamicsSettings",

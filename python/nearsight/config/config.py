@@ -13,6 +13,7 @@ from nearsight.config.errors import describe_mistakes
 from nearsight.config.fields import Settings
 from nearsight.config.labels import ExecutorSettings, ParentSettings
 from nearsight.config.learning import (
+    BaselineSettings,
     CapacitySettings,
     EnsembleSettings,
     GeometrySettings,
@@ -70,6 +71,7 @@ class Config(Settings):
     initial: InitialSettings = InitialSettings()
     images: ImageSettings = ImageSettings()
     features: FeatureSettings = FeatureSettings()
+    baseline: BaselineSettings = BaselineSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
     ensemble: EnsembleSettings = EnsembleSettings()

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nearsight.config.fields import Count, Listed, NotNegative, Positive, Settings
+from nearsight.config.fields import Count, Element, Listed, NotNegative, Positive, Settings
 
 __all__ = [
+    "BaselineSettings",
     "CapacitySettings",
     "EnsembleSettings",
     "GeometrySettings",
@@ -53,6 +54,28 @@ class EnsembleSettings(Settings):
 
     members: Members = 10
     """Networks in the ensemble, each trained on its own bootstrap sample."""
+
+
+class BaselineSettings(Settings):
+    """Pair terms known beforehand. They are subtracted from the labels before training and added
+    again to what the ensemble says.
+    """
+
+    repulsion: Literal["zbl"] | None = Field(default=None, examples=["zbl"])
+    """Repulsion of atoms that come closer than any label: "zbl", the universal potential of
+    Ziegler, Biersack and Littmark; none when left out."""
+    repulsion_range: Positive = 0.8
+    """Distance at which the repulsion has ended, in sums of the covalent radii of two atoms; half
+    as far it is whole. Bonds should be longer."""
+    charges: Literal["fitted"] | dict[Element, float] | None = Field(
+        default=None, examples=["fitted"]
+    )
+    """Point charges in e: "fitted", to the labelled forces and neutral in the target, or by
+    element, e.g. { Mg = 1.2, O = -1.2 }; none when left out."""
+    damping: NotNegative = 0.2
+    """Damping of the charges' interaction, in 1/Å."""
+    charge_cutoff: Positive = 10.0
+    """Distance at which the charges' interaction ends, in Å."""
 
 
 class CapacitySettings(Settings):

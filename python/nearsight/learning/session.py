@@ -31,16 +31,19 @@ from nearsight.learning.labels import mend_image_files
 from nearsight.learning.policy import decide_again, stop_reason
 from nearsight.learning.state import Start, State, Training, digest_of_inputs, trained_weights
 from nearsight.learning.targets import Targets
+from nearsight.model.baseline import Baseline
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Parent
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, write_images
 from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
+from nearsight.training.charges import make_baseline
 from nearsight.training.dataset import TrainingData
 from nearsight.training.environments import labelled_domain
 from nearsight.training.fingerprints import Fingerprints
-from nearsight.training.fit import make_ensemble, prepare, train_from_new_starts, train_members
+from nearsight.training.fit import make_ensemble, train_from_new_starts, train_members
+from nearsight.training.preparation import prepare
 from nearsight.training.validation import validate
 
 __all__ = ["Session"]
@@ -67,7 +70,7 @@ class Session:
         """Train on the first images alone."""
         began = time.perf_counter()
         nft, members = self.nft, self.nft.ensemble.members
-        data, model = self._prepare(), self._first_model
+        data, model = self._prepare(self._baseline(self.images)), self._first_model
         starts: Sequence[Array] | None = None
         if self.start is None:
             counts = draw_initial(members, len(self.images), nft.seed)
@@ -88,19 +91,24 @@ class Session:
         folder = iteration_folder(self.folder, number)
         folder.mkdir(parents=True, exist_ok=True)
         write_images(folder / self._candidates.file, list(chunks.values()))
-        data = self._extend(state.data, chunks.values())
+        images = (*state.images, *chunks.values())
+        data = state.data
+        if not last.chunk_indices:  # charges are fitted anew, to chunks too, before they stay
+            baseline = self._baseline(images)
+            data = data if baseline == data.baseline else self._prepare(baseline)
+        data = self._extend(data, images[len(data.fingerprints) :])
         later = self._candidates.known_to(draw_later(members, len(chunks), nft.seed, number))
         counts = np.concatenate([state.multiplicities, later], axis=1)
         known = state.chunk_images
         again = [known[i] for i in last.again_indices]
         counts[:, again] += draw_again(members, len(again), nft.seed, number)
         known = {**known, **{i: len(state.images) + n for n, i in enumerate(chunks)}}
-        images = (*state.images, *chunks.values())
         model, candidates = self._choose_model(state, data, len(known))
         data = apply_model(data, model)
         # for members that know no chunk yet a new start is nearer to where they will end
         whole = nft.settings.labels != "center"
-        fresh = model != state.model or (whole and not last.chunk_indices)
+        fresh = model != state.model or data.baseline != state.data.baseline
+        fresh = fresh or (whole and not last.chunk_indices)
         return self._finish(
             images,
             data,
@@ -161,7 +169,8 @@ class Session:
         images = (*self.images, *(c for c in chunks.values() if isinstance(c, Image)))
         known |= {i: len(self.images) + n for n, i in enumerate(later)}
         model = history[-1].model or self._first_model
-        data = apply_model(self._extend(self._prepare(), images[len(self.images) :]), model)
+        data = self._extend(self._prepare(ensemble.baseline), images[len(self.images) :])
+        data = apply_model(data, model)
         counts, weights = trained_weights(ensemble)
         started = self.start is not None
         for number, iteration in enumerate(history):
@@ -230,12 +239,18 @@ class Session:
         self.progress.note(said)
         return model, candidates
 
-    def _prepare(self) -> TrainingData:
-        data = prepare(self.images, self.functions, self.nft.network, self.targets.structures)
+    def _baseline(self, images: Sequence[Image]) -> Baseline | None:
+        if self.start is not None:  # what the weights of trained members were made for
+            return self.start.ensemble.baseline
+        return make_baseline(self.nft.baseline, images, self.functions, self.targets.structures)
+
+    def _prepare(self, baseline: Baseline | None) -> TrainingData:
+        structures, network = self.targets.structures, self.nft.network
+        data = prepare(self.images, self.functions, network, structures, baseline=baseline)
         data = apply_model(data, self._first_model)
         if self.start is None:
             return data
-        # what the weights of trained members were made for
+        # as above
         earlier = self.start.ensemble
         intercepts = {e: float(n.intercept) for e, n in earlier.members[0].items()}
         return replace(data, scaling=earlier.scaling, intercepts=intercepts)
@@ -274,7 +289,7 @@ class Session:
         return labelled, failed
 
     def _extend(self, data: TrainingData, chunks: Iterable[Image]) -> TrainingData:
-        prints = [Fingerprints.of(chunk, self.functions) for chunk in chunks]
+        prints = [Fingerprints.of(chunk, self.functions, data.baseline) for chunk in chunks]
         return replace(data, fingerprints=[*data.fingerprints, *prints])
 
     def _provenance(self, iteration: int, chunk_indices: Sequence[int]) -> Mapping[str, Any]:
@@ -288,17 +303,7 @@ class Session:
                 "formula": self.targets.formula,
                 "chunk_indices": [int(i) for i in chunk_indices],
             },
-            "settings": {
-                name: getattr(nft, field).model_dump(mode="json")
-                for name, field in (
-                    ("nft", "settings"),
-                    ("network", "network"),
-                    ("training", "training"),
-                    ("ensemble", "ensemble"),
-                    ("capacity", "capacity"),
-                    *([("geometries", "geometries")] if nft.settings.labels == "target" else []),
-                )
-            },
+            "settings": nft.described,
         }
 
     def _finish(

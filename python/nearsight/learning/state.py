@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.config import (
+    BaselineSettings,
     CapacitySettings,
     Config,
     EnsembleSettings,
@@ -50,6 +51,8 @@ class Training:
     seed : int
     geometries : GeometrySettings
         With ``labels = "target"``.
+    baseline : BaselineSettings
+        Pair terms that labels are without when they are learned.
     """
 
     settings: NFTSettings = field(default_factory=NFTSettings)
@@ -59,6 +62,7 @@ class Training:
     seed: int = 0
     capacity: CapacitySettings = field(default_factory=CapacitySettings)
     geometries: GeometrySettings = field(default_factory=GeometrySettings)
+    baseline: BaselineSettings = field(default_factory=BaselineSettings)
 
     @classmethod
     def of(cls: type[T], config: Config) -> T:
@@ -71,7 +75,24 @@ class Training:
             config.seed,
             config.capacity,
             config.geometries,
+            config.baseline,
         )
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The settings, by section, as far as they are used."""
+        sections = {
+            "nft": self.settings,
+            "network": self.network,
+            "training": self.training,
+            "ensemble": self.ensemble,
+            "capacity": self.capacity,
+        }
+        if self.settings.labels == "target":
+            sections["geometries"] = self.geometries
+        if self.baseline != BaselineSettings():
+            sections["baseline"] = self.baseline
+        return {name: section.model_dump(mode="json") for name, section in sections.items()}
 
     def limited(self: T, known: int, chunks: int) -> T:
         """The training of a round that may add so many chunks of the targets to those known.

@@ -19,6 +19,7 @@ from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.atomic import content_digest
 from nearsight.files.records import EnsembleRecord
 from nearsight.files.records.potential import UNITS
+from nearsight.model.baseline import Baseline
 from nearsight.model.domain import Domain
 from nearsight.model.network import Network, core_potential, stack
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
@@ -60,7 +61,7 @@ class Evaluation:
         has labels of, and its energy and force are worth nothing (see `Domain`). None of an
         ensemble that knows no domain.
     isolated : (N,) bool
-        Atoms without a neighbour within the cutoff. They have no force, in all members alike.
+        Atoms without a neighbour within the cutoff. The networks give them no force.
     """
 
     energy: float
@@ -107,6 +108,8 @@ class Ensemble:
         The members' bootstrap samples of the images they were trained on.
     domain : Domain or None
         The environments it has labels of.
+    baseline : Baseline or None
+        Pair terms that are added to what the networks give.
     provenance : dict
         Origin of the ensemble: settings, parent, versions. Information only.
     """
@@ -118,6 +121,7 @@ class Ensemble:
     multiplicities: npt.NDArray[np.int64] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     domain: Domain | None = None
+    baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
         self.core  # noqa: B018  # checks that all shapes agree
@@ -125,7 +129,9 @@ class Ensemble:
     @cached_property
     def core(self) -> _core.Potential:
         """The compiled potential of all members."""
-        return core_potential(self.functions, self.scaling, self.networks, self.domain)
+        return core_potential(
+            self.functions, self.scaling, self.networks, self.domain, self.baseline
+        )
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -243,6 +249,7 @@ class Ensemble:
             "symmetry_functions": self.functions.to_dict(),
             "scaling": self.scaling.to_dict(),
             "domain": None if self.domain is None else self.domain.to_dict(),
+            "baseline": None if self.baseline is None else self.baseline.to_dict(),
             "multiplicities": self.multiplicities,
             "members": [
                 {element: network.to_dict() for element, network in member.items()}
@@ -280,6 +287,9 @@ class Ensemble:
                 None if counts is None else np.asarray(counts, dtype=np.int64),
                 content["provenance"],
                 None if content.get("domain") is None else Domain.from_dict(content["domain"]),
+                None
+                if content.get("baseline") is None
+                else Baseline.from_dict(content["baseline"]),
             )
         except InputError as error:
             raise InputError(f"{path}: {error}") from error

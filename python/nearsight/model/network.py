@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nearsight import _core
 from nearsight.errors import InputError
+from nearsight.model.baseline import Baseline
 from nearsight.model.domain import Domain
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
 
@@ -177,13 +178,14 @@ def core_potential(
     scaling: Scaling,
     networks: Mapping[str, Network],
     domain: Domain | None = None,
+    baseline: Baseline | None = None,
 ) -> _core.Potential:
     """Many members as one compiled potential: one traversal of the structure serves all.
 
     Raises
     ------
     InputError
-        If the networks or the domain do not fit the symmetry functions or each other.
+        If the networks, the domain or the baseline do not fit the symmetry functions or each other.
     """
     batches = []
     for element in functions.elements:
@@ -201,4 +203,5 @@ def core_potential(
             )
         )
     domains = [] if domain is None else domain.core(functions.elements, scaling)
-    return _core.Potential(functions.core, batches, domains)
+    added = None if baseline is None else baseline.core(functions.elements)
+    return _core.Potential(functions.core, batches, domains, added)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from nearsight import _core
 from nearsight.errors import InputError
+from nearsight.model.baseline import Baseline
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
 from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
@@ -63,6 +64,8 @@ class TrainingData:
         Energy of an atom for an output of zero, by element.
     force_decay : float, Å, optional
         Forces of whole chunks count by exp(-d / force_decay), d the distance from the centre.
+    baseline : Baseline, optional
+        What the labels of the fingerprints are without.
     """
 
     functions: SymmetryFunctions
@@ -72,6 +75,7 @@ class TrainingData:
     activation: str
     intercepts: Mapping[str, float]
     force_decay: float | None = None
+    baseline: Baseline | None = None
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, ...]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nearsight.model.baseline import Baseline
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.structures.images import Image
 
@@ -28,6 +29,7 @@ class Fingerprints:
     Attributes
     ----------
     image : Image
+        With its labels as they are learned, without the baseline.
     species : (C,) int32
         Element index of the atoms kept ("centres" of symmetry functions).
     features : (C, S) float64
@@ -50,8 +52,10 @@ class Fingerprints:
     derivatives: Array
 
     @classmethod
-    def of(cls, image: Image, functions: SymmetryFunctions) -> Fingerprints:
-        """Compute the fingerprints of an image.
+    def of(
+        cls, image: Image, functions: SymmetryFunctions, baseline: Baseline | None = None
+    ) -> Fingerprints:
+        """Compute the fingerprints of an image; of its labels, the part beyond a baseline.
 
         Raises
         ------
@@ -64,7 +68,7 @@ class Fingerprints:
             structure, force_atoms=image.force_atoms.tolist(), all_centers=image.energy is not None
         )
         return cls(
-            image,
+            image if baseline is None else baseline.residual(image, functions),
             structure.species[result["centers"]],
             result["features"],
             result["block_offsets"],

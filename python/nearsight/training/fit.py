@@ -14,23 +14,23 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight import _core
-from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
-from nearsight.errors import InputError, ParentError
+from nearsight.config import BaselineSettings, EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.errors import ParentError
 from nearsight.model.ensemble import COVERAGE, Ensemble, mean_and_raw_uncertainty
 from nearsight.model.network import networks_from_weights
-from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.progress import Progress
-from nearsight.structures.images import Image, check_structure
+from nearsight.structures.images import Image
 from nearsight.training.bootstrap import draw_initial
+from nearsight.training.charges import make_baseline
 from nearsight.training.dataset import TrainingData
 from nearsight.training.environments import labelled_domain
-from nearsight.training.fingerprints import Fingerprints
+from nearsight.training.preparation import prepare
 from nearsight.training.validation import BOUND
 
 __all__ = [
     "Fit",
     "calibrate",
-    "fit_intercepts",
     "initial_weights",
     "levenberg_marquardt",
     "make_ensemble",
@@ -229,18 +229,6 @@ def _cores() -> int:
     return available or 1
 
 
-def fit_intercepts(images: Sequence[Image], elements: Sequence[str]) -> dict[str, float]:
-    """Energy per atom of every element that fits the labelled energies best, eV."""
-    bulk = [image for image in images if image.energy is not None]
-    if not bulk:
-        return dict.fromkeys(elements, 0.0)
-    counts = np.array([[image.atoms.symbols.count(e) for e in elements] for image in bulk], float)
-    atoms = counts.sum(axis=1)
-    energies = np.array([image.energy for image in bulk]) / atoms
-    solution = np.linalg.lstsq(counts / atoms[:, None], energies, rcond=1e-8)[0]
-    return dict(zip(elements, solution.tolist(), strict=True))
-
-
 def calibrate(data: TrainingData, forces: Array, multiplicities: Counts) -> float:
     """Out-of-bag factor from raw to calibrated uncertainty.
 
@@ -285,6 +273,7 @@ def make_ensemble(
         networks_from_weights(np.stack(weights), data.sizes, data.activations, data.intercepts),
         multiplicities=multiplicities,
         provenance=provenance,
+        baseline=data.baseline,
     )
 
 
@@ -326,6 +315,7 @@ def train_ensemble(
     seed: int = 0,
     progress: Progress | None = None,
     scale_over: Sequence[Atoms] = (),
+    baseline: BaselineSettings | None = None,
 ) -> Ensemble:
     """Train a bootstrap ensemble from random starts.
 
@@ -339,6 +329,8 @@ def train_ensemble(
     progress : Progress, optional
     scale_over : sequence of ase.Atoms
         Structures without labels, e.g. the target, that the feature scaling shall cover as well.
+    baseline : BaselineSettings, optional
+        Pair terms; charges are neutral in ``scale_over``, or else in the images.
 
     Raises
     ------
@@ -346,7 +338,11 @@ def train_ensemble(
         If there is no image, or an element of ``functions`` occurs in none with neighbours.
     """
     progress = progress or Progress()
-    data = prepare(images, functions, network, scale_over, progress)
+    added = None
+    if baseline is not None:
+        neutral = scale_over or [image.atoms for image in images]
+        added = make_baseline(baseline, images, functions, neutral)
+    data = prepare(images, functions, network, scale_over, progress, added)
     counts = draw_initial(ensemble.members, len(images), seed)
     fits = train_from_new_starts(
         data, counts, training, seed, training.initial_iterations, progress
@@ -356,44 +352,3 @@ def train_ensemble(
     forces = np.array([data.core.predict(w)[1] for w in weights])
     calibration = calibrate(data, forces, counts)
     return replace(made, calibration=calibration, domain=labelled_domain(data, forces))
-
-
-def without_isolated(features: Mapping[str, Array]) -> dict[str, Array]:
-    """The features of all atoms but isolated ones, whose zeros are far from all others.
-
-    A free atom among the images gives its energy to the fit; the range over which the networks
-    resolve features is that of atoms with neighbours.
-    """
-    kept = {element: values[values.any(axis=1)] for element, values in features.items()}
-    return {element: values for element, values in kept.items() if len(values)}
-
-
-def prepare(
-    images: Sequence[Image],
-    functions: SymmetryFunctions,
-    network: NetworkSettings,
-    scale_over: Sequence[Atoms] = (),
-    progress: Progress | None = None,
-) -> TrainingData:
-    """Fingerprints, scaling and intercepts of a first set of images."""
-    if not images:
-        raise InputError("there is no image to train on")
-    progress = progress or Progress()
-    for number, image in enumerate(images):
-        check_structure(image.atoms, functions.elements, f"image {number}")
-    for atoms in scale_over:
-        check_structure(atoms, functions.elements, "target", functions.cutoff.radius)
-    features = [without_isolated(functions.compute(image.atoms)) for image in images]
-    features += [functions.compute(atoms) for atoms in scale_over]
-    prints = []
-    for image in images:
-        prints.append(Fingerprints.of(image, functions))
-        progress.advance(len(prints), len(images), "fingerprints")
-    return TrainingData(
-        functions,
-        Scaling.fit(functions, features),
-        prints,
-        network.hidden_layers,
-        network.activation,
-        fit_intercepts(images, functions.elements),
-    )

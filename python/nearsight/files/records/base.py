@@ -59,10 +59,16 @@ class Record(Part):
 
     FORMAT: ClassVar[str]
     VERSION: ClassVar[int] = 1
+    """The newest that is read."""
     FILE: ClassVar[str]
     """Usual name of the file."""
     IS_DIGESTED: ClassVar[bool] = False
     """Whether its file holds a digest of its content, for kinds that no other checksum covers."""
+
+    @property
+    def version(self) -> int:
+        """Version of the file that is written."""
+        return self.VERSION
 
     @classmethod
     def load(cls: type[R], path: str | Path) -> R:
@@ -94,7 +100,7 @@ class Record(Part):
 
     def save(self, path: str | Path, sync: bool = True) -> None:
         """Write the JSON file, whole or not at all; see `write_json`."""
-        content = {"format": self.FORMAT, "version": self.VERSION} | self.model_dump()
+        content = {"format": self.FORMAT, "version": self.version} | self.model_dump()
         if self.IS_DIGESTED:
             content["digest"] = _digest(content)
         write_json(path, content, sync)

@@ -104,6 +104,15 @@ class DomainPart(Part):
     environments: dict[str, EnvironmentsPart]
 
 
+class BaselinePart(Part):
+    """Pair terms that are added to the networks."""
+
+    radii: dict[str, Annotated[FiniteFloat, Field(gt=0)]]
+    charges: dict[str, FiniteFloat]
+    damping: Annotated[FiniteFloat, Field(ge=0)]
+    cutoff: Annotated[FiniteFloat, Field(gt=0)]
+
+
 class LayerPart(Part):
     """A layer of the network of a member."""
 
@@ -124,6 +133,7 @@ class EnsembleRecord(Record):
     """An ensemble: ``best.json``, ``ensemble.json``."""
 
     FORMAT: ClassVar[str] = "nearsight-ensemble"
+    VERSION: ClassVar[int] = 2
     FILE: ClassVar[str] = "best.json"
 
     units: dict[str, str]
@@ -134,12 +144,19 @@ class EnsembleRecord(Record):
     scaling: dict[str, ScalingPart]
     domain: DomainPart | None = None
     """Older files have none."""
+    baseline: BaselinePart | None = None
+    """Files of version 1 have none."""
     multiplicities: Annotated[IntArray, array_of(int, None, None)] | None
     members: list[dict[str, NetworkPart]]
     digest: str | None = None
     """SHA-256 of all else; older files have none."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest", "domain")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest", "domain", "baseline")
+
+    @property
+    def version(self) -> int:
+        """Of the file: 1 where programs that know no baseline may read it."""
+        return 1 if self.baseline is None else 2
 
     @model_validator(mode="after")
     def _check(self) -> EnsembleRecord:
