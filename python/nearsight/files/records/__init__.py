@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nearsight.files.records.base import Part, Record
+from nearsight.files.records.bounds import Bound, Bounds, ExpectedError
 from nearsight.files.records.dynamics import (
     DynamicsFrames,
     DynamicsRecord,
@@ -51,6 +52,8 @@ from nearsight.files.records.training import (
 __all__ = [
     "SLACK",
     "BegunRecord",
+    "Bound",
+    "Bounds",
     "Candidate",
     "Cost",
     "DynamicsFrames",
@@ -59,6 +62,7 @@ __all__ = [
     "DynamicsState",
     "EnsemblePath",
     "EnsembleRecord",
+    "ExpectedError",
     "Exploration",
     "FailedStructure",
     "Failure",

@@ -15,6 +15,7 @@ from nearsight.files.records.base import (
     array_of,
     check_lengths,
 )
+from nearsight.files.records.bounds import Bounds
 
 __all__ = ["EnsembleRecord", "FunctionsRecord"]
 
@@ -134,17 +135,21 @@ class EnsembleRecord(Record):
     scaling: dict[str, ScalingPart]
     domain: DomainPart | None = None
     """Older files have none."""
+    bounds: Bounds | None = None
+    """The same."""
     multiplicities: Annotated[IntArray, array_of(int, None, None)] | None
     members: list[dict[str, NetworkPart]]
     digest: str | None = None
     """SHA-256 of all else; older files have none."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest", "domain")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest", "domain", "bounds")
 
     @model_validator(mode="after")
     def _check(self) -> EnsembleRecord:
         if self.units != UNITS:
             raise ValueError("units must be eV and Å")
+        if self.bounds is not None and self.bounds.forces.factor != self.calibration:
+            raise ValueError("calibration must be the factor of the bound of forces")
         if self.multiplicities is not None:
             if len(self.multiplicities) != len(self.members):
                 raise ValueError("multiplicities must be those of every member")
