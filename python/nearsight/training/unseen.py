@@ -75,6 +75,11 @@ class ImageDeviations:
     energy: Deviations | None
     virial: Deviations | None
 
+    @property
+    def inner_forces(self) -> Deviations:
+        """Those of the inner forces alone."""
+        return Deviations(self.forces.errors[self.inner], self.forces.raw[self.inner])
+
     @classmethod
     def of(
         cls,
@@ -156,15 +161,18 @@ class Unseen:
     def bounds(self) -> Bounds | None:
         """Bounds of errors; None without anything to tell them.
 
-        Of forces by validation images where there are any; otherwise by out-of-bag chunks as soon
-        as they bring `FEWEST_CHUNK_FORCES` forces, or else by all images. Of energies and virials
-        by all images.
+        Of forces by validation images, and by these with the inner forces of out-of-bag chunks,
+        where there are any; otherwise by out-of-bag chunks as soon as they bring
+        `FEWEST_CHUNK_FORCES` forces, or else by all images. Of energies and virials by all images.
         """
         known = [*self.validation, *self.out_of_bag]
         chunks = [each for each in self.out_of_bag if each.chunk]
         enough = sum(len(each.lengths) for each in chunks) >= FEWEST_CHUNK_FORCES
-        of_forces = self.validation or (chunks if enough else self.out_of_bag)
-        forces = fit_bound([each.forces for each in of_forces])
+        if self.validation:
+            larger = [each.forces for each in self.validation]
+            forces = fit_bound([*larger, *(each.inner_forces for each in chunks)], larger)
+        else:
+            forces = fit_bound([each.forces for each in (chunks if enough else self.out_of_bag)])
         if forces is None:
             return None
         return Bounds(
@@ -199,10 +207,11 @@ class Unseen:
         )
 
 
-def fit_bound(images: Sequence[Deviations]) -> Bound | None:
+def fit_bound(images: Sequence[Deviations], within: Sequence[Deviations] = ()) -> Bound | None:
     """The sharpest bound max(δ, floor) × factor of the errors in images.
 
-    None without images, or where δ is zero everywhere.
+    Nowhere is it narrower than for those ``within`` alone. None without images, or where δ is zero
+    everywhere.
 
     The factors are quantiles of the ratios, of n ratios that with the number ⌈(n + 1) q⌉, which an
     (n + 1)th one is below with probability q (split conformal prediction; Lei et al., J. Am. Stat.
@@ -211,26 +220,33 @@ def fit_bound(images: Sequence[Deviations]) -> Bound | None:
     if not any((each.raw > 0).any() for each in images):
         return None
     known = Deviations.joined(images)
+    parts = [known, *([Deviations.joined(within)] if within else [])]
     best, width = None, np.inf
     for quantile in FLOORS:
         floor = float(np.quantile(known.raw, quantile)) if quantile else 0.0
         raw = np.maximum(known.raw, floor)
-        told = raw > 0
-        ratios = np.sort(known.errors[told] / raw[told])
-        factor, factor_95 = (_quantile(ratios, q) for q in (STATED, BESIDE))
+        ratios = [_ratios(each, floor) for each in parts]
+        factor, factor_95 = (max(_quantile(r, q) for r in ratios) for q in (STATED, BESIDE))
         if factor_95 > 0.0 and factor * raw.mean() < GAIN * width:
             width = factor * raw.mean()
             best = Bound(
                 factor=factor,
                 factor_95=factor_95,
                 floor=floor,
-                labels=len(ratios),
+                labels=len(ratios[0]),
                 images=len(images),
                 constant=quantile == 1.0,
             )
     return best
 
 
+def _ratios(known: Deviations, floor: float) -> Array:
+    raw = np.maximum(known.raw, floor)
+    return np.sort(known.errors[raw > 0] / raw[raw > 0])
+
+
 def _quantile(ordered: Array, q: float) -> float:
+    if len(ordered) == 0:
+        return 0.0
     rank = int(np.ceil((len(ordered) + 1) * q))
     return float(ordered[min(rank, len(ordered)) - 1])

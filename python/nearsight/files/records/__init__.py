@@ -48,6 +48,7 @@ from nearsight.files.records.training import (
     best_iteration,
     best_of,
 )
+from nearsight.files.records.verdict import Finding, Use, Verdict
 
 __all__ = [
     "SLACK",
@@ -68,6 +69,7 @@ __all__ = [
     "Failure",
     "FailuresRecord",
     "FeatureSummary",
+    "Finding",
     "FinishedCalculation",
     "ForceLocality",
     "FunctionsRecord",
@@ -90,6 +92,8 @@ __all__ = [
     "Stages",
     "Status",
     "Target",
+    "Use",
+    "Verdict",
     "best_iteration",
     "best_of",
 ]
