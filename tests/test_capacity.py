@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from nearsight.structures.images import Image
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fit import train_ensemble
 from nearsight.training.preparation import prepare
-from nearsight.training.validation import validate
+from nearsight.training.unseen import Unseen
 
 TARGETS = Targets.of([copper.particle(), copper.particle(2)])
 
@@ -111,58 +110,6 @@ def test_one_that_the_parent_fails_on_is_left_out(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.atoms.positions, two.atoms.positions)
     (note,) = [n for n in progress.notes if n.startswith("skipping the validation chunk")]
     assert f"atom {_centre(whole[1])} " in note
-
-
-# -- what they say
-
-
-def members(*forces: Any) -> Any:
-    """An ensemble that predicts given forces, (M, N, 3), of one image after another."""
-    results = iter(forces)
-    return SimpleNamespace(
-        evaluate=lambda atoms, stress: SimpleNamespace(member_forces=np.array(next(results)))
-    )
-
-
-def test_validation_by_hand() -> None:
-    """Three forces count, of which the members agree on one; that tells of the error alone.
-
-    Members ±1 along x: mean 0, σ = √2, δ = 2.58 √2. Labels of length 3, 4 and, for the third, 5.
-    """
-    forces = np.array(
-        [[[1.0, 0, 0], [0, 1.0, 0], [9.0, 9, 9]], [[-1.0, 0, 0], [0, -1.0, 0], [8.0, 8, 8]]]
-    )
-    agreed = np.zeros((2, 2, 3))
-    atoms = copper.particle()
-    labels = np.array([[0, 3.0, 0], [0, 0, 4.0], [0, 0, 0]])
-    images = [
-        Image(atoms[:3], labels, 0.0, np.array([1.0, 1.0, 0.0]), chunk=True),
-        Image(atoms[:2], np.array([[3.0, 4.0, 0], [100.0, 0, 0]]), 0.0, np.array([0.3, 0.0])),
-    ]
-    found = validate(members(forces, agreed), images)
-    assert found is not None
-    assert found.error == pytest.approx((3.0 + 4.0 + 5.0) / 3, rel=1e-12)
-    low, high = np.array([3.0, 4.0]) / (2.58 * np.sqrt(2.0))
-    assert found.calibration == pytest.approx(low + 0.99 * (high - low), rel=1e-12)
-    assert validate(members(agreed), images[1:]).calibration == 1.0  # type: ignore[union-attr]
-    assert validate(members(), []) is None
-
-
-def test_validation_is_that_of_the_force_call() -> None:
-    """Against EMT itself, on the inner atoms of larger chunks."""
-    images = chosen_for_validation()
-    ensemble = copper.trained()
-    errors, ratios = [], []
-    for image in images:
-        found = ensemble.evaluate(image.atoms)
-        inner = image.atoms.get_distances(0, range(len(image.atoms))) <= 0.7 * 5.8
-        error = np.linalg.norm(found.forces - copper.emt(image.atoms)[1], axis=1)[inner]
-        errors += error.tolist()
-        ratios += (error / found.uncertainty_raw[inner]).tolist()
-    validation = validate(ensemble, images)
-    assert validation is not None
-    assert validation.error == pytest.approx(np.mean(errors), rel=1e-9)
-    assert validation.calibration == pytest.approx(np.quantile(ratios, 0.99), rel=1e-9)
 
 
 # -- when to choose
@@ -350,9 +297,9 @@ def test_the_error_of_a_candidate_is_that_of_its_ensemble(
     members = nft.ensemble.model_copy(update={"members": 2})
     ensemble = train_ensemble(cells, copper.functions(), nft.network, training, members, 3)
     assert isinstance(ensemble, Ensemble)
-    validated = validate(ensemble, images)
-    assert validated is not None
-    assert candidate.error == validated.error
+    expected = Unseen.of(ensemble, validation=images).expected_error
+    assert expected is not None
+    assert candidate.error == expected.mean
 
 
 def test_it_is_seeded_and_any_engine_finds_the_same(data: TrainingData) -> None:

@@ -186,7 +186,10 @@ def test_what_is_wrong_is_never_silent(name: str, atoms: Atoms) -> None:
     assert found.uncertainty is not None
     outside = found.extrapolation > 1.0
     error = np.linalg.norm(found.forces - copper.emt(atoms)[1], axis=1)
-    silent = ~outside & (potential().calibration * found.uncertainty_raw < error)
+    assert found.uncertainty_raw is not None
+    bounds = potential().bounds
+    assert bounds is not None
+    silent = ~outside & (bounds.forces.of(found.uncertainty_raw) < error)
     # the force on an atom depends on the energies of its neighbours, of which one may be outside
     near = atoms.get_all_distances(mic=True) < potential().functions.cutoff.radius
     assert near[silent][:, outside].any(axis=1).all(), name

@@ -198,7 +198,7 @@ def test_file_keeps_everything_to_the_last_bit(
     again = Ensemble.load(saved)
     assert {f.name for f in fields(again)} == {
         "functions", "scaling", "networks", "calibration", "multiplicities", "provenance",
-        "domain",
+        "domain", "bounds",
     }  # fmt: skip
     assert again.functions.functions == ensemble.functions.functions
     assert again.functions.cutoff == ensemble.functions.cutoff

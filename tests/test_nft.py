@@ -344,9 +344,11 @@ def test_the_files_say_what_happened(finished: tuple[Path, State]) -> None:
         np.testing.assert_allclose(record["uncertainty_raw"], 2.58 * np.sqrt(scatter), rtol=1e-9)
         assert record["extrapolation"] == found.extrapolation.tolist()
         inside = found.extrapolation <= 1.0
+        bound = ensemble.bounds.forces
+        assert record["bounds"]["forces"] == bound.model_dump()
         np.testing.assert_allclose(
             np.array(record["uncertainty"])[inside],
-            record["calibration"] * np.array(record["uncertainty_raw"])[inside],
+            bound.factor * np.maximum(record["uncertainty_raw"], bound.floor)[inside],
         )
     outside = [max(record["extrapolation"]) > 1.0 for record in evaluations(folder)]
     assert outside[0]  # bulk cells alone say nothing of a surface

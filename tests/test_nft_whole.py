@@ -35,7 +35,6 @@ from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
 from nearsight.structures.images import Image, read_images
-from nearsight.training.validation import validate
 
 
 def run(folder: Path, nft: NFT | None = None, parent: Parent | None = None, **more: Any) -> State:
@@ -100,14 +99,22 @@ def test_larger_chunks_say_which_iteration_is_the_best(finished: tuple[Path, Sta
     assert len(state.validation) == 2
     for each in state.history:
         ensemble = Ensemble.load(folder / f"iteration-{each.iteration:03d}" / "ensemble.json")
-        found = validate(ensemble, state.validation)
-        assert found is not None
-        assert each.validation_error == pytest.approx(found.error, rel=1e-9)
-        assert each.calibration == ensemble.calibration == pytest.approx(found.calibration)
-        assert found.calibration > 0
+        errors = []
+        for image in state.validation:
+            miss = ensemble.evaluate(image.atoms).forces - image.forces
+            errors.append(np.linalg.norm(miss[image.force_atoms], axis=1))
+        assert each.validation_error == pytest.approx(np.concatenate(errors).mean(), rel=1e-9)
+        assert each.expected is not None
+        assert each.expected.mean == each.validation_error
+        assert each.expected.low <= each.expected.mean <= each.expected.high
+        assert (each.expected.images, each.expected.source) == (2, "validation")
+        assert each.bounds is not None
+        assert each.bounds == ensemble.bounds
+        assert each.calibration == ensemble.calibration == each.bounds.forces.factor
+        assert not each.bounds.forces.is_known  # by two larger chunks
         assert each.extrapolation is not None
         inside = each.extrapolation <= 1.0
-        expected = each.calibration * each.uncertainty_raw[inside]
+        expected = each.bounds.forces.of(each.uncertainty_raw[inside])
         np.testing.assert_allclose(each.uncertainty[inside], expected)
     best = state.history[best_iteration(state.history)]
     assert state.best is best

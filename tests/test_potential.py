@@ -141,11 +141,17 @@ def test_virial_is_the_derivative_by_strain(name: str, cutoff: str) -> None:
     atoms = structure(name, n_elements)
     ensemble = random_ensemble(functions_of(ELEMENTS[:n_elements], CUTOFFS[cutoff]), atoms)
     found = evaluate(ensemble, atoms, virial=True)
-    virial, offset = found["virial"], found["energies"].mean(axis=0)
+    virial, offset = found["virials"].mean(axis=0), found["energies"].mean(axis=0)
     assert np.abs(virial).max() > 0.05
     np.testing.assert_allclose(virial, virial.T, atol=1e-11)  # no torque
-    mean = evaluate(ensemble, atoms, "mean", virial=True)["virial"]
-    np.testing.assert_allclose(mean, virial, atol=1e-12)
+    mean = evaluate(ensemble, atoms, "mean", virial=True)["virials"]
+    np.testing.assert_allclose(mean, [virial], atol=1e-12)
+    plain = evaluate(ensemble, atoms)
+    np.testing.assert_array_equal(found["forces"], plain["forces"])
+    for number, member in enumerate(ensemble.members):
+        alone = replace(ensemble, networks=stack([member]))
+        one = evaluate(alone, atoms, "mean", virial=True)["virials"]
+        np.testing.assert_allclose(found["virials"][number], one[0], atol=1e-11)
     rng = np.random.default_rng(3)
     for _ in range(2):
         direction = random_direction((3, 3), rng)
@@ -228,7 +234,7 @@ def test_same_bits_every_time(alloy: tuple[Ensemble, Atoms], threads: int) -> No
     first = evaluate(ensemble, atoms, virial=True, threads=threads)
     again = evaluate(ensemble, atoms, virial=True, threads=threads)
     assert first.keys() == again.keys() == {
-        "energies", "mean_energies", "forces", "mean_forces", "deviation", "virial",
+        "energies", "mean_energies", "forces", "mean_forces", "deviation", "virials",
         "isolated",
     }  # fmt: skip
     for key, value in first.items():

@@ -1,10 +1,9 @@
-"""Levenberg–Marquardt, the members side by side, and the calibration."""
+"""Levenberg–Marquardt, and the members side by side."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -226,89 +225,6 @@ def test_intercepts_are_the_energies_per_atom_of_the_elements() -> None:
 def test_intercepts_without_a_labelled_energy() -> None:
     chunk = Image(structure("cluster"), np.zeros((1, 3)))
     assert preparation.fit_intercepts([chunk], ["Pt", "Au"]) == {"Pt": 0.0, "Au": 0.0}
-
-
-# --- calibration -------------------------------------------------------------------------------
-
-
-def predictions(labels: Any, is_chunk: Any, rows: Any = None, whole: bool = False) -> Any:
-    """What `calibrate` needs of a training set.
-
-    ``rows`` is the number of forces of every image, one if left out.
-    """
-    ends = np.cumsum(rows or [1] * len(labels))
-    starts = [0, *ends[:-1]]
-    return SimpleNamespace(
-        forces=np.asarray(labels, float),
-        fingerprints=[None] * len(ends),
-        rows=lambda image: slice(starts[image], ends[image]),
-        row_image=np.repeat(np.arange(len(ends)), ends - starts),
-        is_chunk=np.asarray(is_chunk),
-        has_whole_chunks=whole,
-    )
-
-
-def test_calibration_by_hand() -> None:
-    """Three members, four images of one force; the factor is a quantile of two ratios.
-
-    Image 0: members 1 and 2 did not see it and predict 1 and 3 along x: mean 2, σ = √2. The label
-    is 7, so the ratio is 5 / (2.58 √2). Image 1: all three are unseen and predict 0, 3 and 6 along
-    y: mean 3, σ = 3; the label is 3 with 4 along z: 4 / (2.58 · 3). Image 2 was missed by one
-    member only, image 3 by none: neither tells anything.
-    """
-    forces = np.zeros((3, 4, 3))
-    forces[:, 0, 0] = [100.0, 1.0, 3.0]
-    forces[:, 1, 1] = [0.0, 3.0, 6.0]
-    forces[:, 2:] = 50.0
-    labels = [[7, 0, 0], [0, 3, 4], [0, 0, 0], [0, 0, 0]]
-    counts = np.array([[1, 0, 0, 1], [0, 0, 2, 1], [0, 0, 1, 1]])
-    found = training.calibrate(predictions(labels, [False] * 4), forces, counts)
-    low, high = sorted([5.0 / (2.58 * np.sqrt(2.0)), 4.0 / (2.58 * 3.0)])
-    assert found == pytest.approx(low + 0.95 * (high - low), rel=1e-12)
-
-
-@pytest.mark.parametrize(("n_chunks", "expected"), [(9, 10.0), (10, 1.0)])
-def test_chunks_alone_count_as_soon_as_there_are_ten(n_chunks: int, expected: float) -> None:
-    """Bulk images of ratio 10 and chunks of ratio 1; with nine chunks all are used."""
-    n_bulk = 40
-    ratio = np.array([1.0] * n_chunks + [10.0] * n_bulk)
-    forces = np.zeros((2, len(ratio), 3))
-    forces[0, :, 0], forces[1, :, 0] = 1.0, -1.0  # mean 0, σ = √2
-    labels = np.zeros((len(ratio), 3))
-    labels[:, 1] = ratio * 2.58 * np.sqrt(2.0)
-    data = predictions(labels, [True] * n_chunks + [False] * n_bulk)
-    counts = np.zeros((2, len(ratio)), int)
-    assert training.calibrate(data, forces, counts) == pytest.approx(expected, rel=1e-12)
-
-
-def test_calibration_on_whole_chunks() -> None:
-    """A chunk of twelve forces is enough to leave bulk images out; the factor is a higher quantile.
-
-    Members predict ±1 along x, mean 0, σ = √2; the labels of the chunk are 1, 2 ... 12 of that
-    uncertainty along y, but for one force on which the members agree, which tells nothing.
-    """
-    ratio = np.array([50.0, *range(1, 13), 70.0])
-    forces = np.zeros((2, 14, 3))
-    forces[0, :, 0], forces[1, :, 0] = 1.0, -1.0
-    forces[:, 13] = 0.0
-    labels = np.zeros((14, 3))
-    labels[:, 1] = ratio * 2.58 * np.sqrt(2.0)
-    data = predictions(labels, [False, True], [1, 13], whole=True)
-    found = training.calibrate(data, forces, np.zeros((2, 2), int))
-    assert found == pytest.approx(11.0 + 0.99 * 11 - 10, rel=1e-12)  # between eleventh and twelfth
-    # the image that one member saw is left out as a whole
-    seen = training.calibrate(data, forces, np.array([[0, 1], [0, 0]]))
-    assert seen == pytest.approx(50.0, rel=1e-12)
-
-
-def test_calibration_without_anything_unseen() -> None:
-    data = predictions([[0, 0, 0]], [True])
-    assert training.calibrate(data, np.ones((2, 1, 3)), np.ones((2, 1), int)) == 1.0
-
-
-def test_members_that_agree_exactly_tell_nothing() -> None:
-    data = predictions([[0, 0, 0]], [True])
-    assert training.calibrate(data, np.ones((2, 1, 3)), np.zeros((2, 1), int)) == 1.0
 
 
 # --- an ensemble from scratch ------------------------------------------------------------------

@@ -85,7 +85,9 @@ py::dict evaluate(const Potential& potential, const Structure& structure, const 
   result["isolated"] =
       Array<bool>(structure.size(), reinterpret_cast<const bool*>(made.isolated.data()));
   if (made.extrapolation.size() > 0) result["extrapolation"] = vector_array(made.extrapolation);
-  if (virial) result["virial"] = matrix_array(made.virial);
+  if (virial)
+    result["virials"] =
+        Array<double>({made.virials.rows(), Index{3}, Index{3}}, made.virials.data());
   return result;
 }
 

@@ -46,7 +46,7 @@ struct Potential::Memory {
 struct Potential::BlockSums {
   std::vector<int> atoms;  // of the rows
   Vector forces;           // (rows, 3, lanes)
-  Eigen::Matrix3d virial;
+  Matrix virial;           // (9, lanes)
 
   void add_row(int atom, Index width, std::vector<int>& rows) {
     if (rows[atom] >= 0) return;
@@ -118,19 +118,24 @@ void Potential::add_atom(const Call& call, Index position, Memory& memory, Block
   if (!call.gradients) return;
   sums.add_row(i, 3 * lanes, memory.rows);
   for (const Bond& bond : bonds) sums.add_row(bond.atom, 3 * lanes, memory.rows);
-  if (lanes == 1 || call.virial)
-    memory.mean_gradient = memory.gradient.leftCols(members()).rowwise().mean();
-  functions_.add_forces(s, memory.functions,
-                        lanes == 1 ? memory.mean_gradient.data() : memory.gradient.data(), lanes,
-                        memory.rows.data(), memory.rows[i], sums.forces.data());
-  if (!call.virial) return;
-  const double* pull = memory.bond_gradient.require(3 * static_cast<Index>(bonds.size()));
-  functions_.contract(s, memory.functions, memory.mean_gradient.data(), 1,
-                      memory.bond_gradient.data());
+  if (lanes == 1) memory.mean_gradient = memory.gradient.leftCols(members()).rowwise().mean();
+  const double* const gradient = lanes == 1 ? memory.mean_gradient.data() : memory.gradient.data();
+  if (!call.virial)
+    return functions_.add_forces(s, memory.functions, gradient, lanes, memory.rows.data(),
+                                 memory.rows[i], sums.forces.data());
+  // what every bond pulls with is needed itself
+  const double* pull = memory.bond_gradient.require(3 * lanes * static_cast<Index>(bonds.size()));
+  functions_.contract(s, memory.functions, gradient, lanes, memory.bond_gradient.data());
+  const Index width = 3 * lanes;
   for (const Bond& bond : bonds) {
-    sums.virial +=
-        Eigen::Vector3d(bond.x, bond.y, bond.z) * Eigen::Map<const Eigen::RowVector3d>(pull);
-    pull += 3;
+    const Eigen::Map<const Vector> all(pull, width);
+    sums.forces.segment(width * memory.rows[bond.atom], width) -= all;
+    sums.forces.segment(width * memory.rows[i], width) += all;
+    const double along[] = {bond.x, bond.y, bond.z};
+    for (Index a = 0; a < 3; ++a)
+      for (Index b = 0; b < 3; ++b)
+        sums.virial.row(3 * a + b) += along[a] * all.segment(b * lanes, lanes).transpose();
+    pull += width;
   }
 }
 
@@ -138,7 +143,7 @@ void Potential::add_block(const Call& call, Index first, Index last, Memory& mem
                           BlockSums& sums, Evaluation& result, int thread) const {
   const Index n = call.structure.size();
   sums.atoms.clear();
-  sums.virial.setZero();
+  if (call.virial) sums.virial.setZero(9, call.lanes);
   if (call.gradients) {
     memory.rows.resize(n, -1);
     const Index likely = std::min(n, 5 * (last - first) + 256);
@@ -212,7 +217,10 @@ void Potential::add_baseline(const Call& call, Evaluation& result) const {
   const Index width = terms.forces.size();
   for (Index begin = 0; begin < result.forces.size(); begin += width)
     result.forces.segment(begin, width) += Eigen::Map<const Vector>(terms.forces.data(), width);
-  if (call.virial) result.virial += terms.virial;
+  if (!call.virial) return;
+  using Row = Eigen::Matrix<double, 1, 9>;
+  const Eigen::Matrix<double, 3, 3, Eigen::RowMajor> virial = terms.virial;
+  result.virials.rowwise() += Eigen::Map<const Row>(virial.data());
 }
 
 Evaluation Potential::evaluate(const Structure& structure, const NeighborList& list, Forces forces,
@@ -226,7 +234,7 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
                   virial,    lanes, thread_count(threads)};
   Evaluation result;
   result.energies.setZero(members(), n);
-  result.virial.setZero();
+  Matrix virials = Matrix::Zero(9, lanes);
   result.isolated.assign(n, 0);
   if (!domains_.empty() && forces == Forces::kMembers) result.extrapolation.resize(n);
   const Index size = atoms_per_block(n), blocks = n == 0 ? 0 : (n + size - 1) / size;
@@ -244,11 +252,12 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
       add_block(call, first, std::min(first + size, n), memory[thread], sums[b], result, thread);
     });
     if (!call.gradients) continue;
-    for (Index b = 0; b < count; ++b) result.virial += sums[b].virial;
+    for (Index b = 0; b < count && virial; ++b) virials += sums[b].virial;
     add_up(call, sums, count, total);
   }
   result.mean_energies = result.energies.colwise().mean();
   if (call.gradients) finish(call, total, result);
+  result.virials = virials.leftCols(lanes == 1 ? 1 : members()).transpose();
   if (baseline_) add_baseline(call, result);
   return result;
 }

@@ -95,7 +95,7 @@ TEST(Potential, NoBitDependsOnTheNumberOfThreads) {
       EXPECT_TRUE(found.forces == one.forces);
       EXPECT_TRUE(found.mean_forces == one.mean_forces);
       EXPECT_TRUE(found.deviation == one.deviation);
-      EXPECT_TRUE(found.virial == one.virial);
+      EXPECT_TRUE(found.virials == one.virials);
     }
   }
 }
@@ -119,7 +119,7 @@ TEST(Potential, AnAtomWithoutNeighboursHasNoForceAndIsMarked) {
     }
   }
   EXPECT_EQ(single.mean_forces.norm(), 0.0);
-  EXPECT_EQ(single.virial.norm(), 0.0);
+  EXPECT_EQ(single.virials.norm(), 0.0);
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ struct Evaluation {
   Vector deviation;            // (N) sqrt(sum_m |f_m - mean|^2 / (M - 1)), eV/Å; 0 if M = 1
   std::vector<char> isolated;  // (N) whether an atom has no neighbour within the cutoff
   Vector extrapolation;        // (N) grade; empty without a domain or without all members
-  Eigen::Matrix3d virial;      // mean over members of sum r_ij (x) dE/dr_ij, eV; if asked for
+  Matrix virials;              // (M, 9) sum r_ij (x) dE/dr_ij, eV; of the mean alone, (1, 9), where
+                               // the forces of members were not asked for; zero unless asked for
 };
 
 // The environments of an element that labels are known of: an ellipsoid of features G, cut by a

@@ -246,6 +246,7 @@ def _carry_out(config: Path, folder: Path, names: Path) -> None:
         raise InputError(
             f"{error}; for a structure, nearsight new {config} writes a configuration"
         ) from error
+    from nearsight.files.records import Verdict
     from nearsight.progress import LogProgress, SeveralProgress
     from nearsight.run.run import Run
     from nearsight.run.status import StatusProgress
@@ -254,7 +255,8 @@ def _carry_out(config: Path, folder: Path, names: Path) -> None:
     with display() as progress:
         files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
         Run(settings, folder, SeveralProgress(progress, *files)).execute()
-    show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}")
+    show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}", "")
+    show(*Verdict.load(folder / Verdict.FILE).lines(folder))
 
 
 def _configuration_of(folder: Path) -> Path:

@@ -35,6 +35,9 @@ def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableT
     if status.finished:
         yield ""
         yield f"report: {status.folder / 'report.html'}"
+    if status.verdict is not None:
+        yield ""
+        yield Text("\n".join(status.verdict.lines(status.folder)))
 
 
 def _headline(status: RunStatus) -> Table:

@@ -24,8 +24,8 @@ from nearsight.parents import Failure, Parent
 from nearsight.progress import Progress
 from nearsight.structures.images import Image
 from nearsight.training.dataset import TrainingData
-from nearsight.training.fit import calibrate
 from nearsight.training.shells import misfit_by_shell
+from nearsight.training.unseen import Unseen
 
 __all__ = ["Candidates", "ChunkCandidates"]
 
@@ -125,9 +125,11 @@ class Candidates(ABC):
         """Misfit by distance from the centre, where there are centres."""
         return []
 
-    def calibration(self, data: TrainingData, forces: Array, counts: Counts) -> float:
-        """Factor of the uncertainty where nothing validates it."""
-        return calibrate(data, forces, counts)
+    def unseen(
+        self, ensemble: Ensemble, images: Sequence[Image], counts: Counts, iteration: int
+    ) -> Unseen:
+        """What labels tell of the ensemble of an iteration that its members do not know."""
+        return Unseen.of(ensemble, images, counts, self.validation(iteration))
 
     @abstractmethod
     def check(self, iteration: Iteration) -> None:

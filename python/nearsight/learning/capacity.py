@@ -19,7 +19,7 @@ from nearsight.structures.images import Image
 from nearsight.training.bootstrap import draw_initial
 from nearsight.training.dataset import TrainingData
 from nearsight.training.fit import make_ensemble, train_from_new_starts
-from nearsight.training.validation import validate
+from nearsight.training.unseen import Unseen
 
 __all__ = [
     "Capacity",
@@ -167,9 +167,10 @@ class Capacity:
         fits = train_from_new_starts(
             data, counts, training, self.seed, self.settings.iterations, executor=self.executor
         )
-        found = validate(make_ensemble(data, [fit.weights for fit in fits], counts), validation)
+        ensemble = make_ensemble(data, [fit.weights for fit in fits], counts)
+        found = Unseen.of(ensemble, validation=validation).expected_error
         assert found is not None  # there are images
-        return found.error
+        return found.mean
 
 
 def _changed(model: Model, **changes: object) -> Model:

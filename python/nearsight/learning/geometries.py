@@ -28,7 +28,7 @@ from nearsight.learning.labels import label_geometries
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Failure, Origin
 from nearsight.structures.images import Image
-from nearsight.training.dataset import TrainingData
+from nearsight.training.unseen import Unseen
 
 __all__ = ["GeometryCandidates"]
 
@@ -143,11 +143,11 @@ class GeometryCandidates(Candidates):
         """
         return np.maximum(multiplicities, 1)
 
-    def calibration(
-        self, data: TrainingData, forces: npt.NDArray[np.float64], counts: Counts
-    ) -> float:
-        """None yet: every member knows each geometry, and the first cells say nothing of them."""
-        return 1.0
+    def unseen(
+        self, ensemble: Ensemble, images: Sequence[Image], counts: Counts, iteration: int
+    ) -> Unseen:
+        """By other geometries alone: each of the training is known to every member."""
+        return Unseen.of(ensemble, validation=self.validation(iteration))
 
     def check(self, iteration: Iteration) -> None:
         """Raise a `DamagedFileError` unless the frames of an iteration are there."""

@@ -18,7 +18,7 @@ from nearsight.parents import Failure, Origin, Parent, ParentResult
 from nearsight.parents.spec import plain_structure
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, mend_images
-from nearsight.training.validation import INNER
+from nearsight.training.unseen import INNER
 
 __all__ = [
     "ask_parent",

@@ -42,9 +42,13 @@ from nearsight.training.charges import make_baseline
 from nearsight.training.dataset import TrainingData
 from nearsight.training.environments import labelled_domain
 from nearsight.training.fingerprints import Fingerprints
-from nearsight.training.fit import make_ensemble, train_from_new_starts, train_members
+from nearsight.training.fit import (
+    make_ensemble,
+    train_from_new_starts,
+    train_members,
+    with_bounds,
+)
 from nearsight.training.preparation import prepare
-from nearsight.training.validation import validate
 
 __all__ = ["Session"]
 
@@ -335,16 +339,11 @@ class Session:
         weights = [fit.weights for fit in fits]
         ensemble = make_ensemble(data, weights, counts, **self._provenance(len(history), indices))
         explored = self._candidates.explore(ensemble, len(history), images, indices)
-        validation = self._candidates.validation(len(history))
-        validated = validate(ensemble, validation)
-        error = None if validated is None else validated.error
         predicted = [data.core.predict(w) for w in weights]
         trained = np.array([forces for _, forces in predicted])
-        if validated is None:
-            factor = self._candidates.calibration(data, trained, counts)
-        else:
-            factor = validated.calibration
-        ensemble = replace(ensemble, calibration=factor, domain=labelled_domain(data, trained))
+        unseen = self._candidates.unseen(ensemble, images, counts, len(history))
+        bounds, expected = unseen.bounds, unseen.expected_error
+        ensemble = replace(with_bounds(ensemble, bounds), domain=labelled_domain(data, trained))
         found = self.targets.evaluate(ensemble)
         quality = [data.quality(*each) for each in predicted]
         new, again = self._candidates.choose(found["uncertainty_raw"], explored, indices, failed)
@@ -360,7 +359,10 @@ class Session:
             energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
             force_rmse=float(np.mean([q.force_rmse for q in quality])),
             max_force_residual=max(q.max_force_residual for q in quality),
-            validation_error=error,
+            member_force_rmse=np.array([q.force_rmse for q in quality]),
+            validation_error=expected.mean if unseen.validation and expected else None,
+            expected=expected,
+            bounds=bounds,
             model=model,
             candidates=candidates,
             shells=self._candidates.shells(data, trained),
@@ -388,7 +390,7 @@ class Session:
             weights,
             ensemble,
             model,
-            validation,
+            self._candidates.validation(len(history)),
             (*history, iteration),
             started,
         )

@@ -17,7 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from nearsight import _core
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.atomic import content_digest
-from nearsight.files.records import EnsembleRecord
+from nearsight.files.records import Bounds, EnsembleRecord
 from nearsight.files.records.potential import UNITS
 from nearsight.model.baseline import Baseline
 from nearsight.model.domain import Domain
@@ -54,8 +54,16 @@ class Evaluation:
     uncertainty_raw : (N,) eV/Å or None
         δ_i = 2.58 σ_i with σ_i² = Σ_m |f_i^m − f̄_i|² / (M − 1).
     uncertainty : (N,) eV/Å or None
-        δ_i times the calibration factor of the ensemble; of an atom outside, at least that of the
-        labelled force of which it is largest, times the grade.
+        99 % bound of the error: δ_i, or the floor of the ensemble's bound if that is more, times
+        the calibration factor; of an atom outside, δ_i is at least that of the labelled force of
+        which it is largest, times the grade.
+    uncertainty_95 : (N,) eV/Å or None
+        95 % bound; None where the ensemble has no `Bounds`.
+    energy_uncertainty : float, eV, or None
+        99 % bound of the error of the energy, by the spread of the members' energies per atom. That
+        of a difference of energies is at most the sum of both.
+    stress_uncertainty : (6,) eV/Å³ or None
+        99 % bound of the error of each component of the stress.
     extrapolation : (N,) or None
         Extrapolation grade of every atom: above 1, its surroundings are outside what the ensemble
         has labels of, and its energy and force are worth nothing (see `Domain`). None of an
@@ -74,6 +82,9 @@ class Evaluation:
     uncertainty_raw: Array | None
     extrapolation: Array | None
     isolated: npt.NDArray[np.bool_]
+    uncertainty_95: Array | None = None
+    energy_uncertainty: float | None = None
+    stress_uncertainty: Array | None = None
 
     @property
     def results(self) -> dict[str, Any]:
@@ -88,6 +99,9 @@ class Evaluation:
             "uncertainty": self.uncertainty,
             "uncertainty_raw": self.uncertainty_raw,
             "extrapolation": self.extrapolation,
+            "uncertainty_95": self.uncertainty_95,
+            "energy_uncertainty": self.energy_uncertainty,
+            "stress_uncertainty": self.stress_uncertainty,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -103,13 +117,16 @@ class Ensemble:
     networks : dict of str to Network
         Networks of all members, by element.
     calibration : float
-        Factor from raw to calibrated uncertainty (out-of-bag; see `training.calibrate`).
+        Factor from raw to calibrated uncertainty, that of the bound of forces.
     multiplicities : (M, images) int64 or None
         The members' bootstrap samples of the images they were trained on.
     domain : Domain or None
         The environments it has labels of.
     baseline : Baseline or None
         Pair terms that are added to what the networks give.
+    bounds : Bounds or None
+        Bounds of its errors (see `training.unseen`); None of one that was never compared with
+        labels its members do not know.
     provenance : dict
         Origin of the ensemble: settings, parent, versions. Information only.
     """
@@ -122,6 +139,7 @@ class Ensemble:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     domain: Domain | None = None
     baseline: Baseline | None = None
+    bounds: Bounds | None = None
 
     def __post_init__(self) -> None:
         self.core  # noqa: B018  # checks that all shapes agree
@@ -207,17 +225,25 @@ class Ensemble:
         if not math.isfinite(sums):
             raise InputError("the potential gives no finite energy and forces of this structure")
         grade = results.get("extrapolation")
+        uncertainty = None if raw is None else self._calibrated(raw, grade)
+        bounds = self.bounds if members else None
+        virials = results["virials"] if virial else None
         return Evaluation(
             energy=energy,
             energies=results["mean_energies"],
             forces=results["mean_forces"],
-            stress=_stress(results["virial"], structure.volume) if virial else None,
+            stress=None if virials is None else _stress(virials.mean(axis=0), structure.volume),
             member_energies=member_energies,
             member_forces=results["forces"] if members else None,
-            uncertainty=None if raw is None else self._calibrated(raw, grade),
+            uncertainty=uncertainty,
             uncertainty_raw=raw,
             extrapolation=grade,
             isolated=results["isolated"],
+            uncertainty_95=_bound_95(bounds, uncertainty),
+            energy_uncertainty=_energy_bound(bounds, member_energies, len(structure), grade),
+            stress_uncertainty=_stress_bound(
+                bounds, virials, len(structure), structure.volume, grade
+            ),
         )
 
     def _calibrated(self, raw: Array, grade: Array | None) -> Array:
@@ -225,7 +251,8 @@ class Ensemble:
         if self.domain is not None and grade is not None:
             least = np.where(grade > 1.0, grade * self.domain.largest_uncertainty, 0.0)
             raw = np.maximum(raw, least)
-        return self.calibration * raw
+        floor = 0.0 if self.bounds is None else self.bounds.forces.floor
+        return self.calibration * np.maximum(raw, floor)
 
     def _structure(self, atoms: Atoms | _core.Structure) -> _core.Structure:
         return self.functions.structure(atoms) if isinstance(atoms, Atoms) else atoms
@@ -250,6 +277,7 @@ class Ensemble:
             "scaling": self.scaling.to_dict(),
             "domain": None if self.domain is None else self.domain.to_dict(),
             "baseline": None if self.baseline is None else self.baseline.to_dict(),
+            "bounds": None if self.bounds is None else self.bounds.model_dump(),
             "multiplicities": self.multiplicities,
             "members": [
                 {element: network.to_dict() for element, network in member.items()}
@@ -290,6 +318,7 @@ class Ensemble:
                 None
                 if content.get("baseline") is None
                 else Baseline.from_dict(content["baseline"]),
+                None if content.get("bounds") is None else Bounds.model_validate(content["bounds"]),
             )
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -311,6 +340,36 @@ class Ensemble:
 def _stress(virial: Array, volume: float) -> Array:
     voigt: Array = full_3x3_to_voigt_6_stress(virial / volume)
     return voigt
+
+
+def _bound_95(bounds: Bounds | None, uncertainty: Array | None) -> Array | None:
+    if bounds is None or uncertainty is None:
+        return None
+    return uncertainty * (bounds.forces.factor_95 / bounds.forces.factor)
+
+
+def _energy_bound(
+    bounds: Bounds | None, energies: Array, atoms: int, grade: Array | None
+) -> float | None:
+    if bounds is None or bounds.energy is None:
+        return None
+    raw = CONFIDENCE * energies.std(axis=0, ddof=1, keepdims=True) / atoms
+    return float(atoms * bounds.energy.of(raw)[0] * _outside(grade))
+
+
+def _stress_bound(
+    bounds: Bounds | None, virials: Array | None, atoms: int, volume: float, grade: Array | None
+) -> Array | None:
+    if bounds is None or bounds.virial is None or virials is None:
+        return None
+    voigt = np.array([full_3x3_to_voigt_6_stress(each) for each in virials])
+    raw = CONFIDENCE * voigt.std(axis=0, ddof=1) / atoms
+    return np.asarray(atoms / volume * bounds.virial.of(raw) * _outside(grade))
+
+
+def _outside(grade: Array | None) -> float:
+    """The largest grade of an atom that is outside, or 1."""
+    return 1.0 if grade is None else float(grade.max(initial=1.0))
 
 
 def mean_and_raw_uncertainty(member_forces: Array) -> tuple[Array, Array]:

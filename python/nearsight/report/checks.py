@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Literal
 
 import numpy as np
@@ -65,20 +64,19 @@ def _of_relaxations(data: RunData) -> list[Check]:
 
 def limiting_label_error(data: RunData) -> float | None:
     """Error of the labels where it limits the accuracy, eV/Å; else None."""
-    labels = _label_error(data)
+    labels = data.label_error
     return labels if labels is not None and _limits(data, labels) else None
 
 
 def _training(data: RunData) -> Check:
-    best, last = data.best, data.iterations[-1]
+    best, last = data.trained, data.iterations[-1]
     numbers = {
         "after": last.iteration - best.iteration,
         "best": best.structure_uncertainty,
         "last": last.structure_uncertainty,
         "rose": last.structure_uncertainty > MAX_RISE * best.structure_uncertainty,
     }
-    met = best is not last and not numbers["rose"]
-    return Check("training", "met" if met else "attention", numbers)
+    return Check("training", "attention" if numbers["rose"] else "met", numbers)
 
 
 def _held_out(data: RunData) -> Check:
@@ -136,15 +134,6 @@ def _unseen(data: RunData) -> Check:
     return Check("unseen", "attention" if numbers["worse"] else "met", numbers)
 
 
-def _label_error(data: RunData) -> float | None:
-    """Mean error of the force on a chunk's centre at the radius used, eV/Å; None if not known."""
-    index = None if data.locality is None else data.locality.at(data.run.chunk_radius)
-    if data.locality is None or index is None:
-        return None
-    error = float(data.locality.mean_errors[index])
-    return error if isfinite(error) else None
-
-
 def _scale(data: RunData) -> float:
     """Mean error of the potential, or mean uncertainty where that is not known, eV/Å."""
     return float(data.best.uncertainty.mean()) if data.best.mae is None else data.best.mae
@@ -155,7 +144,7 @@ def _limits(data: RunData, labels: float) -> bool:
 
 
 def _chunk_radius(data: RunData) -> Check:
-    radius, locality, labels = data.run.chunk_radius, data.locality, _label_error(data)
+    radius, locality, labels = data.run.chunk_radius, data.locality, data.label_error
     index = None if locality is None else locality.at(radius)
     numbers: dict[str, Any] = {"radius": radius, "scanned": None, "labels": labels}
     if locality is None or index is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearsight.errors import InputError
-from nearsight.files.names import evaluation_files, numbered
+from nearsight.files.names import evaluation_files, numbered, round_folder
 from nearsight.files.records import (
     DynamicsRecord,
     ForceLocality,
@@ -23,6 +24,7 @@ from nearsight.files.records import (
     RetrainingRecord,
     RunRecord,
     Target,
+    best_iteration,
 )
 from nearsight.report.iteration import IterationData
 
@@ -62,6 +64,8 @@ class RunData:
     reference_failed : bool
         The parent was asked for its true forces and failed.
     retraining : RetrainingRecord or None
+    retrained : IterationData or None
+        Iteration of the best round; None where that is the training itself.
     dynamics : DynamicsRecord or None
     """
 
@@ -72,12 +76,27 @@ class RunData:
     config: str | None = None
     reference_failed: bool = False
     retraining: RetrainingRecord | None = None
+    retrained: IterationData | None = None
     dynamics: DynamicsRecord | None = None
 
     @property
-    def best(self) -> IterationData:
-        """Iteration whose ensemble was kept."""
+    def trained(self) -> IterationData:
+        """Iteration of the training whose ensemble was kept at its end."""
         return self.iterations[self.run.best_iteration]
+
+    @property
+    def best(self) -> IterationData:
+        """Iteration whose ensemble is ``best.json``: that of the training, or of a retraining."""
+        return self.retrained or self.trained
+
+    @property
+    def label_error(self) -> float | None:
+        """Mean error of the force on a chunk's centre at the radius used, eV/Å, if known."""
+        index = None if self.locality is None else self.locality.at(self.run.chunk_radius)
+        if self.locality is None or index is None:
+            return None
+        error = float(self.locality.mean_errors[index])
+        return error if isfinite(error) else None
 
     @property
     def noun(self) -> str:
@@ -188,6 +207,12 @@ class RunData:
                 f"{place}: best_iteration is {run.best_iteration}, "
                 f"but the folder holds iterations 0 to {len(iterations) - 1}"
             )
+        retraining = _optional(folder / RetrainingRecord.FILE, RetrainingRecord)
+        retrained = None
+        if retraining is not None and retraining.best:
+            record = _best_of_round(folder, retraining.best)
+            _check_length(folder, "uncertainty_raw", record.uncertainty_raw, n_atoms)
+            retrained = IterationData(record, forces, slice(n_atoms), sizes)
         config = folder / "config.toml"
         return cls(
             run=run,
@@ -199,7 +224,8 @@ class RunData:
             ),
             config=config.read_bytes().decode(errors="replace") if config.exists() else None,
             reference_failed=reference is not None and forces is None,
-            retraining=_optional(folder / RetrainingRecord.FILE, RetrainingRecord),
+            retraining=retraining,
+            retrained=retrained,
             dynamics=_optional(folder / "dynamics" / DynamicsRecord.FILE, DynamicsRecord),
         )
 
@@ -283,6 +309,15 @@ def _relaxation_json(relaxation: Relaxation | None) -> dict[str, Any] | None:
         "parent_fmax_at_minimum": relaxation.parent_fmax_at_minimum,
         "max_uncertainty": float(ensemble.max_uncertainty.max()),
     }
+
+
+def _best_of_round(folder: Path, number: int) -> Iteration:
+    """The iteration of a round of retraining whose ensemble was kept."""
+    place = round_folder(folder, number)
+    history = [Iteration.load(path) for path in evaluation_files(place)]
+    if not history:
+        raise InputError(f"{place}: holds no finished iteration")
+    return history[best_iteration(history, started=True)]
 
 
 def _optional(path: Path, record: type[R]) -> R | None:

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 __all__ = [
     "as_text",
+    "capital",
     "core_time",
     "duration",
     "ev",
@@ -55,6 +56,11 @@ def ev(value: float | None) -> str:
 def percent(fraction: float | None, decimals: int = 1) -> str:
     """A fraction in per cent."""
     return NONE if fraction is None else f"{100 * fraction:.{decimals}f}{SPACE}%"
+
+
+def capital(text: str) -> str:
+    """A sentence with a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]
 
 
 def g(value: float) -> str:

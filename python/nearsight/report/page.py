@@ -12,12 +12,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from nearsight.files.atomic import write_bytes, write_json, write_text
+from nearsight.files.records import Verdict
 from nearsight.progress import count_noun
 from nearsight.report import figures, simulation_figures
 from nearsight.report import format as text
 from nearsight.report.checks import checks, limiting_label_error
 from nearsight.report.data import RunData, report_json
 from nearsight.report.drawing import png
+from nearsight.report.verdict import judge, told
 
 __all__ = ["draw_figures", "environment", "write_report"]
 
@@ -35,7 +37,7 @@ FIGURES = (
 
 
 def write_report(folder: str | Path) -> Path:
-    """Write ``report.html``, ``report.json`` and ``figures/*.png`` of a run.
+    """Write ``report.html``, ``report.json``, ``verdict.json`` and ``figures/*.png`` of a run.
 
     The page holds its figures itself and needs neither a network nor a script. The same data give
     the same bytes.
@@ -64,7 +66,9 @@ def write_report(folder: str | Path) -> Path:
             write_bytes(path, images[name])
         else:
             path.unlink(missing_ok=True)  # from an earlier report, which had these data
-    write_json(folder / "report.json", report_json(data))
+    verdict = judge(data)
+    verdict.save(folder / Verdict.FILE)
+    write_json(folder / "report.json", {**report_json(data), "verdict": told(verdict, folder)})
     page = folder / "report.html"
     sources = {name: base64.b64encode(image).decode() for name, image in images.items()}
     content = (
@@ -76,6 +80,8 @@ def write_report(folder: str | Path) -> Path:
             best=data.best,
             sources=sources,
             checks=checks(data),
+            verdict=verdict,
+            folder=folder,
             label_error=limiting_label_error(data),
         )
     )
@@ -105,7 +111,10 @@ def draw_figures(data: RunData) -> Iterator[tuple[str, Figure]]:
     raw = np.array([it.structure_uncertainty for it in data.iterations])
     calibrated = np.array([it.structure_uncertainty_calibrated for it in data.iterations])
     noun = best.record.noun
-    yield "iterations", figures.iterations_figure(raw, chunks, best.iteration, calibrated, noun)
+    yield (
+        "iterations",
+        figures.iterations_figure(raw, chunks, data.trained.iteration, calibrated, noun),
+    )
     if best.true_forces is not None and best.residuals is not None:
         yield (
             "learning",

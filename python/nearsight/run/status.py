@@ -32,6 +32,7 @@ from nearsight.files.records import (
     Stage,
     Stages,
     Status,
+    Verdict,
     best_iteration,
 )
 from nearsight.progress import Progress, Tally
@@ -170,6 +171,8 @@ class RunStatus:
         Structures the parent failed on, and the last reason.
     jobs : dict of str to int
         Jobs of the run in a SLURM queue, by their state.
+    verdict : Verdict or None
+        Of the report of a finished run.
     """
 
     folder: Path
@@ -183,6 +186,7 @@ class RunStatus:
     seconds: float | None = None
     given_up: Sequence[tuple[str, str]] = ()
     jobs: Mapping[str, int] = field(default_factory=dict)
+    verdict: Verdict | None = None
 
     @classmethod
     def of(cls, folder: str | Path) -> RunStatus:
@@ -199,6 +203,7 @@ class RunStatus:
             raise InputError(f"{folder}: not the folder of a run (it holds no config.toml)")
         config = Config.parse(given.read_text(encoding="utf-8", errors="replace"), str(given))
         is_running = RunLock(folder).is_held_elsewhere()
+        finished = is_running is not True and (folder / "run.json").exists()
         calculations, seconds = (None, None)
         if config.parent.database is None:
             calculations, seconds = _spent(folder / "parent.db")
@@ -206,7 +211,7 @@ class RunStatus:
             folder=folder,
             config=config,
             is_running=is_running,
-            finished=is_running is not True and (folder / "run.json").exists(),
+            finished=finished,
             stages=_stages(folder),
             iterations=_iterations(folder),
             last=_read(folder / Status.FILE, Status),
@@ -214,6 +219,7 @@ class RunStatus:
             seconds=seconds,
             given_up=_given_up(folder),
             jobs=_jobs(folder) if config.executor.engine == "slurm" else {},
+            verdict=_read(folder / Verdict.FILE, Verdict) if finished else None,
         )
 
     @property

@@ -16,7 +16,8 @@ from ase import Atoms
 from nearsight import _core
 from nearsight.config import BaselineSettings, EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.errors import ParentError
-from nearsight.model.ensemble import COVERAGE, Ensemble, mean_and_raw_uncertainty
+from nearsight.files.records import Bounds
+from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import networks_from_weights
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.progress import Progress
@@ -26,11 +27,10 @@ from nearsight.training.charges import make_baseline
 from nearsight.training.dataset import TrainingData
 from nearsight.training.environments import labelled_domain
 from nearsight.training.preparation import prepare
-from nearsight.training.validation import BOUND
+from nearsight.training.unseen import Unseen
 
 __all__ = [
     "Fit",
-    "calibrate",
     "initial_weights",
     "levenberg_marquardt",
     "make_ensemble",
@@ -38,6 +38,7 @@ __all__ = [
     "train_from_new_starts",
     "train_member",
     "train_members",
+    "with_bounds",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -229,44 +230,10 @@ def _cores() -> int:
     return available or 1
 
 
-def calibrate(data: TrainingData, forces: Array, multiplicities: Counts) -> float:
-    """Out-of-bag factor from raw to calibrated uncertainty.
-
-    Members whose sample lacks an image predict its labelled forces; the factor is a quantile of
-    residual over their uncertainty δ = 2.58 σ. No extra label is needed. Chunks alone are used as
-    soon as they bring `_MIN_FORCES` forces, since they are what the ensemble is for.
-
-    The quantile is `COVERAGE`, or `BOUND` where all atoms of chunks are labelled.
-
-    Parameters
-    ----------
-    data : TrainingData
-    forces : (M, F, 3) float64, eV/Å
-        Predictions of every member.
-    multiplicities : (M, images) int64
-    """
-    ratio = np.full(len(data.forces), np.nan)
-    for image in range(len(data.fingerprints)):
-        unseen = multiplicities[:, image] == 0
-        if unseen.sum() >= 2:
-            rows = data.rows(image)
-            mean, raw = mean_and_raw_uncertainty(forces[unseen, rows])
-            error = np.linalg.norm(mean - data.forces[rows], axis=1)
-            ratio[rows] = np.divide(error, raw, out=np.full(len(raw), np.nan), where=raw > 0)
-    known = ~np.isnan(ratio)
-    chunks = known & data.is_chunk[data.row_image]
-    use = chunks if chunks.sum() >= _MIN_FORCES else known
-    quantile = BOUND if data.has_whole_chunks else COVERAGE
-    return float(np.quantile(ratio[use], quantile)) if use.any() else 1.0
-
-
-_MIN_FORCES = 10
-
-
 def make_ensemble(
     data: TrainingData, weights: Sequence[Array], multiplicities: Counts, **provenance: object
 ) -> Ensemble:
-    """The ensemble of trained members, not calibrated yet; see `calibrate` and `validate`."""
+    """The ensemble of trained members, without bounds yet; see `with_bounds`."""
     return Ensemble(
         data.functions,
         data.scaling,
@@ -275,6 +242,13 @@ def make_ensemble(
         provenance=provenance,
         baseline=data.baseline,
     )
+
+
+def with_bounds(ensemble: Ensemble, bounds: Bounds | None) -> Ensemble:
+    """The ensemble with bounds of its errors; without any, its uncertainty stays as it is."""
+    if bounds is None:
+        return ensemble
+    return replace(ensemble, calibration=bounds.forces.factor, bounds=bounds)
 
 
 def train_from_new_starts(
@@ -350,5 +324,5 @@ def train_ensemble(
     weights = [fit.weights for fit in fits]
     made = make_ensemble(data, weights, counts, seed=seed)
     forces = np.array([data.core.predict(w)[1] for w in weights])
-    calibration = calibrate(data, forces, counts)
-    return replace(made, calibration=calibration, domain=labelled_domain(data, forces))
+    made = with_bounds(made, Unseen.of(made, images, counts).bounds)
+    return replace(made, domain=labelled_domain(data, forces))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nearsight.files.records.base import Part, Record
+from nearsight.files.records.bounds import Bound, Bounds, ExpectedError
 from nearsight.files.records.dynamics import (
     DynamicsFrames,
     DynamicsRecord,
@@ -47,10 +48,13 @@ from nearsight.files.records.training import (
     best_iteration,
     best_of,
 )
+from nearsight.files.records.verdict import Finding, Use, Verdict
 
 __all__ = [
     "SLACK",
     "BegunRecord",
+    "Bound",
+    "Bounds",
     "Candidate",
     "Cost",
     "DynamicsFrames",
@@ -59,11 +63,13 @@ __all__ = [
     "DynamicsState",
     "EnsemblePath",
     "EnsembleRecord",
+    "ExpectedError",
     "Exploration",
     "FailedStructure",
     "Failure",
     "FailuresRecord",
     "FeatureSummary",
+    "Finding",
     "FinishedCalculation",
     "ForceLocality",
     "FunctionsRecord",
@@ -86,6 +92,8 @@ __all__ = [
     "Stages",
     "Status",
     "Target",
+    "Use",
+    "Verdict",
     "best_iteration",
     "best_of",
 ]

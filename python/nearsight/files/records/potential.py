@@ -15,6 +15,7 @@ from nearsight.files.records.base import (
     array_of,
     check_lengths,
 )
+from nearsight.files.records.bounds import Bounds
 
 __all__ = ["EnsembleRecord", "FunctionsRecord"]
 
@@ -146,12 +147,14 @@ class EnsembleRecord(Record):
     """Older files have none."""
     baseline: BaselinePart | None = None
     """Files of version 1 have none."""
+    bounds: Bounds | None = None
+    """The same."""
     multiplicities: Annotated[IntArray, array_of(int, None, None)] | None
     members: list[dict[str, NetworkPart]]
     digest: str | None = None
     """SHA-256 of all else; older files have none."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest", "domain", "baseline")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest", "domain", "baseline", "bounds")
 
     @property
     def version(self) -> int:
@@ -162,6 +165,8 @@ class EnsembleRecord(Record):
     def _check(self) -> EnsembleRecord:
         if self.units != UNITS:
             raise ValueError("units must be eV and Å")
+        if self.bounds is not None and self.bounds.forces.factor != self.calibration:
+            raise ValueError("calibration must be the factor of the bound of forces")
         if self.multiplicities is not None:
             if len(self.multiplicities) != len(self.members):
                 raise ValueError("multiplicities must be those of every member")

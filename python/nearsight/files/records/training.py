@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import (
-    Field,
-    FiniteFloat,
-    NonNegativeInt,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from nearsight.errors import DamagedFileError
 from nearsight.files.records.base import (
@@ -27,6 +21,7 @@ from nearsight.files.records.base import (
     array_of,
     check_lengths,
 )
+from nearsight.files.records.bounds import Bounds, ExpectedError
 
 __all__ = [
     "SLACK",
@@ -139,8 +134,14 @@ class Iteration(Record):
         Factor between the two uncertainties.
     energy_rmse : float, eV/atom; force_rmse, max_force_residual : float, eV/Å
         On all training images, mean over the members (the last: their largest).
+    member_force_rmse : (M,) float64, eV/Å, or None
+        ``force_rmse`` of every member; None in files of earlier versions.
     validation_error : float, eV/Å, or None
         Mean error of a force in the validation chunks; None without any.
+    expected : ExpectedError or None
+        Expected error on the targets; None as long as nothing tells it.
+    bounds : Bounds or None
+        Those of the ensemble.
     model : Model or None
         Model of the members; None in files of earlier versions.
     candidates : list of Candidate
@@ -157,7 +158,15 @@ class Iteration(Record):
     FORMAT: ClassVar[str] = "nearsight-evaluation"
     FILE: ClassVar[str] = "evaluation.json"
     IS_DIGESTED: ClassVar[bool] = True
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("extrapolation", "ensemble", "previous", "exploration")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = (
+        "extrapolation",
+        "member_force_rmse",
+        "expected",
+        "bounds",
+        "ensemble",
+        "previous",
+        "exploration",
+    )
 
     iteration: NonNegativeInt
     chunk_indices: list[NonNegativeInt]
@@ -173,7 +182,10 @@ class Iteration(Record):
     energy_rmse: FiniteFloat
     force_rmse: FiniteFloat
     max_force_residual: FiniteFloat
+    member_force_rmse: Vector | None = None
     validation_error: FiniteFloat | None = None
+    expected: ExpectedError | None = None
+    bounds: Bounds | None = None
     model: Model | None = None
     candidates: list[Candidate] = Field(default_factory=list)
     shells: list[Shell] = Field(default_factory=list)

@@ -1,0 +1,155 @@
+"""The verdict on a run: what its potential is good for, why, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import FiniteFloat, NonNegativeInt
+
+from nearsight.files.records.base import Part, Record
+from nearsight.files.records.bounds import Bound, ExpectedError
+
+__all__ = ["USES", "Finding", "Use", "Verdict"]
+
+Use = Literal["none", "forces", "relaxation", "dynamics"]
+USES: tuple[Use, ...] = ("none", "forces", "relaxation", "dynamics")
+"""From the least demanding to the most: what is good for one is good for all before it."""
+
+HEADLINES: dict[Use, str] = {
+    "dynamics": "Usable for dynamics",
+    "relaxation": "Usable for relaxation, not for dynamics",
+    "forces": "Usable for forces on the target as given, not for relaxation",
+    "none": "Not usable",
+}
+RUN = "{run}"
+"""Stands for the folder of the run."""
+
+
+class Finding(Part):
+    """One figure that a verdict rests on.
+
+    Attributes
+    ----------
+    key : str
+        What was looked at.
+    allows : str
+        The most demanding use that it leaves.
+    value : float
+        In the unit that ``sentence`` gives it in, or that of eV, Å.
+    sentence : str
+        The figure, and what it is compared with.
+    """
+
+    key: str
+    allows: Use
+    value: FiniteFloat
+    sentence: str
+
+
+class Verdict(Record):
+    """What the potential of a run is good for (``verdict.json``).
+
+    Attributes
+    ----------
+    use : str
+        The most demanding use that all findings leave.
+    findings : list of Finding
+    expected : ExpectedError or None
+        Expected error on the targets; None if nothing tells it.
+    true_error : float, eV/Å, or None
+        Mean error on the targets by the parent's true forces, if these are known.
+    bound : Bound or None
+        Of forces; None if there is none.
+    largest_bound : float, eV/Å
+        Stated uncertainty (99 %) of the most uncertain atom of the targets.
+    outside : int or None
+        Atoms of the targets outside what there are labels of.
+    advice : str
+        What to do next, in a sentence; `RUN` stands for the folder of the run.
+    command : str
+        What to type.
+    """
+
+    FORMAT: ClassVar[str] = "nearsight-verdict"
+    FILE: ClassVar[str] = "verdict.json"
+
+    use: Use
+    findings: list[Finding]
+    expected: ExpectedError | None
+    true_error: FiniteFloat | None
+    bound: Bound | None
+    largest_bound: FiniteFloat
+    outside: NonNegativeInt | None
+    advice: str
+    command: str
+
+    @property
+    def headline(self) -> str:
+        """The use in a few words."""
+        return HEADLINES[self.use]
+
+    @property
+    def limiting(self) -> list[Finding]:
+        """Findings that leave no more demanding use; none where all do."""
+        return [each for each in self.findings if each.allows == self.use != USES[-1]]
+
+    @property
+    def error_sentence(self) -> str:
+        """The expected error and the true one, as far as they are known."""
+        found = []
+        if self.expected is not None:
+            found.append(expected_sentence(self.expected))
+        if self.true_error is not None:
+            found.append(f"true error {1000 * self.true_error:.3g} meV/Å on average")
+        return "; ".join(found) or "nothing tells the error of the forces"
+
+    @property
+    def bound_sentence(self) -> str:
+        """The bounds of the most uncertain atom, and what they rest on."""
+        bound = self.bound
+        if bound is None or not bound.is_known:
+            basis = (
+                "" if bound is None else f" ({bound.labels} forces in {bound.images} structures)"
+            )
+            return f"uncertainty not calibrated yet{basis}"
+        beside = self.largest_bound * bound.factor_95 / bound.factor
+        kind = ", the same for all atoms" if bound.constant else ""
+        return (
+            f"error of an atom at most {1000 * self.largest_bound:.3g} meV/Å (99 %) or "
+            f"{1000 * beside:.3g} (95 %){kind}; from {bound.labels} forces in {bound.images} "
+            "structures that the members did not know"
+        )
+
+    def lines(self, run: str | Path) -> list[str]:
+        """The verdict as a terminal shows it, for the folder of the run."""
+        why = [finding.sentence for finding in self.limiting]
+        return [
+            f"{self.headline}.",
+            *(f"  because {sentence}" for sentence in why),
+            f"  {self.error_sentence}",
+            f"  {self.bound_sentence}",
+            f"Next: {self.next_step(run)}",
+            f"  {self.next_command(run)}",
+        ]
+
+    def next_step(self, run: str | Path) -> str:
+        """The advice for the folder of the run."""
+        return self.advice.replace(RUN, str(run))
+
+    def next_command(self, run: str | Path) -> str:
+        """The command for the folder of the run, as a shell takes it."""
+        words = (word.replace(RUN, str(run)) for word in self.command.split(" "))
+        return shlex.join(words)
+
+
+def expected_sentence(expected: ExpectedError) -> str:
+    """An expected error, its range, and what it rests on."""
+    source = "larger structures" if expected.source == "validation" else "out-of-bag chunks"
+    return (
+        f"expected error {1000 * expected.mean:.3g} meV/Å on average "
+        f"({1000 * expected.low:.3g} to {1000 * expected.high:.3g}), "
+        f"{100 * expected.relative:.2g} % of the typical force; from {expected.forces} forces in "
+        f"{expected.images} {source}"
+    )

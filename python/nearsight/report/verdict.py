@@ -1,0 +1,263 @@
+"""The verdict on a run, from its figures in parts of a typical force and of fmax.
+
+Limits are those of experience with potentials for metals: forces good to 5 % give dynamics that
+stay on the parent's surface, forces good to 10 % a minimum that is one of the parent's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearsight.config import RelaxationSettings
+from nearsight.files.records import EnsemblePath, Finding, Use, Verdict
+from nearsight.files.records.verdict import USES
+from nearsight.progress import count_noun
+from nearsight.report.data import RunData
+
+__all__ = ["judge", "told"]
+
+Limits = tuple[float, float, float]
+
+ERROR: Limits = (0.05, 0.10, 0.20)
+"""Largest mean error for dynamics, relaxation and forces, in typical forces."""
+BOUND: Limits = (0.3, 0.6, 1.0)
+"""Largest stated uncertainty of an atom, likewise."""
+MISFIT: Limits = (0.05, 0.10, 0.25)
+"""Largest misfit (RMS) of the labels of the training, likewise."""
+LABELS: Limits = (0.1, 0.2, 0.4)
+"""Largest error of the force on a chunk's centre, likewise."""
+OUTSIDE: Limits = (0.0, 0.02, 0.1)
+"""Largest part of the atoms outside what there are labels of."""
+ABOVE_FMAX = 1.5
+"""Parent's largest force where the ensemble's relaxation ended, in fmax."""
+APART = 3.0
+"""RMS misfit of a member, in those of the median, above which it counts as not converged."""
+WORTH = 0.01
+"""And in typical forces: below, nothing depends on it."""
+STEPS_MORE = 2
+"""By which a budget that was too small is multiplied."""
+
+
+def judge(data: RunData) -> Verdict:
+    """What the potential of a finished run is good for, and what to do next."""
+    best = data.best
+    findings = list(_findings(data))
+    use = min((finding.allows for finding in findings), key=USES.index)
+    advice, command = _next(data, use, {f.key for f in findings if f.allows == use})
+    bounds = best.record.bounds
+    return Verdict(
+        use=use,
+        findings=findings,
+        expected=best.record.expected,
+        true_error=best.mae,
+        bound=None if bounds is None else bounds.forces,
+        largest_bound=best.structure_uncertainty_calibrated,
+        outside=best.outside,
+        advice=advice,
+        command=command,
+    )
+
+
+def told(verdict: Verdict, folder: Path) -> dict[str, Any]:
+    """Content of ``report.json``: the record, with the advice for the folder of the run."""
+    return {
+        **verdict.model_dump(),
+        "headline": verdict.headline,
+        "advice": verdict.next_step(folder),
+        "command": verdict.next_command(folder),
+    }
+
+
+def typical_force(data: RunData) -> float | None:
+    """Mean length of the labelled forces, or of the true ones, eV/Å; None without any."""
+    expected, true = data.best.record.expected, data.best.true_forces
+    if expected is not None and expected.typical:
+        return expected.typical
+    return None if true is None else float(np.linalg.norm(true, axis=1).mean()) or None
+
+
+def _findings(data: RunData) -> Iterator[Finding]:
+    typical = typical_force(data)
+    if typical is None:
+        yield Finding(
+            key="error",
+            allows="none",
+            value=0.0,
+            sentence="no label that the members do not know tells the error of the forces",
+        )
+        return
+    best, record = data.best, data.best.record
+    error, how = best.mae, "true"
+    if error is None and record.expected is not None:
+        error, how = record.expected.mean, "expected"
+    if error is not None:
+        yield _part("error", f"the {how} error of a force", error, typical, ERROR)
+        yield from _below_fmax(data, error, how)
+    yield from _certainty(data, typical)
+    misfit = record.force_rmse
+    yield _part("misfit", "the misfit (RMS) of the training's own labels", misfit, typical, MISFIT)
+    yield from _members(record.member_force_rmse, typical)
+    labels = data.label_error
+    if labels is not None:
+        name = (
+            f"the error of the parent's force on the centre of a {data.run.chunk_radius:g} Å chunk"
+        )
+        yield _part("locality", name, labels, typical, LABELS)
+    yield from _relaxations(data)
+
+
+def _part(key: str, name: str, value: float, typical: float, limits: Limits) -> Finding:
+    """A finding on a force, eV/Å, compared with the typical one."""
+    return Finding(
+        key=key,
+        allows=_allowed(value / typical, limits),
+        value=value,
+        sentence=f"{name} is {1000 * value:.3g} meV/Å, {100 * value / typical:.2g} % of the typical "
+        f"force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, relaxation "
+        f"{100 * limits[1]:g} %, forces {100 * limits[2]:g} %)",
+    )
+
+
+def _allowed(value: float, limits: Limits) -> Use:
+    return USES[sum(value <= limit for limit in limits)]
+
+
+def _below_fmax(data: RunData, error: float, how: str) -> Iterator[Finding]:
+    fmax = data.relaxation.fmax if data.relaxation else RelaxationSettings().fmax
+    if error > fmax:
+        yield Finding(
+            key="fmax",
+            allows="forces",
+            value=error,
+            sentence=f"the {how} error {1000 * error:.3g} meV/Å is above fmax = {1000 * fmax:g} "
+            "meV/Å, to which a relaxation would go",
+        )
+
+
+def _certainty(data: RunData, typical: float) -> Iterator[Finding]:
+    best, bounds = data.best, data.best.record.bounds
+    if bounds is None or not bounds.forces.is_known:
+        yield Finding(
+            key="calibration",
+            allows="forces",
+            value=0.0 if bounds is None else bounds.forces.labels,
+            sentence="the uncertainty is not calibrated yet: too few labels that the members do "
+            "not know",
+        )
+    else:
+        largest = best.structure_uncertainty_calibrated
+        name = "the uncertainty (99 %) of the most uncertain atom"
+        yield _part("bound", name, largest, typical, BOUND)
+    if best.outside is not None:
+        atoms = len(best.forces)
+        yield Finding(
+            key="outside",
+            allows=_allowed(best.outside / atoms, OUTSIDE),
+            value=best.outside,
+            sentence=f"{best.outside} of {count_noun(atoms, 'atom')} are outside what there are "
+            f"labels of (relaxation up to {100 * OUTSIDE[1]:g} %, forces {100 * OUTSIDE[2]:g} %)",
+        )
+
+
+def _members(rmse: Sequence[float] | None, typical: float) -> Iterator[Finding]:
+    if rmse is None:
+        return
+    median, worst = float(np.median(rmse)), float(np.max(rmse))
+    apart = worst > APART * median and worst > WORTH * typical
+    yield Finding(
+        key="members",
+        allows="relaxation" if apart else "dynamics",
+        value=worst,
+        sentence=f"member {int(np.argmax(rmse))} fits the labels to {1000 * worst:.3g} meV/Å (RMS), "
+        f"the median member to {1000 * median:.3g}" + (": it is not converged" if apart else ""),
+    )
+
+
+def _relaxations(data: RunData) -> Iterator[Finding]:
+    relaxed = [target.relaxation for target in data.targets if target.relaxation is not None]
+    paths: list[EnsemblePath] = [relaxation.ensemble for relaxation in relaxed]
+    if data.retraining is not None:
+        paths = data.retraining.rounds[data.retraining.best].paths
+    stuck = sum(not path.converged for path in paths)
+    if stuck:
+        yield Finding(
+            key="convergence",
+            allows="forces",
+            value=stuck,
+            sentence=f"{stuck} of {count_noun(len(paths), 'relaxation')} did not converge",
+        )
+    forces = [
+        (relaxation.parent_fmax_at_minimum, relaxation.fmax)
+        for relaxation in relaxed
+        if relaxation.parent_fmax_at_minimum is not None
+    ]
+    # these are at the minimum of the potential before a retraining
+    if not forces or (data.retraining is not None and data.retraining.best):
+        return
+    force, fmax = max(forces)
+    yield Finding(
+        key="minimum",
+        allows="dynamics" if force <= ABOVE_FMAX * fmax else "forces",
+        value=force,
+        sentence=f"the parent's largest force where the relaxation ended is {1000 * force:.3g} "
+        f"meV/Å, with fmax = {1000 * fmax:g} meV/Å (up to {ABOVE_FMAX:g} times that)",
+    )
+
+
+def _next(data: RunData, use: Use, limiting: set[str]) -> tuple[str, str]:
+    """Advice and command; ``{run}`` stands for the folder of the run."""
+    noun = data.best.record.noun
+    if use == USES[-1]:
+        if not data.relaxed:
+            return (
+                "relax the target, or any structure like it",
+                "nearsight relax {run}/best.json {run}/target.extxyz -o relaxed.extxyz",
+            )
+        return (
+            "run dynamics; they stop, or label more, where the potential becomes uncertain",
+            "nearsight md {run} {run}/relaxed.extxyz",
+        )
+    if "misfit" in limiting and "locality" not in limiting:
+        return (
+            "labels that cannot be fitted: have the parent calculate some of them again, to see "
+            "whether they are what it gives",
+            "nearsight labels verify {run}/parent.db --again 3",
+        )
+    if "locality" in limiting:
+        radius = 1.25 * data.run.chunk_radius
+        return (
+            f"the chunks are too small for this parent: set chunk_radius = {radius:.1f} under [nft] "
+            "in a copy of {run}/config.toml, larger.toml, beside the structure",
+            "nearsight run larger.toml",
+        )
+    if _is_starved(data):
+        most = STEPS_MORE * data.best.record.chunks
+        section, key = (
+            ("nft", "max_chunks") if noun == "chunks" else ("geometries", "max_geometries")
+        )
+        return (
+            f"train on more: set {key} = {max(most, 8)} under [{section}] in the configuration "
+            "({run}.toml, or {run}/config.toml); what is done stays",
+            "nearsight run {run}",
+        )
+    if limiting & {"calibration"} or data.best.record.expected is None:
+        return (
+            "set validation_chunks = 3 under [nft] in a copy of {run}/config.toml, validated.toml, "
+            "beside the structure",
+            "nearsight run validated.toml",
+        )
+    return (
+        "let it learn from its own relaxation, which asks the parent about the atoms it is "
+        "uncertain of on the way",
+        "nearsight retrain {run}",
+    )
+
+
+def _is_starved(data: RunData) -> bool:
+    """Whether training ended with its best iteration because nothing more was allowed."""
+    last = data.iterations[-1]
+    return data.run.stop_reason.startswith("there are") and data.trained is last

@@ -1,0 +1,252 @@
+"""Labels that members were not trained on: the errors there, the bounds they give, the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+from nearsight.files.records import Bound, Bounds, ExpectedError
+from nearsight.files.records.bounds import STATED
+from nearsight.model.ensemble import CONFIDENCE, Ensemble, mean_and_raw_uncertainty
+from nearsight.structures.images import Image
+
+__all__ = ["INNER", "Deviations", "Unseen", "fit_bound"]
+
+Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+INNER = 0.7
+"""Part of a chunk's radius within which its forces tell the error on the target. Farther out they
+are those of the cut; within, they say what happens when the surroundings are filled in."""
+
+BESIDE = 0.95
+"""Quantile of the bound beside the stated one."""
+
+FLOORS = (0.0, 0.5, 0.9, 1.0)
+"""Quantiles of δ that are tried as its floor; the last makes the bound a constant."""
+
+GAIN = 0.95
+"""Part of the mean width that a higher floor must save."""
+
+FEWEST_CHUNK_FORCES = 10
+"""Of chunks, as soon as which those of cells do not count: chunks are what the ensemble is for."""
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """Errors of predictions, and the raw uncertainty δ = 2.58 σ that belongs to each.
+
+    Attributes
+    ----------
+    errors, raw : (n,) float64
+        In the same unit.
+    """
+
+    errors: Array
+    raw: Array
+
+    @classmethod
+    def joined(cls, parts: Sequence[Deviations]) -> Deviations:
+        """All of some, at least one, one after the other."""
+        return cls(
+            np.concatenate([part.errors for part in parts]),
+            np.concatenate([part.raw for part in parts]),
+        )
+
+    @classmethod
+    def of_members(cls, predicted: Array, labels: Array) -> Deviations:
+        """Of scalars (M, n), each by itself."""
+        raw = CONFIDENCE * predicted.std(axis=0, ddof=1)
+        return cls(np.abs(predicted.mean(axis=0) - labels), raw)
+
+
+@dataclass(frozen=True)
+class ImageDeviations:
+    """Those of one image: of its counted forces, its energy and virial per atom."""
+
+    chunk: bool
+    forces: Deviations
+    lengths: Array
+    inner: npt.NDArray[np.bool_]
+    energy: Deviations | None
+    virial: Deviations | None
+
+    @property
+    def inner_forces(self) -> Deviations:
+        """Those of the inner forces alone."""
+        return Deviations(self.forces.errors[self.inner], self.forces.raw[self.inner])
+
+    @classmethod
+    def of(
+        cls,
+        ensemble: Ensemble,
+        image: Image,
+        members: npt.NDArray[np.bool_],
+        part: float = 1.0,
+    ) -> ImageDeviations:
+        """By the members for which ``members`` is true, at least two.
+
+        Inner forces are those within ``part`` of the distance of the outermost one.
+        """
+        found = ensemble.evaluate(image.atoms, stress=False)
+        assert found.member_forces is not None  # requested
+        forces, counted = found.member_forces[members], image.force_atoms
+        labels = image.forces[counted]
+        mean, raw = mean_and_raw_uncertainty(forces[:, counted])
+        error = np.linalg.norm(mean - labels, axis=1)
+        inner = image.distances <= part * image.distances.max(initial=0.0)
+        energy = virial = None
+        if image.energy is not None:
+            n = len(image.atoms)
+            energy = Deviations.of_members(
+                found.member_energies[members, None] / n, np.array([image.energy / n])
+            )
+            if image.chunk and not image.atoms.pbc.any():
+                positions = image.atoms.positions
+                virial = Deviations.of_members(
+                    virial_of_forces(positions, forces) / n,
+                    virial_of_forces(positions, image.forces[None])[0] / n,
+                )
+        lengths = np.linalg.norm(labels, axis=1)
+        return cls(image.is_chunk, Deviations(error, raw), lengths, inner, energy, virial)
+
+
+def virial_of_forces(positions: Array, forces: Array) -> Array:
+    """−Σ r ⊗ F of structures that are not periodic, (M, 6) in Voigt order, from (M, N, 3)."""
+    full = -np.einsum("na,mnb->mab", positions - positions.mean(axis=0), forces)
+    full = 0.5 * (full + full.transpose(0, 2, 1))
+    return np.asarray(full[:, (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)])
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What labels tell of an ensemble that its members, or some of them, do not know.
+
+    Attributes
+    ----------
+    validation : list of ImageDeviations
+        Larger chunks, or geometries, that no member was trained on.
+    out_of_bag : list of ImageDeviations
+        Images of the training, by the members whose sample lacks them.
+    """
+
+    validation: Sequence[ImageDeviations]
+    out_of_bag: Sequence[ImageDeviations]
+
+    @classmethod
+    def of(
+        cls,
+        ensemble: Ensemble,
+        images: Sequence[Image] = (),
+        multiplicities: Counts | None = None,
+        validation: Sequence[Image] = (),
+    ) -> Unseen:
+        """Look at images of the training, with their (M, images) ``multiplicities``, and others."""
+        everyone = np.ones(len(ensemble), dtype=bool)
+        lacking = [] if multiplicities is None else multiplicities.T == 0
+        return cls(
+            [ImageDeviations.of(ensemble, image, everyone) for image in validation],
+            [
+                ImageDeviations.of(ensemble, image, members, INNER)
+                for image, members in zip(images, lacking, strict=True)
+                if members.sum() >= 2
+            ],
+        )
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Bounds of errors; None without anything to tell them.
+
+        Of forces by validation images, and by these with the inner forces of out-of-bag chunks,
+        where there are any; otherwise by out-of-bag chunks as soon as they bring
+        `FEWEST_CHUNK_FORCES` forces, or else by all images. Of energies and virials by all images.
+        """
+        known = [*self.validation, *self.out_of_bag]
+        chunks = [each for each in self.out_of_bag if each.chunk]
+        enough = sum(len(each.lengths) for each in chunks) >= FEWEST_CHUNK_FORCES
+        if self.validation:
+            larger = [each.forces for each in self.validation]
+            forces = fit_bound([*larger, *(each.inner_forces for each in chunks)], larger)
+        else:
+            forces = fit_bound([each.forces for each in (chunks if enough else self.out_of_bag)])
+        if forces is None:
+            return None
+        return Bounds(
+            forces=forces,
+            energy=fit_bound([each.energy for each in known if each.energy is not None]),
+            virial=fit_bound([each.virial for each in known if each.virial is not None]),
+        )
+
+    @property
+    def expected_error(self) -> ExpectedError | None:
+        """Mean error of a force on the target; None as long as no label tells it."""
+        chunks = [each for each in self.out_of_bag if each.chunk]
+        images = [each for each in self.validation or chunks if each.inner.any()]
+        if not images:
+            return None
+        every = np.concatenate([each.forces.errors[each.inner] for each in images])
+        means = np.array([each.forces.errors[each.inner].mean() for each in images])
+        parts = np.array([each.inner.sum() for each in images]) / len(every)
+        mean, k = float(every.mean()), len(images)
+        reach = 0.0
+        if k > 1:
+            variance = (parts**2 * (means - mean) ** 2).sum() * k / (k - 1)
+            reach = float(student.ppf(0.95, k - 1) * np.sqrt(variance))
+        return ExpectedError(
+            mean=mean,
+            low=max(mean - reach, 0.0),
+            high=mean + reach,
+            forces=len(every),
+            images=k,
+            source="validation" if self.validation else "out-of-bag",
+            typical=float(np.concatenate([each.lengths[each.inner] for each in images]).mean()),
+        )
+
+
+def fit_bound(images: Sequence[Deviations], within: Sequence[Deviations] = ()) -> Bound | None:
+    """The sharpest bound max(δ, floor) × factor of the errors in images.
+
+    Nowhere is it narrower than for those ``within`` alone. None without images, or where δ is zero
+    everywhere.
+
+    The factors are quantiles of the ratios, of n ratios that with the number ⌈(n + 1) q⌉, which an
+    (n + 1)th one is below with probability q (split conformal prediction; Lei et al., J. Am. Stat.
+    Assoc. 113, 1094 (2018)), or the largest.
+    """
+    if not any((each.raw > 0).any() for each in images):
+        return None
+    known = Deviations.joined(images)
+    parts = [known, *([Deviations.joined(within)] if within else [])]
+    best, width = None, np.inf
+    for quantile in FLOORS:
+        floor = float(np.quantile(known.raw, quantile)) if quantile else 0.0
+        raw = np.maximum(known.raw, floor)
+        ratios = [_ratios(each, floor) for each in parts]
+        factor, factor_95 = (max(_quantile(r, q) for r in ratios) for q in (STATED, BESIDE))
+        if factor_95 > 0.0 and factor * raw.mean() < GAIN * width:
+            width = factor * raw.mean()
+            best = Bound(
+                factor=factor,
+                factor_95=factor_95,
+                floor=floor,
+                labels=len(ratios[0]),
+                images=len(images),
+                constant=quantile == 1.0,
+            )
+    return best
+
+
+def _ratios(known: Deviations, floor: float) -> Array:
+    raw = np.maximum(known.raw, floor)
+    return np.sort(known.errors[raw > 0] / raw[raw > 0])
+
+
+def _quantile(ordered: Array, q: float) -> float:
+    if len(ordered) == 0:
+        return 0.0
+    rank = int(np.ceil((len(ordered) + 1) * q))
+    return float(ordered[min(rank, len(ordered)) - 1])

@@ -1,0 +1,176 @@
+"""What labels that members do not know tell of them: errors, bounds, the expected error."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from scipy.stats import t as student
+
+from helpers import copper
+from nearsight.files.records import Bound
+from nearsight.structures.images import Image
+from nearsight.training.unseen import Deviations, Unseen, fit_bound, virial_of_forces
+
+LINE = Atoms("Cu4", [[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]])
+
+
+class Members:
+    """An ensemble of a number of members that predict given forces, of one image after another."""
+
+    def __init__(self, number: int, *predictions: Any) -> None:
+        self.number = number
+        self.results = iter(predictions)
+
+    def __len__(self) -> int:
+        return self.number
+
+    def evaluate(self, atoms: Atoms, stress: bool) -> Any:
+        """What counts here; the energies are zero."""
+        forces = np.array(next(self.results), float)
+        return SimpleNamespace(member_forces=forces, member_energies=np.zeros(self.number))
+
+
+def unseen(ensemble: Members, *images: Any, **named: Any) -> Unseen:
+    return Unseen.of(ensemble, *images, **named)  # type: ignore[arg-type]
+
+
+def along_x(*values: float) -> np.ndarray:
+    """Forces (n, 3)."""
+    return np.array([[value, 0.0, 0.0] for value in values])
+
+
+def test_members_that_lack_an_image_tell_its_error() -> None:
+    """Three members, of which the last two lack the first image and only one the second.
+
+    They predict 1 and 3 along x where the label is 7: the mean is 2, σ = √2, the error 5.
+    """
+    images = [Image(LINE[:1], along_x(7.0)), Image(LINE[:1], along_x(7.0))]
+    predicted = np.array([along_x(100.0), along_x(1.0), along_x(3.0)])
+    counts = np.array([[1, 1], [0, 0], [0, 2]])
+    found = unseen(Members(3, predicted), images, counts)
+    (only,) = found.out_of_bag
+    np.testing.assert_allclose(only.forces.errors, [5.0], rtol=1e-14)
+    np.testing.assert_allclose(only.forces.raw, [2.58 * np.sqrt(2.0)], rtol=1e-14)
+    assert found.bounds is not None
+    assert found.bounds.forces.factor == pytest.approx(5.0 / (2.58 * np.sqrt(2.0)), rel=1e-14)
+    assert found.bounds.energy is None
+    assert not found.bounds.forces.is_known
+
+
+def test_only_inner_forces_tell_the_error_on_the_target() -> None:
+    """Atoms at 0, 1, 2 and 3 Å: those within 70 % of the outermost are three, of a larger chunk,
+    whose weights say which count, all that count."""
+    image = Image(LINE, along_x(1.0, 2.0, 3.0, 4.0), 0.0, chunk=True)
+    silent = np.zeros((2, 4, 3))
+    out_of_bag = unseen(Members(2, silent), [image], np.zeros((2, 1), int)).expected_error
+    assert out_of_bag is not None
+    assert (out_of_bag.mean, out_of_bag.typical, out_of_bag.forces) == (2.0, 2.0, 3)
+    assert (out_of_bag.low, out_of_bag.high) == (2.0, 2.0)  # nothing tells how others would be
+    assert out_of_bag.source == "out-of-bag"
+    larger = Image(LINE, image.forces, 0.0, np.array([1.0, 1.0, 0.0, 1.0]), chunk=True)
+    found = unseen(Members(2, silent), validation=[larger]).expected_error
+    assert found is not None
+    assert (found.mean, found.forces, found.source) == (pytest.approx(7 / 3), 3, "validation")
+
+
+def test_expected_error_and_its_reach() -> None:
+    """Two chunks of one and three counted forces, mean errors 1 and 5: the mean is 4.
+
+    Its variance is that of a weighted mean, Σ w² (m − mean)² k / (k − 1) = (1/16 · 9 + 9/16 · 1) 2.
+    """
+    first = Image(LINE[:1], along_x(1.0), 0.0, chunk=True)
+    second = Image(LINE[:3], along_x(3.0, 5.0, 7.0), 0.0, chunk=True)
+    ensemble = Members(2, np.zeros((2, 1, 3)), np.zeros((2, 3, 3)))
+    found = unseen(ensemble, validation=[first, second]).expected_error
+    assert found is not None
+    assert found.mean == 4.0
+    reach = student.ppf(0.95, 1) * 1.5
+    assert found.low == max(4.0 - reach, 0.0)
+    assert found.high == pytest.approx(4.0 + reach, rel=1e-12)
+    assert found.relative == 1.0
+
+
+def test_nothing_is_expected_without_chunks() -> None:
+    cell = Image(bulk("Cu"), np.zeros((1, 3)), 0.0)
+    found = unseen(Members(2, np.ones((2, 1, 3))), [cell], np.zeros((2, 1), int))
+    assert found.expected_error is None
+    assert found.bounds is None  # the members agree
+
+
+def test_chunks_alone_bound_as_soon_as_there_are_ten_forces() -> None:
+    cell = Image(bulk("Cu"), along_x(1000.0), 0.0)
+    apart = np.array([along_x(1.0), along_x(-1.0)])  # δ = 2.58 √2
+    for count, expected in ((9, 1000.0), (10, 2.0)):
+        chunks = [Image(LINE[:1], along_x(2.0))] * count
+        ensemble = Members(2, *([apart] * (count + 1)))
+        found = unseen(ensemble, [cell, *chunks], np.zeros((2, count + 1), int))
+        assert found.bounds is not None
+        width = found.bounds.forces.factor * 2.58 * np.sqrt(2.0)
+        assert width == pytest.approx(expected, rel=1e-12)
+
+
+# -- bounds
+
+
+def test_factor_covers_what_follows() -> None:
+    """Of n labels that of rank ⌈(n + 1) q⌉: an (n + 1)th is below it with probability q.
+
+    Errors 1 to n where δ is 1: the factors are these ranks, as long as there are so many.
+    """
+    for n, stated, beside in ((10, 10, 10), (99, 99, 95), (150, 150, 144), (499, 495, 475)):
+        found = fit_bound([Deviations(np.arange(1.0, n + 1), np.ones(n))])
+        assert found == Bound(factor=stated, factor_95=beside, labels=n, images=1)
+
+
+def test_a_constant_is_used_where_it_is_as_sharp() -> None:
+    """Where the spread says nothing of the error, a bound that follows it is wide."""
+    rng = np.random.default_rng(0)
+    raw, errors = rng.lognormal(0.0, 1.0, 5000), rng.uniform(0.0, 1.0, 5000)
+    found = fit_bound([Deviations(errors, raw)])
+    assert found is not None
+    assert found.floor > np.quantile(raw, 0.8)
+    width = found.of(raw)
+    assert (errors <= width).mean() == pytest.approx(0.99, abs=0.003)
+    assert width.mean() < 1.7  # 1.0 is needed
+    assert (errors <= width * found.factor_95 / found.factor).mean() == pytest.approx(
+        0.95, abs=0.01
+    )
+
+
+def test_a_spread_that_tells_the_error_is_followed() -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.lognormal(0.0, 1.0, 5000)
+    found = fit_bound([Deviations(raw * rng.uniform(0.0, 1.0, 5000), raw)])
+    assert found is not None
+    assert (found.floor, found.constant) == (0.0, False)
+    assert found.factor == pytest.approx(0.99, abs=0.005)
+
+
+def test_how_much_is_enough() -> None:
+    known = Bound(factor=1.0, factor_95=0.5, labels=100, images=3)
+    assert known.is_known
+    assert not known.model_copy(update={"labels": 99}).is_known
+    assert not known.model_copy(update={"images": 2}).is_known
+
+
+# -- energies and stresses
+
+
+def test_virial_is_what_stress_times_volume_would_be() -> None:
+    """Of a particle in a box so large that it meets no image of itself, against ASE's EMT."""
+    atoms = copper.particle()
+    atoms.calc = EMT()
+    forces = atoms.get_forces()
+    box = atoms.copy()
+    box.cell, box.pbc = [60.0, 60.0, 60.0], True
+    box.calc = EMT()
+    expected = box.get_stress() * 60.0**3
+    found = virial_of_forces(atoms.positions, forces[None])[0]
+    assert np.abs(expected).max() > 1.0
+    np.testing.assert_allclose(found, expected, atol=1e-9)
