@@ -147,7 +147,7 @@ def test_the_traceback_of_an_error_of_the_program_is_in_the_log(
     arguments, place = {
         "run": (["nft.toml"], "nearsight.run.first.Initialization.run"),
         "nft": (["particle.xyz", "a.xyz", "f.json"], "nearsight.structures.images.read_images"),
-        "retrain": (["nft", "--workdir", "nft"], "nearsight.run.follow_up.open_finished_run"),
+        "retrain": (["nft", "--workdir", "nft"], "nearsight.run.finished.open_finished_run"),
         "report": (["nft"], "nearsight.report.page.write_report"),
     }[command]
     monkeypatch.setattr(place, broken)

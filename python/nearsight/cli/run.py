@@ -21,6 +21,7 @@ from nearsight.cli.app import (
     work_folder,
 )
 from nearsight.cli.options import command, revise
+from nearsight.cli.places import Folder, run_folder
 from nearsight.config import Config, GeometrySettings
 from nearsight.errors import InputError
 
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 PANEL = "A whole run"
 SCHEMA = "nearsight.schema.json"
-
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="The folder of a run, or its configuration.")
-]
 
 Target = Annotated[
     str, typer.Argument(metavar="TARGET", help="The structure; file@index picks one of several.")
@@ -45,11 +42,6 @@ Accuracy = Annotated[
         help="Largest uncertainty of an atom (calibrated) at which training may end.",
     ),
 ]
-
-
-def run_folder(path: Path) -> Path:
-    """The folder of a run, of which the configuration may be given instead."""
-    return path.with_suffix("") if path.suffix == ".toml" and not path.is_dir() else path
 
 
 @command(

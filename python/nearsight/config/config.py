@@ -96,6 +96,13 @@ class Config(Settings):
             return self.geometries.max_geometries
         return self.nft.max_chunks
 
+    @property
+    def retrains(self) -> bool:
+        """Whether training goes on where relaxations lead: asked for, or as far as they need it."""
+        relaxation = self.relaxation
+        wanted = relaxation is not None and relaxation.on_uncertain == "retrain"
+        return self.retraining is not None or wanted
+
     def differences(self, other: Config) -> list[tuple[str, Any, Any]]:
         """Keys by which two configurations ask for different results, with both values.
 

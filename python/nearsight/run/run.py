@@ -124,6 +124,10 @@ class Run:
         trained = self._state.best.ensemble
         if self.config.report.true_forces:
             self.folder.stage("True forces of the target", Reference.FILE, self._ask_for_forces)
+        if self.config.retrains:
+            file, work = RetrainingRecord.FILE, self._follow_up.retrain
+            self.folder.stage("Retraining", file, work, trained, RETRAINING_FILES)
+            trained = self._follow_up.promote_best() or trained
         if self.config.relaxation is not None:
             for number in range(len(self._targets.structures)):
                 name = "Relaxation" + (f" of target {number}" if number else "")
@@ -131,10 +135,6 @@ class Run:
                 others = [numbered(each, number) for each in RELAXATION_FILES]
                 relax = partial(self._follow_up.relax, number)
                 self.folder.stage(name, file, relax, trained, others)
-        if self.config.retraining is not None:
-            file, work = RetrainingRecord.FILE, self._follow_up.retrain
-            self.folder.stage("Retraining", file, work, trained, RETRAINING_FILES)
-            self._follow_up.promote_best()
         if self.config.dynamics is not None:
             file, work = "dynamics/dynamics.json", self._follow_up.run_dynamics
             self.folder.stage("Dynamics", file, work, trained, ["dynamics/**/*"])
