@@ -153,7 +153,8 @@ def test_the_traceback_of_an_error_of_the_program_is_in_the_log(
     monkeypatch.setattr(place, broken)
     code, out, err = run(command, *arguments)
     assert (code, out) == (1, "")
-    assert err.startswith(f"ValueError: {SHAPES}. This is an error in nearsight ")
+    error = err.splitlines()[-1]
+    assert error.startswith(f"ValueError: {SHAPES}. This is an error in nearsight ")
     assert err.endswith(" (traceback in nft/run.log).\n")
     log = Path("nft/run.log").read_text()
     assert "Traceback (most recent call last):\n" in log

@@ -268,7 +268,7 @@ def locality(
 )
 def info(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="A file of nearsight.")
+        Path | None, typer.Argument(metavar="FILE", help="A file of nearsight, or a run.")
     ] = None,
 ) -> None:
     """Show the build or a file."""
@@ -277,7 +277,8 @@ def info(
         return
     from nearsight.cli.info import describe
 
-    show(*describe(file))
+    run = run_folder(file)
+    show(*describe(run / "best.json" if run.is_dir() else file))
 
 
 def _installation() -> Table:
