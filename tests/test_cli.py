@@ -147,13 +147,14 @@ def test_the_traceback_of_an_error_of_the_program_is_in_the_log(
     arguments, place = {
         "run": (["nft.toml"], "nearsight.run.first.Initialization.run"),
         "nft": (["particle.xyz", "a.xyz", "f.json"], "nearsight.structures.images.read_images"),
-        "retrain": (["nft", "--workdir", "nft"], "nearsight.run.follow_up.open_finished_run"),
+        "retrain": (["nft", "--workdir", "nft"], "nearsight.run.finished.open_finished_run"),
         "report": (["nft"], "nearsight.report.page.write_report"),
     }[command]
     monkeypatch.setattr(place, broken)
     code, out, err = run(command, *arguments)
     assert (code, out) == (1, "")
-    assert err.startswith(f"ValueError: {SHAPES}. This is an error in nearsight ")
+    error = err.splitlines()[-1]
+    assert error.startswith(f"ValueError: {SHAPES}. This is an error in nearsight ")
     assert err.endswith(" (traceback in nft/run.log).\n")
     log = Path("nft/run.log").read_text()
     assert "Traceback (most recent call last):\n" in log

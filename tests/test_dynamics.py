@@ -43,8 +43,11 @@ from nearsight.parents import Parent
 from nearsight.simulation.integrators import Integrator, give_momenta
 from nearsight.structures.labels import read_labels
 
-CALM = {"threshold": 1e3, "timestep": 2.0, "temperature": 300.0, "steps": 20, "write_every": 5}
-"""A threshold that is never reached."""
+CALM = {
+    "threshold": 1e3, "max_extrapolation": 1e3, "timestep": 2.0, "temperature": 300.0, "steps": 20,
+    "write_every": 5,
+}  # fmt: skip
+"""A threshold and a grade that are never reached."""
 
 
 @pytest.fixture(scope="module")
@@ -237,9 +240,18 @@ def test_killed_at_any_moment(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -
     """SIGKILL, twice, in another process."""
     ensemble.save(tmp_path / "ensemble.json")
     cell.write(tmp_path / "cell.traj")
-    chosen = DynamicsSettings(steps=150, threshold=1000.0, write_every=2)
+    chosen = DynamicsSettings(steps=150, threshold=1000.0, max_extrapolation=1000.0, write_every=2)
     Dynamics(chosen).run(ensemble, cell, tmp_path / "whole")
-    options = ["--steps", "150", "--threshold", "1000", "--write-every", "2"]
+    options = [
+        "--steps",
+        "150",
+        "--threshold",
+        "1000",
+        "--max-extrapolation",
+        "1000",
+        "--write-every",
+        "2",
+    ]
     command = [sys.executable, "-m", "nearsight", "md", "ensemble.json", "cell.traj", *options]
 
     def start() -> subprocess.Popen[bytes]:
@@ -340,7 +352,7 @@ def test_ends_above_the_bound(ensemble: Ensemble, tmp_path: Path) -> None:
     low = 1.02 * float(first.max())
     chosen = settings(threshold=low, temperature=4000.0, steps=500, friction=100.0)
     sentence = Dynamics(chosen).run(ensemble, atoms, tmp_path)
-    assert "above the bound of" in sentence
+    assert " eV/Å, above " in sentence
     assert sentence.endswith("and there is no retraining")
     found = frames(tmp_path)
     assert found[-1].info["max_uncertainty"] > 1.5 * low  # the frame it is about is the last
@@ -358,6 +370,22 @@ def test_ends_where_it_is_uncertain_for_too_long(
     chosen = settings(threshold=1e-3 * float(first.max()))
     sentence = Dynamics(chosen, wide).run(ensemble, atoms, tmp_path)
     assert sentence.startswith("the last 7 frames up to step 7 were all uncertain")
+
+
+def test_ends_where_an_atom_is_outside(ensemble: Ensemble, tmp_path: Path) -> None:
+    """However sure its members are: of a particle, the model has no labels."""
+    grade = ensemble.evaluate(copper.particle()).extrapolation
+    assert grade is not None
+    for most, reason in (
+        (1.01 * grade.max() / 1.5, "is outside"),
+        (3 * grade.max(), "steps are done"),
+    ):
+        chosen = settings(max_extrapolation=most, temperature=1200.0)
+        sentence = Dynamics(chosen).run(ensemble, copper.particle(), tmp_path / reason[:3])
+        assert reason in sentence
+    found = frames(tmp_path / "is ")
+    assert found[-1].info["max_extrapolation"] > 1.5 * (1.01 * grade.max() / 1.5)
+    assert all(atoms.info["max_extrapolation"] <= 1.01 * grade.max() for atoms in found[:-1])
 
 
 def test_ends_in_time(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:

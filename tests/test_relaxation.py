@@ -23,6 +23,7 @@ from nearsight.errors import InputError, ParentError
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
+from nearsight.simulation.known import doubt
 from nearsight.simulation.relaxation import (
     EnsembleRelaxationResult,
     RelaxationResult,
@@ -30,13 +31,23 @@ from nearsight.simulation.relaxation import (
     relax_with_parent,
 )
 
-SHORT = RelaxationSettings(max_steps=6)
+FREE = RelaxationSettings(on_uncertain="warn")
+SHORT = RelaxationSettings(max_steps=6, on_uncertain="warn")
 
 
 @pytest.fixture(scope="module")
 def ensemble() -> Ensemble:
     """Good enough for a rattled bulk cell."""
     return copper.trained()
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
+    """With labels of chunks of the particle."""
+    folder = tmp_path_factory.mktemp("particles")
+    nft, target = copper.nft(max_chunks=16), copper.particle()
+    nft.run(copper.cells(), copper.functions(), target, Parent("emt"), folder)
+    return Ensemble.load(folder / "best.json")
 
 
 @pytest.fixture
@@ -91,7 +102,7 @@ def test_the_parent_s_relaxation_is_that_of_ase(cell: Atoms, optimizer: str) -> 
 
 
 def test_the_ensemble_s_relaxation_is_that_of_ase(ensemble: Ensemble, cell: Atoms) -> None:
-    found = relax(ensemble, cell)
+    found = relax(ensemble, cell, FREE)
     assert_same(found, by_ase(cell, NearsightCalculator(ensemble)))
     assert found.converged
     # a trained ensemble relaxes nearly as its parent does
@@ -146,7 +157,7 @@ def test_what_is_given_is_left_alone(ensemble: Ensemble, cell: Atoms) -> None:
 def test_constraints_hold(ensemble: Ensemble, cell: Atoms, by: str) -> None:
     cell.set_constraint([FixAtoms([0, 7]), FixedPlane(3, (0, 0, 1))])
     if by == "ensemble":
-        found, calculator = relax(ensemble, cell), NearsightCalculator(ensemble)
+        found, calculator = relax(ensemble, cell, FREE), NearsightCalculator(ensemble)
     else:
         found, calculator = relax_with_parent(Parent("emt"), cell), EMT()
     moves = found.atoms.positions - cell.positions
@@ -162,15 +173,15 @@ def test_constraints_hold(ensemble: Ensemble, cell: Atoms, by: str) -> None:
 
 
 def test_too_few_steps_are_reported(ensemble: Ensemble) -> None:
-    found = relax(ensemble, copper.particle(), RelaxationSettings(max_steps=2))
+    found = relax(ensemble, copper.particle(), RelaxationSettings(max_steps=2, on_uncertain="warn"))
     assert (found.converged, found.steps) == (False, 2)
     assert found.summary.startswith("NOT relaxed in 2 steps of BFGS, ΔE -")
     assert f"{found.max_uncertainty[-1]:.4f} eV/Å at the end" in found.summary
 
 
 def test_a_relaxed_structure_takes_no_step(ensemble: Ensemble, cell: Atoms) -> None:
-    once = relax(ensemble, cell)
-    again = relax(ensemble, once.atoms)
+    once = relax(ensemble, cell, FREE)
+    again = relax(ensemble, once.atoms, FREE)
     assert (again.steps, again.converged, len(again.energies)) == (0, True, 1)
     assert again.summary.startswith("relaxed in 0 steps of BFGS, ΔE 0.000 eV")
 
@@ -205,7 +216,7 @@ def test_an_atom_without_neighbours_stays_where_it_is(ensemble: Ensemble, cell: 
     atoms = near.copy()
     atoms.append("Cu")
     atoms.positions[-1] = [60, 0, 0]
-    settings = RelaxationSettings(max_steps=5)
+    settings = RelaxationSettings(max_steps=5, on_uncertain="warn")
     found, alone = relax(ensemble, atoms, settings), relax(ensemble, near, settings)
     np.testing.assert_array_equal(found.atoms.positions[-1], [60, 0, 0])
     np.testing.assert_allclose(found.atoms.positions[:-1], alone.atoms.positions, atol=1e-10)
@@ -213,7 +224,13 @@ def test_an_atom_without_neighbours_stays_where_it_is(ensemble: Ensemble, cell: 
 
 def test_every_step_has_its_uncertainties(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:
     """As lists in info, which ASE's trajectories keep; and they are not carried on from there."""
-    result = relax(ensemble, cell, RelaxationSettings(max_steps=3), None, tmp_path / "a.traj")
+    result = relax(
+        ensemble,
+        cell,
+        RelaxationSettings(max_steps=3, on_uncertain="warn"),
+        None,
+        tmp_path / "a.traj",
+    )
     frames = ase.io.read(tmp_path / "a.traj", ":")
     assert len(frames) == len(result.energies)
     for atoms in frames:
@@ -232,3 +249,65 @@ def test_what_cannot_be_relaxed(ensemble: Ensemble, cell: Atoms, tmp_path: Path)
     iron = bulk("Fe").repeat(2)
     with pytest.raises(ParentError, match="parent emt failed on Fe8"):
         relax_with_parent(Parent("emt"), iron)
+
+
+# -- frames that are not known
+
+
+def reasons(ensemble: Ensemble, frames: list[Atoms], limit: float) -> list[bool]:
+    """By frame, whether it is known: by what the ensemble itself says of it."""
+    found = [ensemble.evaluate(atoms) for atoms in frames]
+    for each in found:
+        assert each.uncertainty is not None
+        assert each.extrapolation is not None
+    return [each.uncertainty.max() <= limit and each.extrapolation.max() <= 1 for each in found]
+
+
+def test_it_ends_at_the_last_frame_that_is_known(particles: Ensemble, tmp_path: Path) -> None:
+    atoms = copper.particle()
+    relax(particles, atoms, SHORT, trajectory=tmp_path / "free.traj")
+    free = ase.io.read(tmp_path / "free.traj", ":")
+    bounds = [float(max(frame.info["uncertainty"])) for frame in free]
+    limit = 0.5 * (bounds[0] + max(bounds))
+    known = reasons(particles, free, limit)
+    assert known[0]
+    assert not all(known)
+    last = known.index(False) - 1
+    for choice in ("stop", "retrain"):
+        settings = SHORT.model_copy(update={"on_uncertain": choice, "max_uncertainty": limit})
+        found = relax(particles, atoms, settings, trajectory=tmp_path / "a.traj")
+        assert found.steps == last
+        assert not found.converged
+        np.testing.assert_array_equal(found.atoms.positions, free[last].positions)
+        assert len(ase.io.read(tmp_path / "a.traj", ":")) == last + 1
+        assert found.stopped is not None
+        assert found.stopped.startswith(f"at step {last + 1} ")
+        assert found.stopped in found.summary
+    assert found.max_calibrated is not None
+    np.testing.assert_allclose(found.max_calibrated, bounds[: last + 1])
+
+
+def test_an_unknown_beginning_is_said(ensemble: Ensemble) -> None:
+    """Of bulk cells alone the ensemble has labels."""
+    found = relax(ensemble, copper.particle(), RelaxationSettings(max_uncertainty=1e5))
+    assert (found.steps, found.converged) == (0, False)
+    assert found.stopped is not None
+    assert found.stopped.startswith("in the structure to begin with atom ")
+    assert " is outside what the potential has labels of, grade " in found.stopped
+    np.testing.assert_array_equal(found.atoms.positions, copper.particle().positions)
+
+
+def test_what_is_known_is_relaxed_as_ever(particles: Ensemble) -> None:
+    atoms = copper.particle()
+    kind = RelaxationSettings(max_steps=3, max_uncertainty=50.0)
+    found, free = relax(particles, atoms, kind), relax(particles, atoms, SHORT)
+    assert found.stopped is None
+    np.testing.assert_array_equal(found.energies, free.energies[:4])
+
+
+def test_doubt() -> None:
+    """By hand: 0.1 is the threshold; an atom of grade 1.5 counts as 0.15, or more."""
+    raw, grade = np.array([0.05, 0.05, 0.3, 0.2]), np.array([0.9, 1.5, 1.5, 0.5])
+    np.testing.assert_allclose(doubt(raw, grade, 0.1), [0.05, 0.15, 0.3, 0.2])
+    np.testing.assert_allclose(doubt(raw, grade, 0.1, most=1.2), [0.05, 0.125, 0.3, 0.2])
+    np.testing.assert_array_equal(doubt(raw, None, 0.1), raw)

@@ -18,7 +18,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixedPlane
 from ase.io import read
 from typer.testing import CliRunner
 
-import nearsight.learning.retraining
+import nearsight.learning.paths
 from helpers import copper
 from helpers.faulty import FaultyEMT
 from helpers.recorder import Recorder, Stopped
@@ -28,17 +28,22 @@ from nearsight.config import Config, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError, ParentError
 from nearsight.files.records import RetrainingRound
 from nearsight.learning.learner import Learner
+from nearsight.learning.paths import Frames, Relaxations
 from nearsight.learning.retraining import Retraining, RetrainingResult
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
 from nearsight.run.run import Run
+from nearsight.simulation.relaxation import relax
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 PLAN = RetrainingSettings(threshold=0.05, window=3.0, chunks=4, target_chunks=4, max_rounds=2)
 RELAXATION = RelaxationSettings(optimizer="BFGS", max_steps=8)
+PATHS = Relaxations((copper.particle(),), RELAXATION)
 NFT = copper.nft(max_chunks=16)
+LIMIT = 0.3
+"""eV/Å, calibrated: the relaxation meets more on its way."""
 
 
 def trained(folder: Path, settings: RetrainingSettings = PLAN, **changed: Any) -> Learner:
@@ -54,7 +59,11 @@ def trained(folder: Path, settings: RetrainingSettings = PLAN, **changed: Any) -
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RetrainingResult]:
     """A folder with a whole retraining in it. Not to be changed."""
     folder = tmp_path_factory.mktemp("done")
-    return folder, Retraining(RELAXATION).run(trained(folder / "nft"), folder)
+    return folder, Retraining(PATHS).run(trained(folder / "nft"), folder)
+
+
+def but_stopping(limit: float) -> RelaxationSettings:
+    return RELAXATION.model_copy(update={"on_uncertain": "stop", "max_uncertainty": limit})
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -66,6 +75,12 @@ def raw(ensemble: Ensemble, atoms: Atoms) -> float:
     found = ensemble.evaluate(atoms).uncertainty_raw
     assert found is not None
     return float(found.max())
+
+
+def doubts(path: dict[str, Any], threshold: float = 0.05) -> list[float]:
+    """By frame, the uncertainty; with an atom outside, at least the threshold times its grade."""
+    pairs = zip(path["max_uncertainty"], path["extrapolation"], strict=True)
+    return [max(value, grade * threshold) if grade > 1 else value for value, grade in pairs]
 
 
 # -- the rounds
@@ -85,26 +100,27 @@ def test_every_round_learns_from_the_window_of_the_last_path(
             model = Ensemble.load(folder / "nft" / "best.json")
         else:
             model = Ensemble.load(place / "best.json")
-            before = rounds[number - 1]["paths"][0]["max_uncertainty"]
+            before = doubts(rounds[number - 1]["paths"][0])
             inside = [value for value in before[1:] if 0.05 <= value <= 0.15]
             assert each["harvest"]["kept"] == len(inside)
             assert each["harvest"]["beyond"] == sum(value > 0.15 for value in before[1:])
             assert 0 < each["harvest"]["chosen"] <= 4
         assert [raw(model, atoms) for atoms in path] == pytest.approx(values, rel=1e-9)
         assert each["largest_uncertainty"] == max(values)
+        assert each["uncertainty"] == pytest.approx(np.quantile(doubts(each["paths"][0]), 0.9))
         assert (path[0].positions == copper.particle().positions).all()
 
 
 def test_the_best_round_is_kept(done: tuple[Path, RetrainingResult]) -> None:
     folder, retrained = done
-    largest = [each["largest_uncertainty"] for each in record(folder)["rounds"]]
-    assert retrained.best == int(np.argmin(largest))
-    assert largest[retrained.best] < largest[0]
+    decisive = [each["uncertainty"] for each in record(folder)["rounds"]]
+    assert retrained.best == int(np.argmin(decisive))
+    assert decisive[retrained.best] < decisive[0]
     kept = Ensemble.load(folder / f"retraining-{retrained.best:02d}" / "best.json")
     atoms = copper.particle()
     assert raw(retrained.learner.ensemble, atoms) == raw(kept, atoms)
     path = read(folder / f"retraining-{retrained.best:02d}" / "path.traj")
-    (relaxed,) = retrained.relaxed
+    (relaxed,) = retrained.last
     assert (relaxed.positions == path.positions).all()
     assert f"after round {retrained.best}" in retrained.summary
 
@@ -140,7 +156,8 @@ def test_labels_are_those_of_chunks_in_the_frames(done: tuple[Path, RetrainingRe
 def test_nothing_to_learn(done: tuple[Path, RetrainingResult], tmp_path: Path) -> None:
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
     calm = PLAN.model_copy(update={"threshold": 1e3})
-    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", calm), tmp_path)
+    paths = Relaxations((copper.particle(),), RELAXATION.model_copy(update={"max_steps": 3}))
+    found = Retraining(paths).run(trained(tmp_path / "nft", calm), tmp_path)
     assert found.best == 0
     assert record(tmp_path)["stop_reason"].startswith("no frame is as uncertain as 1000")
 
@@ -150,7 +167,7 @@ def test_the_window_begins_at_the_least_uncertain_frame_beyond(
 ) -> None:
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
     strict = PLAN.model_copy(update={"threshold": 1e-6, "max_rounds": 1})
-    Retraining(RELAXATION).run(trained(tmp_path / "nft", strict), tmp_path)
+    Retraining(PATHS).run(trained(tmp_path / "nft", strict), tmp_path)
     before, after = record(tmp_path)["rounds"]
     least = min(before["paths"][0]["max_uncertainty"][1:])
     assert after["harvest"]["low"] == least
@@ -161,17 +178,19 @@ def test_the_window_begins_at_the_least_uncertain_frame_beyond(
 def test_ends_when_it_does_not_improve(
     done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With uncertainties that are made up: 0.9, then 0.5, then worse twice."""
+    """With uncertainties that are made up: 0.9, then 0.5, then worse, and one that breaks off."""
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
     values = iter([0.9, 0.5, 0.6, None, 0.1])
-    follow = Retraining._relax_targets
+    follow = Retraining._follow
 
     def made_up(*given: Any) -> RetrainingRound:
-        return follow(*given).model_copy(update={"largest_uncertainty": next(values)})
+        found, value = follow(*given), next(values)
+        path = found.paths[0].model_copy(update={"broken": "" if value else "it is broken"})
+        return found.model_copy(update={"uncertainty": value or 0.1, "paths": [path]})
 
-    monkeypatch.setattr(Retraining, "_relax_targets", made_up)
+    monkeypatch.setattr(Retraining, "_follow", made_up)
     plan = PLAN.model_copy(update={"max_rounds": 9, "threshold": 1e-6, "target_chunks": 0})
-    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan), tmp_path)
+    found = Retraining(PATHS).run(trained(tmp_path / "nft", plan), tmp_path)
     assert found.best == 1
     assert record(tmp_path)["stop_reason"] == "the uncertainty did not improve in 2 rounds"
     assert len(record(tmp_path)["rounds"]) == 4
@@ -180,8 +199,9 @@ def test_ends_when_it_does_not_improve(
 def test_several_targets(tmp_path: Path) -> None:
     pair = (copper.particle(), copper.particle(2))
     plan = PLAN.model_copy(update={"max_rounds": 1, "threshold": 1e-6, "chunks": 8})
-    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan, target=pair), tmp_path)
-    assert len(found.relaxed) == 2
+    paths = Relaxations(pair, RELAXATION)
+    found = Retraining(paths).run(trained(tmp_path / "nft", plan, target=pair), tmp_path)
+    assert len(found.last) == 2
     before, after = record(tmp_path)["rounds"]
     assert len(before["paths"]) == 2
     assert after["harvest"]["frames"] == sum(len(path["energies"]) - 1 for path in before["paths"])
@@ -192,7 +212,7 @@ def test_a_relaxation_that_breaks_off(
 ) -> None:
     """The frames it got to are used, and it is worse than any that does not."""
     shutil.copytree(done[0] / "nft", tmp_path / "nft")
-    relax = nearsight.learning.retraining.relax
+    relax = nearsight.learning.paths.relax
     calls: list[int] = []
 
     def broken(*given: Any) -> Any:
@@ -202,15 +222,110 @@ def test_a_relaxation_that_breaks_off(
             raise InputError("atom 3 (Cu) has no neighbour")
         return found
 
-    monkeypatch.setattr(nearsight.learning.retraining, "relax", broken)
+    monkeypatch.setattr(nearsight.learning.paths, "relax", broken)
     plan = PLAN.model_copy(update={"max_rounds": 1, "threshold": 1e-6})
-    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan), tmp_path)
+    found = Retraining(PATHS).run(trained(tmp_path / "nft", plan), tmp_path)
     before, after = record(tmp_path)["rounds"]
     assert before["paths"][0]["broken"] == "atom 3 (Cu) has no neighbour"
     assert before["largest_uncertainty"] is None
     assert after["harvest"]["chosen"] == 4
     assert found.best == 1
     assert "it breaks off" in found.summary
+
+
+# -- as far as a relaxation needs it
+
+
+def test_a_relaxation_is_learned_until_it_is_known(
+    done: tuple[Path, RetrainingResult], tmp_path: Path
+) -> None:
+    """The limit is between what is known before and what can be; then every frame is within it."""
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    given = trained(tmp_path / "nft", PLAN.model_copy(update={"max_rounds": 6, "target_chunks": 0}))
+    limit = LIMIT
+    before = relax(given.ensemble, copper.particle(), but_stopping(limit))
+    assert before.stopped
+    found = Retraining(PATHS, limit).run(given, tmp_path)
+    assert record(tmp_path)["stop_reason"] == "every frame is known"
+    assert found.best == len(record(tmp_path)["rounds"]) - 1 > 0
+    after = relax(found.learner.ensemble, copper.particle(), but_stopping(limit))
+    assert not after.stopped
+    assert after.max_calibrated is not None
+    assert after.max_calibrated.max() <= limit
+    # nothing is learned of what is known
+    again = Retraining(PATHS, limit).run(found.learner, tmp_path / "calm")
+    assert again.best == 0
+    assert record(tmp_path / "calm")["stop_reason"] == "every frame is known"
+
+
+def test_labels_come_from_the_frames_up_to_the_first_unknown_one(
+    done: tuple[Path, RetrainingResult], tmp_path: Path
+) -> None:
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    given = trained(tmp_path / "nft", PLAN.model_copy(update={"max_rounds": 1, "target_chunks": 0}))
+    Retraining(PATHS, LIMIT).run(given, tmp_path)
+    path = read(tmp_path / "retraining-00" / "path.traj", index=":")
+    known = [max(atoms.info["uncertainty"]) <= LIMIT for atoms in path]
+    first = known.index(False)
+    harvested = json.loads((tmp_path / "retraining-01" / "harvest.json").read_text())
+    assert harvested["frames"] == first + 1 < len(path)
+    assert harvested["high"] is None
+    assert harvested["low"] == pytest.approx(LIMIT / 2)
+
+
+def test_chunks_of_frames_are_bounded(done: tuple[Path, RetrainingResult], tmp_path: Path) -> None:
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    few = {"max_rounds": 9, "threshold": 1e-6, "max_chunks": 5, "target_chunks": 0}
+    Retraining(PATHS).run(trained(tmp_path / "nft", PLAN.model_copy(update=few)), tmp_path)
+    found = record(tmp_path)
+    assert found["stop_reason"] == "max_chunks = 5 is reached"
+    assert [each["harvest"]["chosen"] for each in found["rounds"][1:]] == [4, 1]
+
+
+def test_a_parent_that_fails_ends_what_nobody_asked_for(
+    done: tuple[Path, RetrainingResult], tmp_path: Path
+) -> None:
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    every = Parent(FaultyEMT, {"faults": {"*": "raise"}})
+    given = Learner(**{**vars(trained(tmp_path / "nft")), "parent": every})
+    found = Retraining(PATHS, LIMIT).run(given, tmp_path)
+    assert found.best == 0
+    assert "failed on all" in record(tmp_path)["stop_reason"]
+
+
+# -- frames of one's own
+
+
+def test_frames_are_learned(done: tuple[Path, RetrainingResult], tmp_path: Path) -> None:
+    """Displaced structures, of two sizes; the errors against the parent itself fall."""
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    frames = [copper.particle(seed) for seed in (5, 6)]
+    for number, atoms in enumerate(frames):
+        atoms.rattle(0.12, seed=number)
+    frames.append(frames[0][:40])
+    plan = PLAN.model_copy(update={"threshold": 0.02, "target_chunks": 0, "chunks": 8})
+    given = trained(tmp_path / "nft", plan)
+    found = Retraining(Frames(frames)).run(given, tmp_path)
+    first, *later = record(tmp_path)["rounds"]
+    assert found.best > 0
+    assert first["paths"][0]["max_uncertainty"] == pytest.approx(
+        [raw(given.ensemble, atoms) for atoms in frames]
+    )
+    assert later[0]["harvest"]["high"] is None
+    assert later[0]["harvest"]["frames"] == 3
+    expected = [copper.emt(atoms)[1] for atoms in frames]
+    before, after = (
+        np.concatenate(
+            [
+                ensemble.evaluate(atoms).forces - forces
+                for atoms, forces in zip(frames, expected, strict=True)
+            ]
+        )
+        for ensemble in (given.ensemble, found.learner.ensemble)
+    )
+    assert np.abs(after).mean() < 0.8 * np.abs(before).mean()
+    with pytest.raises(InputError, match="of other frames"):
+        Retraining(Frames(frames[:2])).run(given, tmp_path)
 
 
 # -- failures of the parent
@@ -227,7 +342,7 @@ def test_chunks_that_the_parent_fails_on_are_left_out(
     )
     given = trained(tmp_path / "nft", plan)
     given = Learner(**{**vars(given), "parent": odd})
-    Retraining(RELAXATION).run(given, tmp_path, recorder)
+    Retraining(PATHS).run(given, tmp_path, recorder)
     labels = read(tmp_path / "retraining-01" / "chunks.extxyz", index=":")
     chosen = json.loads((tmp_path / "retraining-01" / "harvest.json").read_text())["chosen"]
     skipped = [text for text in recorder.notes if text.startswith("skipping the chunk of atom")]
@@ -236,7 +351,7 @@ def test_chunks_that_the_parent_fails_on_are_left_out(
     every = Parent(FaultyEMT, {"faults": {"*": "raise"}})
     given = Learner(**{**vars(given), "parent": every})
     with pytest.raises(ParentError, match=r"failed on all 10 chunks of the frames, the last one"):
-        Retraining(RELAXATION).run(given, tmp_path / "nft")
+        Retraining(PATHS).run(given, tmp_path / "nft")
 
 
 # -- taken up again
@@ -263,8 +378,8 @@ def test_taken_up_to_the_last_bit(
     with monkeypatch.context() as patch:
         patch.setattr(where, dies)
         with pytest.raises(Stopped):
-            Retraining(RELAXATION).run(given, tmp_path)
-    Retraining(RELAXATION).run(given, tmp_path)
+            Retraining(PATHS).run(given, tmp_path)
+    Retraining(PATHS).run(given, tmp_path)
     assert record(tmp_path) == record(done[0])
     for name in ("retraining-01/best.json", "retraining-01/harvest.json"):
         assert (tmp_path / name).read_bytes() == (done[0] / name).read_bytes()
@@ -275,7 +390,7 @@ def test_nothing_is_asked_twice(
 ) -> None:
     shutil.copytree(done[0], tmp_path / "copy")
     given = trained(tmp_path / "copy" / "nft")
-    again = Retraining(RELAXATION).run(given, tmp_path / "copy")
+    again = Retraining(PATHS).run(given, tmp_path / "copy")
     assert given.parent.calculations == 0
     assert again.record == done[1].record
 
@@ -283,8 +398,8 @@ def test_nothing_is_asked_twice(
 def test_a_folder_of_others(done: tuple[Path, RetrainingResult], tmp_path: Path) -> None:
     shutil.copytree(done[0], tmp_path / "copy")
     other = trained(tmp_path / "copy" / "nft", PLAN.model_copy(update={"chunks": 3}))
-    with pytest.raises(InputError, match="belongs to a retraining of another ensemble or with"):
-        Retraining(RELAXATION).run(other, tmp_path / "copy")
+    with pytest.raises(InputError, match="belongs to a retraining of another ensemble, of other"):
+        Retraining(PATHS).run(other, tmp_path / "copy")
 
 
 # -- constraints
@@ -294,8 +409,9 @@ def test_fixed_atoms_stay(done: tuple[Path, RetrainingResult], tmp_path: Path) -
     target = copper.particle()
     target.set_constraint(FixAtoms([0, 7]))
     plan = PLAN.model_copy(update={"max_rounds": 1})
-    found = Retraining(RELAXATION).run(trained(tmp_path / "nft", plan, target=target), tmp_path)
-    (relaxed,) = found.relaxed
+    paths = Relaxations((target,), RELAXATION)
+    found = Retraining(paths).run(trained(tmp_path / "nft", plan, target=target), tmp_path)
+    (relaxed,) = found.last
     assert (relaxed.positions[[0, 7]] == target.positions[[0, 7]]).all()
     (constraint,) = relaxed.constraints
     assert sorted(constraint.index) == [0, 7]
@@ -306,7 +422,7 @@ def test_fixed_atoms_stay(done: tuple[Path, RetrainingResult], tmp_path: Path) -
 CONFIG = tiny_config(
     nft={"first_chunks": 6, "chunks_per_iteration": 6},
     locality=None,
-    relaxation={"max_steps": 5, "with_parent": None},
+    relaxation={"max_steps": 5, "with_parent": None, "on_uncertain": "warn"},
     retraining={"threshold": 1e-4, "chunks": 3, "target_chunks": 3, "max_rounds": 1},
     dynamics={
         "steps": 6, "write_every": 3, "timestep": 1.0, "threshold": 1e-3, "max_rounds": 1,
@@ -330,15 +446,19 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_retrains_and_moves(whole: Path) -> None:
     folder = whole / "nft"
     stages = json.loads((folder / "stages.json").read_text())["stages"]
-    assert list(stages)[-3:] == ["Relaxation", "Retraining", "Dynamics"]
+    assert list(stages)[-3:] == ["Retraining", "Relaxation", "Dynamics"]
     best = json.loads((folder / "retraining.json").read_text())["best"]
     assert best == 1
     assert (folder / "best.json").read_bytes() == (
         folder / "retraining-01" / "best.json"
     ).read_bytes()
     first = read(folder / "dynamics" / "md.traj", index=0)
-    relaxed = read(folder / "retrained.extxyz")
+    relaxed = read(folder / "relaxed.extxyz")
     assert (first.positions == relaxed.positions).all()
+    # all of them speak of the ensemble that was kept
+    kept = Ensemble.load(folder / "best.json").digest
+    for name in ("relaxed.extxyz", "retrained.extxyz", "relaxation.traj"):
+        assert read(folder / name).info["nearsight_potential"] == kept
 
 
 def test_constraints_survive_in_a_run(whole: Path) -> None:
@@ -409,7 +529,6 @@ def test_commands(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = runner.invoke(app, ["md", "nft.toml"])
     assert result.exit_code == 0, result.output
     for arguments, sentence in (
-        (["md", "nft.toml", "particle.extxyz"], "STRUCTURE cannot go with a configuration"),
         (["md", "nft/best.json"], "STRUCTURE is missing"),
         (["md", "nft/best.json", "particle.extxyz", "--steps", "0"], "--steps must be"),
         (["retrain", "."], "must be the folder of a finished run"),

@@ -33,8 +33,8 @@ from .model.symmetry_functions import G5 as G5
 from .model.symmetry_functions import Cutoff as Cutoff
 from .model.symmetry_functions import SymmetryFunctions as SymmetryFunctions
 from .parents import Parent as Parent
-from .run.follow_up import retrain as retrain
-from .run.follow_up import run_dynamics as run_dynamics
+from .run.finished import retrain as retrain
+from .run.finished import run_dynamics as run_dynamics
 from .run.run import Run as Run
 from .run.suggest import suggest_config as suggest_config
 from .selection import cur as cur

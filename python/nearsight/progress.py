@@ -12,6 +12,7 @@ from typing import Any
 from nearsight.errors import cannot_be, is_full
 
 __all__ = [
+    "LineProgress",
     "LogProgress",
     "Progress",
     "SeveralProgress",
@@ -112,8 +113,45 @@ for _event in ("stage", "advance", "calculations", "iteration", "note", "close")
     setattr(SeveralProgress, _event, _pass_on(_event))
 
 
-class LogProgress(Progress):
-    """Appends a line with date and time for every event to a file.
+class LineProgress(Progress):
+    """Writes a line with date and time for every event.
+
+    Parameters
+    ----------
+    write : callable
+        Is given every line, with its end.
+    """
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+        self._last_step = -SECONDS_BETWEEN_STEPS
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """Write the name and the detail."""
+        self._last_step = time.monotonic()
+        self._line(f"{name}: {detail}" if detail else name)
+
+    def advance(self, done: int, total: int | None = None, what: str = "") -> None:
+        """Write the step, unless one was written a moment ago."""
+        now = time.monotonic()
+        if now - self._last_step >= SECONDS_BETWEEN_STEPS:
+            self._last_step = now
+            self._line(f"  {done}{f' of {total}' if total else ''} {what}".rstrip())
+
+    def iteration(self, record: Mapping[str, Any]) -> None:
+        """Write the figures of the iteration."""
+        self._line(f"  {iteration_sentence(record)}")
+
+    def note(self, text: str) -> None:
+        """Write the sentence."""
+        self._line(f"  {text}")
+
+    def _line(self, text: str) -> None:
+        self._write(f"{datetime.now().astimezone().isoformat(timespec='seconds')}  {text}\n")
+
+
+class LogProgress(LineProgress):
+    """Appends the lines to a file.
 
     Lines for which there is no room on the disk are written later.
 
@@ -124,32 +162,11 @@ class LogProgress(Progress):
     """
 
     def __init__(self, path: str | Path) -> None:
+        super().__init__(self._append)
         self.path = Path(path)
-        self._last_step = -SECONDS_BETWEEN_STEPS
         self._left = b""
 
-    def stage(self, name: str, detail: str = "") -> None:
-        """Write the name and the detail."""
-        self._last_step = time.monotonic()
-        self._write(f"{name}: {detail}" if detail else name)
-
-    def advance(self, done: int, total: int | None = None, what: str = "") -> None:
-        """Write the step, unless one was written a moment ago."""
-        now = time.monotonic()
-        if now - self._last_step >= SECONDS_BETWEEN_STEPS:
-            self._last_step = now
-            self._write(f"  {done}{f' of {total}' if total else ''} {what}".rstrip())
-
-    def iteration(self, record: Mapping[str, Any]) -> None:
-        """Write the figures of the iteration."""
-        self._write(f"  {iteration_sentence(record)}")
-
-    def note(self, text: str) -> None:
-        """Write the sentence."""
-        self._write(f"  {text}")
-
-    def _write(self, text: str) -> None:
-        line = f"{datetime.now().astimezone().isoformat(timespec='seconds')}  {text}\n"
+    def _append(self, line: str) -> None:
         self._left += line.encode(errors="backslashreplace")
         try:
             # opened anew each time: the file is whole whenever the run is killed

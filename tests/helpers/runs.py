@@ -45,7 +45,7 @@ TINY: dict[str, Any] = {
         "iterations": 12,
     },
     "locality": {"radii": [4.0, 6.5], "atoms": [0, 7]},
-    "relaxation": {"max_steps": 4, "with_parent": True},
+    "relaxation": {"max_steps": 4, "with_parent": True, "on_uncertain": "warn"},
     "report": {"true_forces": True},
 }
 """All stages, in a few seconds."""
@@ -199,6 +199,6 @@ def reduced(config: Config) -> Config:
         capacity=CapacitySettings(
             hidden_layers=(), l2=(1e-4,), force_decay=(), members=2, iterations=5
         ),
-        relaxation=RelaxationSettings(max_steps=2),
+        relaxation=RelaxationSettings(max_steps=2, on_uncertain="warn"),
         report=config.report,
     )

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +26,7 @@ from typer.core import TyperGroup
 
 from nearsight.config import ExecutorSettings, ParentSettings
 from nearsight.errors import InputError, ParentError, explain
-from nearsight.progress import LogProgress, Progress
+from nearsight.progress import LineProgress, LogProgress, Progress
 
 if TYPE_CHECKING:
     from nearsight.parents import Parent
@@ -212,8 +213,8 @@ def work_folder(path: Path) -> Path:
 
 @contextmanager
 def display() -> Iterator[Progress]:
-    """Display of the work when stderr is a terminal; silent otherwise."""
-    progress = Progress()
+    """Display of the work on stderr: redrawn in a terminal, else line by line."""
+    progress: Progress = LineProgress(partial(print, end="", file=sys.stderr, flush=True))
     if sys.stderr.isatty():
         from nearsight.cli.display import TerminalProgress
 

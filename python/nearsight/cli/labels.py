@@ -11,6 +11,7 @@ import typer
 
 from nearsight.cli.app import app, display, find_modules_in, output, show, table_of
 from nearsight.cli.options import command
+from nearsight.cli.places import run_folder
 from nearsight.errors import InputError, ParentError
 from nearsight.progress import count_noun
 
@@ -34,7 +35,7 @@ Database = Annotated[
     str,
     typer.Argument(
         metavar="DATABASE",
-        help="A parent.db, the folder of a run with one, or the URL of a PostgreSQL database.",
+        help="A parent.db, a run with one (folder or TOML), or the URL of a PostgreSQL database.",
     ),
 ]
 Roles = Annotated[
@@ -256,7 +257,7 @@ def _open(place: str) -> ParentDatabase:
 
     if "://" in place:
         return ParentDatabase(place, inspect=True)
-    path = Path(place)
+    path = run_folder(Path(place))
     return ParentDatabase(path / "parent.db" if path.is_dir() else path, inspect=True)
 
 

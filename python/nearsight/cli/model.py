@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nearsight.cli.app import display, open_parent, output, show, table_of
+from nearsight.cli.app import display, find_modules_in, open_parent, output, show, table_of
 from nearsight.cli.options import command
+from nearsight.cli.places import EnsembleFile, Format, is_run, load_ensemble, run_folder
 from nearsight.config import (
     ExecutorSettings,
     LocalitySettings,
@@ -21,41 +22,12 @@ from nearsight.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from nearsight.model.ensemble import Ensemble, Evaluation
+    from nearsight.model.ensemble import Evaluation
     from nearsight.structures.labels import Labels
 
 PANEL = "With a potential"
 KEEP_RESULTS = (".extxyz", ".xyz", ".traj")
 ONE_ATOM = LocalitySettings(atoms=(0,))
-
-EnsembleFile = Annotated[
-    Path,
-    typer.Argument(
-        metavar="ENSEMBLE", help="An ensemble: a file of train, nft or run, or their folder."
-    ),
-]
-
-
-def load_ensemble(path: Path) -> Ensemble:
-    """The ensemble of a file, or the best one of a folder.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    from nearsight.model.ensemble import Ensemble
-
-    if path.is_dir():
-        path /= "best.json"
-    try:
-        return Ensemble.load(path)
-    except InputError as error:
-        if path.suffix == ".json" or not path.is_file():
-            raise
-        raise InputError(
-            f"{path}: not an ensemble (a JSON file such as best.json), which comes first"
-        ) from error
 
 
 @command(
@@ -76,6 +48,7 @@ def evaluate(
     output_file: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Extended XYZ to write.")
     ] = None,
+    file_format: Format = None,
 ) -> None:
     """Evaluate structures."""
     if output_file is not None:
@@ -88,8 +61,8 @@ def evaluate(
     )
     from nearsight.structures.labels import labels_of
 
-    model = load_ensemble(ensemble)
-    found = read_structures(structures)
+    model = load_ensemble(ensemble, structures)
+    found = read_structures(structures, file_format)
     labels = []
     for number, atoms in enumerate(found):
         name = f"{structures}, structure {number}"
@@ -144,10 +117,13 @@ def evaluate(
     "relax",
     PANEL,
     "Relax a structure with an ensemble.",
-    "ENSEMBLE, and STRUCTURE in any format that ASE reads.",
+    "ENSEMBLE, and STRUCTURE in any format that ASE reads. With an ensemble's file the relaxation "
+    "ends at the last frame that is known. With the folder of a run its parent labels what is not, "
+    "the ensemble learns it, and the relaxation goes on (--on-uncertain).",
     "The relaxed structure with energy, forces and uncertainties as extended XYZ, or as ASE "
-    "trajectory where the name ends in .traj, which keeps every constraint.",
-    "nearsight relax best.json particle.xyz --fmax 0.05 -o relaxed.extxyz",
+    "trajectory where the name ends in .traj, which keeps every constraint. Where something was "
+    "learned, a folder of the same name with the new ensemble (best.json).",
+    "nearsight relax nft/ particle.xyz --fmax 0.05 -o relaxed.extxyz",
     without=("with_parent",),
 )
 def relax(
@@ -161,6 +137,7 @@ def relax(
         Path | None,
         typer.Option(metavar="FILE", help="ASE trajectory of all steps to write."),
     ] = None,
+    file_format: Format = None,
 ) -> None:
     """Relax a structure."""
     for file in (output_file, trajectory):
@@ -172,8 +149,8 @@ def relax(
             "forces and uncertainties; ase convert makes others from these"
         )
     from nearsight.files.trajectory import write_frames
-    from nearsight.model.calculator import NearsightCalculator
-    from nearsight.model.snapshot import labelled, snapshot
+    from nearsight.model.snapshot import labelled
+    from nearsight.run.finished import learn_to_relax
     from nearsight.simulation.relaxation import relax as relax_structure
     from nearsight.structures.images import (
         check_constraints,
@@ -182,23 +159,51 @@ def relax(
         write_structures,
     )
 
-    model = load_ensemble(ensemble)
-    atoms = read_structure(structure)
+    model = load_ensemble(ensemble, structure)
+    atoms = read_structure(structure, file_format)
     check_structure(atoms, model.elements, structure)
     if output_file.suffix != ".traj":
         check_constraints(atoms, structure, f"{output_file}: extended XYZ", " (a .traj keeps all)")
+    learns = relaxation.on_uncertain == "retrain" and is_run(ensemble)
     with display() as progress:
         progress.stage("Relaxation", f"{relaxation.optimizer} to {relaxation.fmax:g} eV/Å")
         result = relax_structure(model, atoms, relaxation, progress, trajectory)
+        if result.stopped and learns:
+            run, place = run_folder(ensemble), output_file.with_suffix("")
+            find_modules_in(run.absolute().parent)
+            progress.note(result.summary)
+            retrained = learn_to_relax(run, atoms, place, relaxation, progress)
+            progress.note(retrained.summary)
+            model = retrained.learner.ensemble
+            show(f"{place / 'best.json'}: the ensemble that has learned what was not known")
+            progress.stage("Relaxation", "with what was learned")
+            result = relax_structure(model, atoms, relaxation, progress, trajectory)
     found = model.evaluate(result.atoms)
     if output_file.suffix == ".traj":
-        result.atoms.calc = NearsightCalculator(model)
-        write_frames(output_file, [snapshot(result.atoms, in_info=True)])
+        write_frames(output_file, [labelled(result.atoms, model, found, in_info=True)])
     else:
         write_structures(output_file, [labelled(result.atoms, model, found)])
     show(f"{output_file}: {result.summary}")
+    if result.stopped:
+        show(_what_next(ensemble, structure, learns))
     for doubt in _doubts(result.atoms, found, model.functions.cutoff.radius):
         show(doubt)
+
+
+def _what_next(ensemble: Path, structure: str, learned: bool) -> str:
+    """The command that leads on from a relaxation that has ended at its last known frame."""
+    if learned:
+        return (
+            "The chunks of [retraining] are used up; more of them (max_chunks) in a configuration: "
+            f"nearsight retrain {ensemble} --frames {structure} --max-chunks 60"
+        )
+    run = run_folder(ensemble)
+    if run.is_dir():
+        return f"To let the parent label what is not known: nearsight relax {run} {structure}"
+    return (
+        "To let the parent label what is not known, give the folder of the ensemble's run: "
+        f"nearsight relax FOLDER {structure}"
+    )
 
 
 @command(
@@ -220,6 +225,7 @@ def locality(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="JSON to write.")
     ] = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="PNG to write.")] = None,
+    file_format: Format = None,
 ) -> None:
     """Scan the locality of the parent."""
     for file in (output_file, figure):
@@ -232,7 +238,7 @@ def locality(
     from nearsight.structures.chunks import extract_chunks
     from nearsight.structures.images import read_structure
 
-    whole = read_structure(structure)
+    whole = read_structure(structure, file_format)
     indices = None if locality.atoms == "all" else list(locality.atoms)
     with display() as progress, open_parent(parent, executor, Path()) as labelling:
         first = 0 if indices is None else indices[0]
@@ -262,7 +268,7 @@ def locality(
 )
 def info(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="A file of nearsight.")
+        Path | None, typer.Argument(metavar="FILE", help="A file of nearsight, or a run.")
     ] = None,
 ) -> None:
     """Show the build or a file."""
@@ -271,7 +277,8 @@ def info(
         return
     from nearsight.cli.info import describe
 
-    show(*describe(file))
+    run = run_folder(file)
+    show(*describe(run / "best.json" if run.is_dir() else file))
 
 
 def _installation() -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ from nearsight.cli.app import (
     work_folder,
 )
 from nearsight.cli.options import command, revise
+from nearsight.cli.places import Folder, run_folder
 from nearsight.config import Config, GeometrySettings
 from nearsight.errors import InputError
 
@@ -29,10 +31,6 @@ if TYPE_CHECKING:
 
 PANEL = "A whole run"
 SCHEMA = "nearsight.schema.json"
-
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="The folder of a run, or its configuration.")
-]
 
 Target = Annotated[
     str, typer.Argument(metavar="TARGET", help="The structure; file@index picks one of several.")
@@ -45,11 +43,6 @@ Accuracy = Annotated[
         help="Largest uncertainty of an atom (calibrated) at which training may end.",
     ),
 ]
-
-
-def run_folder(path: Path) -> Path:
-    """The folder of a run, of which the configuration may be given instead."""
-    return path.with_suffix("") if path.suffix == ".toml" and not path.is_dir() else path
 
 
 @command(
@@ -229,17 +222,24 @@ def run(
     ] = None,
 ) -> None:
     """Carry out a configuration."""
-    folder = work_folder(workdir or (config if config.is_dir() else config.with_suffix("")))
+    given = run_folder(config)
+    folder = work_folder(workdir or (given if given.is_dir() else config.with_suffix("")))
     names = config.absolute().parent
-    if config.is_dir():
-        config = _configuration_of(config)
+    if config in (given, given / "best.json", given / "config.toml") and given.is_dir():
+        config, names = _configuration_of(given), given.absolute().parent
     _carry_out(config, folder, names)
 
 
 def _carry_out(config: Path, folder: Path, names: Path) -> None:
-    """Carry out a configuration whose file names start from ``names``."""
+    """Carry out a configuration whose file names start from ``names``.
+
+    The copy in the folder of a run is carried out with the files that are kept there.
+    """
+    begun = None
+    if (folder / "target.extxyz").is_file():
+        begun = folder.absolute() if config.parent == folder else names
     try:
-        settings = Config.load(config, names)
+        settings = Config.load(config, names, begun)
     except InputError as error:
         if config.suffix == ".toml":
             raise
@@ -252,6 +252,12 @@ def _carry_out(config: Path, folder: Path, names: Path) -> None:
     from nearsight.run.status import StatusProgress
 
     find_modules_in(names)
+    if not sys.stderr.isatty():
+        typer.echo(
+            f"the lines below are also in {folder / 'run.log'}; to see where it stands: "
+            f"nearsight status {folder}",
+            err=True,
+        )
     with display() as progress:
         files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
         Run(settings, folder, SeveralProgress(progress, *files)).execute()
@@ -279,14 +285,25 @@ def _configuration_of(folder: Path) -> Path:
 )
 def status(
     folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Again and again, as long as the run is at work.")
+    ] = False,
 ) -> None:
     """Tell where a run stands."""
-    from nearsight.cli.status import describe_status
+    from nearsight.cli.status import describe_status, watch
     from nearsight.run.status import RunStatus
 
-    found = RunStatus.of(run_folder(folder))
+    folder = run_folder(folder)
     console = printer()
     console.width = min(console.width, 100)
+    if follow and not as_json:
+        watch(folder, console)
+        return
+    found = RunStatus.of(folder)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        return
     for part in describe_status(found, console):
         console.print(part)
 

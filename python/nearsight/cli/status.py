@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
+from threading import Event
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from nearsight.cli.display import duration, iterations_table, tally_text
+from nearsight.progress import SECONDS_BETWEEN_STEPS
 from nearsight.report.format import core_time
 from nearsight.run.status import RunStatus
 
-__all__ = ["describe_status"]
+__all__ = ["describe_status", "watch"]
 
 MOST_ITERATIONS = 12
 MOST_FAILURES = 3
+PAUSE = 2.0  # s between two looks at a run
 
 
 def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableType]:
@@ -38,6 +43,21 @@ def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableT
     if status.verdict is not None:
         yield ""
         yield Text("\n".join(status.verdict.lines(status.folder)))
+
+
+def watch(folder: Path, console: Console) -> None:
+    """Show the page again and again, in place in a terminal, until the run is not at work."""
+    status = RunStatus.of(folder)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while status.is_running:
+            page = Group(*describe_status(status, console))
+            if console.is_terminal:
+                live.update(page, refresh=True)
+            else:
+                console.print(page)
+            Event().wait(PAUSE if console.is_terminal else SECONDS_BETWEEN_STEPS)
+            status = RunStatus.of(folder)
+    console.print(*describe_status(status, console), sep="\n")
 
 
 def _headline(status: RunStatus) -> Table:
@@ -89,7 +109,7 @@ def _stage(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
         yield "stopped", when
     else:
         yield "stopped", f"without a word after {when}: killed, or its machine went down"
-    yield "to go on", "the command that began it"
+    yield "to go on", Text(f"nearsight run {status.folder}", style="bold")
 
 
 def _chunks(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:

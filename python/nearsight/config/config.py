@@ -98,6 +98,13 @@ class Config(Settings):
             return self.geometries.max_geometries
         return self.nft.max_chunks
 
+    @property
+    def retrains(self) -> bool:
+        """Whether training goes on where relaxations lead: asked for, or as far as they need it."""
+        relaxation = self.relaxation
+        wanted = relaxation is not None and relaxation.on_uncertain == "retrain"
+        return self.retraining is not None or wanted
+
     def differences(self, other: Config) -> list[tuple[str, Any, Any]]:
         """Keys by which two configurations ask for different results, with both values.
 
@@ -139,7 +146,9 @@ class Config(Settings):
         }
 
     @classmethod
-    def load(cls, path: str | Path, folder: Path | None = None) -> Config:
+    def load(
+        cls, path: str | Path, folder: Path | None = None, begun: Path | None = None
+    ) -> Config:
         """Read and check a configuration file.
 
         Parameters
@@ -147,6 +156,9 @@ class Config(Settings):
         path : path
         folder : Path, optional
             Where its file names start from; its own folder when left out.
+        begun : Path, optional
+            For a run that has begun: where input files are looked for. They need not exist any
+            more.
 
         Raises
         ------
@@ -158,10 +170,16 @@ class Config(Settings):
             source = read_file(path).decode()
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: must be UTF-8 text ({error})") from error
-        return cls.parse(source, name=str(path), folder=folder or path.absolute().parent)
+        return cls.parse(source, str(path), folder or path.absolute().parent, begun)
 
     @classmethod
-    def parse(cls, source: str, name: str = "configuration", folder: Path | None = None) -> Config:
+    def parse(
+        cls,
+        source: str,
+        name: str = "configuration",
+        folder: Path | None = None,
+        begun: Path | None = None,
+    ) -> Config:
         """Check the text of a configuration file.
 
         Parameters
@@ -172,6 +190,8 @@ class Config(Settings):
             Its name in the messages.
         folder : Path, optional
             Where its file names start from and must exist; not looked at when left out.
+        begun : Path, optional
+            See `load`.
 
         Raises
         ------
@@ -180,7 +200,7 @@ class Config(Settings):
         """
         content = parse_toml(source, name)
         try:
-            config = cls.model_validate(content, context={"folder": folder})
+            config = cls.model_validate(content, context={"folder": folder, "begun": begun})
         except ValidationError as error:
             raise InputError(
                 "\n".join(describe_mistakes(error, cls, content, source, name))

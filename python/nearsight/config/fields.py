@@ -34,13 +34,18 @@ __all__ = [
 
 
 def _in_folder(path: Path, info: ValidationInfo) -> Path:
-    """The path as seen from the folder of the configuration file, checked to exist there."""
-    folder = (info.context or {}).get("folder")
+    """The path as seen from the folder of the configuration file, checked to exist there.
+
+    In a run that has begun it need not: what was read of it is in the folder of the run.
+    """
+    context = info.context or {}
+    begun = context.get("begun")
+    folder = begun or context.get("folder")
     if folder is None:
         return path
     path = folder / path.expanduser()
     file = Path(split_selection(path)[0])
-    if not file.is_file():
+    if not file.is_file() and begun is None:
         raise ValueError(f"must be an existing file; there is no {file}")
     return path
 

@@ -30,6 +30,15 @@ class RelaxationSettings(Settings):
     """Largest force at which the structure counts as relaxed, in eV/Å."""
     max_steps: Count = 500
     """Steps after which the relaxation ends in any case."""
+    on_uncertain: Literal["stop", "retrain", "warn"] = "retrain"
+    """What follows on a frame that is not known, with an atom whose uncertainty is above
+    max_uncertainty or whose extrapolation grade is above 1: "retrain", the parent labels such
+    atoms, the ensemble learns them, and the structure is relaxed again (as many chunks as
+    [retraining] allows; without a parent as "stop"); "stop", the relaxation ends at the last frame
+    that is known; "warn", it goes on."""
+    max_uncertainty: Positive = 0.2
+    """Largest uncertainty (calibrated) of an atom with which a frame is known, in eV/Å. On the way
+    forces are ten times that: 0.7 to 5 eV/Å in the first ten steps of Pt260."""
     with_parent: bool = False
     """Relax with the parent as well, to compare (expensive: the whole target at every step)."""
 

@@ -23,6 +23,8 @@ class RetrainingSettings(Settings):
     """Chunks chosen per round from the uncertain atoms of all used frames, by CUR."""
     target_chunks: Annotated[int, Field(ge=0, le=1_000_000_000)] = 15
     """Chunks of the target itself that the training of a round may add."""
+    max_chunks: Count = 30
+    """Chunks of frames that all rounds may learn, after which retraining ends."""
     steps_not_improved: Count = 2
     """Rounds without a lower uncertainty along the relaxation after which retraining ends."""
     max_rounds: Count = 10
@@ -56,6 +58,9 @@ class DynamicsSettings(Settings):
     threshold: Positive | None = Field(default=None, examples=[0.1])
     """Raw uncertainty below which a frame is trusted, in eV/Å. When left out, 0.1 eV/Å (thermal
     forces are ten times that), or twice the uncertainty of the first frame if that is more."""
+    max_extrapolation: Positive = 1.0
+    """Extrapolation grade of an atom up to which a frame is trusted; above 1 the atom is outside
+    what the ensemble has labels of."""
     max_rounds: Annotated[int, Field(ge=0, le=1_000_000_000)] = 20
     """Retrainings after which it ends; 0: it ends when the uncertainty is above its bound."""
     max_chunks: Count = 300

@@ -27,6 +27,8 @@ class TargetSettings(Settings):
     others: tuple[InputFile, ...] = Field(default=(), examples=[["frames.traj@:"]], strict=False)
     """More structures that the same potential is for: other sizes and shapes, frames of a
     trajectory; chunks are chosen over all of them. Every structure in each file, or file@index."""
+    format: str | None = Field(default=None, examples=["lammps-data"])
+    """Format of these files, by its name in ASE, where ASE cannot tell it from the file."""
 
 
 class InitialSettings(Settings):

@@ -15,17 +15,25 @@ from nearsight.files.records import Harvest
 from nearsight.files.trajectory import read_frames, write_frames
 from nearsight.model.ensemble import Ensemble
 from nearsight.selection import cur, relative_norm_deviation
+from nearsight.simulation.known import doubt
 
-__all__ = ["Harvest", "harvest", "load_harvest", "raw_uncertainty", "save_harvest"]
+__all__ = ["Harvest", "doubt_of", "harvest", "load_harvest", "save_harvest"]
 
 Array = npt.NDArray[np.float64]
 
 
-def raw_uncertainty(ensemble: Ensemble, atoms: Atoms) -> Array:
-    """(N,) raw uncertainty of the atoms of a frame, eV/Å."""
-    raw = ensemble.evaluate(atoms, stress=False).uncertainty_raw
-    assert raw is not None  # members were asked for
-    return raw
+def doubt_of(
+    ensemble: Ensemble,
+    atoms: Atoms,
+    threshold: float,
+    most: float = 1.0,
+    calibrated: bool = False,
+) -> Array:
+    """(N,) `doubt` of the atoms of a frame by their raw or calibrated uncertainty, eV/Å."""
+    found = ensemble.evaluate(atoms, stress=False)
+    uncertainty = found.uncertainty if calibrated else found.uncertainty_raw
+    assert uncertainty is not None  # members were asked for
+    return doubt(uncertainty, found.extrapolation, threshold, most)
 
 
 def harvest(
@@ -50,7 +58,7 @@ def harvest(
         For the features, scaled as its networks see them.
     frames : sequence of ase.Atoms
     raw : sequence of (N,) float64, eV/Å
-        Raw uncertainty of every atom of every frame.
+        Raw uncertainty of every atom of every frame, or its `doubt`.
     low, high : float, eV/Å
         The window, both ends in it; high None: no upper end.
     count : int

@@ -18,7 +18,7 @@ from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.records import DynamicsRound, DynamicsState
 from nearsight.files.trajectory import read_frames
-from nearsight.learning.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
+from nearsight.learning.harvest import Harvest, doubt_of, harvest, load_harvest, save_harvest
 from nearsight.learning.learner import Learner
 from nearsight.learning.on_the_fly_files import DynamicsFiles, FramesDigest
 from nearsight.learning.state import weight_bytes
@@ -28,6 +28,7 @@ from nearsight.model.snapshot import without_results
 from nearsight.parents.database import fingerprint
 from nearsight.progress import Progress, count_noun
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
+from nearsight.simulation.known import doubt, why_unknown
 from nearsight.structures.images import check_structure
 
 __all__ = ["Dynamics"]
@@ -48,7 +49,8 @@ uncertain ones to learn from."""
 class Dynamics:
     """Molecular dynamics of one structure.
 
-    A frame is trusted while its raw structure uncertainty is below the threshold. The last trusted
+    A frame is trusted while its raw structure uncertainty is below the threshold and no atom is
+    outside what there are labels of (see `doubt`). The last trusted
     frame of the trajectory is where everything goes on from: after an interruption and after a
     retraining. When the uncertainty leaves the window above the threshold (see
     `RetrainingSettings.window`), the dynamics end, or, with a learner, go back there and on with
@@ -194,11 +196,11 @@ class _Session:
         if not moving.has("momenta"):
             give_momenta(moving, settings.temperature, self.dynamics.seed)
         integrator = self._integrator(ensemble, moving)
-        raw = _uncertainty(moving)
+        raw, grade = _uncertainty(moving)
         threshold = settings.threshold or max(MIN_THRESHOLD, 2.0 * float(raw.max()))
         with Trajectory(self.files.trajectory, "w") as writer:
             self.frames = FramesDigest()
-            self.frames.add(self.files.write(writer, integrator, raw))
+            self.frames.add(self.files.write(writer, integrator, raw, grade))
         state = DynamicsState(
             inputs=inputs,
             threshold=threshold,
@@ -232,12 +234,21 @@ class _Session:
                 write = step % settings.write_every == 0 or step == settings.steps
                 if not write and step % settings.watch_every:
                     continue
-                raw = _uncertainty(moving)
-                largest = float(raw.max())
+                raw, grade = _uncertainty(moving)
+                doubts = doubt(raw, grade, state.threshold, settings.max_extrapolation)
+                largest = float(doubts.max())
                 self._tell_isolated(moving, step)
-                _note(uncertain, moving, raw, state.threshold, high, step)
+                _note(uncertain, moving, doubts, state.threshold, high)
+                if largest > high:
+                    reason = why_unknown(moving, raw, grade, high, settings.max_extrapolation)
+                    uncertain.reason = f"at step {step} {reason}"
+                elif uncertain.in_a_row >= MAX_UNCERTAIN_IN_A_ROW:
+                    uncertain.reason = (
+                        f"the last {MAX_UNCERTAIN_IN_A_ROW} frames up to step {step} were all "
+                        "uncertain"
+                    )
                 if write or uncertain.reason:
-                    self.frames.add(self.files.write(writer, integrator, raw))
+                    self.frames.add(self.files.write(writer, integrator, raw, grade))
                     frames += 1
                     what = (
                         f"steps, {moving.get_temperature():.0f} K, uncertainty {largest:.3f} eV/Å"
@@ -305,9 +316,11 @@ class _Session:
         frames, raw = [], []
         since = max(state.learned_at, state.frames - MAX_UNCERTAIN_IN_A_ROW)
         for atoms in read_frames(self.files.trajectory, since, state.frames):
-            if low <= atoms.info["max_uncertainty"] <= high:
+            most = self.dynamics.settings.max_extrapolation
+            doubts = doubt_of(ensemble, atoms, state.threshold, most)
+            if low <= doubts.max() <= high:
                 frames.append(atoms)
-                raw.append(raw_uncertainty(ensemble, atoms))
+                raw.append(doubts)
         frames, raw = frames + uncertain.frames, raw + uncertain.raw
         top: float | None = high
         if not frames and uncertain.beyond is not None:
@@ -345,30 +358,23 @@ class _Session:
         return integrator
 
 
-def _uncertainty(moving: Atoms) -> Array:
-    """(N,) raw uncertainty, eV/Å."""
+def _uncertainty(moving: Atoms) -> tuple[Array, Array | None]:
+    """(N,) raw uncertainty, eV/Å, and (N,) extrapolation grades, where the ensemble has them."""
     raw: Array = moving.calc.get_property("uncertainty_raw", moving)
-    return raw
+    return raw, moving.calc.results.get("extrapolation")
 
 
 def _note(
-    uncertain: UncertainFrames, moving: Atoms, raw: Array, low: float, high: float, step: int
+    uncertain: UncertainFrames, moving: Atoms, doubts: Array, low: float, high: float
 ) -> None:
-    """Take down a frame that is not trusted, and whether it gives reason to stop."""
-    largest = float(raw.max())
+    """Take down a frame that is not trusted."""
+    largest = float(doubts.max())
     if CANDIDATE_FRACTION * low <= largest <= high:
         uncertain.frames.append(moving.copy())
-        uncertain.raw.append(raw)
+        uncertain.raw.append(doubts)
     uncertain.in_a_row = 0 if largest < low else uncertain.in_a_row + 1
     if largest > high:
-        uncertain.beyond = (moving.copy(), raw)
-        uncertain.reason = (
-            f"at step {step} the uncertainty is {largest:.4f} eV/Å, above the bound of {high:.4f}"
-        )
-    elif uncertain.in_a_row >= MAX_UNCERTAIN_IN_A_ROW:
-        uncertain.reason = (
-            f"the last {MAX_UNCERTAIN_IN_A_ROW} frames up to step {step} were all uncertain"
-        )
+        uncertain.beyond = (moving.copy(), doubts)
 
 
 def _there_were(count: int, noun: str) -> str:

@@ -100,14 +100,26 @@ class DynamicsFiles:
             os.fsync(stream.fileno())
         state.save(self.folder / DynamicsState.FILE)
 
-    def write(self, writer: Any, integrator: Integrator, raw: Array) -> Atoms:
-        """Add a frame to the trajectory, and a line to the log; the frame."""
+    def write(self, writer: Any, integrator: Integrator, raw: Array, grade: Array | None) -> Atoms:
+        """Add a frame to the trajectory, and a line to the log; the frame.
+
+        Parameters
+        ----------
+        writer : ase.io.trajectory.TrajectoryWriter
+        integrator : Integrator
+        raw : (N,) float64, eV/Å
+            Raw uncertainty.
+        grade : (N,) float64 or None
+            Extrapolation grades.
+        """
         moving: Atoms = integrator.ase.atoms
         moving.info["step"] = integrator.step
         moving.info[PREDICTED_KEY] = float(moving.get_potential_energy())
         moving.info["max_uncertainty"] = float(raw.max())
         moving.info["mean_uncertainty"] = float(raw.mean())
         moving.info["uncertainty_raw"] = raw.tolist()
+        if grade is not None:
+            moving.info["max_extrapolation"] = float(grade.max())
         writer.write(moving)
         first = integrator.step == 0
         logger = MDLogger(

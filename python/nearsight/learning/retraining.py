@@ -1,19 +1,17 @@
-"""Retraining on what relaxations run into (SI 3), round by round."""
+"""Retraining on frames that an ensemble is uncertain of (SI 3), round by round."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
-from nearsight.config import RelaxationSettings
-from nearsight.errors import DamagedFileError, InputError
+from nearsight.errors import DamagedFileError, InputError, ParentError
 from nearsight.files.atomic import file_digest
-from nearsight.files.names import numbered, round_folder
+from nearsight.files.names import round_folder
 from nearsight.files.records import (
     EnsemblePath,
     HarvestSummary,
@@ -21,15 +19,22 @@ from nearsight.files.records import (
     RetrainingRound,
     RoundRecord,
 )
-from nearsight.files.trajectory import count_frames, read_frames
-from nearsight.learning.harvest import Harvest, harvest, load_harvest, raw_uncertainty, save_harvest
+from nearsight.learning.harvest import Harvest, doubt_of, harvest, load_harvest, save_harvest
 from nearsight.learning.learner import Learner
+from nearsight.learning.paths import Frames, Relaxations, known_round, read_paths, trajectory
 from nearsight.learning.state import weight_bytes
 from nearsight.model.ensemble import Ensemble
 from nearsight.progress import Progress
-from nearsight.simulation.relaxation import largest_force, relax
+from nearsight.simulation.known import doubt
 
 __all__ = ["Retraining", "RetrainingResult"]
+
+DECISIVE = 0.9
+"""Part of the frames whose uncertainty decides between rounds: the largest of all is that of one
+frame, often the first steps from a rattled structure."""
+CANDIDATE_FRACTION = 0.5
+"""Part of the uncertainty with which a frame is known from which on atoms of the frames up to the
+first unknown one are candidates, as in dynamics: an unknown frame has mostly one or two such."""
 
 
 @dataclass(frozen=True)
@@ -41,145 +46,170 @@ class RetrainingResult:
     learner : Learner
         With the ensemble of the best round, and the images of all.
     best : int
-        The round of the lowest uncertainty along the relaxation; 0: before any.
-    relaxed : list of ase.Atoms
-        The targets as the best ensemble relaxes them.
+        The round of the lowest uncertainty; 0: before any.
+    last : list of ase.Atoms
+        The last frame of every path of that round, without calculator: of relaxations, the
+        structures as the best ensemble relaxes them.
     record : RetrainingRecord
+    noun : str
+        Where the frames are.
     """
 
     learner: Learner
     best: int
-    relaxed: list[Atoms]
+    last: list[Atoms]
     record: RetrainingRecord
+    noun: str
 
     @property
     def summary(self) -> str:
         """One-sentence summary for the log."""
-        largest = [each.largest_uncertainty for each in self.record.rounds]
-        text = f"along the relaxation {_describe(largest[0])}"
-        if len(largest) > 1:
-            text += f", after round {self.best} of {len(largest) - 1} "
-            text += _describe(largest[self.best])
+        rounds = self.record.rounds
+        text = f"{self.noun} {_describe(rounds[0])}"
+        if len(rounds) > 1:
+            text += f", after round {self.best} of {len(rounds) - 1} {_describe(rounds[self.best])}"
         return f"{text}; ended because {self.record.stop_reason}"
 
 
 @dataclass(frozen=True)
 class Retraining:
-    """Relax, learn the uncertain atoms met, relax again.
+    """Learn the uncertain atoms of frames, and see how uncertain they are then.
 
     Attributes
     ----------
-    relaxation : RelaxationSettings
+    paths : Relaxations or Frames
+        Of the relaxations of a round the next one learns. Frames that are given are believed,
+        those of a relaxation only within a window.
+    max_uncertainty : float, eV/Å, optional
+        Of the calibrated uncertainty: rounds end as soon as every frame is known, and learn what
+        the paths meet up to the first frame that is not. When left out, they go on as long as it
+        helps.
     """
 
-    relaxation: RelaxationSettings = field(default_factory=RelaxationSettings)
+    paths: Relaxations | Frames
+    max_uncertainty: float | None = None
 
     def run(
         self, learner: Learner, folder: str | Path, progress: Progress | None = None
     ) -> RetrainingResult:
-        """Retrain until the relaxation is no less uncertain, or go on from where ``folder`` stands.
+        """Retrain until the frames are no less uncertain, or go on from where ``folder`` stands.
 
         Parameters
         ----------
         learner : Learner
             Ensemble to retrain; its settings decide.
         folder : path
-            Gets ``retraining-00`` with the relaxation before any round, ``retraining-01`` ... with
-            the harvest, the training and the relaxation of each, and ``retraining.json``, last.
+            Gets ``retraining-00`` with the frames before any round, ``retraining-01`` ... with the
+            harvest, the training and the frames of each, and ``retraining.json``, last.
         progress : Progress, optional
 
         Raises
         ------
         InputError
-            For a folder of other settings or another ensemble.
+            For a folder of other settings, frames or another ensemble.
         ParentError
-            If the parent fails on every chunk of a round.
+            If the parent fails on every chunk of a round; with ``max_uncertainty`` it ends there.
         """
         progress = progress or Progress()
         folder = Path(folder)
         settings = learner.settings
-        threshold = settings.threshold or _largest_on_targets(learner)
+        threshold = self.max_uncertainty or settings.threshold or _largest_on_targets(learner)
         inputs = self._inputs(learner)
         steps = [learner]
-        rounds = [self._relax_targets(learner, round_folder(folder, 0), inputs, progress)]
-        while True:
+        rounds = [self._follow(learner, threshold, round_folder(folder, 0), inputs, progress)]
+        reason = ""
+        while not reason:
             number = len(rounds)
+            best = min(range(number), key=lambda n: rounds[n].rank)
+            if self._is_known(rounds[-1]):
+                best, reason = number - 1, "every frame is known"
+                continue
+            reason = _bound(learner, rounds, best)
+            if reason:
+                continue
             place = round_folder(folder, number)
-            largest = [_or_infinite(each.largest_uncertainty) for each in rounds]
-            since_best = len(largest) - 1 - int(np.argmin(largest))
-            if since_best >= settings.steps_not_improved:
-                reason = f"the uncertainty did not improve in {since_best} rounds"
-                break
-            if number > settings.max_rounds:
-                reason = f"max_rounds = {settings.max_rounds} is reached"
-                break
+            learned = sum(each.harvest.chosen for each in rounds if each.harvest)
+            most = min(settings.chunks, settings.max_chunks - learned)
             before = round_folder(folder, number - 1)
-            found = self._harvest(steps[-1], threshold, before, place)
+            found = self._harvest(steps[-1], threshold, most, before, rounds[-1], place)
             if not found.chosen:
                 reason = f"no frame is as uncertain as {threshold:.4f} eV/Å, the threshold"
-                break
+                continue
             progress.note(f"round {number}: {found.summary}")
-            steps.append(steps[-1].learn(place, progress))
-            after = self._relax_targets(steps[-1], place, inputs, progress)
+            try:
+                steps.append(steps[-1].learn(place, progress))
+            except ParentError as error:
+                if self.max_uncertainty is None:
+                    raise
+                reason = str(error)  # the training before it is none the worse
+                continue
+            after = self._follow(steps[-1], threshold, place, inputs, progress)
             summary = HarvestSummary(**found.figures)
             rounds.append(after.model_copy(update={"harvest": summary}))
-            progress.note(f"after round {number} {_describe(after.largest_uncertainty)}")
-        best = int(np.argmin(largest))
+            progress.note(f"after round {number} {_describe(after)}")
         record = RetrainingRecord(
             settings=settings.model_dump(mode="json"),
-            fmax=self.relaxation.fmax,
+            fmax=self.paths.settings.fmax if isinstance(self.paths, Relaxations) else None,
             rounds=rounds,
             best=best,
             stop_reason=reason,
         )
         record.save(folder / RetrainingRecord.FILE)
-        relaxed = [frames[-1] for frames in _paths(steps[0], round_folder(folder, best))]
-        for atoms in relaxed:
+        last = [
+            path[-1] for path in read_paths(round_folder(folder, best), len(rounds[best].paths))
+        ]
+        for atoms in last:
             atoms.calc = None
-        return RetrainingResult(
-            replace(steps[-1], ensemble=steps[best].ensemble), best, relaxed, record
-        )
+        chosen = replace(steps[-1], ensemble=steps[best].ensemble)
+        return RetrainingResult(chosen, best, last, record, self.paths.noun)
 
-    def _relax_targets(
-        self, learner: Learner, folder: Path, inputs: str, progress: Progress
+    def _is_known(self, found: RetrainingRound) -> bool:
+        limit = self.max_uncertainty
+        return limit is not None and all(each.is_known(limit) for each in found.paths)
+
+    def _follow(
+        self, learner: Learner, threshold: float, folder: Path, inputs: str, progress: Progress
     ) -> RetrainingRound:
-        """Relax every target, and write ``path.json``, last; or read it back."""
-        path = folder / RoundRecord.FILE
+        """The paths of a round, and ``path.json``, last; or what is known of them."""
         try:
-            known = _known_round(folder, len(learner.targets.structures))
+            known = known_round(folder)
         except DamagedFileError as error:
-            progress.note(f"{error}; relaxing again")
+            progress.note(f"{error}; making the paths again")
             known = None
         if known is not None:
             if known.inputs != inputs:
                 raise InputError(
-                    f"{folder}: belongs to a retraining of another ensemble or with other "
-                    "settings; use another folder for this one"
+                    f"{folder}: belongs to a retraining of another ensemble, of other frames or "
+                    "with other settings; use another folder for this one"
                 )
             return known.round
         folder.mkdir(parents=True, exist_ok=True)
-        paths: list[EnsemblePath] = []
-        for number, atoms in enumerate(learner.targets.structures):
-            trajectory = _trajectory(folder, number)
-            try:
-                result = relax(learner.ensemble, atoms, self.relaxation, progress, trajectory)
-                paths.append(result.model_copy(update={"broken": ""}))
-            except InputError as error:
-                progress.note(f"the relaxation breaks off: {error}")
-                paths.append(_broken_path(learner.ensemble, trajectory, str(error)))
-        broken_off = any(each.broken for each in paths)
-        worst = max(float(each.max_uncertainty.max()) for each in paths)
-        content = RetrainingRound(paths=paths, largest_uncertainty=None if broken_off else worst)
-        digests = [file_digest(_trajectory(folder, number)) for number in range(len(paths))]
-        RoundRecord(inputs=inputs, round=content, trajectories=digests).save(path)
+        paths = self.paths.follow(learner.ensemble, folder, progress)
+        largest = max(float(each.max_uncertainty.max()) for each in paths)
+        content = RetrainingRound(
+            paths=paths,
+            largest_uncertainty=None if any(each.broken for each in paths) else largest,
+            uncertainty=_decisive(paths, threshold),
+        )
+        digests = [file_digest(trajectory(folder, number)) for number in range(len(paths))]
+        record = RoundRecord(inputs=inputs, round=content, trajectories=digests)
+        record.save(folder / RoundRecord.FILE)
         return content
 
-    def _harvest(self, learner: Learner, threshold: float, before: Path, folder: Path) -> Harvest:
-        """Choose from the frames of the last relaxation, and keep the choice.
+    def _harvest(
+        self,
+        learner: Learner,
+        threshold: float,
+        count: int,
+        before: Path,
+        explored: RetrainingRound,
+        folder: Path,
+    ) -> Harvest:
+        """Choose from the frames of the last round, and keep the choice.
 
-        The first frame of each is a target, which nearsighted force training takes care of. It can
-        know a target so well that every frame lies beyond the window; then the window begins at
-        the least uncertain of these.
+        The first frame of a relaxation is a target, which nearsighted force training takes care of.
+        It can know a target so well that every frame lies beyond the window; then the window begins
+        at the least uncertain of these.
         """
         try:
             known = load_harvest(folder)
@@ -188,41 +218,56 @@ class Retraining:
         if known is not None:
             return known[0]
         settings, ensemble, low = learner.settings, learner.ensemble, threshold
-        frames = [atoms for path in _paths(learner, before) for atoms in path[1:]]
-        raw = [raw_uncertainty(ensemble, atoms) for atoms in frames]
-        uncertain = [largest for each in raw if (largest := float(each.max())) >= low]
-        if min(uncertain, default=0.0) > settings.window * low:
-            low = min(uncertain)
-        found = harvest(ensemble, frames, raw, low, settings.window * low, settings.chunks)
+        high: float | None = None
+        frames: list[Atoms] = []
+        for path in read_paths(before, len(explored.paths)):
+            if self.max_uncertainty is not None:
+                low = CANDIDATE_FRACTION * threshold
+                frames += _up_to_unknown(ensemble, path, threshold)
+            else:
+                frames += path[1:] if isinstance(self.paths, Relaxations) else path
+        calibrated = self.max_uncertainty is not None
+        values = [doubt_of(ensemble, atoms, threshold, calibrated=calibrated) for atoms in frames]
+        if isinstance(self.paths, Relaxations) and self.max_uncertainty is None:
+            uncertain = [largest for each in values if (largest := float(each.max())) >= low]
+            if min(uncertain, default=0.0) > settings.window * low:
+                low = min(uncertain)
+            high = settings.window * low
+        found = harvest(ensemble, frames, values, low, high, count)
         if found.chosen:
             save_harvest(folder, found, frames)
         return found
 
     def _inputs(self, learner: Learner) -> str:
         """SHA-256 over all that decides a retraining beside the inputs of its trainings."""
-        text = f"{self!r} {learner.settings!r}".encode()
+        text = f"{self.max_uncertainty} {self.paths.inputs} {learner.settings!r}".encode()
         return hashlib.sha256(text + weight_bytes(learner.ensemble)).hexdigest()
 
 
-def _known_round(folder: Path, count: int) -> RoundRecord | None:
-    """What is known of a round whose relaxations of so many targets are there, whole."""
-    path = folder / RoundRecord.FILE
-    if not path.exists():
-        return None
-    known = RoundRecord.load(path)
-    found = [count_frames(_trajectory(folder, number)) for number in range(count)]
-    expected = [len(each.energies) for each in known.round.paths]
-    if found != expected:
-        raise DamagedFileError(f"{path}: does not fit the trajectories, of {found} frames")
-    for number in range(count):
-        trajectory = _trajectory(folder, number)
-        for _ in read_frames(trajectory):
-            pass
-        if known.trajectories and known.trajectories[number : number + 1] != [
-            file_digest(trajectory)
-        ]:
-            raise DamagedFileError(f"{path}: belongs to another {trajectory.name}")
-    return known
+def _up_to_unknown(ensemble: Ensemble, path: list[Atoms], threshold: float) -> list[Atoms]:
+    """The frames of a path up to the first that is not known; its forces lead nowhere."""
+    for number, atoms in enumerate(path):
+        if doubt_of(ensemble, atoms, threshold, calibrated=True).max() > threshold:
+            return path[: number + 1]
+    return path
+
+
+def _bound(learner: Learner, rounds: list[RetrainingRound], best: int) -> str:
+    """Reason why there is no further round; empty if there is one."""
+    settings, last = learner.settings, len(rounds) - 1
+    if last - best >= settings.steps_not_improved:
+        return f"the uncertainty did not improve in {last - best} rounds"
+    if last >= settings.max_rounds:
+        return f"max_rounds = {settings.max_rounds} is reached"
+    if sum(each.harvest.chosen for each in rounds if each.harvest) >= settings.max_chunks:
+        return f"max_chunks = {settings.max_chunks} is reached"
+    return ""
+
+
+def _decisive(paths: list[EnsemblePath], threshold: float) -> float:
+    """Raw uncertainty that `DECISIVE` of the frames do not exceed, eV/Å."""
+    frames = [doubt(each.max_uncertainty, each.extrapolation, threshold) for each in paths]
+    return float(np.quantile(np.concatenate(frames), DECISIVE))
 
 
 def _largest_on_targets(learner: Learner) -> float:
@@ -230,36 +275,7 @@ def _largest_on_targets(learner: Learner) -> float:
     return float(learner.targets.evaluate(learner.ensemble)["uncertainty_raw"].max())
 
 
-def _trajectory(folder: Path, number: int) -> Path:
-    return folder / numbered("path.traj", number)
-
-
-def _paths(learner: Learner, folder: Path) -> Iterator[list[Atoms]]:
-    """The frames of the relaxation of every target."""
-    for number in range(len(learner.targets.structures)):
-        yield list(read_frames(_trajectory(folder, number)))
-
-
-def _broken_path(ensemble: Ensemble, trajectory: Path, reason: str) -> EnsemblePath:
-    """Steps up to the one that could not be evaluated."""
-    frames = list(read_frames(trajectory))
-    raw = [raw_uncertainty(ensemble, atoms) for atoms in frames]
-    return EnsemblePath(
-        energies=np.array([atoms.get_potential_energy() for atoms in frames]),
-        fmax=np.array([largest_force(atoms.get_forces()) for atoms in frames]),
-        converged=False,
-        max_uncertainty=np.array([each.max() for each in raw]),
-        mean_uncertainty=np.array([each.mean() for each in raw]),
-        broken=reason,
-    )
-
-
-def _or_infinite(largest: float | None) -> float:
-    """A relaxation that broke off is worse than any other."""
-    return np.inf if largest is None else largest
-
-
-def _describe(largest: float | None) -> str:
-    if largest is None:
+def _describe(found: RetrainingRound) -> str:
+    if found.largest_uncertainty is None:
         return "it breaks off"
-    return f"the uncertainty (raw) is at most {largest:.4f} eV/Å"
+    return f"the uncertainty (raw) is at most {found.largest_uncertainty:.4f} eV/Å"

@@ -52,9 +52,11 @@ def snapshot(atoms: Atoms, in_info: bool = False) -> Atoms:
     return _with(atoms, calculator.results, calculator.ensemble, in_info)
 
 
-def labelled(atoms: Atoms, ensemble: Ensemble, result: Evaluation | None = None) -> Atoms:
+def labelled(
+    atoms: Atoms, ensemble: Ensemble, result: Evaluation | None = None, in_info: bool = False
+) -> Atoms:
     """The `snapshot` of a structure that an ensemble has evaluated, or is to evaluate."""
-    return _with(atoms, (result or ensemble.evaluate(atoms)).results, ensemble, False)
+    return _with(atoms, (result or ensemble.evaluate(atoms)).results, ensemble, in_info)
 
 
 def without_results(atoms: Atoms) -> Atoms:

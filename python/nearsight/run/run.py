@@ -47,12 +47,11 @@ from nearsight.run.cost import relative_cost, training_sizes
 from nearsight.run.first import first_structures, initial_structures
 from nearsight.run.folder import RunFolder
 from nearsight.run.follow_up import RELAXATION_FILES, RETRAINING_FILES, FollowUp
-from nearsight.run.targets import check_targets, keep_targets
+from nearsight.run.targets import check_targets, given_targets, keep_targets
 from nearsight.selection.choose import choose_features, choose_images
 from nearsight.structures.images import (
     Image,
     read_images,
-    read_structure,
     read_structures,
     write_images,
 )
@@ -80,11 +79,10 @@ class Run:
     def __init__(
         self, config: Config, folder: str | Path, progress: Progress | None = None
     ) -> None:
-        self.config = config
         path = Path(folder)
+        self.config = config = _with_own_functions(config, path)
         self.progress = progress or Progress()
-        targets = [read_structure(config.target.structure)]
-        targets += [atoms for file in config.target.others for atoms in read_structures(file)]
+        targets = given_targets(config, path)
         check_targets(config, Targets(tuple(targets)))
         self.parent = Parent.of(config.parent, config.executor)
         path.mkdir(parents=True, exist_ok=True)
@@ -124,6 +122,10 @@ class Run:
         trained = self._state.best.ensemble
         if self.config.report.true_forces:
             self.folder.stage("True forces of the target", Reference.FILE, self._ask_for_forces)
+        if self.config.retrains:
+            file, work = RetrainingRecord.FILE, self._follow_up.retrain
+            self.folder.stage("Retraining", file, work, trained, RETRAINING_FILES)
+            trained = self._follow_up.promote_best() or trained
         if self.config.relaxation is not None:
             for number in range(len(self._targets.structures)):
                 name = "Relaxation" + (f" of target {number}" if number else "")
@@ -131,10 +133,6 @@ class Run:
                 others = [numbered(each, number) for each in RELAXATION_FILES]
                 relax = partial(self._follow_up.relax, number)
                 self.folder.stage(name, file, relax, trained, others)
-        if self.config.retraining is not None:
-            file, work = RetrainingRecord.FILE, self._follow_up.retrain
-            self.folder.stage("Retraining", file, work, trained, RETRAINING_FILES)
-            self._follow_up.promote_best()
         if self.config.dynamics is not None:
             file, work = "dynamics/dynamics.json", self._follow_up.run_dynamics
             self.folder.stage("Dynamics", file, work, trained, ["dynamics/**/*"])
@@ -322,6 +320,15 @@ class Run:
 
     _state: State
     _trainer: Executor | None
+
+
+def _with_own_functions(config: Config, folder: Path) -> Config:
+    """A configuration whose given symmetry functions are those in the folder, if they are gone."""
+    given, own = config.features.symmetry_functions, folder / "symmetry_functions.json"
+    if given is None or given.is_file() or not own.is_file():
+        return config
+    features = config.features.model_copy(update={"symmetry_functions": own})
+    return config.model_copy(update={"features": features})
 
 
 def _check_same(folder: Path, kept: str, given: str) -> None:

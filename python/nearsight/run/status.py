@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from threading import Lock, Timer
@@ -221,6 +221,31 @@ class RunStatus:
             jobs=_jobs(folder) if config.executor.engine == "slurm" else {},
             verdict=_read(folder / Verdict.FILE, Verdict) if finished else None,
         )
+
+    @property
+    def state(self) -> str:
+        """In a word or two: "finished", "at work", "not at work", "unknown"."""
+        if self.finished:
+            return "finished"
+        return {True: "at work", False: "not at work", None: "unknown"}[self.is_running]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain content for JSON, in seconds and eV/Å."""
+        best = self.folder / "best.json"
+        return {
+            "folder": str(self.folder),
+            "state": self.state,
+            "ensemble": str(best) if best.is_file() else None,
+            "stages": [each.model_dump(mode="json") for each in self.stages],
+            "iterations": [dict(each) for each in self.iterations],
+            "at_most": self.config.most,
+            "last": None if self.last is None else self.last.model_dump(mode="json"),
+            "calculations": self.calculations,
+            "core_seconds": self.core_seconds,
+            "left": None if self.estimate is None else asdict(self.estimate),
+            "given_up": [{"structure": name, "reason": why} for name, why in self.given_up],
+            "jobs": dict(self.jobs),
+        }
 
     @property
     def cores(self) -> int:

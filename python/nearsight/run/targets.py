@@ -13,16 +13,39 @@ from nearsight.errors import InputError
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents.spec import plain_structure
+from nearsight.reading import split_selection
 from nearsight.run.advice import check_candidates
 from nearsight.simulation.integrators import check_conditions
 from nearsight.structures.images import (
     check_constraints,
     check_structure,
+    read_structure,
     read_structures,
     write_structures,
 )
 
-__all__ = ["check_targets", "keep_targets"]
+__all__ = ["check_targets", "given_targets", "keep_targets"]
+
+
+def given_targets(config: Config, folder: Path) -> list[Atoms]:
+    """The targets of a run, as the files hold them that the configuration names.
+
+    Where one of these is gone, for the folder was moved or the file deleted, as the folder has
+    them.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    """
+    files, kept = [config.target.structure, *config.target.others], folder / "target.extxyz"
+    if kept.is_file() and not all(Path(split_selection(file)[0]).exists() for file in files):
+        return read_structures(kept)
+    targets = [read_structure(files[0], config.target.format)]
+    targets += [
+        atoms for file in files[1:] for atoms in read_structures(file, config.target.format)
+    ]
+    return targets
 
 
 def check_targets(config: Config, targets: Targets) -> None:

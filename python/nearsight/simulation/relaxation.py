@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import ase.optimize
 import numpy as np
@@ -21,11 +24,13 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import snapshot, without_results
 from nearsight.parents import Origin, Parent, ParentCalculator
 from nearsight.progress import Progress
+from nearsight.simulation.known import why_unknown
 
 __all__ = [
     "EnsembleRelaxationResult",
     "RelaxationResult",
     "largest_force",
+    "path_figures",
     "relax",
     "relax_with_parent",
 ]
@@ -64,8 +69,8 @@ class EnsembleRelaxationResult(RelaxationResult, EnsemblePath):
 
     Attributes
     ----------
-    max_uncertainty, mean_uncertainty : (S + 1,) float64, eV/Å
-        Raw uncertainty, maximum and mean over the atoms.
+    max_uncertainty, mean_uncertainty, max_calibrated, extrapolation, stopped
+        See `EnsemblePath`.
     """
 
     @property
@@ -74,6 +79,7 @@ class EnsembleRelaxationResult(RelaxationResult, EnsemblePath):
         return (
             f"{super().summary}, uncertainty (raw) {self.max_uncertainty[-1]:.4f} eV/Å at the "
             f"end, at most {self.max_uncertainty.max():.4f}"
+            + (f"; ended at the last known frame: {self.stopped}" if self.stopped else "")
         )
 
 
@@ -100,6 +106,12 @@ def relax(
     progress : Progress, optional
     trajectory : path, optional
         ASE trajectory to write.
+
+    Returns
+    -------
+    EnsembleRelaxationResult
+        Unless ``settings.on_uncertain`` is "warn", up to the last frame that is known; with the
+        first one in any case. Nothing is retrained here.
 
     Raises
     ------
@@ -128,6 +140,41 @@ def _frame(moving: Atoms) -> Atoms:
     return snapshot(moving, in_info=True) if own else moving
 
 
+@dataclass
+class _Path:
+    """Figures of the steps so far, and the positions at the last of them."""
+
+    energies: list[float] = field(default_factory=list)
+    fmax: list[float] = field(default_factory=list)
+    uncertainties: dict[str, list[float]] = field(default_factory=dict)
+    positions: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+
+    @property
+    def steps(self) -> int:
+        return len(self.energies) - 1
+
+    def add(self, moving: Atoms) -> None:
+        results = moving.calc.results
+        self.energies.append(float(moving.get_potential_energy(force_consistent=True)))
+        self.fmax.append(largest_force(moving.get_forces()))
+        self.positions = moving.positions.copy()
+        for name, value in path_figures(results).items():
+            self.uncertainties.setdefault(name, []).append(value)
+
+
+def path_figures(results: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of one frame in an `EnsemblePath`, from results under ASE's names."""
+    if "uncertainty_raw" not in results:
+        return {}
+    raw, grade = results["uncertainty_raw"], results.get("extrapolation")
+    figures = {
+        "max_uncertainty": float(raw.max()),
+        "mean_uncertainty": float(raw.mean()),
+        "max_calibrated": float(results["uncertainty"].max()),
+    }
+    return figures if grade is None else {**figures, "extrapolation": float(grade.max())}
+
+
 _MAX_ATOMS_BFGS = 300
 """Atoms up to which the dense Hessian of BFGS is cheap: its diagonalisation grows as N³."""
 
@@ -146,41 +193,50 @@ def _relax(
     name = settings.optimizer
     if name == "auto":
         name = "BFGS" if len(atoms) <= _MAX_ATOMS_BFGS else "LBFGS"
-    energies: list[float] = []
-    fmax: list[float] = []
-    uncertainties: list[tuple[float, float]] = []
     optimizer = getattr(ase.optimize, name)(moving, logfile=None)
-
-    def record() -> None:
-        forces = moving.get_forces()
-        energies.append(float(moving.get_potential_energy(force_consistent=True)))
-        fmax.append(largest_force(forces))
-        raw = calculator.results.get("uncertainty_raw")
-        if raw is not None:
-            uncertainties.append((float(raw.max()), float(raw.mean())))
-        progress.advance(len(energies) - 1, None, f"steps, largest force {fmax[-1]:.3f} eV/Å")
-
-    optimizer.attach(record)
+    watched = isinstance(calculator, NearsightCalculator) and settings.on_uncertain != "warn"
+    kept, stopped, converged = _Path(), "", False
     try:
         # BLAS threads and those of the force calls would get in each other's way.
         with ExitStack() as files, threadpool_limits(1, user_api="blas"):
+            writer = None
             if trajectory is not None:
                 writer = files.enter_context(Trajectory(str(trajectory), "w"))
-                optimizer.attach(lambda: writer.write(_frame(moving)))
-            converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.max_steps))
+            for done in optimizer.irun(fmax=settings.fmax, steps=settings.max_steps):
+                moving.get_forces()  # of this frame, also after a line search
+                if watched:
+                    found = calculator.results
+                    stopped = why_unknown(
+                        moving,
+                        found["uncertainty"],
+                        found.get("extrapolation"),
+                        settings.max_uncertainty,
+                    )
+                if stopped and kept.energies:
+                    stopped = f"at step {len(kept.energies)} {stopped}"
+                    break
+                kept.add(moving)
+                progress.advance(kept.steps, None, f"steps, largest force {kept.fmax[-1]:.3f} eV/Å")
+                if writer is not None:
+                    writer.write(_frame(moving))
+                if stopped:
+                    stopped = f"in the structure to begin with {stopped}"
+                    break
+                converged = bool(done)
     except np.linalg.LinAlgError as error:
         raise InputError(f"the relaxation failed ({error})") from error
     except OSError as error:
         raise InputError(f"{trajectory}: cannot be written ({error.strerror or error})") from error
     moving.calc = None
+    moving.positions = kept.positions
     path = RelaxationResult(
         atoms=moving,
         optimizer=name,
-        energies=np.array(energies),
-        fmax=np.array(fmax),
+        energies=np.array(kept.energies),
+        fmax=np.array(kept.fmax),
         converged=converged,
     )
-    if not uncertainties:
+    if not kept.uncertainties:
         return path
-    largest, mean = np.array(uncertainties).T
-    return EnsembleRelaxationResult(**vars(path), max_uncertainty=largest, mean_uncertainty=mean)
+    figures: dict[str, Any] = {k: np.array(values) for k, values in kept.uncertainties.items()}
+    return EnsembleRelaxationResult(**vars(path), **figures, stopped=stopped or None)

@@ -254,10 +254,16 @@ def core_structure(
     return _core.Structure(atoms.positions, species, np.asarray(atoms.cell), atoms.pbc, name)
 
 
-def read_structures(path: str | Path) -> list[Atoms]:
+def read_structures(path: str | Path, file_format: str | None = None) -> list[Atoms]:
     """All structures of a file that ASE reads (extxyz, traj, ASE database, ...).
 
     ``file.db@id=3`` and ``file.traj@-1`` select as everywhere in ASE.
+
+    Parameters
+    ----------
+    path : path
+    file_format : str, optional
+        By its name in ASE; what ASE takes it for when left out.
 
     Raises
     ------
@@ -270,7 +276,10 @@ def read_structures(path: str | Path) -> list[Atoms]:
         raise InputError(f"{name}: {'not a file' if place.exists() else 'no such file'}")
     try:
         found = ase.io.read(
-            name, index=":" if selection is None else selection, do_not_split_by_at_sign=True
+            name,
+            index=":" if selection is None else selection,
+            format=file_format,
+            do_not_split_by_at_sign=True,
         )
     except (StopIteration, IndexError) as error:
         if selection is None:
@@ -279,16 +288,18 @@ def read_structures(path: str | Path) -> list[Atoms]:
     except Exception as error:  # ASE's readers raise whatever their format makes them raise
         text = " ".join(f"{type(error).__name__}: {error}".split())
         hint = ""
-        if isinstance(error, UnknownFileTypeError):
-            hint = f"; where you know the format: ase convert -i FORMAT {name} structure.extxyz"
+        if isinstance(error, UnknownFileTypeError) and file_format is not None:
+            text = f"it knows no format {file_format!r}"
+        elif isinstance(error, UnknownFileTypeError):
+            hint = "; where you know the format, name it as ASE does (--format lammps-data)"
         raise InputError(f"{name}: ASE cannot read it ({text}){hint}") from error
     structures = found if isinstance(found, list) else [found]
     if not structures:
-        raise InputError(f"{name}: holds no structure")
+        raise InputError(f"{name}: holds no structure, or its format is another one (--format)")
     return structures
 
 
-def read_structure(path: str | Path) -> Atoms:
+def read_structure(path: str | Path, file_format: str | None = None) -> Atoms:
     """The last structure of a file, checked.
 
     Raises
@@ -296,7 +307,7 @@ def read_structure(path: str | Path) -> Atoms:
     InputError
         See `read_structures` and `check_structure`.
     """
-    atoms = read_structures(path)[-1]
+    atoms = read_structures(path, file_format)[-1]
     check_structure(atoms, name=str(path))
     return atoms
 

@@ -60,14 +60,23 @@ class EnsemblePath(RelaxationPath):
     ----------
     max_uncertainty, mean_uncertainty : (S + 1,) float64, eV/Å
         Raw uncertainty, maximum and mean over the atoms.
+    max_calibrated : (S + 1,) float64, eV/Å, or None
+        Calibrated uncertainty, maximum over the atoms; None in files of earlier versions.
+    extrapolation : (S + 1,) float64 or None
+        Largest extrapolation grade; None of an ensemble that knows no domain.
+    stopped : str or None
+        Reason why the relaxation ended at the last frame that is known, if it did.
     broken : str or None
         In a retraining: reason why the relaxation broke off, empty if it did not.
     """
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("broken",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("max_calibrated", "extrapolation", "stopped", "broken")
 
     max_uncertainty: Vector
     mean_uncertainty: Vector
+    max_calibrated: Vector | None = None
+    extrapolation: Vector | None = None
+    stopped: str | None = None
     broken: str | None = None
 
     @model_validator(mode="after")
@@ -76,8 +85,17 @@ class EnsemblePath(RelaxationPath):
             len(self.energies),
             max_uncertainty=self.max_uncertainty,
             mean_uncertainty=self.mean_uncertainty,
+            max_calibrated=self.max_calibrated,
+            extrapolation=self.extrapolation,
         )
         return self
+
+    def is_known(self, threshold: float) -> bool:
+        """Whether all frames are: by the calibrated uncertainty (eV/Å), and no atom outside."""
+        assert self.max_calibrated is not None  # of this version
+        outside = self.extrapolation is not None and float(self.extrapolation.max()) > 1.0
+        within = float(self.max_calibrated.max()) <= threshold
+        return within and not outside and not self.broken
 
 
 class Relaxation(Record):
@@ -199,19 +217,30 @@ class RetrainingRound(Part):
     paths : list of EnsemblePath
     largest_uncertainty : float or None, eV/Å
         Raw, along all paths; None if one broke off.
+    uncertainty : float or None, eV/Å
+        Raw uncertainty that nine of ten frames do not exceed, where an atom outside counts with its
+        grade times the threshold: what tells the rounds apart. None in files of earlier versions.
     """
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("harvest",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("harvest", "uncertainty")
 
     harvest: HarvestSummary | None = None
     paths: list[EnsemblePath]
     largest_uncertainty: FiniteFloat | None
+    uncertainty: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _check(self) -> RetrainingRound:
         if not self.paths:
             raise ValueError("paths is empty")
         return self
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Smaller is better: the number of paths that break off, then the uncertainty."""
+        broken = sum(bool(each.broken) for each in self.paths)
+        decisive = self.largest_uncertainty if self.uncertainty is None else self.uncertainty
+        return broken, float("inf") if decisive is None else decisive
 
 
 class RoundRecord(Record):
@@ -243,8 +272,8 @@ class RetrainingRecord(Record):
     ----------
     settings : dict
         See `RetrainingSettings`.
-    fmax : float, eV/Å
-        Criterion of the relaxations.
+    fmax : float, eV/Å, or None
+        Criterion of the relaxations; None where frames were given in their place.
     rounds : list of RetrainingRound
         Round 0 is the relaxation before any.
     best : int
@@ -256,7 +285,7 @@ class RetrainingRecord(Record):
     FILE: ClassVar[str] = "retraining.json"
 
     settings: dict[str, Any]
-    fmax: FiniteFloat
+    fmax: FiniteFloat | None
     rounds: list[RetrainingRound]
     best: NonNegativeInt
     stop_reason: str
