@@ -200,5 +200,5 @@ def core_potential(
                 *scaling.linear(element),
             )
         )
-    domains = [] if domain is None else domain.core(functions.elements, scaling)
+    domains = [] if domain is None else domain.core(functions)
     return _core.Potential(functions.core, batches, domains)
