@@ -32,13 +32,17 @@ NetworkBatch make_batch(const BatchTuple& given) {
   return NetworkBatch(members, layers, slope.data(), intercept.data(), scale.data(), offset.data());
 }
 
-// (factor (S, S), shift (S), slope (S), above (S), below (S)) of one element
-using DomainTuple =
-    std::tuple<Array<double>, Array<double>, Array<double>, Array<double>, Array<double>>;
+// (center (S), factor (S, S), minimum (S), maximum (S)) of one element
+using DomainTuple = std::tuple<Array<double>, Array<double>, Array<double>, Array<double>>;
 
 Vector vector(const Array<double>& array, const char* name) {
   expect(array, name, {-1});
   return Eigen::Map<const Vector>(array.data(), array.size());
+}
+
+py::tuple scale_features(const Array<double>& minimum, const Array<double>& maximum) {
+  const Scaling made = linear_scaling(vector(minimum, "minimum"), vector(maximum, "maximum"));
+  return py::make_tuple(vector_array(made.scale), vector_array(made.offset));
 }
 
 Potential make_potential(const SymmetryFunctions& functions, const std::vector<BatchTuple>& given,
@@ -47,10 +51,15 @@ Potential make_potential(const SymmetryFunctions& functions, const std::vector<B
   std::vector<NetworkBatch> networks;
   for (const BatchTuple& batch : given) networks.push_back(make_batch(batch));
   std::vector<Domain> domains;
-  for (const auto& [factor, shift, slope, above, below] : known) {
+  if (known.size() > given.size())
+    throw std::invalid_argument("a potential needs a domain for every element, or none");
+  for (std::size_t s = 0; s < known.size(); ++s) {
+    const auto& [center, factor, minimum, maximum] = known[s];
     expect(factor, "factor", {-1, -1});
-    domains.push_back({matrix(factor), vector(shift, "shift"), vector(slope, "slope"),
-                       vector(above, "above"), vector(below, "below")});
+    const Environments environments{vector(center, "center"), matrix(factor),
+                                    vector(minimum, "minimum"), vector(maximum, "maximum")};
+    domains.emplace_back(environments, Scaling{vector(std::get<5>(given[s]), "scale"),
+                                               vector(std::get<6>(given[s]), "offset")});
   }
   return {functions, std::move(networks), std::move(domains),
           baseline == nullptr ? std::nullopt : std::optional<Baseline>(*baseline)};
@@ -94,6 +103,9 @@ py::dict evaluate(const Potential& potential, const Structure& structure, const 
 }  // namespace
 
 void bind_potential(py::module_& m) {
+  m.def("linear_scaling", &scale_features, py::arg("minimum"), py::arg("maximum"));
+  m.attr("DOMAIN_SPREAD") = Domain::kSpread;
+  m.attr("DOMAIN_BOX") = Domain::kBox;
   py::class_<Potential>(m, "Potential", py::module_local())
       .def(py::init(&make_potential), py::arg("functions"), py::arg("networks"),
            py::arg("domains") = std::vector<DomainTuple>(), py::arg("baseline") = nullptr)

@@ -18,9 +18,6 @@ namespace nearsight {
 
 namespace {
 
-// Distance below which two atoms overlap, Å.
-constexpr double kOverlap = 1e-3;
-
 using Ints = int __attribute__((vector_size(sizeof(Vec))));
 constexpr Index kInts = sizeof(Ints) / sizeof(int);
 constexpr Index kCounted = 4 * kInts;

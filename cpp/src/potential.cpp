@@ -26,19 +26,14 @@ Index atoms_per_block(Index n) { return std::min((n + kBlocks - 1) / kBlocks, kA
 struct Potential::Call {
   const Structure& structure;
   const NeighborList& list;
-  bool gradients, virial;
-  Index lanes;  // columns of the contraction: every member, or their mean alone
+  bool gradients, virial, all_members;
+  Index lanes;
   int threads;
 };
 
 // Memory of one thread.
 struct Potential::Memory {
-  SymmetryFunctions::Workspace functions;
-  NetworkBatch::Workspace networks;
-  Vector energy;
-  Matrix gradient;
-  Vector mean_gradient, grade;
-  Scratch bond_gradient;
+  Workspace work;
   std::vector<int> rows;  // of every atom in the sums of the present block, or -1
 };
 
@@ -56,6 +51,22 @@ struct Potential::BlockSums {
     forces.segment(row * width, width).setZero();
   }
 };
+
+Domain::Domain(const Environments& environments, const Scaling& scaling) {
+  const Vector& low = environments.minimum;
+  const Vector& high = environments.maximum;
+  const Index n = environments.center.size();
+  for (const Index size : {environments.factor.rows(), environments.factor.cols(), low.size(),
+                           high.size(), scaling.scale.size(), scaling.offset.size()})
+    if (size != n) throw std::invalid_argument("the domain has another number of features");
+  const Vector width = (high - low).cwiseMax(kSpread);
+  factor = environments.factor * scaling.scale.asDiagonal();
+  shift =
+      environments.factor.triangularView<Eigen::Lower>() * (scaling.offset - environments.center);
+  slope = scaling.scale.cwiseQuotient(width) / kBox;
+  above = ((scaling.offset - high).cwiseQuotient(width).array() + 1.0) / kBox;
+  below = ((low - scaling.offset).cwiseQuotient(width).array() + 1.0) / kBox;
+}
 
 Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks,
                      std::vector<Domain> domains, std::optional<Baseline> baseline)
@@ -79,54 +90,71 @@ Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> netw
     throw std::invalid_argument("a potential needs a domain for every element, or none");
   for (std::size_t s = 0; s < domains_.size(); ++s) {
     const Index n = functions_.size(static_cast<int>(s));
-    const Domain& domain = domains_[s];
-    const auto fits = [n](const Vector& v) { return v.size() == n; };
-    if (domain.factor.rows() != n || domain.factor.cols() != n || !fits(domain.shift) ||
-        !fits(domain.slope) || !fits(domain.above) || !fits(domain.below))
+    if (domains_[s].shift.size() != n)
       throw std::invalid_argument("the domain of element " + std::to_string(s) +
                                   " does not fit its symmetry functions");
   }
+}
+
+void Potential::evaluate_atom(int center, const std::vector<int>& species, bool gradients,
+                              Workspace& work) const {
+  if (gradients)
+    functions_.evaluate<true>(center, species, work.functions);
+  else
+    functions_.evaluate<false>(center, species, work.functions);
+  work.energies.resize(lanes(true));
+  work.gradient.resize(functions_.size(center), lanes(true));
+  networks_[center].evaluate(work.functions.features.data(), work.energies.data(),
+                             work.gradient.data(), work.networks);
+  if (gradients) work.mean_gradient = work.gradient.leftCols(members()).rowwise().mean();
+}
+
+void Potential::add_forces(int center, bool all_members, const int* rows, Index self,
+                           Workspace& work, double* forces) const {
+  const double* gradient = all_members ? work.gradient.data() : work.mean_gradient.data();
+  functions_.add_forces(center, work.functions, gradient, lanes(all_members), rows, self, forces);
+}
+
+const double* Potential::bond_gradients(int center, bool all_members, Workspace& work) const {
+  const Index lanes = this->lanes(all_members), bonds = work.functions.bonds.size();
+  double* found = work.bond_gradient.require(3 * lanes * bonds);
+  const double* gradient = all_members ? work.gradient.data() : work.mean_gradient.data();
+  functions_.contract(center, work.functions, gradient, lanes, found);
+  return found;
+}
+
+double Potential::extrapolation(int center, Workspace& work) const {
+  const Domain& domain = domains_[center];
+  const Vector& features = work.functions.features;
+  work.grade = domain.shift;
+  work.grade.noalias() += domain.factor.triangularView<Eigen::Lower>() * features;
+  const auto along = domain.slope.cwiseProduct(features);
+  const double beyond = (along + domain.above).cwiseMax(domain.below - along).maxCoeff();
+  return std::max(work.grade.norm(), beyond);
 }
 
 // Energies of one atom, and its part of the forces and the virial.
 void Potential::add_atom(const Call& call, Index position, Memory& memory, BlockSums& sums,
                          Evaluation& result) const {
   const int i = call.list.order()[position];
-  const Index lanes = call.lanes;
   const std::vector<int>& species = call.structure.species();
   const int s = species[i];
-  const std::vector<Bond>& bonds = memory.functions.bonds;
-  call.list.bonds(call.structure, i, memory.functions.bonds);
+  Workspace& work = memory.work;
+  const std::vector<Bond>& bonds = work.functions.bonds;
+  call.list.bonds(call.structure, i, work.functions.bonds);
   if (bonds.empty()) result.isolated[i] = true;
-  if (call.gradients)
-    functions_.evaluate<true>(s, species, memory.functions);
-  else
-    functions_.evaluate<false>(s, species, memory.functions);
-  if (result.extrapolation.size() > 0) {
-    const Domain& domain = domains_[s];
-    const Vector& features = memory.functions.features;
-    memory.grade = domain.shift;
-    memory.grade.noalias() += domain.factor.triangularView<Eigen::Lower>() * features;
-    const auto along = domain.slope.cwiseProduct(features);
-    const double beyond = (along + domain.above).cwiseMax(domain.below - along).maxCoeff();
-    result.extrapolation[i] = std::max(memory.grade.norm(), beyond);
-  }
-  memory.gradient.resize(functions_.size(s), networks_.front().lanes());
-  networks_[s].evaluate(memory.functions.features.data(), memory.energy.data(),
-                        memory.gradient.data(), memory.networks);
-  result.energies.col(i) = memory.energy.head(members());
+  evaluate_atom(s, species, call.gradients, work);
+  if (result.extrapolation.size() > 0) result.extrapolation[i] = extrapolation(s, work);
+  result.energies.col(i) = work.energies.head(members());
   if (!call.gradients) return;
-  sums.add_row(i, 3 * lanes, memory.rows);
-  for (const Bond& bond : bonds) sums.add_row(bond.atom, 3 * lanes, memory.rows);
-  if (lanes == 1) memory.mean_gradient = memory.gradient.leftCols(members()).rowwise().mean();
-  const double* const gradient = lanes == 1 ? memory.mean_gradient.data() : memory.gradient.data();
+  sums.add_row(i, 3 * call.lanes, memory.rows);
+  for (const Bond& bond : bonds) sums.add_row(bond.atom, 3 * call.lanes, memory.rows);
   if (!call.virial)
-    return functions_.add_forces(s, memory.functions, gradient, lanes, memory.rows.data(),
-                                 memory.rows[i], sums.forces.data());
+    return add_forces(s, call.all_members, memory.rows.data(), memory.rows[i], work,
+                      sums.forces.data());
   // what every bond pulls with is needed itself
-  const double* pull = memory.bond_gradient.require(3 * lanes * static_cast<Index>(bonds.size()));
-  functions_.contract(s, memory.functions, gradient, lanes, memory.bond_gradient.data());
-  const Index width = 3 * lanes;
+  const double* pull = bond_gradients(s, call.all_members, work);
+  const Index lanes = call.lanes, width = 3 * lanes;
   for (const Bond& bond : bonds) {
     const Eigen::Map<const Vector> all(pull, width);
     sums.forces.segment(width * memory.rows[bond.atom], width) -= all;
@@ -149,7 +177,6 @@ void Potential::add_block(const Call& call, Index first, Index last, Memory& mem
     const Index likely = std::min(n, 5 * (last - first) + 256);
     if (sums.forces.size() < 3 * call.lanes * likely) sums.forces.resize(3 * call.lanes * likely);
   }
-  memory.energy.resize(networks_.front().lanes());
   for (Index q = first; q < last; ++q) {
     look_for_interrupt(thread);
     add_atom(call, q, memory, sums, result);
@@ -229,14 +256,20 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
   const Index n = structure.size();
   if (list.atoms() != n || list.cutoff() != functions_.cutoff().radius)
     throw std::invalid_argument("the neighbour list belongs to another structure or cutoff");
-  const Index lanes = forces == Forces::kMembers ? networks_.front().lanes() : 1;
-  const Call call{structure, list,  forces != Forces::kNone || virial,
-                  virial,    lanes, thread_count(threads)};
+  const bool all_members = forces == Forces::kMembers;
+  const Index lanes = this->lanes(all_members);
+  const Call call{structure,
+                  list,
+                  forces != Forces::kNone || virial,
+                  virial,
+                  all_members,
+                  lanes,
+                  thread_count(threads)};
   Evaluation result;
   result.energies.setZero(members(), n);
   Matrix virials = Matrix::Zero(9, lanes);
   result.isolated.assign(n, 0);
-  if (!domains_.empty() && forces == Forces::kMembers) result.extrapolation.resize(n);
+  if (has_domain() && all_members) result.extrapolation.resize(n);
   const Index size = atoms_per_block(n), blocks = n == 0 ? 0 : (n + size - 1) / size;
   std::vector<Memory> memory(call.threads);
   // kept from call to call: new pages would cost more than all that is done with them

@@ -17,6 +17,8 @@ struct Bond {
   std::array<int, 3> shift;  // whole cells; zero in directions that are not periodic
 };
 
+inline constexpr double kOverlap = 1e-3;  // Å; atoms that are nearer overlap
+
 // Verlet list: all pairs within cutoff + skin of the positions it was built from, four or
 // (periodic) eight bytes each. Bonds are computed from present positions, so a list is valid until
 // an atom has moved by half the skin or the cell has changed.

@@ -7,6 +7,7 @@
 
 #include "nearsight/baseline.hpp"
 #include "nearsight/network.hpp"
+#include "nearsight/scaling.hpp"
 #include "nearsight/symmetry_functions.hpp"
 
 namespace nearsight {
@@ -23,11 +24,24 @@ struct Evaluation {
                                // the forces of members were not asked for; zero unless asked for
 };
 
-// The environments of an element that labels are known of: an ellipsoid of features G, cut by a
-// box. The extrapolation grade of an atom, above 1 outside, is the largest of |factor G + shift|
-// and, of all features, slope G + above and below - slope G.
+// The environments of an element that labels are known of: an ellipsoid of the scaled features x,
+// |factor (x - center)| = 1, cut by a box, in which their ranges lie.
+struct Environments {
+  Vector center;            // (features)
+  Matrix factor;            // (features, features), of which the lower triangle counts
+  Vector minimum, maximum;  // (features)
+};
+
+// The same of features G: the extrapolation grade of an atom, above 1 outside, is the largest of
+// |factor G + shift| and, of all features, slope G + above and below - slope G.
 struct Domain {
-  Matrix factor;                      // (features, features), of which the lower triangle counts
+  static constexpr double kSpread = 0.1;  // least width of a range, in scaled features
+  static constexpr double kBox = 1.05;    // width of the box, in ranges
+
+  // Throws std::invalid_argument if they do not fit together.
+  Domain(const Environments& environments, const Scaling& scaling);
+
+  Matrix factor;
   Vector shift, slope, above, below;  // (features)
 };
 
@@ -42,6 +56,35 @@ class Potential {
 
   const SymmetryFunctions& functions() const { return functions_; }
   Index members() const { return networks_.front().members(); }
+
+  // Memory of one thread: takes the bonds of an atom and holds the result of `evaluate_atom`.
+  struct Workspace {
+    SymmetryFunctions::Workspace functions;  // with the bonds
+    Vector energies;                         // (lanes) of the members
+    Matrix gradient;                         // (features, lanes) dE/dG of the members
+    Vector mean_gradient;                    // (features)
+
+    NetworkBatch::Workspace networks;
+    Vector grade;
+    Scratch bond_gradient;
+  };
+  // Columns of the sums of forces: of every member, padded, or of their mean alone.
+  Index lanes(bool all_members) const { return all_members ? networks_.front().lanes() : 1; }
+
+  // The force call one atom at a time, for programs with neighbour lists of their own. Energies
+  // and, if asked for, gradients of an atom of species `center` with the bonds in
+  // work.functions.bonds; `species` of the atoms that these name.
+  void evaluate_atom(int center, const std::vector<int>& species, bool gradients,
+                     Workspace& work) const;
+  // Its part of the forces, added to those on itself (row `self`) and on the atoms of its bonds
+  // (rows[atom]), forces (rows, 3, lanes).
+  void add_forces(int center, bool all_members, const int* rows, Index self, Workspace& work,
+                  double* forces) const;
+  // dE/dr for every bond, (n, 3, lanes) in the order of work.functions.bonds.
+  const double* bond_gradients(int center, bool all_members, Workspace& work) const;
+  bool has_domain() const { return !domains_.empty(); }
+  // Its grade; the potential must have a domain.
+  double extrapolation(int center, Workspace& work) const;
 
   // `list` must have this cutoff and be valid for this structure. An atom without neighbours has
   // features of zero, the energy the networks give to these, and no force but that of the

@@ -41,6 +41,8 @@ def _best() -> ModuleType:
 
 
 _module = _best()
+DOMAIN_BOX = _module.DOMAIN_BOX
+DOMAIN_SPREAD = _module.DOMAIN_SPREAD
 Baseline = _module.Baseline
 NeighborList = _module.NeighborList
 Potential = _module.Potential
@@ -48,3 +50,4 @@ Structure = _module.Structure
 SymmetryFunctions = _module.SymmetryFunctions
 TrainingSet = _module.TrainingSet
 build_info = _module.build_info
+linear_scaling = _module.linear_scaling

@@ -12,8 +12,14 @@ _Ints = npt.NDArray[np.int32]
 _Longs = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 
+DOMAIN_BOX: float
+DOMAIN_SPREAD: float
+
 def load(level: str) -> ModuleType | None: ...
 def build_info() -> dict[str, Any]: ...
+def linear_scaling(minimum: _Floats, maximum: _Floats) -> tuple[_Floats, _Floats]:
+    """Scale and offset (S) of an element's features."""
+
 
 class Structure:
     """A structure checked once; a refusal is an `InputError` that calls it ``name``."""
@@ -95,7 +101,7 @@ class Potential:
                 _Floats,
             ]
         ],
-        domains: Sequence[tuple[_Floats, _Floats, _Floats, _Floats, _Floats]] = (),
+        domains: Sequence[tuple[_Floats, _Floats, _Floats, _Floats]] = (),
         baseline: Baseline | None = None,
     ) -> None: ...
     def evaluate(

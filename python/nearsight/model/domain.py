@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nearsight import _core
 from nearsight.errors import InputError
-from nearsight.model.symmetry_functions import Scaling
+from nearsight.model.symmetry_functions import SymmetryFunctions
 
 __all__ = ["Domain", "Environments"]
 
 Array = npt.NDArray[np.float64]
 
-SPREAD = 0.1
+SPREAD: float = _core.DOMAIN_SPREAD
 """Spread of scaled features, whose range is −1 to 1, that is added to theirs: directions in which
 the labelled environments hardly differ count no more than this. Of 1e-1 to 1e-4 it told best what
 was wrong outside from what was right inside."""
@@ -24,7 +25,7 @@ was wrong outside from what was right inside."""
 MARGIN = 1.01
 """Radius of the ellipsoid in distances of the farthest labelled environment."""
 
-BOX = 1.05
+BOX: float = _core.DOMAIN_BOX
 """Width of the box in ranges of the labelled environments."""
 
 
@@ -65,21 +66,6 @@ class Environments:
             scaled.max(axis=0) if len(scaled) else center,
         )
 
-    def core(self, scale: Array, offset: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """``factor, shift, slope, above, below`` for features G with x = scale · G + offset.
-
-        The grade is the largest of |factor G + shift| and, of all features, slope G + above and
-        below − slope G: 1 where a feature leaves the box.
-        """
-        width = np.maximum(self.maximum - self.minimum, SPREAD)
-        return (
-            self.factor * scale,
-            self.factor @ (offset - self.center),
-            scale / width / BOX,
-            ((offset - self.maximum) / width + 1.0) / BOX,
-            ((self.minimum - offset) / width + 1.0) / BOX,
-        )
-
 
 @dataclass(frozen=True)
 class Domain:
@@ -101,10 +87,8 @@ class Domain:
     environments: Mapping[str, Environments]
     largest_uncertainty: float
 
-    def core(
-        self, elements: Sequence[str], scaling: Scaling
-    ) -> list[tuple[Array, Array, Array, Array, Array]]:
-        """What the compiled core takes; see `Environments.core`.
+    def core(self, functions: SymmetryFunctions) -> list[tuple[Array, Array, Array, Array]]:
+        """What the compiled core takes: center, factor, minimum and maximum of every element.
 
         Raises
         ------
@@ -112,13 +96,13 @@ class Domain:
             If an element is missing, or its domain has another number of features.
         """
         found = []
-        for element in elements:
+        for element in functions.elements:
             if element not in self.environments:
                 raise InputError(f"the domain has no environments of {element}")
-            scale, offset = scaling.linear(element)
-            if len(scale) != len(self.environments[element].center):
+            each = self.environments[element]
+            if len(each.center) != functions.size(element):
                 raise InputError(f"the domain of {element} has another number of features")
-            found.append(self.environments[element].core(scale, offset))
+            found.append((each.center, each.factor, each.minimum, each.maximum))
         return found
 
     def to_dict(self) -> dict[str, Any]:

@@ -202,6 +202,6 @@ def core_potential(
                 *scaling.linear(element),
             )
         )
-    domains = [] if domain is None else domain.core(functions.elements, scaling)
+    domains = [] if domain is None else domain.core(functions)
     added = None if baseline is None else baseline.core(functions.elements)
     return _core.Potential(functions.core, batches, domains, added)

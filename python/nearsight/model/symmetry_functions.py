@@ -328,11 +328,7 @@ class Scaling:
 
         A feature that never varied carries no information and is scaled to zero.
         """
-        low, high = self.minimum[element], self.maximum[element]
-        spread = high - low
-        varies = spread > 1e-12 * np.maximum(np.abs(low), np.abs(high))
-        scale = np.divide(2.0, spread, out=np.zeros_like(spread), where=varies)
-        return scale, np.where(varies, -1.0 - scale * low, 0.0)
+        return _core.linear_scaling(self.minimum[element], self.maximum[element])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""

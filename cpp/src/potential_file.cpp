@@ -1,0 +1,359 @@
+#include "nearsight/potential_file.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <initializer_list>
+#include <iterator>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "canonical_json.hpp"
+#include "sha256.hpp"
+
+namespace nearsight {
+
+namespace {
+
+constexpr const char* kFormat = "nearsight-ensemble";
+constexpr int kVersion = 1;
+constexpr double kConfidence = 2.58;  // half width of the central 99 % of a normal distribution
+
+// A value of the file and its place in it, for messages. Reading makes the content canonical:
+// numbers that may have a fraction become floating-point numbers, defaults are filled in.
+class Entry {
+ public:
+  Entry(Json& value, std::string place) : value_(value), place_(std::move(place)) {}
+
+  [[noreturn]] void refuse(const std::string& expected) const {
+    throw std::invalid_argument("incomplete or damaged (" + place_ + ": " + expected + ")");
+  }
+
+  Entry operator[](const std::string& key) const {
+    if (!value_.is_object()) refuse("expected an object");
+    if (!value_.contains(key)) refuse("no '" + key + "'");
+    return {value_[key], place_.empty() ? key : place_ + "." + key};
+  }
+  Entry get(const std::string& key, const Json& otherwise) const {
+    if (!value_.is_object()) refuse("expected an object");
+    if (!value_.contains(key)) value_[key] = otherwise;
+    return (*this)[key];
+  }
+  // Refuses an object with any other key: it may mean what this library does not compute.
+  void check_keys(const std::vector<std::string>& known) const {
+    for (const std::string& key : keys())
+      if (std::find(known.begin(), known.end(), key) == known.end())
+        throw std::invalid_argument("holds '" + key.substr(0, 40) +
+                                    "', which this version does not know; update nearsight");
+  }
+  std::vector<std::string> keys() const {
+    if (!value_.is_object()) refuse("expected an object");
+    std::vector<std::string> found;
+    for (const auto& item : value_.items()) found.push_back(item.key());
+    return found;
+  }
+  std::vector<Entry> list() const {
+    if (!value_.is_array()) refuse("expected a list");
+    std::vector<Entry> found;
+    for (std::size_t i = 0; i < value_.size(); ++i)
+      found.emplace_back(value_[i], place_ + "." + std::to_string(i));
+    return found;
+  }
+
+  bool is_null() const { return value_.is_null(); }
+  const Json& value() const { return value_; }
+  std::string text() const {
+    if (!value_.is_string()) refuse("expected text");
+    return value_.get<std::string>();
+  }
+  double number() const {
+    if (!value_.is_number()) refuse("expected a number");
+    value_ = value_.get<double>();
+    return value_.get<double>();
+  }
+  void count() const {
+    const double found = number();
+    if (found != std::rint(found) || found < 0.0 || found > 9007199254740992.0)
+      refuse("expected a whole number, not negative");
+    value_ = static_cast<std::int64_t>(found);
+  }
+  Vector vector() const {
+    const std::vector<Entry> entries = list();
+    Vector found(static_cast<Index>(entries.size()));
+    for (Index i = 0; i < found.size(); ++i) found[i] = entries[i].number();
+    return found;
+  }
+  Matrix matrix() const {
+    const std::vector<Entry> rows = list();
+    Matrix found;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      const Vector row = rows[r].vector();
+      if (r == 0) found.resize(static_cast<Index>(rows.size()), row.size());
+      if (row.size() != found.cols()) refuse("expected rows of one length");
+      found.row(static_cast<Index>(r)) = row;
+    }
+    return found;
+  }
+
+ private:
+  Json& value_;
+  std::string place_;
+};
+
+using Elements = std::vector<std::string>;
+
+int species_of(const Entry& symbol, const Elements& elements) {
+  const auto found = std::find(elements.begin(), elements.end(), symbol.text());
+  if (found == elements.end()) symbol.refuse("not one of the elements");
+  return static_cast<int>(found - elements.begin());
+}
+
+Cutoff read_cutoff(const Entry& entry) {
+  entry.check_keys({"radius", "function", "gamma"});
+  const std::string name = entry.get("function", "cosine").text();
+  if (name != "cosine" && name != "polynomial")
+    throw std::invalid_argument("unknown cutoff function '" + name.substr(0, 40) +
+                                "', expected cosine or polynomial");
+  return {name == "cosine" ? CutoffKind::kCosine : CutoffKind::kPolynomial,
+          entry["radius"].number(), entry.get("gamma", 4.0).number()};
+}
+
+SymmetryFunction read_function(const Entry& entry, int center, const Elements& elements) {
+  const std::string type = entry["type"].text();
+  const double eta = entry["eta"].number();
+  if (type == "G2") {
+    entry.check_keys({"type", "element", "eta", "r_s"});
+    const int first = species_of(entry["element"], elements);
+    return {FunctionKind::kG2, center, first, 0, eta, entry.get("r_s", 0.0).number(), 1.0, 0.0};
+  }
+  if (type != "G4" && type != "G5") entry["type"].refuse("expected G2, G4 or G5");
+  entry.check_keys({"type", "elements", "eta", "zeta", "gamma"});
+  const std::vector<Entry> pair = entry["elements"].list();
+  if (pair.size() != 2) entry["elements"].refuse("expected two elements");
+  return {type == "G4" ? FunctionKind::kG4 : FunctionKind::kG5,
+          center,
+          species_of(pair[0], elements),
+          species_of(pair[1], elements),
+          eta,
+          0.0,
+          entry["zeta"].number(),
+          entry["gamma"].number()};
+}
+
+SymmetryFunctions read_functions(const Entry& entry, const Elements& elements) {
+  entry.check_keys({"cutoff", "functions"});
+  const Cutoff cutoff = read_cutoff(entry["cutoff"]);
+  const Entry by_element = entry["functions"];
+  by_element.check_keys(elements);
+  std::vector<SymmetryFunction> functions;
+  for (std::size_t s = 0; s < elements.size(); ++s)
+    if (by_element.value().contains(elements[s]))
+      for (const Entry& each : by_element[elements[s]].list())
+        functions.push_back(read_function(each, static_cast<int>(s), elements));
+  return {static_cast<int>(elements.size()), cutoff, functions};
+}
+
+void check_range(const Entry& entry, const Vector& minimum, const Vector& maximum) {
+  if (minimum.size() != maximum.size() || (maximum.array() < minimum.array()).any())
+    entry.refuse("expected a maximum for every minimum, at least as large");
+}
+
+std::vector<Scaling> read_scaling(const Entry& entry, const Elements& elements) {
+  std::vector<Scaling> found;
+  entry.check_keys(elements);
+  for (const std::string& element : elements) {
+    const Entry of = entry[element];
+    of.check_keys({"minimum", "maximum"});
+    const Vector minimum = of["minimum"].vector(), maximum = of["maximum"].vector();
+    check_range(of, minimum, maximum);
+    found.push_back(linear_scaling(minimum, maximum));
+  }
+  return found;
+}
+
+std::vector<Domain> read_domain(const Entry& entry, const Elements& elements,
+                                const std::vector<Scaling>& scaling) {
+  std::vector<Domain> found;
+  entry.check_keys({"largest_uncertainty", "environments"});
+  const Entry all = entry["environments"];
+  all.check_keys(elements);
+  for (std::size_t s = 0; s < elements.size(); ++s) {
+    const Entry of = all[elements[s]];
+    of.check_keys({"center", "factor", "minimum", "maximum"});
+    const Environments environments{of["center"].vector(), of["factor"].matrix(),
+                                    of["minimum"].vector(), of["maximum"].vector()};
+    check_range(of, environments.minimum, environments.maximum);
+    found.emplace_back(environments, scaling[s]);
+  }
+  return found;
+}
+
+// One layer of an element, of every member that was read.
+struct Layer {
+  Index inputs, outputs;
+  Activation activation;
+  std::vector<double> weights, bias;
+};
+
+struct Network {
+  std::vector<Layer> layers;
+  std::vector<double> slope, intercept;
+};
+
+void append(const double* values, Index n, std::vector<double>& to) {
+  to.insert(to.end(), values, values + n);
+}
+
+// Adds the network of one more member.
+void read_network(const Entry& entry, Network& network) {
+  const bool is_first = network.slope.empty();
+  entry.check_keys({"slope", "intercept", "layers"});
+  network.slope.push_back(entry["slope"].number());
+  network.intercept.push_back(entry["intercept"].number());
+  const std::vector<Entry> layers = entry["layers"].list();
+  if (is_first) network.layers.resize(layers.size());
+  if (layers.size() != network.layers.size()) entry.refuse("the members differ in shape");
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    layers[l].check_keys({"activation", "weights", "bias"});
+    const Activation activation = activation_from_name(layers[l]["activation"].text());
+    const Matrix weights = layers[l]["weights"].matrix();
+    const Vector bias = layers[l]["bias"].vector();
+    Layer& layer = network.layers[l];
+    if (is_first) layer = {weights.cols(), weights.rows(), activation, {}, {}};
+    if (weights.cols() != layer.inputs || weights.rows() != layer.outputs ||
+        bias.size() != layer.outputs || activation != layer.activation)
+      layers[l].refuse("the members differ in shape, or the bias does not fit");
+    append(weights.data(), weights.size(), layer.weights);
+    append(bias.data(), bias.size(), layer.bias);
+  }
+}
+
+std::vector<NetworkBatch> read_networks(const Entry& members, const Elements& elements,
+                                        const std::vector<Scaling>& scaling) {
+  std::vector<Network> networks(elements.size());
+  for (const Entry& member : members.list()) {
+    member.check_keys(elements);
+    for (std::size_t s = 0; s < elements.size(); ++s)
+      read_network(member[elements[s]], networks[s]);
+  }
+  std::vector<NetworkBatch> found;
+  for (std::size_t s = 0; s < elements.size(); ++s) {
+    const Network& network = networks[s];
+    if (network.layers.empty() || network.layers.front().inputs != scaling[s].scale.size())
+      members.refuse("the network of " + elements[s] + " does not fit its scaling");
+    std::vector<LayerView> views;
+    for (const Layer& layer : network.layers)
+      views.push_back(
+          {layer.inputs, layer.outputs, layer.weights.data(), layer.bias.data(), layer.activation});
+    found.emplace_back(static_cast<Index>(network.slope.size()), views, network.slope.data(),
+                       network.intercept.data(), scaling[s].scale.data(), scaling[s].offset.data());
+  }
+  return found;
+}
+
+void check_multiplicities(const Entry& entry, std::size_t members) {
+  if (entry.is_null()) return;
+  const std::vector<Entry> rows = entry.list();
+  if (rows.size() != members) entry.refuse("expected those of every member");
+  for (const Entry& row : rows) {
+    const std::vector<Entry> counts = row.list();
+    if (counts.size() != rows[0].list().size()) entry.refuse("expected rows of one length");
+    for (const Entry& count : counts) count.count();
+  }
+}
+
+void check_header(const Json& content) {
+  if (!content.is_object() || content.value("format", Json()) != kFormat)
+    throw std::invalid_argument("not a file of format '" + std::string(kFormat) + "'");
+  const Json version = content.value("version", Json());
+  if (!version.is_number_integer() || version < 1)
+    throw std::invalid_argument("no valid version number");
+  if (version > kVersion)
+    throw std::invalid_argument("written by a newer nearsight (file version " + version.dump() +
+                                ", this one reads up to " + std::to_string(kVersion) +
+                                "); update nearsight");
+}
+
+PotentialFile read_content(Json& content) {
+  check_header(content);
+  content.erase("format");
+  content.erase("version");
+  for (const char* key : {"digest", "domain", "baseline"})
+    if (content.contains(key) && content[key].is_null()) content.erase(key);
+  if (content.contains("baseline"))
+    throw std::invalid_argument("has a baseline, which only the Python package computes as yet");
+  const Entry root(content, "");
+  std::optional<std::string> digest;
+  if (content.contains("digest")) {
+    digest = root["digest"].text();
+    content.erase("digest");
+  }
+  root.check_keys({"units", "elements", "provenance", "calibration", "symmetry_functions",
+                   "scaling", "domain", "multiplicities", "members"});
+  if (root["units"].value() != Json{{"energy", "eV"}, {"length", "Å"}})
+    root["units"].refuse("units must be eV and Å");
+  if (!root["provenance"].value().is_object()) root["provenance"].refuse("expected an object");
+  const double calibration = root["calibration"].number();
+  if (!(calibration > 0.0)) root["calibration"].refuse("expected more than 0");
+  Elements elements;
+  for (const Entry& symbol : root["elements"].list()) {
+    if (std::find(elements.begin(), elements.end(), symbol.text()) != elements.end())
+      symbol.refuse("stands twice");
+    elements.push_back(symbol.text());
+  }
+  if (elements.empty()) root["elements"].refuse("expected at least one");
+  SymmetryFunctions functions = read_functions(root["symmetry_functions"], elements);
+  const std::vector<Scaling> scaling = read_scaling(root["scaling"], elements);
+  std::vector<Domain> domains;
+  double largest = 0.0;
+  if (content.contains("domain")) {
+    domains = read_domain(root["domain"], elements, scaling);
+    largest = root["domain"]["largest_uncertainty"].number();
+    if (!(largest >= 0.0)) root["domain"].refuse("expected an uncertainty of 0 or more");
+  }
+  std::vector<NetworkBatch> networks = read_networks(root["members"], elements, scaling);
+  check_multiplicities(root["multiplicities"], root["members"].value().size());
+  const std::string found = sha256(canonical_text(content));
+  if (digest.value_or(found) != found)
+    throw std::invalid_argument("changed or damaged: its digest is that of another content");
+  return {std::move(elements),
+          Potential(std::move(functions), std::move(networks), std::move(domains)), calibration,
+          largest, found};
+}
+
+}  // namespace
+
+double PotentialFile::uncertainty(double deviation, double extrapolation) const {
+  const double least = extrapolation > 1.0 ? extrapolation * largest_uncertainty : 0.0;
+  return calibration * std::max(kConfidence * deviation, least);
+}
+
+PotentialFile parse_potential(const std::string& text, const std::string& name) {
+  Json content;
+  try {
+    content = parse_json(text);
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(name + ": not valid JSON (truncated or corrupted? " + error.what() +
+                                ")");
+  }
+  try {
+    return read_content(content);
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(name + ": " + error.what());
+  }
+}
+
+PotentialFile read_potential(const std::string& path) {
+  std::error_code failure;
+  if (!std::filesystem::is_regular_file(path, failure))
+    throw std::invalid_argument(path + ": cannot be read (not a file)");
+  std::ifstream stream(path, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(stream)),
+                         std::istreambuf_iterator<char>());
+  if (!stream) throw std::invalid_argument(path + ": cannot be read");
+  return parse_potential(text, path);
+}
+
+}  // namespace nearsight

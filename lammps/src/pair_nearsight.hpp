@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// pair_style nearsight: an ensemble of neural networks with its uncertainty.
+#ifndef LMP_PAIR_NEARSIGHT_H
+#define LMP_PAIR_NEARSIGHT_H
+
+#include <memory>
+#include <vector>
+
+#include "nearsight/potential_file.hpp"
+#include "pair.h"
+
+namespace LAMMPS_NS {
+
+class PairNearsight : public Pair {
+ public:
+  explicit PairNearsight(class LAMMPS* lmp);
+  ~PairNearsight() override;
+
+  void settings(int narg, char** arg) override;
+  void coeff(int narg, char** arg) override;
+  void init_style() override;
+  double init_one(int i, int j) override;
+  void setup() override;
+  void compute(int eflag, int vflag) override;
+  double memory_usage() override;
+
+  // for fix pair: per-atom "uncertainty" (eV/Å) and "extrapolation", and when they are needed
+  void* extract(const char* name, int& dim) override;
+  void* extract_peratom(const char* name, int& columns) override;
+
+  int pack_reverse_comm(int n, int first, double* buffer) override;
+  void unpack_reverse_comm(int n, int* list, double* buffer) override;
+
+ private:
+  // What fix pair may ask for: it sets the flag before the steps at which it reads.
+  struct Asked {
+    bool ever = false;
+    int flag = 1;
+    std::vector<double> values = {0.0};  // of the atoms of this process
+
+    bool now() const { return ever && flag != 0; }
+  };
+
+  void allocate();
+  void find_bonds(int i);
+  void add_atom(int i);
+  void find_uncertainty();
+
+  std::unique_ptr<nearsight::PotentialFile> file;
+  nearsight::Potential::Workspace work;
+  std::vector<int> species, rows;     // of all atoms, ghosts too
+  std::vector<double> member_forces;  // (nall, 3, lanes)
+  Asked uncertainty, extrapolation;
+  bool grades = false;  // whether they are needed at this step
+};
+
+}  // namespace LAMMPS_NS
+
+#endif
