@@ -51,7 +51,7 @@ class Evaluation:
     member_energies : (M,) eV
     member_forces : (M, N, 3) eV/Å or None
     uncertainty_raw : (N,) eV/Å or None
-        δ_i = 2.58 σ_i with σ_i² = Σ_m |f_i^m − f̄_i|² / (M − 1).
+        δ_i = 2.58 σ_i with ``σ_i² = Σ_m |f_i^m − f̄_i|² / (M − 1)``.
     uncertainty : (N,) eV/Å or None
         δ_i times the calibration factor of the ensemble; of an atom outside, at least that of the
         labelled force of which it is largest, times the grade.
