@@ -85,6 +85,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def site(session: nox.Session) -> None:
+    """Build the site from docs/ and the other pages, into build/site/."""
+    session.install(".", *nox.project.dependency_groups(PROJECT, "docs"))
+    session.run("sphinx-build", "-W", "-c", "docs", ".", "build/site", *session.posargs)
+
+
+@nox.session
 def sdist(session: nox.Session) -> None:
     """Build the sdist, and a wheel from it, into dist/."""
     session.install("build", "twine")

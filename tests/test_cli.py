@@ -50,7 +50,7 @@ def test_all_commands_are_there() -> None:
     assert set(COMMANDS) == {
         "new", "distil", "run", "status", "report", "schema",
         "init", "select-images", "select-features", "train", "nft",
-        "evaluate", "relax", "retrain", "md", "locality", "info",
+        "evaluate", "relax", "retrain", "md", "locality", "info", "doctor",
         "labels list", "labels export", "labels copy", "labels verify",
     }  # fmt: skip
 
@@ -365,7 +365,7 @@ def test_no_display_and_no_colour_in_a_pipe(particle: Path, tmp_path: Path) -> N
 
 
 def test_a_level_the_processor_lacks_is_one_sentence() -> None:
-    code, _, err = python("-m", "nearsight", "info", NEARSIGHT_ISA="x86_64_v9")
+    code, _, err = python("-m", "nearsight", "info", "best.json", NEARSIGHT_ISA="x86_64_v9")
     assert code == 2
     assert err.startswith("NEARSIGHT_ISA=x86_64_v9 cannot run here; this processor has ")
     assert len(err.splitlines()) == 1

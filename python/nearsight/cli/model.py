@@ -261,44 +261,21 @@ def locality(
 @command(
     "info",
     PANEL,
-    "Show what is installed, or what a file holds.",
-    "Nothing, or FILE: an ensemble, symmetry functions or a locality scan (JSON).",
+    "Show what a file holds.",
+    "FILE: an ensemble, symmetry functions or a locality scan (JSON).",
     "A screenful of text.",
     "nearsight info best.json",
 )
 def info(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="A file of nearsight, or a run.")
-    ] = None,
+        Path, typer.Argument(metavar="FILE", help="A file of nearsight, or a run's folder.")
+    ],
 ) -> None:
-    """Show the build or a file."""
-    if file is None:
-        show(_installation())
-        return
+    """Show a file."""
     from nearsight.cli.info import describe
 
     run = run_folder(file)
     show(*describe(run / "best.json" if run.is_dir() else file))
-
-
-def _installation() -> Table:
-    """The versions of everything that takes part, and how the core was built."""
-    from importlib.metadata import version
-    from platform import python_version
-
-    import nearsight
-
-    core = nearsight.build_info()
-    rows = {
-        "nearsight": nearsight.__version__,
-        "core": ", ".join(f"{name} {value}" for name, value in core.items() if name != "version"),
-        "python": python_version(),
-        **{name: version(name) for name in ("numpy", "scipy", "ase")},
-    }
-    table = table_of("", "", left=2)
-    for row in rows.items():
-        table.add_row(*row)
-    return table
 
 
 def _largest(values: Any, axis: int | None = None) -> float | None:

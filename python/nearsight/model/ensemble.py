@@ -52,7 +52,7 @@ class Evaluation:
     member_energies : (M,) eV
     member_forces : (M, N, 3) eV/Å or None
     uncertainty_raw : (N,) eV/Å or None
-        δ_i = 2.58 σ_i with σ_i² = Σ_m |f_i^m − f̄_i|² / (M − 1).
+        δ_i = 2.58 σ_i with ``σ_i² = Σ_m |f_i^m − f̄_i|² / (M − 1)``.
     uncertainty : (N,) eV/Å or None
         99 % bound of the error: δ_i, or the floor of the ensemble's bound if that is more, times
         the calibration factor; of an atom outside, δ_i is at least that of the labelled force of
