@@ -13,12 +13,15 @@ namespace {
 
 // Forces are added up in blocks of atoms, and the blocks in their order: neither depends on the
 // number of threads, so every bit of a result is the same with any. 24 can be dealt evenly to 2, 3,
-// 4, 6, 8 and 12 threads. Of large blocks fewer atoms lie in several.
+// 4, 6, 8 and 12 threads. Of large blocks fewer atoms lie in several; in a small structure all
+// atoms lie in all of them, and adding up many would take as long as the forces.
 constexpr Index kBlocks = 24;
-constexpr Index kAtomsPerBlock = 1024;  // at most
-constexpr Index kBlocksAtOnce = 48;     // whose sums are in memory
+constexpr Index kFewestAtoms = 8, kMostAtoms = 1024;  // of a block
+constexpr Index kBlocksAtOnce = 48;                   // whose sums are in memory
 
-Index atoms_per_block(Index n) { return std::min((n + kBlocks - 1) / kBlocks, kAtomsPerBlock); }
+Index atoms_per_block(Index n) {
+  return std::clamp((n + kBlocks - 1) / kBlocks, kFewestAtoms, kMostAtoms);
+}
 
 }  // namespace
 
