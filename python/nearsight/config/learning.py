@@ -57,8 +57,8 @@ class EnsembleSettings(Settings):
 
 
 class BaselineSettings(Settings):
-    """Pair terms known beforehand. They are subtracted from the labels before training and added
-    again to what the ensemble says.
+    """Pair terms known beforehand: subtracted from the labels before training, and added again to
+    what the ensemble says.
     """
 
     repulsion: Literal["zbl"] | None = Field(default=None, examples=["zbl"])
@@ -72,7 +72,7 @@ class BaselineSettings(Settings):
     )
     """Point charges in e: "fitted", to the labelled forces and neutral in the target, or by
     element, e.g. { Mg = 1.2, O = -1.2 }; none when left out."""
-    damping: NotNegative = 0.2
+    charge_damping: NotNegative = 0.2
     """Damping of the charges' interaction, in 1/Å."""
     charge_cutoff: Positive = 10.0
     """Distance at which the charges' interaction ends, in Å."""

@@ -55,7 +55,7 @@ def make_baseline(
         if settings.repulsion is not None
     }
     given = settings.charges if isinstance(settings.charges, dict) else {}
-    baseline = Baseline(radii, dict(given), settings.damping, settings.charge_cutoff)
+    baseline = Baseline(radii, dict(given), settings.charge_damping, settings.charge_cutoff)
     if settings.charges == "fitted":
         baseline = _with_fitted_charges(baseline, images, functions, targets)
     if not (baseline.radii or any(baseline.charges.values())):
