@@ -380,7 +380,7 @@ def test_a_damaged_file(tmp_path: Path, key: str, value: Any) -> None:
 
 def test_an_element_without_a_charge() -> None:
     settings = BaselineSettings(charges={"Mg": 1.0})
-    with pytest.raises(InputError, match=r"^the baseline has no charges for O$"):
+    with pytest.raises(InputError, match=r"^baseline\.charges leaves out O$"):
         make_baseline(settings, [], functions_of(["Mg", "O"], 4.0), [])
 
 

@@ -114,6 +114,9 @@ class NFTSettings(Settings):
     force_decay: Positive | None = Field(default=None, examples=[2.0])
     """With labels = "chunk", the force on an atom at the distance d from the centre has the weight
     exp(-d / force_decay) in the loss, in Å; all have the same weight when left out."""
+    trim: Literal["stoichiometric"] | None = Field(default=None, examples=["stoichiometric"])
+    """Leave out the outermost atoms of chunks: "stoichiometric", until elements stand in the
+    proportion of the target, so that chunks of ions are neutral; none when left out."""
     vacuum: NotNegative = 5.0
     """Empty space around a chunk, in Å."""
     validation_chunks: Annotated[int, Field(ge=0)] = 3
