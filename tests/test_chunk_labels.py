@@ -10,6 +10,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from helpers import Array, copper
@@ -20,11 +21,12 @@ from nearsight.config import NFTSettings, TrainingSettings
 from nearsight.errors import InputError
 from nearsight.files.records import Model
 from nearsight.learning.capacity import apply_model
-from nearsight.learning.labels import label_chunks
+from nearsight.learning.labels import label_chunks, validation_chunks
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import networks_from_weights
 from nearsight.parents import Parent
+from nearsight.structures.chunks import extract_chunk, trim_to_stoichiometry
 from nearsight.structures.images import Image, read_images, write_images
 from nearsight.training import fit as training
 from nearsight.training import preparation
@@ -288,6 +290,31 @@ def test_labels_are_those_of_the_parent_in_the_cut_chunk() -> None:
         assert image.energy == pytest.approx(energy, abs=1e-9)
         np.testing.assert_allclose(image.forces, forces, atol=1e-9)
         np.testing.assert_array_equal(image.force_atoms, np.arange(len(forces)))
+
+
+@pytest.mark.parametrize("labels", ["chunk", "center"])
+def test_chunks_are_trimmed_before_the_parent_sees_them(labels: str) -> None:
+    """The label is that of the trimmed chunk; by centres it is learned in the target."""
+    target = bulk("CuNi", "cesiumchloride", a=2.9, cubic=True).repeat(3)
+    target.rattle(0.05, seed=1)
+    chosen = NFTSettings(chunk_radius=5.0, labels=labels, trim="stoichiometric")
+    functions = functions_of(["Cu", "Ni"], 4.5)
+    given = (Targets.of(target), [3, 10], chosen, functions, Parent("emt"), Recorder())
+    found = label_chunks(*given)
+    for number, image in found.items():
+        assert isinstance(image, Image)
+        trimmed = trim_to_stoichiometry(
+            extract_chunk(target, number, 5.0), {"Cu": 27, "Ni": 27}, 5.0
+        )
+        assert len(trimmed) < len(extract_chunk(target, number, 5.0))
+        assert trimmed.get_global_number_of_atoms() % 2 == 0
+        expected = copper.emt(trimmed)[1]
+        np.testing.assert_allclose(image.forces, expected[: len(image.forces)], atol=1e-9)
+        assert len(image.forces) == (len(trimmed) if labels == "chunk" else 1)
+    larger = validation_chunks(*given[:1], chosen, 0, Parent("emt"), Recorder())
+    for image in larger:
+        assert (image.atoms.symbols == "Cu").sum() == (image.atoms.symbols == "Ni").sum()
+    assert len(larger) == (3 if labels == "chunk" else 0)
 
 
 @pytest.mark.parametrize("core_radius", [0.5, 3.2, 4.4])

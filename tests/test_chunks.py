@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ase.constraints import FixAtoms
 from ase.neighborlist import neighbor_list
 
 from nearsight.errors import InputError
-from nearsight.structures.chunks import extract_chunk, extract_chunks
+from nearsight.structures.chunks import extract_chunk, extract_chunks, trim_to_stoichiometry
 from nearsight.structures.images import read_structure
 
 ROUNDING = 1e-12  # Å; coordinates are a few tens of Å, with 16 digits
@@ -201,3 +202,37 @@ def test_the_example_is_the_target_of_the_paper(pt260: Atoms) -> None:
     assert not written.pbc.any()
     assert written.calc is None
     np.testing.assert_allclose(written.positions, pt260.positions, rtol=0, atol=5.1e-9)
+
+
+# -- stoichiometry
+
+
+@pytest.mark.parametrize("crystal", ["rocksalt", "fluorite"])
+def test_a_trimmed_chunk_has_the_stoichiometry_of_the_target(crystal: str) -> None:
+    atoms = bulk("CaF2" if crystal == "fluorite" else "MgO", crystal, a=5.0, cubic=True)
+    atoms.rattle(0.05, seed=1)
+    for index in (0, len(atoms) - 1):
+        whole = extract_chunk(atoms, index, 7.0, 4.0)
+        chunk = trim_to_stoichiometry(whole, Counter(atoms.symbols), 4.0)
+        metal, other = Counter(chunk.symbols).values()
+        assert {metal / other, other / metal} & {2.0 if crystal == "fluorite" else 1.0}
+        assert 0 < len(chunk) < len(whole)
+        # one kind is complete but for less than a formula unit
+        lost = Counter(whole.symbols) - Counter(chunk.symbols)
+        assert min(lost[e] for e in set(atoms.symbols)) < 3
+        assert chunk.symbols[0] == atoms.symbols[index]
+        # what is left out of an element is farther away than what stays
+        away, apart = (np.linalg.norm(a.positions - a.positions[0], axis=1) for a in (whole, chunk))
+        for element in set(atoms.symbols):
+            mine = np.sort(away[whole.symbols == element])
+            count = int((chunk.symbols == element).sum())
+            np.testing.assert_allclose(np.sort(apart[chunk.symbols == element]), mine[:count])
+        np.testing.assert_allclose(chunk.positions.min(axis=0), 4.0)
+        np.testing.assert_allclose(chunk.cell.lengths(), np.ptp(chunk.positions, axis=0) + 8.0)
+        assert chunk.info == whole.info
+
+
+def test_a_chunk_without_a_formula_unit() -> None:
+    chunk = extract_chunk(bulk("Pt", cubic=True), 0, 3.0)
+    with pytest.raises(InputError, match=r"it does not hold Pt200Au1; take a larger"):
+        trim_to_stoichiometry(chunk, {"Pt": 200, "Au": 1}, 5.0)

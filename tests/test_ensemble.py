@@ -198,7 +198,7 @@ def test_file_keeps_everything_to_the_last_bit(
     again = Ensemble.load(saved)
     assert {f.name for f in fields(again)} == {
         "functions", "scaling", "networks", "calibration", "multiplicities", "provenance",
-        "domain", "bounds",
+        "domain", "baseline", "bounds",
     }  # fmt: skip
     assert again.functions.functions == ensemble.functions.functions
     assert again.functions.cutoff == ensemble.functions.cutoff
@@ -272,7 +272,7 @@ def layer(content: Any) -> Any:
 
 DAMAGE = {
     "other kind": (lambda c: c.update(format="report"), "not a file of format 'nearsight-ensemble"),
-    "future version": (lambda c: c.update(version=2), r"newer nearsight \(file version 2"),
+    "future version": (lambda c: c.update(version=3), r"newer nearsight \(file version 3"),
     "no version": (lambda c: c.pop("version"), r"no valid version number \(found None\)"),
     "no members": (lambda c: c.update(members=[]), "at least one member"),
     "no network": (lambda c: c["members"][2].pop("Au"), "a member has no network for Au"),

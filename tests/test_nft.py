@@ -528,7 +528,7 @@ def test_an_iteration_of_a_newer_version_is_named(
     folder = tmp_path / "copy"
     shutil.copytree(finished[0], folder)
     text = (folder / name).read_text()
-    (folder / name).write_text(text.replace('"version": 1', '"version": 2'))
+    (folder / name).write_text(text.replace('"version": 1', '"version": 9'))
     with pytest.raises(InputError) as caught:
         run(folder)
     assert str(caught.value).startswith(f"{folder / name}: ")

@@ -16,13 +16,13 @@ import nearsight
 # design: other people's scripts rely on them
 NAMES = set(
     """
-    Config Cutoff DynamicsSettings Ensemble EnsembleSettings Evaluation ExecutorSettings
-    FeatureSettings ForceLocality G2 G4 G5 ImageSettings InitialSettings Initialization InputError
-    LocalitySettings NFT NFTSettings NearsightCalculator NetworkSettings Parent ParentError
-    ParentSettings RelaxationSettings ReportSettings RetrainingSettings Run SymmetryFunctions
-    TargetSettings TrainingSettings build_info cur extract_chunk farthest_point_sampling
-    force_correlation force_locality harvest image_descriptor relative_norm_deviation relax retrain
-    run_dynamics snapshot suggest_config
+    BaselineSettings Config Cutoff DynamicsSettings Ensemble EnsembleSettings Evaluation
+    ExecutorSettings FeatureSettings ForceLocality G2 G4 G5 ImageSettings InitialSettings
+    Initialization InputError LocalitySettings NFT NFTSettings NearsightCalculator
+    NetworkSettings Parent ParentError ParentSettings RelaxationSettings ReportSettings
+    RetrainingSettings Run SymmetryFunctions TargetSettings TrainingSettings build_info cur
+    extract_chunk farthest_point_sampling force_correlation force_locality harvest
+    image_descriptor relative_norm_deviation relax retrain run_dynamics snapshot suggest_config
 """.split()  # noqa: SIM905
 )
 

@@ -364,11 +364,11 @@ def test_nonsense_anywhere_is_one_sentence(kind: str, tmp_path: Path) -> None:
 def test_files_that_are_refused(kind: str, tmp_path: Path) -> None:
     record = KINDS[f"nearsight-{kind}"]
     path = written(kind, tmp_path)
-    whole = path.read_text()
+    whole, newer = path.read_text(), record.VERSION + 1
     for content, message in (
         (whole[:-20], "not valid JSON"),
         (whole.replace(f"nearsight-{kind}", "nearsight-other"), "not a file of format"),
-        (whole.replace('"version": 1', '"version": 2'), "written by a newer nearsight"),
+        (whole.replace('"version": 1', f'"version": {newer}'), "written by a newer nearsight"),
         (whole.replace('"version": 1', '"version": null'), "no valid version number"),
     ):
         path.write_text(content)

@@ -239,6 +239,7 @@ def nft(
     from nearsight.parents import Origin
     from nearsight.progress import LogProgress, SeveralProgress
     from nearsight.structures.images import read_images, read_structure
+    from nearsight.training.charges import check_baseline
 
     atoms = read_structure(target)
     found = read_images(images)
@@ -251,10 +252,12 @@ def nft(
         progress = SeveralProgress(shown, LogProgress(workdir / "run.log"))
         targets = Targets.of(atoms, labelling.pass_info)
         targets.check(functions.elements, nft.within(functions.cutoff.radius))
+        check_baseline(baseline, functions.elements)
         if nft.labels == "target":
             first, origin = atoms, Origin("whole", "nft")
         else:
-            first, origin = targets.small_chunk(nft.chunk_radius, nft.vacuum), Origin(stage="nft")
+            trim, origin = nft.trim is not None, Origin(stage="nft")
+            first = targets.small_chunk(nft.chunk_radius, nft.vacuum, trim)
         labelling.probe([first], origin=origin, progress=progress)
         progress.stage("Nearsighted force training", f"{atoms.symbols.formula:metal}")
         state = NFT(

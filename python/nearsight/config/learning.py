@@ -57,8 +57,8 @@ class EnsembleSettings(Settings):
 
 
 class BaselineSettings(Settings):
-    """Pair terms known beforehand. They are subtracted from the labels before training and added
-    again to what the ensemble says.
+    """Pair terms known beforehand: subtracted from the labels before training, and added again to
+    what the ensemble says.
     """
 
     repulsion: Literal["zbl"] | None = Field(default=None, examples=["zbl"])
@@ -72,7 +72,7 @@ class BaselineSettings(Settings):
     )
     """Point charges in e: "fitted", to the labelled forces and neutral in the target, or by
     element, e.g. { Mg = 1.2, O = -1.2 }; none when left out."""
-    damping: NotNegative = 0.2
+    charge_damping: NotNegative = 0.2
     """Damping of the charges' interaction, in 1/Å."""
     charge_cutoff: Positive = 10.0
     """Distance at which the charges' interaction ends, in Å."""
@@ -114,6 +114,9 @@ class NFTSettings(Settings):
     force_decay: Positive | None = Field(default=None, examples=[2.0])
     """With labels = "chunk", the force on an atom at the distance d from the centre has the weight
     exp(-d / force_decay) in the loss, in Å; all have the same weight when left out."""
+    trim: Literal["stoichiometric"] | None = Field(default=None, examples=["stoichiometric"])
+    """Leave out the outermost atoms of chunks: "stoichiometric", until elements stand in the
+    proportion of the target, so that chunks of ions are neutral; none when left out."""
     vacuum: NotNegative = 5.0
     """Empty space around a chunk, in Å."""
     validation_chunks: Annotated[int, Field(ge=0)] = 3

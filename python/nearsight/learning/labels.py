@@ -82,7 +82,9 @@ def label_chunks(
     dict of int to Image or Failure
         By atom, in the order of ``numbers``.
     """
-    cut = surroundings = targets.extract(numbers, settings.chunk_radius, settings.vacuum)
+    cut = surroundings = targets.extract(
+        numbers, settings.chunk_radius, settings.vacuum, settings.trim is not None
+    )
     if settings.labels == "center" and settings.environment == "target":
         reach = max(settings.chunk_radius, 2.0 * functions.cutoff.radius)
         surroundings = targets.extract(numbers, reach, settings.vacuum)
@@ -189,7 +191,7 @@ def validation_chunks(
     if not numbers:
         return ()
     radius = settings.larger_radius
-    chunks = targets.extract(numbers, radius, settings.vacuum)
+    chunks = targets.extract(numbers, radius, settings.vacuum, settings.trim is not None)
     origin = Origin("chunk", "validation")
     results = ask_parent(parent, chunks, "validation chunks", origin, progress)
     images = []

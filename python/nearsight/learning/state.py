@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
+from pydantic import BaseModel
 
 from nearsight.config import (
     BaselineSettings,
@@ -80,8 +81,11 @@ class Training:
 
     @property
     def described(self) -> dict[str, Any]:
-        """The settings, by section, as far as they are used."""
-        sections = {
+        """The settings, by section, as far as they are used.
+
+        Those that are newer than files of earlier versions stand there where they are used alone.
+        """
+        sections: dict[str, BaseModel] = {
             "nft": self.settings,
             "network": self.network,
             "training": self.training,
@@ -92,7 +96,10 @@ class Training:
             sections["geometries"] = self.geometries
         if self.baseline != BaselineSettings():
             sections["baseline"] = self.baseline
-        return {name: section.model_dump(mode="json") for name, section in sections.items()}
+        content = {name: section.model_dump(mode="json") for name, section in sections.items()}
+        if self.settings.trim is None:
+            del content["nft"]["trim"]
+        return content
 
     def limited(self: T, known: int, chunks: int) -> T:
         """The training of a round that may add so many chunks of the targets to those known.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from ase import Atoms
 
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble
-from nearsight.structures.chunks import extract_chunks
+from nearsight.structures.chunks import extract_chunks, trim_to_stoichiometry
 from nearsight.structures.digest import structure_digest
 from nearsight.structures.images import check_structure
 
@@ -95,8 +96,12 @@ class Targets:
             name = "target" if len(self.structures) == 1 else f"target {number}"
             check_structure(atoms, elements, name, radius)
 
-    def extract(self, numbers: Sequence[int], radius: float, vacuum: float) -> list[Atoms]:
+    def extract(
+        self, numbers: Sequence[int], radius: float, vacuum: float, trim: bool = False
+    ) -> list[Atoms]:
         """The chunks around atoms, in their order; see `extract_chunks`.
+
+        With ``trim``, those of the stoichiometry of their structure; see `trim_to_stoichiometry`.
 
         ``info`` of each says too which structure it is from: ``source_frame``, its number, and
         ``source_digest`` (see `structure_digest`).
@@ -108,16 +113,19 @@ class Targets:
             chunks = extract_chunks(
                 self.structures[structure], indices, radius, vacuum, self.keep_info
             )
+            if trim:
+                counts = Counter(self.structures[structure].symbols)
+                chunks = [trim_to_stoichiometry(chunk, counts, vacuum) for chunk in chunks]
             digest = structure_digest(self.structures[structure])
             for chunk in chunks:
                 chunk.info |= {"source_frame": structure, "source_digest": digest}
             found |= {(structure, i): chunk for i, chunk in zip(indices, chunks, strict=True)}
         return [found[place] for place in places]
 
-    def small_chunk(self, radius: float, vacuum: float) -> Atoms:
+    def small_chunk(self, radius: float, vacuum: float, trim: bool = False) -> Atoms:
         """The smallest of up to `LOOKED_AT` chunks, for a first calculation."""
         numbers = range(0, len(self), max(1, len(self) // LOOKED_AT))
-        return min(self.extract(numbers, radius, vacuum), key=len)
+        return min(self.extract(numbers, radius, vacuum, trim), key=len)
 
     def evaluate(self, ensemble: Ensemble) -> dict[str, Array]:
         """What an ensemble says of all atoms.

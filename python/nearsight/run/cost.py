@@ -40,7 +40,8 @@ def training_sizes(settings: NFTSettings, targets: Targets, state: State) -> lis
         whole = [len(atoms) for atoms in targets.structures]
         # of a frame that failed no more is known than that it was one of a target
         return sizes + [whole[i] if i < len(whole) else max(whole) for i in failed]
-    cut = targets.extract([*known, *failed], settings.chunk_radius, settings.vacuum)
+    trim = settings.trim is not None
+    cut = targets.extract([*known, *failed], settings.chunk_radius, settings.vacuum, trim)
     return [len(atoms) for atoms in cut]
 
 

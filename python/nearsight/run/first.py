@@ -34,4 +34,5 @@ def first_structures(config: Config, targets: Targets) -> tuple[list[Atoms], boo
         return chunks, False, Origin(stage="locality")
     if config.nft.labels == "target":
         return [targets.structures[0]], False, Origin("whole", "nft")
-    return [targets.small_chunk(config.nft.chunk_radius, vacuum)], False, Origin(stage="nft")
+    chunk = targets.small_chunk(config.nft.chunk_radius, vacuum, config.nft.trim is not None)
+    return [chunk], False, Origin(stage="nft")

@@ -23,6 +23,7 @@ from nearsight.structures.images import (
     read_structures,
     write_structures,
 )
+from nearsight.training.charges import check_baseline
 
 __all__ = ["check_targets", "given_targets", "keep_targets"]
 
@@ -69,6 +70,10 @@ def check_targets(config: Config, targets: Targets) -> None:
         cutoff, elements = functions.cutoff.radius, functions.elements
     targets.check(elements, config.nft.within(cutoff))
     check_candidates(config, elements)
+    check_baseline(config.baseline, elements)
+    nft = config.nft
+    if nft.trim is not None and nft.labels != "target":
+        targets.small_chunk(nft.chunk_radius, nft.vacuum, trim=True)  # that it can be
     for atoms in targets.structures:
         check_constraints(atoms, "target")
     if config.dynamics is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from scipy.spatial import cKDTree
 from nearsight.errors import InputError
 from nearsight.structures.images import check_structure
 
-__all__ = ["extract_chunk", "extract_chunks"]
+__all__ = ["extract_chunk", "extract_chunks", "trim_to_stoichiometry"]
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -97,6 +99,51 @@ def extract_chunks(
     return chunks
 
 
+def trim_to_stoichiometry(chunk: Atoms, counts: Mapping[str, int], vacuum: float) -> Atoms:
+    """A chunk without its outermost atoms, so that the elements stand in a given proportion.
+
+    What is neutral as a whole is neutral in its chunks then, if atoms of an element are alike. The
+    centre stays; of atoms at the same distance, the first ones.
+
+    Parameters
+    ----------
+    chunk : ase.Atoms
+        See `extract_chunks`.
+    counts : mapping of str to int
+        Atoms of each element in the structure it was cut from.
+    vacuum : float, Å
+        As the chunk has.
+
+    Raises
+    ------
+    InputError
+        If the chunk does not hold the atoms of one formula unit.
+    """
+    divisor = math.gcd(*counts.values())
+    unit = {element: count // divisor for element, count in counts.items()}
+    there = Counter(chunk.symbols)
+    units = min(there[element] // count for element, count in unit.items())
+    if units == 0:
+        formula = "".join(f"{element}{count}" for element, count in unit.items())
+        raise InputError(
+            f"a chunk of {len(chunk)} atoms cannot be trimmed to the stoichiometry of the target: "
+            f"it does not hold {formula}; take a larger nft.chunk_radius, or leave out nft.trim"
+        )
+    distances = np.linalg.norm(chunk.positions - chunk.positions[0], axis=1)
+    order = np.argsort(distances.round(6), kind="stable")
+    kept = [order[chunk.symbols[order] == e][: units * count] for e, count in unit.items()]
+    trimmed = chunk[np.sort(np.concatenate(kept))]
+    _put_in_box(trimmed, vacuum)
+    return trimmed
+
+
+def _put_in_box(chunk: Atoms, vacuum: float) -> None:
+    """Give a chunk the box of its extent and twice the vacuum."""
+    low, high = chunk.positions.min(axis=0), chunk.positions.max(axis=0)
+    chunk.positions = chunk.positions - low + vacuum
+    chunk.cell = high - low + 2 * vacuum
+
+
 def _checked_indices(indices: Sequence[int], count: int) -> Indices:
     array = np.asarray(indices)
     if array.size == 0:
@@ -153,14 +200,13 @@ def _images_around(
 
 
 def _chunk(atoms: Atoms, source: Indices, positions: Array, radius: float, vacuum: float) -> Atoms:
-    low = positions.min(axis=0)
     chunk = Atoms(
         numbers=atoms.numbers[source],
-        positions=positions - low + vacuum,
-        cell=positions.max(axis=0) - low + 2 * vacuum,
+        positions=positions,
         pbc=False,
         info={"source_index": int(source[0]), "chunk_radius": float(radius)},
     )
+    _put_in_box(chunk, vacuum)
     for name in ("initial_magmoms", "initial_charges", "tags"):
         if atoms.has(name):
             chunk.set_array(name, atoms.get_array(name)[source])

@@ -20,9 +20,21 @@ from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
 
-__all__ = ["make_baseline"]
+__all__ = ["check_baseline", "describe_charges", "make_baseline"]
 
 Array = npt.NDArray[np.float64]
+
+
+def check_baseline(settings: BaselineSettings, elements: Sequence[str]) -> None:
+    """Raise an `InputError` for charges that cannot be had of these elements."""
+    if settings.charges == "fitted" and len(elements) < 2:
+        raise InputError(
+            'baseline.charges = "fitted" needs a target of two elements or more; leave it out'
+        )
+    if isinstance(settings.charges, dict):
+        missing = [element for element in elements if element not in settings.charges]
+        if missing:
+            raise InputError(f"baseline.charges leaves out {', '.join(missing)}")
 
 
 def make_baseline(
@@ -46,22 +58,29 @@ def make_baseline(
     Raises
     ------
     InputError
-        For charges that lack an element, or charges to be fitted for one element alone.
+        See `check_baseline`.
     """
     elements = functions.elements
+    check_baseline(settings, elements)
     radii = {
         element: settings.repulsion_range * float(covalent_radii[atomic_numbers[element]])
         for element in elements
         if settings.repulsion is not None
     }
     given = settings.charges if isinstance(settings.charges, dict) else {}
-    baseline = Baseline(radii, dict(given), settings.damping, settings.charge_cutoff)
+    baseline = Baseline(radii, dict(given), settings.charge_damping, settings.charge_cutoff)
     if settings.charges == "fitted":
         baseline = _with_fitted_charges(baseline, images, functions, targets)
-    if not (baseline.radii or any(baseline.charges.values())):
-        return None
-    baseline.core(elements)  # checks that no element is missing
-    return baseline
+    return baseline if baseline.radii or any(baseline.charges.values()) else None
+
+
+def describe_charges(baseline: Baseline | None) -> str:
+    """A sentence on fitted charges."""
+    charges = {} if baseline is None else baseline.charges
+    if not any(charges.values()):
+        return "the labelled forces speak for no point charges"
+    named = ", ".join(f"{element} {charge:+.2f}" for element, charge in charges.items())
+    return f"point charges that the labelled forces speak for: {named} e"
 
 
 def _with_fitted_charges(
@@ -84,10 +103,6 @@ def _with_fitted_charges(
     counts = Counter(symbol for atoms in targets for symbol in atoms.symbols)
     ways = null_space(np.array([[float(counts[e]) for e in functions.elements]]))
     size = ways.shape[1]
-    if size == 0:
-        raise InputError(
-            'baseline.charges = "fitted" needs a target of two elements or more; leave it out'
-        )
     pairs = np.triu_indices(size)
     matrix, best = _normal_equations(baseline, ways, images, functions)
     products = np.zeros((size, size))
