@@ -6,15 +6,16 @@ stay on the parent's surface, forces good to 10 % a minimum that is one of the p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from nearsight.config import RelaxationSettings
 from nearsight.files.records import EnsemblePath, Finding, Use, Verdict
-from nearsight.files.records.verdict import USES
+from nearsight.files.records.verdict import RUN, USES
 from nearsight.progress import count_noun
 from nearsight.report.data import RunData
 
@@ -40,6 +41,8 @@ WORTH = 0.01
 """And in typical forces: below, nothing depends on it."""
 STEPS_MORE = 2
 """By which a budget that was too small is multiplied."""
+LEAST = 8
+"""Chunks, or geometries, below which no budget is proposed."""
 
 
 def judge(data: RunData) -> Verdict:
@@ -116,8 +119,8 @@ def _part(key: str, name: str, value: float, typical: float, limits: Limits) -> 
         key=key,
         allows=_allowed(value / typical, limits),
         value=value,
-        sentence=f"{name} is {1000 * value:.3g} meV/Å, {100 * value / typical:.2g} % of the typical "
-        f"force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, relaxation "
+        sentence=f"{name} is {1000 * value:.3g} meV/Å, {100 * value / typical:.2g} % of the "
+        f"typical force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, relaxation "
         f"{100 * limits[1]:g} %, forces {100 * limits[2]:g} %)",
     )
 
@@ -163,17 +166,18 @@ def _certainty(data: RunData, typical: float) -> Iterator[Finding]:
         )
 
 
-def _members(rmse: Sequence[float] | None, typical: float) -> Iterator[Finding]:
+def _members(rmse: npt.NDArray[np.float64] | None, typical: float) -> Iterator[Finding]:
     if rmse is None:
         return
     median, worst = float(np.median(rmse)), float(np.max(rmse))
     apart = worst > APART * median and worst > WORTH * typical
+    ending = ": it is not converged" if apart else ""
     yield Finding(
         key="members",
         allows="relaxation" if apart else "dynamics",
         value=worst,
-        sentence=f"member {int(np.argmax(rmse))} fits the labels to {1000 * worst:.3g} meV/Å (RMS), "
-        f"the median member to {1000 * median:.3g}" + (": it is not converged" if apart else ""),
+        sentence=f"member {int(np.argmax(rmse))} fits the labels to {1000 * worst:.3g} meV/Å "
+        f"(RMS), the median member to {1000 * median:.3g}{ending}",
     )
 
 
@@ -208,53 +212,70 @@ def _relaxations(data: RunData) -> Iterator[Finding]:
     )
 
 
-def _next(data: RunData, use: Use, limiting: set[str]) -> tuple[str, str]:
-    """Advice and command; ``{run}`` stands for the folder of the run."""
-    noun = data.best.record.noun
+class Step(NamedTuple):
+    """What to do next; `RUN` stands for the folder of the run."""
+
+    advice: str
+    command: str
+
+
+RELAX = Step(
+    "relax the target, or any structure like it",
+    f"nearsight relax {RUN}/best.json {RUN}/target.extxyz -o relaxed.extxyz",
+)
+MOVE = Step(
+    "run dynamics; they stop, or label more, where the potential becomes uncertain",
+    f"nearsight md {RUN} {RUN}/%s.extxyz",
+)
+VERIFY = Step(
+    "labels that cannot be fitted: have the parent calculate some of them again, to see whether "
+    "they are what it gives",
+    f"nearsight labels verify {RUN}/parent.db --again 3",
+)
+LARGER = Step(
+    "the chunks are too small for this parent: in a copy of the configuration, larger.toml beside "
+    "it, set chunk_radius = %.1f under [nft]",
+    "nearsight run larger.toml",
+)
+MORE = Step(
+    f"train on more: in the configuration ({RUN}.toml, or {RUN}/config.toml) set %s; what is done "
+    "stays",
+    f"nearsight run {RUN}",
+)
+VALIDATE = Step(
+    "in a copy of the configuration, validated.toml beside it, set validation_chunks = 3 under "
+    "[nft]: larger chunks tell the error",
+    "nearsight run validated.toml",
+)
+RETRAIN = Step(
+    "let it learn from its own relaxation: the parent labels what it is uncertain of on the way",
+    f"nearsight retrain {RUN}",
+)
+
+
+def _next(data: RunData, use: Use, limiting: set[str]) -> Step:
     if use == USES[-1]:
         if not data.relaxed:
-            return (
-                "relax the target, or any structure like it",
-                "nearsight relax {run}/best.json {run}/target.extxyz -o relaxed.extxyz",
-            )
-        return (
-            "run dynamics; they stop, or label more, where the potential becomes uncertain",
-            "nearsight md {run} {run}/relaxed.extxyz",
-        )
-    if "misfit" in limiting and "locality" not in limiting:
-        return (
-            "labels that cannot be fitted: have the parent calculate some of them again, to see "
-            "whether they are what it gives",
-            "nearsight labels verify {run}/parent.db --again 3",
-        )
+            return RELAX
+        name = "relaxed" if data.retrained is None else "retrained"
+        return MOVE._replace(command=MOVE.command % name)
     if "locality" in limiting:
-        radius = 1.25 * data.run.chunk_radius
-        return (
-            f"the chunks are too small for this parent: set chunk_radius = {radius:.1f} under [nft] "
-            "in a copy of {run}/config.toml, larger.toml, beside the structure",
-            "nearsight run larger.toml",
-        )
+        return LARGER._replace(advice=LARGER.advice % (1.25 * data.run.chunk_radius))
+    if "misfit" in limiting:
+        return VERIFY
     if _is_starved(data):
-        most = STEPS_MORE * data.best.record.chunks
-        section, key = (
-            ("nft", "max_chunks") if noun == "chunks" else ("geometries", "max_geometries")
-        )
-        return (
-            f"train on more: set {key} = {max(most, 8)} under [{section}] in the configuration "
-            "({run}.toml, or {run}/config.toml); what is done stays",
-            "nearsight run {run}",
-        )
-    if limiting & {"calibration"} or data.best.record.expected is None:
-        return (
-            "set validation_chunks = 3 under [nft] in a copy of {run}/config.toml, validated.toml, "
-            "beside the structure",
-            "nearsight run validated.toml",
-        )
-    return (
-        "let it learn from its own relaxation, which asks the parent about the atoms it is "
-        "uncertain of on the way",
-        "nearsight retrain {run}",
-    )
+        return MORE._replace(advice=MORE.advice % _budget(data))
+    if "calibration" in limiting or data.best.record.expected is None:
+        return VALIDATE
+    return RETRAIN
+
+
+def _budget(data: RunData) -> str:
+    record = data.best.record
+    most = max(STEPS_MORE * record.chunks, LEAST)
+    if record.noun == "chunks":
+        return f"max_chunks = {most} under [nft]"
+    return f"max_geometries = {most} under [geometries]"
 
 
 def _is_starved(data: RunData) -> bool:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import FiniteFloat, NonNegativeInt
 
 from nearsight.files.records.base import Part, Record
-from nearsight.files.records.bounds import Bound, ExpectedError
+from nearsight.files.records.bounds import FEWEST, FEWEST_IMAGES, Bound, ExpectedError
 
 __all__ = ["USES", "Finding", "Use", "Verdict"]
 
@@ -110,10 +110,11 @@ class Verdict(Record):
         """The bounds of the most uncertain atom, and what they rest on."""
         bound = self.bound
         if bound is None or not bound.is_known:
-            basis = (
-                "" if bound is None else f" ({bound.labels} forces in {bound.images} structures)"
+            labels, images = (0, 0) if bound is None else (bound.labels, bound.images)
+            return (
+                f"uncertainty not calibrated yet: {labels} forces in {images} structures that the "
+                f"members did not know ({FEWEST} in {FEWEST_IMAGES} are needed)"
             )
-            return f"uncertainty not calibrated yet{basis}"
         beside = self.largest_bound * bound.factor_95 / bound.factor
         kind = ", the same for all atoms" if bound.constant else ""
         return (
