@@ -64,7 +64,7 @@ def load_ensemble(path: Path) -> Ensemble:
     "Energies, forces and uncertainties of structures.",
     "ENSEMBLE, and STRUCTURES in any format that ASE reads.",
     "A table; with --output, extended XYZ with energies, forces and columns per atom: uncertainty "
-    "and uncertainty_95 (bounds of the error, 99 % and 95 %) and uncertainty_raw (2.58 σ), in eV/Å, "
+    "and uncertainty_95 (99 % and 95 % bounds of the error) and uncertainty_raw (2.58 σ), in eV/Å, "
     "and extrapolation, above 1 outside what the potential has labels of; the bounds of energy and "
     "stress are in the comment line. Errors are shown where the structures carry labels.",
     "nearsight evaluate best.json particle.xyz -o evaluated.extxyz",

@@ -30,9 +30,9 @@ def snapshot(atoms: Atoms, in_info: bool = False) -> Atoms:
         With a `NearsightCalculator`.
     in_info : bool
         Put ``uncertainty`` and ``uncertainty_95`` (bounds of the error, eV/Å), ``uncertainty_raw``
-        (2.58 σ), ``extrapolation`` (above 1: outside) and ``isolated`` into ``atoms.info``, as lists, instead of
-        ``atoms.arrays``. Extended XYZ keeps arrays as columns; ASE's trajectories keep ``info``
-        alone.
+        (2.58 σ), ``extrapolation`` (above 1: outside) and ``isolated`` into ``atoms.info``, as
+        lists, instead of ``atoms.arrays``. Extended XYZ keeps arrays as columns; ASE's
+        trajectories keep ``info`` alone.
 
     Returns
     -------

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from nearsight.config import RelaxationSettings
 from nearsight.files.records import EnsemblePath, Finding, Use, Verdict
-from nearsight.files.records.verdict import RUN, USES
+from nearsight.files.records.bounds import FEWEST_IMAGES
+from nearsight.files.records.verdict import RUN, USES, figure
 from nearsight.progress import count_noun
 from nearsight.report.data import RunData
 
@@ -29,6 +30,8 @@ BOUND: Limits = (0.3, 0.6, 1.0)
 """Largest stated uncertainty of an atom, likewise."""
 MISFIT: Limits = (0.05, 0.10, 0.25)
 """Largest misfit (RMS) of the labels of the training, likewise."""
+ENERGY: Limits = (0.02, 0.05, 0.2)
+"""Largest misfit (RMS) of their energies, eV/atom."""
 LABELS: Limits = (0.1, 0.2, 0.4)
 """Largest error of the force on a chunk's centre, likewise."""
 OUTSIDE: Limits = (0.0, 0.02, 0.1)
@@ -52,11 +55,13 @@ def judge(data: RunData) -> Verdict:
     use = min((finding.allows for finding in findings), key=USES.index)
     advice, command = _next(data, use, {f.key for f in findings if f.allows == use})
     bounds = best.record.bounds
+    test = None if data.comparison is None else data.comparison.summary("test")
     return Verdict(
         use=use,
         findings=findings,
         expected=best.record.expected,
         true_error=best.mae,
+        test_error=None if test is None else test["mean_error"],
         bound=None if bounds is None else bounds.forces,
         largest_bound=best.structure_uncertainty_calibrated,
         outside=best.outside,
@@ -103,6 +108,15 @@ def _findings(data: RunData) -> Iterator[Finding]:
     yield from _certainty(data, typical)
     misfit = record.force_rmse
     yield _part("misfit", "the misfit (RMS) of the training's own labels", misfit, typical, MISFIT)
+    energy = record.energy_rmse
+    yield Finding(
+        key="energy",
+        allows=_allowed(energy, ENERGY),
+        value=energy,
+        sentence=f"the misfit (RMS) of the labelled energies is {figure(1000 * energy)} meV/atom "
+        f"(dynamics up to {1000 * ENERGY[0]:g}, relaxation {1000 * ENERGY[1]:g}, forces "
+        f"{1000 * ENERGY[2]:g})",
+    )
     yield from _members(record.member_force_rmse, typical)
     labels = data.label_error
     if labels is not None:
@@ -119,8 +133,8 @@ def _part(key: str, name: str, value: float, typical: float, limits: Limits) -> 
         key=key,
         allows=_allowed(value / typical, limits),
         value=value,
-        sentence=f"{name} is {1000 * value:.3g} meV/Å, {100 * value / typical:.2g} % of the "
-        f"typical force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, relaxation "
+        sentence=f"{name} is {figure(1000 * value)} meV/Å, {figure(100 * value / typical, 2)} % "
+        f"of the typical force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, relaxation "
         f"{100 * limits[1]:g} %, forces {100 * limits[2]:g} %)",
     )
 
@@ -136,8 +150,8 @@ def _below_fmax(data: RunData, error: float, how: str) -> Iterator[Finding]:
             key="fmax",
             allows="forces",
             value=error,
-            sentence=f"the {how} error {1000 * error:.3g} meV/Å is above fmax = {1000 * fmax:g} "
-            "meV/Å, to which a relaxation would go",
+            sentence=f"the {how} error {figure(1000 * error)} meV/Å is above fmax = "
+            f"{1000 * fmax:g} meV/Å, to which a relaxation would go",
         )
 
 
@@ -176,8 +190,8 @@ def _members(rmse: npt.NDArray[np.float64] | None, typical: float) -> Iterator[F
         key="members",
         allows="relaxation" if apart else "dynamics",
         value=worst,
-        sentence=f"member {int(np.argmax(rmse))} fits the labels to {1000 * worst:.3g} meV/Å "
-        f"(RMS), the median member to {1000 * median:.3g}{ending}",
+        sentence=f"member {int(np.argmax(rmse))} fits the labels to {figure(1000 * worst)} meV/Å "
+        f"(RMS), the median member to {figure(1000 * median)}{ending}",
     )
 
 
@@ -207,7 +221,7 @@ def _relaxations(data: RunData) -> Iterator[Finding]:
         key="minimum",
         allows="dynamics" if force <= ABOVE_FMAX * fmax else "forces",
         value=force,
-        sentence=f"the parent's largest force where the relaxation ended is {1000 * force:.3g} "
+        sentence=f"the parent's largest force where the relaxation ended is {figure(1000 * force)} "
         f"meV/Å, with fmax = {1000 * fmax:g} meV/Å (up to {ABOVE_FMAX:g} times that)",
     )
 
@@ -243,7 +257,7 @@ MORE = Step(
     f"nearsight run {RUN}",
 )
 VALIDATE = Step(
-    "in a copy of the configuration, validated.toml beside it, set validation_chunks = 3 under "
+    "in a copy of the configuration, validated.toml beside it, set validation_chunks = %d under "
     "[nft]: larger chunks tell the error",
     "nearsight run validated.toml",
 )
@@ -259,15 +273,21 @@ def _next(data: RunData, use: Use, limiting: set[str]) -> Step:
             return RELAX
         name = "relaxed" if data.retrained is None else "retrained"
         return MOVE._replace(command=MOVE.command % name)
+    if "misfit" in limiting and use == USES[0]:
+        return VERIFY
     if "locality" in limiting:
         return LARGER._replace(advice=LARGER.advice % (1.25 * data.run.chunk_radius))
-    if "misfit" in limiting:
-        return VERIFY
+    if "calibration" in limiting or data.best.record.expected is None:
+        return VALIDATE._replace(advice=VALIDATE.advice % _validating(data))
     if _is_starved(data):
         return MORE._replace(advice=MORE.advice % _budget(data))
-    if "calibration" in limiting or data.best.record.expected is None:
-        return VALIDATE
     return RETRAIN
+
+
+def _validating(data: RunData) -> int:
+    expected = data.best.record.expected
+    given = expected is not None and expected.source == "validation"
+    return STEPS_MORE * expected.images if given and expected is not None else FEWEST_IMAGES
 
 
 def _budget(data: RunData) -> str:
