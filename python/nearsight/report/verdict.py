@@ -134,8 +134,8 @@ def _part(key: str, name: str, value: float, typical: float, limits: Limits) -> 
         allows=_allowed(value / typical, limits),
         value=value,
         sentence=f"{name} is {figure(1000 * value)} meV/Å, {figure(100 * value / typical, 2)} % "
-        f"of the typical force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, relaxation "
-        f"{100 * limits[1]:g} %, forces {100 * limits[2]:g} %)",
+        f"of the typical force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, "
+        f"relaxation {100 * limits[1]:g} %, forces {100 * limits[2]:g} %)",
     )
 
 
