@@ -144,7 +144,7 @@ def test_constraints_are_respected(ensemble: Ensemble) -> None:
 def test_properties_are_announced() -> None:
     assert set(nearsight.NearsightCalculator.implemented_properties) == {
         "energy", "free_energy", "energies", "forces", "stress", "uncertainty", "uncertainty_raw",
-        "extrapolation", "isolated",
+        "extrapolation", "isolated", "uncertainty_95", "energy_uncertainty", "stress_uncertainty",
     }  # fmt: skip
 
 

@@ -49,26 +49,22 @@ def test_all_checks_of_a_full_run_are_met(full: Path) -> None:
 
 def test_what_was_not_asked_for_is_said(minimal: Path) -> None:
     assert status(minimal) == {
-        "training": "attention",
+        "training": "met",
         "errors": "open",
         "chunk_radius": "open",
         "relaxation": "open",
     }
     words = Page(minimal).words
     assert "trained with 0 chunks" in words
-    assert (
-        "1 check made: 1 needs attention (end of the training); "
-        "3 not evaluated (data not requested)." in words
-    )
+    assert "1 check made: none needs attention; 3 not evaluated (data not requested)." in words
 
 
-def test_last_iteration_best_asks_for_more_chunks(tmp_path: Path) -> None:
+def test_that_the_last_iteration_is_the_best_is_no_alarm(tmp_path: Path) -> None:
     steps = (iteration(0, [], 2.0), iteration(1, [0]))
     folder = save(tmp_path / "run", *steps, run=but(RUN, best_iteration=1))
     check = found_checks(folder)["training"]
-    assert (check.status, check.numbers["after"]) == ("attention", 0)
-    words = words_of(folder)
-    assert "more chunks may lower it further. Reason for the stop: max_iterations reached." in words
+    assert (check.status, check.numbers["after"]) == ("met", 0)
+    assert "The last iteration is the one kept. Reason for the stop" in words_of(folder)
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.45, "met"), (1.55, "attention")])

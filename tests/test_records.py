@@ -50,6 +50,23 @@ FUNCTIONS = {
 }
 
 # the keys in the order in which version 1 of each file holds them
+BOUND = {
+    "factor": 1.5,
+    "factor_95": 0.75,
+    "floor": 0.125,
+    "labels": 120,
+    "images": 3,
+    "constant": False,
+}
+EXPECTED = {
+    "mean": 0.03,
+    "low": 0.02,
+    "high": 0.04,
+    "forces": 120,
+    "images": 3,
+    "source": "validation",
+    "typical": 1.5,
+}
 SAMPLES: dict[str, dict[str, Any]] = {
     "begun": {"key": "sha256-0a1b", "times": 1, "mark": "5"},
     "evaluation": {
@@ -67,7 +84,10 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "energy_rmse": 0.0004,
         "force_rmse": 0.002,
         "max_force_residual": 0.009,
+        "member_force_rmse": [0.002, 0.003],
         "validation_error": 0.03,
+        "expected": EXPECTED,
+        "bounds": {"forces": BOUND, "energy": None, "virial": BOUND},
         "model": MODEL,
         "candidates": [
             {"model": MODEL, "error": 0.031},
@@ -124,6 +144,20 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "n_atoms": [[12], [54]],
         "forces": [[[0.1, 0.2, 0.3]], [[None, None, None]]],
         "true_forces": [[0.1, 0.2, 0.25]],
+    },
+    "verdict": {
+        "use": "forces",
+        "findings": [
+            {"key": "error", "allows": "forces", "value": 0.01, "sentence": "it is 10 meV/Å"},
+            {"key": "outside", "allows": "dynamics", "value": 0.0, "sentence": "none"},
+        ],
+        "expected": EXPECTED,
+        "true_error": None,
+        "bound": BOUND,
+        "largest_bound": 0.3,
+        "outside": 0,
+        "advice": "train on more: {run}.toml",
+        "command": "nearsight run {run}",
     },
     "relaxation": {
         "optimizer": "BFGS",

@@ -31,7 +31,7 @@ from helpers.report import (
     words_of,
 )
 from nearsight.errors import InputError
-from nearsight.files.names import numbered
+from nearsight.files.names import iteration_folder, numbered, round_folder
 from nearsight.files.records import (
     Cost,
     DynamicsFrames,
@@ -39,6 +39,7 @@ from nearsight.files.records import (
     DynamicsRound,
     Failure,
     HarvestSummary,
+    Iteration,
     Relaxation,
     RetrainingRecord,
     RetrainingRound,
@@ -47,6 +48,7 @@ from nearsight.files.records import (
 from nearsight.report.data import RunData, report_json
 from nearsight.report.format import core_time, duration, formula, mev, number, percent
 from nearsight.report.page import write_report
+from nearsight.report.verdict import judge, told
 
 # --- numbers -----------------------------------------------------------------------------------
 
@@ -76,7 +78,8 @@ def test_means_over_no_atom_are_null(tmp_path: Path) -> None:
 
 def test_report_json(full: Path) -> None:
     found = json.loads((full / "report.json").read_text())
-    assert found == report_json(RunData.load(full))
+    data = RunData.load(full)
+    assert found == report_json(data) | {"verdict": told(judge(data), full)}
     assert list(found) == [
         "seed",
         "parent",
@@ -93,6 +96,7 @@ def test_report_json(full: Path) -> None:
         "cost",
         "seconds_parent",
         "seconds_total",
+        "verdict",
     ]
     assert found["cost"] is None  # in runs of earlier versions
     assert found["seed"] == 7
@@ -334,6 +338,10 @@ def test_retraining_and_dynamics(tmp_path: Path) -> None:
     (tmp_path / "run" / "dynamics").mkdir(parents=True)
     folder = three(tmp_path / "run", relaxation=RELAXATION, retraining=retraining)
     dynamics.save(folder / "dynamics" / DynamicsRecord.FILE)
+    retrained = iteration(0, [1, 2], 0.5)
+    place = iteration_folder(round_folder(folder, 1), 0)
+    place.mkdir(parents=True)
+    retrained.save(place / Iteration.FILE)
     page = page_of(folder)
     assert not page.open
     found = json.loads((folder / "report.json").read_text())
@@ -352,12 +360,18 @@ def test_retraining_and_dynamics(tmp_path: Path) -> None:
         "seconds": 9.0,
     }
     for text in (
-        "then retrained in 1 round on structures of the relaxation",
+        "The potential is that of round 1 of the retraining",
         "Retraining ended because max_rounds = 1 is reached.",
         "1.00 ps, NVT. They ended: all 1000 steps are done.",
         "There was 1 retraining on the way, with 3 chunks",
     ):
         assert text in page.words
+    # all that is said of the potential is said of the one in best.json
+    data = RunData.load(folder)
+    assert data.best.record == retrained
+    assert data.trained.record.chunk_indices == [0, 3]
+    assert found["verdict"]["largest_bound"] == retrained.uncertainty.max()
+    assert found["targets"][0]["structure_uncertainty"] == retrained.uncertainty_raw.max()
     assert {"retraining", "dynamics"} <= {
         attributes["id"] for tag, attributes in page.tags if tag == "figure"
     }

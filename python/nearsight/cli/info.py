@@ -51,10 +51,23 @@ def _ensemble(ensemble: Ensemble) -> Sequence[str | Table]:
         )
     if ensemble.multiplicities is not None:
         table.add_row("trained on", f"{ensemble.multiplicities.shape[1]} images")
-    table.add_row("calibration", f"uncertainty = {ensemble.calibration:.3f} × raw uncertainty")
+    table.add_row("calibration", _calibration(ensemble))
     for name, value in ensemble.provenance.items():
         table.add_row(name.replace("_", " "), _shortened(str(value)))
     return [table, "", *_functions(ensemble.functions)]
+
+
+def _calibration(ensemble: Ensemble) -> str:
+    """How the stated uncertainty follows from the raw one, and what that rests on."""
+    if ensemble.bounds is None:
+        return f"uncertainty = {ensemble.calibration:.3f} × raw uncertainty"
+    bound = ensemble.bounds.forces
+    text = (
+        f"uncertainty (99 %) = {bound.factor:.3f} × raw uncertainty, which counts as "
+        f"{1000 * bound.floor:.3g} meV/Å at least; 95 %: {bound.factor_95:.3f} ×; from "
+        f"{bound.labels} forces in {bound.images} structures"
+    )
+    return text if bound.is_known else f"{text}: too few, not calibrated yet"
 
 
 def _functions(functions: SymmetryFunctions) -> Sequence[str | Table]:

@@ -35,9 +35,10 @@ ONE_ATOM = LocalitySettings(atoms=(0,))
     PANEL,
     "Energies, forces and uncertainties of structures.",
     "ENSEMBLE, and STRUCTURES in any format that ASE reads.",
-    "A table; with --output, extended XYZ with energies, forces and three columns per atom: "
-    "uncertainty (calibrated) and uncertainty_raw (2.58 σ), in eV/Å, and extrapolation, above 1 "
-    "outside what the potential has labels of. Errors are shown where the structures carry labels.",
+    "A table; with --output, extended XYZ with energies, forces and columns per atom: uncertainty "
+    "and uncertainty_95 (99 % and 95 % bounds of the error) and uncertainty_raw (2.58 σ), in eV/Å, "
+    "and extrapolation, above 1 outside what the potential has labels of; the bounds of energy and "
+    "stress are in the comment line. Errors are shown where the structures carry labels.",
     "nearsight evaluate best.json particle.xyz -o evaluated.extxyz",
 )
 def evaluate(
@@ -72,9 +73,10 @@ def evaluate(
         "",
         "structure",
         "energy\neV",
+        "± (99 %)\nmeV/atom",
         "fmax\neV/Å",
         "uncertainty\nraw, eV/Å",
-        "\ncalibrated",
+        "\n99 %",
         "extrapolation\ngrade",
         left=2,
     )
@@ -92,6 +94,8 @@ def evaluate(
             cells = ["–" if each is None else f"{each:.4f}" for each in largest]
             grade = _largest(result.extrapolation)
             cells.append("–" if grade is None else f"{grade:.3g}")
+            bound = result.energy_uncertainty
+            cells.insert(0, "–" if bound is None else f"{1000 * bound / len(atoms):.3g}")
             table.add_row(str(number), name, f"{result.energy:.4f}", *cells)
             _add_errors(errors, number, name, labels[number], result)
             evaluated.append(labelled(atoms, model, result))

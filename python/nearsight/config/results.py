@@ -48,3 +48,6 @@ class ReportSettings(Settings):
 
     true_forces: bool = False
     """Ask the parent for the forces of the whole target, to report true errors (expensive)."""
+    test_chunks: Annotated[int, Field(ge=0)] = 0
+    """Larger chunks around random atoms that are labelled at the end and neither trained on nor
+    used in any other way: an independent test of error and uncertainty."""

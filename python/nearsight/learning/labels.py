@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +26,7 @@ __all__ = [
     "label_chunks",
     "label_geometries",
     "mend_image_files",
+    "test_chunks",
     "validation_atoms",
     "validation_chunks",
 ]
@@ -188,22 +189,63 @@ def validation_chunks(
     Those that the parent fails on are left out, with a note.
     """
     numbers = validation_atoms(targets, settings, seed)
+    return _larger_chunks(targets, numbers, settings, parent, progress, "validation")
+
+
+def test_chunks(
+    targets: Targets,
+    settings: NFTSettings,
+    seed: int,
+    known: Iterable[int],
+    count: int,
+    parent: Parent,
+    progress: Progress,
+) -> tuple[Image, ...]:
+    """Larger chunks around random atoms that a training has not used in any way.
+
+    Parameters
+    ----------
+    targets : Targets
+    settings : NFTSettings
+    seed : int
+    known : iterable of int
+        Atoms whose chunks it has used, those of validation apart.
+    count : int
+        How many; fewer where the targets have no more.
+    parent : Parent
+    progress : Progress
+    """
+    used = {*known, *validation_atoms(targets, settings, seed)}
+    left = [number for number in range(len(targets)) if number not in used]
+    rng = np.random.default_rng([seed, _TEST])
+    numbers = sorted(int(i) for i in rng.permutation(left)[:count])
+    return _larger_chunks(targets, numbers, settings, parent, progress, "test")
+
+
+def _larger_chunks(
+    targets: Targets,
+    numbers: Sequence[int],
+    settings: NFTSettings,
+    parent: Parent,
+    progress: Progress,
+    stage: str,
+) -> tuple[Image, ...]:
     if not numbers:
         return ()
     radius = settings.larger_radius
     chunks = targets.extract(numbers, radius, settings.vacuum, settings.trim is not None)
-    origin = Origin("chunk", "validation")
-    results = ask_parent(parent, chunks, "validation chunks", origin, progress)
+    results = ask_parent(parent, chunks, f"{stage} chunks", Origin("chunk", stage), progress)
     images = []
     for number, atoms, result in zip(numbers, chunks, results, strict=True):
         if isinstance(result, Failure):
-            progress.note(f"skipping the validation chunk of atom {number} {result.explained}")
+            progress.note(f"skipping the {stage} chunk of atom {number} {result.explained}")
             continue
         images.append(Image.whole_chunk(atoms, result.forces, result.energy, INNER * radius))
     return tuple(images)
 
 
 _VALIDATION = 5  # keeps this random stream apart from those of training.bootstrap
+_TEST = 11
 
 
 def _image(settings: NFTSettings, atoms: Atoms, result: ParentResult) -> Image:

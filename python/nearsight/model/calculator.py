@@ -21,7 +21,16 @@ __all__ = ["NearsightCalculator"]
 NAME = "nearsight"
 """Of the calculator, in ASE's files."""
 
-OF_MEMBERS = frozenset({"uncertainty", "uncertainty_raw", "extrapolation"})
+OF_MEMBERS = frozenset(
+    {
+        "uncertainty",
+        "uncertainty_raw",
+        "uncertainty_95",
+        "extrapolation",
+        "energy_uncertainty",
+        "stress_uncertainty",
+    }
+)
 """Results for which all members are evaluated."""
 
 
@@ -35,9 +44,10 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
     uncertainty : bool
         Give ``results["uncertainty"]`` (N,), calibrated, and ``results["uncertainty_raw"]`` (N,),
         δ = 2.58 σ, in eV/Å, and ``results["extrapolation"]`` (N,), the grade of every atom, above
-        1 outside what the ensemble has labels of, with every call. A call without them costs about
-        as much as one of a single member. ``results["isolated"]`` (N,) marks atoms without
-        neighbours.
+        1 outside what the ensemble has labels of, with every call; of an ensemble with `Bounds`
+        ``uncertainty_95`` (N,), ``energy_uncertainty`` (eV) and ``stress_uncertainty`` (6,) too. A
+        call without them costs about as much as one of a single member. ``results["isolated"]``
+        (N,) marks atoms without neighbours.
     skin : float
         Å; the neighbour list is kept until an atom has moved by half of it or the cell has
         changed. Results do not depend on it. 0: a new list for every call.
@@ -58,7 +68,10 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         "stress",
         "uncertainty",
         "uncertainty_raw",
+        "uncertainty_95",
         "extrapolation",
+        "energy_uncertainty",
+        "stress_uncertainty",
         "isolated",
     ]
 

@@ -15,8 +15,10 @@ from nearsight.structures.labels import POTENTIAL_KEY, PREDICTED_KEY
 
 __all__ = ["PER_ATOM", "labelled", "snapshot", "without_results"]
 
-PER_ATOM = ("uncertainty", "uncertainty_raw", "extrapolation", "isolated")
+PER_ATOM = ("uncertainty", "uncertainty_95", "uncertainty_raw", "extrapolation", "isolated")
 """Results that ASE has no place for."""
+OF_ALL = ("energy_uncertainty", "stress_uncertainty")
+"""Likewise, of the whole structure."""
 
 
 def snapshot(atoms: Atoms, in_info: bool = False) -> Atoms:
@@ -27,16 +29,17 @@ def snapshot(atoms: Atoms, in_info: bool = False) -> Atoms:
     atoms : ase.Atoms
         With a `NearsightCalculator`.
     in_info : bool
-        Put ``uncertainty``, ``uncertainty_raw`` (eV/Å, calibrated and not), ``extrapolation``
-        (above 1: outside) and ``isolated`` into ``atoms.info``, as lists, instead of
-        ``atoms.arrays``. Extended XYZ keeps arrays as columns; ASE's trajectories keep ``info``
-        alone.
+        Put ``uncertainty`` and ``uncertainty_95`` (bounds of the error, eV/Å), ``uncertainty_raw``
+        (2.58 σ), ``extrapolation`` (above 1: outside) and ``isolated`` into ``atoms.info``, as
+        lists, instead of ``atoms.arrays``. Extended XYZ keeps arrays as columns; ASE's
+        trajectories keep ``info`` alone.
 
     Returns
     -------
     ase.Atoms
-        Energy, forces and, with a cell, stress are in its calculator; the SHA-256 of the potential
-        is in ``info["nearsight_potential"]``.
+        Energy, forces and, with a cell, stress are in its calculator; their bounds
+        ``energy_uncertainty`` (eV), ``stress_uncertainty`` (eV/Å³) and the SHA-256 of the potential
+        (``nearsight_potential``) in ``info``.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def without_results(atoms: Atoms) -> Atoms:
     for name in PER_ATOM:
         plain.arrays.pop(name, None)
         plain.info.pop(name, None)
-    for name in (PREDICTED_KEY, POTENTIAL_KEY):
+    for name in (PREDICTED_KEY, POTENTIAL_KEY, *OF_ALL):
         plain.info.pop(name, None)
     return plain
 
@@ -77,6 +80,9 @@ def _with(atoms: Atoms, results: dict[str, Any], ensemble: Ensemble, in_info: bo
         if name in results and (name != "isolated" or results[name].any()):
             # lists in info, for which == has a value
             place[name] = results[name].tolist() if in_info else np.array(results[name])
+    for name in OF_ALL:
+        if name in results:
+            copy.info[name] = np.asarray(results[name]).tolist()
     copy.info[POTENTIAL_KEY] = ensemble.digest
     copy.info[PREDICTED_KEY] = results["energy"]
     kept = {name: results[name] for name in ("energy", "forces", "stress") if name in results}

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from nearsight.errors import InputError
 from nearsight.files.names import evaluation_files, numbered, round_folder
 from nearsight.files.records import (
+    Comparison,
     DynamicsRecord,
     ForceLocality,
     Iteration,
@@ -26,6 +27,7 @@ from nearsight.files.records import (
     Target,
     best_iteration,
 )
+from nearsight.files.records.comparison import ROLES
 from nearsight.report.iteration import IterationData
 
 __all__ = ["RunData", "TargetData", "report_json"]
@@ -67,6 +69,8 @@ class RunData:
     retrained : IterationData or None
         Iteration of the best round; None where that is the training itself.
     dynamics : DynamicsRecord or None
+    comparison : Comparison or None
+        Of the same potential with the labels of chunks; None of runs of earlier versions.
     """
 
     run: RunRecord
@@ -78,6 +82,7 @@ class RunData:
     retraining: RetrainingRecord | None = None
     retrained: IterationData | None = None
     dynamics: DynamicsRecord | None = None
+    comparison: Comparison | None = None
 
     @property
     def trained(self) -> IterationData:
@@ -227,6 +232,7 @@ class RunData:
             retraining=retraining,
             retrained=retrained,
             dynamics=_optional(folder / "dynamics" / DynamicsRecord.FILE, DynamicsRecord),
+            comparison=_optional(folder / Comparison.FILE, Comparison),
         )
 
 
@@ -247,6 +253,10 @@ def report_json(data: RunData) -> dict[str, Any]:
         "retraining": _retraining_json(data.retraining),
         "dynamics": _dynamics_json(data.dynamics),
         "targets": [_target_json(target) for target in data.targets],
+        "comparison": {
+            role: None if data.comparison is None else data.comparison.summary(role)
+            for role in ROLES
+        },
         "failures": [vars(failure) for failure in data.run.failures],
         "parent_calculations": data.run.parent_calculations,
         "cost": None if data.run.cost is None else data.run.cost.model_dump(),

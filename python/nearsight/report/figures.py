@@ -158,7 +158,9 @@ def iterations_figure(
 
 
 @styled
-def parity_figure(forces: Array, true_forces: Array, trained: npt.NDArray[np.bool_]) -> Figure:
+def parity_figure(
+    forces: Array, true_forces: Array, trained: npt.NDArray[np.bool_], noun: str = "atoms"
+) -> Figure:
     """Magnitudes of the ensemble's forces against the parent's, and the errors (SI, Fig. S7c).
 
     Parameters
@@ -166,6 +168,8 @@ def parity_figure(forces: Array, true_forces: Array, trained: npt.NDArray[np.boo
     forces, true_forces : (N, 3) float, eV/Å
     trained : (N,) bool
         The atoms whose forces the training has seen.
+    noun : str
+        What they are, in the legend.
     """
     figure, upper, lower = two_panels()
     predicted = np.linalg.norm(forces, axis=1)
@@ -179,7 +183,7 @@ def parity_figure(forces: Array, true_forces: Array, trained: npt.NDArray[np.boo
     ):
         if not mask.any():
             continue
-        label = f"{mask.sum()} atoms {name}: MAE {errors[mask].mean():.3g} meV/Å"
+        label = f"{mask.sum()} {noun} {name}: MAE {errors[mask].mean():.3g} meV/Å"
         dots: dict[str, Any] = {"color": color, "marker": marker, "markersize": 3.4, "alpha": 0.75}
         upper.plot(true[mask], predicted[mask], linestyle="none", label=label, **dots)
         lower.plot(true[mask], errors[mask], linestyle="none", **dots)

@@ -26,6 +26,7 @@ __all__ = ["draw_figures", "environment", "write_report"]
 FIGURES = (
     "iterations",
     "learning",
+    "labels",
     "parity",
     "uncertainty",
     "relaxation-energy",
@@ -115,6 +116,10 @@ def draw_figures(data: RunData) -> Iterator[tuple[str, Figure]]:
         "iterations",
         figures.iterations_figure(raw, chunks, data.trained.iteration, calibrated, noun),
     )
+    compared = data.comparison
+    if compared is not None and len(compared.role):
+        trained = compared.role == 0
+        yield "labels", figures.parity_figure(compared.forces, compared.labels, trained, "forces")
     if best.true_forces is not None and best.residuals is not None:
         yield (
             "learning",

@@ -6,15 +6,17 @@ stay on the parent's surface, forces good to 10 % a minimum that is one of the p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from nearsight.config import RelaxationSettings
 from nearsight.files.records import EnsemblePath, Finding, Use, Verdict
-from nearsight.files.records.verdict import USES
+from nearsight.files.records.bounds import FEWEST_IMAGES
+from nearsight.files.records.verdict import RUN, USES, figure
 from nearsight.progress import count_noun
 from nearsight.report.data import RunData
 
@@ -28,6 +30,8 @@ BOUND: Limits = (0.3, 0.6, 1.0)
 """Largest stated uncertainty of an atom, likewise."""
 MISFIT: Limits = (0.05, 0.10, 0.25)
 """Largest misfit (RMS) of the labels of the training, likewise."""
+ENERGY: Limits = (0.02, 0.05, 0.2)
+"""Largest misfit (RMS) of their energies, eV/atom."""
 LABELS: Limits = (0.1, 0.2, 0.4)
 """Largest error of the force on a chunk's centre, likewise."""
 OUTSIDE: Limits = (0.0, 0.02, 0.1)
@@ -40,6 +44,8 @@ WORTH = 0.01
 """And in typical forces: below, nothing depends on it."""
 STEPS_MORE = 2
 """By which a budget that was too small is multiplied."""
+LEAST = 8
+"""Chunks, or geometries, below which no budget is proposed."""
 
 
 def judge(data: RunData) -> Verdict:
@@ -49,11 +55,13 @@ def judge(data: RunData) -> Verdict:
     use = min((finding.allows for finding in findings), key=USES.index)
     advice, command = _next(data, use, {f.key for f in findings if f.allows == use})
     bounds = best.record.bounds
+    test = None if data.comparison is None else data.comparison.summary("test")
     return Verdict(
         use=use,
         findings=findings,
         expected=best.record.expected,
         true_error=best.mae,
+        test_error=None if test is None else test["mean_error"],
         bound=None if bounds is None else bounds.forces,
         largest_bound=best.structure_uncertainty_calibrated,
         outside=best.outside,
@@ -100,6 +108,15 @@ def _findings(data: RunData) -> Iterator[Finding]:
     yield from _certainty(data, typical)
     misfit = record.force_rmse
     yield _part("misfit", "the misfit (RMS) of the training's own labels", misfit, typical, MISFIT)
+    energy = record.energy_rmse
+    yield Finding(
+        key="energy",
+        allows=_allowed(energy, ENERGY),
+        value=energy,
+        sentence=f"the misfit (RMS) of the labelled energies is {figure(1000 * energy)} meV/atom "
+        f"(dynamics up to {1000 * ENERGY[0]:g}, relaxation {1000 * ENERGY[1]:g}, forces "
+        f"{1000 * ENERGY[2]:g})",
+    )
     yield from _members(record.member_force_rmse, typical)
     labels = data.label_error
     if labels is not None:
@@ -116,9 +133,9 @@ def _part(key: str, name: str, value: float, typical: float, limits: Limits) -> 
         key=key,
         allows=_allowed(value / typical, limits),
         value=value,
-        sentence=f"{name} is {1000 * value:.3g} meV/Å, {100 * value / typical:.2g} % of the typical "
-        f"force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, relaxation "
-        f"{100 * limits[1]:g} %, forces {100 * limits[2]:g} %)",
+        sentence=f"{name} is {figure(1000 * value)} meV/Å, {figure(100 * value / typical, 2)} % "
+        f"of the typical force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, "
+        f"relaxation {100 * limits[1]:g} %, forces {100 * limits[2]:g} %)",
     )
 
 
@@ -133,8 +150,8 @@ def _below_fmax(data: RunData, error: float, how: str) -> Iterator[Finding]:
             key="fmax",
             allows="forces",
             value=error,
-            sentence=f"the {how} error {1000 * error:.3g} meV/Å is above fmax = {1000 * fmax:g} "
-            "meV/Å, to which a relaxation would go",
+            sentence=f"the {how} error {figure(1000 * error)} meV/Å is above fmax = "
+            f"{1000 * fmax:g} meV/Å, to which a relaxation would go",
         )
 
 
@@ -163,17 +180,18 @@ def _certainty(data: RunData, typical: float) -> Iterator[Finding]:
         )
 
 
-def _members(rmse: Sequence[float] | None, typical: float) -> Iterator[Finding]:
+def _members(rmse: npt.NDArray[np.float64] | None, typical: float) -> Iterator[Finding]:
     if rmse is None:
         return
     median, worst = float(np.median(rmse)), float(np.max(rmse))
     apart = worst > APART * median and worst > WORTH * typical
+    ending = ": it is not converged" if apart else ""
     yield Finding(
         key="members",
         allows="relaxation" if apart else "dynamics",
         value=worst,
-        sentence=f"member {int(np.argmax(rmse))} fits the labels to {1000 * worst:.3g} meV/Å (RMS), "
-        f"the median member to {1000 * median:.3g}" + (": it is not converged" if apart else ""),
+        sentence=f"member {int(np.argmax(rmse))} fits the labels to {figure(1000 * worst)} meV/Å "
+        f"(RMS), the median member to {figure(1000 * median)}{ending}",
     )
 
 
@@ -203,58 +221,81 @@ def _relaxations(data: RunData) -> Iterator[Finding]:
         key="minimum",
         allows="dynamics" if force <= ABOVE_FMAX * fmax else "forces",
         value=force,
-        sentence=f"the parent's largest force where the relaxation ended is {1000 * force:.3g} "
+        sentence=f"the parent's largest force where the relaxation ended is {figure(1000 * force)} "
         f"meV/Å, with fmax = {1000 * fmax:g} meV/Å (up to {ABOVE_FMAX:g} times that)",
     )
 
 
-def _next(data: RunData, use: Use, limiting: set[str]) -> tuple[str, str]:
-    """Advice and command; ``{run}`` stands for the folder of the run."""
-    noun = data.best.record.noun
+class Step(NamedTuple):
+    """What to do next; `RUN` stands for the folder of the run."""
+
+    advice: str
+    command: str
+
+
+RELAX = Step(
+    "relax the target, or any structure like it",
+    f"nearsight relax {RUN}/best.json {RUN}/target.extxyz -o relaxed.extxyz",
+)
+MOVE = Step(
+    "run dynamics; they stop, or label more, where the potential becomes uncertain",
+    f"nearsight md {RUN} {RUN}/%s.extxyz",
+)
+VERIFY = Step(
+    "labels that cannot be fitted: have the parent calculate some of them again, to see whether "
+    "they are what it gives",
+    f"nearsight labels verify {RUN}/parent.db --again 3",
+)
+LARGER = Step(
+    "the chunks are too small for this parent: in a copy of the configuration, larger.toml beside "
+    "it, set chunk_radius = %.1f under [nft]",
+    "nearsight run larger.toml",
+)
+MORE = Step(
+    f"train on more: in the configuration ({RUN}.toml, or {RUN}/config.toml) set %s; what is done "
+    "stays",
+    f"nearsight run {RUN}",
+)
+VALIDATE = Step(
+    "in a copy of the configuration, validated.toml beside it, set validation_chunks = %d under "
+    "[nft]: larger chunks tell the error",
+    "nearsight run validated.toml",
+)
+RETRAIN = Step(
+    "let it learn from its own relaxation: the parent labels what it is uncertain of on the way",
+    f"nearsight retrain {RUN}",
+)
+
+
+def _next(data: RunData, use: Use, limiting: set[str]) -> Step:
     if use == USES[-1]:
         if not data.relaxed:
-            return (
-                "relax the target, or any structure like it",
-                "nearsight relax {run}/best.json {run}/target.extxyz -o relaxed.extxyz",
-            )
-        return (
-            "run dynamics; they stop, or label more, where the potential becomes uncertain",
-            "nearsight md {run} {run}/relaxed.extxyz",
-        )
-    if "misfit" in limiting and "locality" not in limiting:
-        return (
-            "labels that cannot be fitted: have the parent calculate some of them again, to see "
-            "whether they are what it gives",
-            "nearsight labels verify {run}/parent.db --again 3",
-        )
+            return RELAX
+        name = "relaxed" if data.retrained is None else "retrained"
+        return MOVE._replace(command=MOVE.command % name)
+    if "misfit" in limiting and use == USES[0]:
+        return VERIFY
     if "locality" in limiting:
-        radius = 1.25 * data.run.chunk_radius
-        return (
-            f"the chunks are too small for this parent: set chunk_radius = {radius:.1f} under [nft] "
-            "in a copy of {run}/config.toml, larger.toml, beside the structure",
-            "nearsight run larger.toml",
-        )
+        return LARGER._replace(advice=LARGER.advice % (1.25 * data.run.chunk_radius))
+    if "calibration" in limiting or data.best.record.expected is None:
+        return VALIDATE._replace(advice=VALIDATE.advice % _validating(data))
     if _is_starved(data):
-        most = STEPS_MORE * data.best.record.chunks
-        section, key = (
-            ("nft", "max_chunks") if noun == "chunks" else ("geometries", "max_geometries")
-        )
-        return (
-            f"train on more: set {key} = {max(most, 8)} under [{section}] in the configuration "
-            "({run}.toml, or {run}/config.toml); what is done stays",
-            "nearsight run {run}",
-        )
-    if limiting & {"calibration"} or data.best.record.expected is None:
-        return (
-            "set validation_chunks = 3 under [nft] in a copy of {run}/config.toml, validated.toml, "
-            "beside the structure",
-            "nearsight run validated.toml",
-        )
-    return (
-        "let it learn from its own relaxation, which asks the parent about the atoms it is "
-        "uncertain of on the way",
-        "nearsight retrain {run}",
-    )
+        return MORE._replace(advice=MORE.advice % _budget(data))
+    return RETRAIN
+
+
+def _validating(data: RunData) -> int:
+    expected = data.best.record.expected
+    given = expected is not None and expected.source == "validation"
+    return STEPS_MORE * expected.images if given and expected is not None else FEWEST_IMAGES
+
+
+def _budget(data: RunData) -> str:
+    record = data.best.record
+    most = max(STEPS_MORE * record.chunks, LEAST)
+    if record.noun == "chunks":
+        return f"max_chunks = {most} under [nft]"
+    return f"max_geometries = {most} under [geometries]"
 
 
 def _is_starved(data: RunData) -> bool:

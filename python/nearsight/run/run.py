@@ -21,6 +21,7 @@ from nearsight.errors import InputError
 from nearsight.files.atomic import read_json, write_text
 from nearsight.files.names import numbered
 from nearsight.files.records import (
+    Comparison,
     Cost,
     FeatureSummary,
     ForceLocality,
@@ -43,6 +44,7 @@ from nearsight.parents.spec import TOTALS
 from nearsight.progress import Progress
 from nearsight.report.page import write_report
 from nearsight.run.advice import advice
+from nearsight.run.comparison import compare
 from nearsight.run.cost import relative_cost, training_sizes
 from nearsight.run.first import first_structures, initial_structures
 from nearsight.run.folder import RunFolder
@@ -136,6 +138,10 @@ class Run:
         if self.config.dynamics is not None:
             file, work = "dynamics/dynamics.json", self._follow_up.run_dynamics
             self.folder.stage("Dynamics", file, work, trained, ["dynamics/**/*"])
+        self.progress.stage("Comparison with the labels")
+        failed = self._state.history[-1].failed_indices
+        compared = compare(self.config, self._follow_up.latest, failed, self.progress)
+        compared.save(self.folder / Comparison.FILE)
         self.progress.stage("Report")
         self._write_record()
         write_report(self.folder.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nearsight.files.records.base import Part, Record
 from nearsight.files.records.bounds import Bound, Bounds, ExpectedError
+from nearsight.files.records.comparison import Comparison
 from nearsight.files.records.dynamics import (
     DynamicsFrames,
     DynamicsRecord,
@@ -56,6 +57,7 @@ __all__ = [
     "Bound",
     "Bounds",
     "Candidate",
+    "Comparison",
     "Cost",
     "DynamicsFrames",
     "DynamicsRecord",

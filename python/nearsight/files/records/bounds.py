@@ -10,7 +10,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_vali
 
 from nearsight.files.records.base import Part
 
-__all__ = ["STATED", "Bound", "Bounds", "ExpectedError"]
+__all__ = ["FEWEST", "FEWEST_IMAGES", "STATED", "Bound", "Bounds", "ExpectedError"]
 
 STATED = 0.99
 """Part of the errors that the stated uncertainty is to cover."""

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 from pydantic import FiniteFloat, NonNegativeInt
 
 from nearsight.files.records.base import Part, Record
-from nearsight.files.records.bounds import Bound, ExpectedError
+from nearsight.files.records.bounds import FEWEST, FEWEST_IMAGES, Bound, ExpectedError
 
-__all__ = ["USES", "Finding", "Use", "Verdict"]
+__all__ = ["RUN", "USES", "Finding", "Use", "Verdict", "figure"]
 
 Use = Literal["none", "forces", "relaxation", "dynamics"]
 USES: tuple[Use, ...] = ("none", "forces", "relaxation", "dynamics")
@@ -25,6 +25,11 @@ HEADLINES: dict[Use, str] = {
 }
 RUN = "{run}"
 """Stands for the folder of the run."""
+
+
+def figure(value: float, digits: int = 3) -> str:
+    """A number to so many digits, without an exponent where it is large."""
+    return f"{float(f'{value:.{digits}g}'):.15g}"
 
 
 class Finding(Part):
@@ -60,6 +65,8 @@ class Verdict(Record):
         Expected error on the targets; None if nothing tells it.
     true_error : float, eV/Å, or None
         Mean error on the targets by the parent's true forces, if these are known.
+    test_error : float, eV/Å, or None
+        Mean error in the test chunks, if there are any.
     bound : Bound or None
         Of forces; None if there is none.
     largest_bound : float, eV/Å
@@ -79,6 +86,7 @@ class Verdict(Record):
     findings: list[Finding]
     expected: ExpectedError | None
     true_error: FiniteFloat | None
+    test_error: FiniteFloat | None
     bound: Bound | None
     largest_bound: FiniteFloat
     outside: NonNegativeInt | None
@@ -102,7 +110,9 @@ class Verdict(Record):
         if self.expected is not None:
             found.append(expected_sentence(self.expected))
         if self.true_error is not None:
-            found.append(f"true error {1000 * self.true_error:.3g} meV/Å on average")
+            found.append(f"true error {figure(1000 * self.true_error)} meV/Å on average")
+        if self.test_error is not None:
+            found.append(f"error in test chunks {figure(1000 * self.test_error)} meV/Å")
         return "; ".join(found) or "nothing tells the error of the forces"
 
     @property
@@ -110,15 +120,16 @@ class Verdict(Record):
         """The bounds of the most uncertain atom, and what they rest on."""
         bound = self.bound
         if bound is None or not bound.is_known:
-            basis = (
-                "" if bound is None else f" ({bound.labels} forces in {bound.images} structures)"
+            labels, images = (0, 0) if bound is None else (bound.labels, bound.images)
+            return (
+                f"uncertainty not calibrated yet: {labels} forces in {images} structures that the "
+                f"members did not know ({FEWEST} in {FEWEST_IMAGES} are needed)"
             )
-            return f"uncertainty not calibrated yet{basis}"
         beside = self.largest_bound * bound.factor_95 / bound.factor
         kind = ", the same for all atoms" if bound.constant else ""
         return (
-            f"error of an atom at most {1000 * self.largest_bound:.3g} meV/Å (99 %) or "
-            f"{1000 * beside:.3g} (95 %){kind}; from {bound.labels} forces in {bound.images} "
+            f"error of an atom at most {figure(1000 * self.largest_bound)} meV/Å (99 %) or "
+            f"{figure(1000 * beside)} (95 %){kind}; from {bound.labels} forces in {bound.images} "
             "structures that the members did not know"
         )
 
@@ -148,8 +159,8 @@ def expected_sentence(expected: ExpectedError) -> str:
     """An expected error, its range, and what it rests on."""
     source = "larger structures" if expected.source == "validation" else "out-of-bag chunks"
     return (
-        f"expected error {1000 * expected.mean:.3g} meV/Å on average "
-        f"({1000 * expected.low:.3g} to {1000 * expected.high:.3g}), "
-        f"{100 * expected.relative:.2g} % of the typical force; from {expected.forces} forces in "
-        f"{expected.images} {source}"
+        f"expected error {figure(1000 * expected.mean)} meV/Å on average "
+        f"({figure(1000 * expected.low)} to {figure(1000 * expected.high)}), "
+        f"{figure(100 * expected.relative, 2)} % of the typical force; from {expected.forces} "
+        f"forces in {expected.images} {source}"
     )

@@ -1,0 +1,172 @@
+"""The verdict: what each figure allows, by the limits the docs state, and what is to be typed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers.report import LOCALITY, REFERENCE, RELAXATION, RUN, Page, but, iteration, save
+from nearsight.files.records import Bound, Bounds, ExpectedError, Verdict
+from nearsight.report.data import RunData
+from nearsight.report.page import write_report
+from nearsight.report.verdict import judge
+
+# The typical force is 1 eV/Å, so that parts of it are eV/Å.
+GOOD = ExpectedError(
+    mean=0.004, low=0.003, high=0.005, forces=150, images=3, source="validation", typical=1.0
+)
+BOUND = Bound(factor=1.5, factor_95=1.0, labels=150, images=3)
+STOPPED = "there are 2 chunks"
+
+
+def run_of(
+    folder: Path,
+    error: float | None = 0.004,
+    bound: Bound | None = BOUND,
+    run: dict[str, Any] | None = None,
+    files: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
+    """A run of two iterations of which the second is kept, good but for what is changed."""
+    expected = None if error is None else but(GOOD, mean=error)
+    facts = {
+        "expected": expected,
+        "bounds": None if bound is None else Bounds(forces=bound),
+        "extrapolation": np.full(4, 0.5),
+        "member_force_rmse": np.array([0.002, 0.002, 0.003]),
+    }
+    kept = iteration(1, [0, 3], **facts | changes)
+    settings = {"best_iteration": 1} | (run or {})
+    return save(folder, iteration(0, []), kept, run=but(RUN, **settings), **(files or {}))
+
+
+def verdict(folder: Path, **given: Any) -> Verdict:
+    return judge(RunData.load(run_of(folder / "run", **given)))
+
+
+def limiting(found: Verdict) -> set[str]:
+    return {finding.key for finding in found.limiting}
+
+
+def test_a_good_run(tmp_path: Path) -> None:
+    found = verdict(tmp_path)
+    assert (found.use, found.limiting) == ("dynamics", [])
+    lines = found.lines("al run")
+    assert lines[0] == "Usable for dynamics."
+    assert "0.4 % of the typical force; from 150 forces in 3 larger structures" in lines[1]
+    assert "at most 12 meV/Å (99 %) or 8 (95 %); from 150 forces in 3" in lines[2]
+    assert shlex.split(lines[-1])[:3] == ["nearsight", "relax", "al run/best.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "use"),
+    [(0.049, "dynamics"), (0.051, "forces"), (0.19, "forces"), (0.21, "none")],
+)
+def test_expected_error(tmp_path: Path, error: float, use: str) -> None:
+    """In typical forces; above fmax = 0.05 eV/Å no minimum is found to it."""
+    found = verdict(tmp_path, error=error)
+    assert found.use == use
+    assert not limiting(found) - {"error", "fmax"}
+
+
+def test_relaxation_but_not_dynamics(tmp_path: Path) -> None:
+    """An error of 40 meV/Å where the typical force is 0.5 eV/Å: 8 %."""
+    weak = but(GOOD, mean=0.04, typical=0.5)
+    found = verdict(tmp_path, expected=weak)
+    assert (found.use, limiting(found)) == ("relaxation", {"error"})
+    assert "8 % of the typical force 0.5 eV/Å" in found.lines("run")[1]
+
+
+def test_the_true_error_counts_where_it_is_known(tmp_path: Path) -> None:
+    found = verdict(tmp_path, error=0.5, files={"reference": REFERENCE})
+    assert found.true_error == pytest.approx(0.004)
+    assert found.use == "dynamics"
+    assert "expected error 500 meV/Å" in found.error_sentence
+    assert "true error 4 meV/Å" in found.error_sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "use", "key"),
+    [
+        ({"uncertainty": np.full(4, 0.5)}, "relaxation", "bound"),
+        ({"uncertainty": np.full(4, 0.9)}, "forces", "bound"),
+        ({"uncertainty": np.full(4, 1.1)}, "none", "bound"),
+        ({"extrapolation": np.array([0.5, 0.5, 0.5, 1.2])}, "none", "outside"),
+        ({"force_rmse": 0.08}, "relaxation", "misfit"),
+        ({"force_rmse": 0.3}, "none", "misfit"),
+        ({"member_force_rmse": np.array([0.002, 0.05, 0.003])}, "relaxation", "members"),
+        ({"member_force_rmse": np.array([0.0002, 0.005, 0.0003])}, "dynamics", None),
+        ({"bound": but(BOUND, labels=99)}, "forces", "calibration"),
+        ({"bound": but(BOUND, images=2)}, "forces", "calibration"),
+        ({"bound": None}, "forces", "calibration"),
+        ({"error": None}, "none", "error"),
+    ],
+    ids=str,
+)
+def test_what_each_figure_allows(
+    tmp_path: Path, changes: dict[str, Any], use: str, key: str | None
+) -> None:
+    found = verdict(tmp_path, **changes)
+    assert found.use == use
+    assert limiting(found) == (set() if key is None else {key})
+
+
+def test_the_parent_at_the_minimum(tmp_path: Path) -> None:
+    """0.045 eV/Å with fmax = 0.05 is fine, 0.08 is not."""
+    found = verdict(tmp_path, files={"relaxation": RELAXATION})
+    assert found.use == "dynamics"
+    assert found.next_command("r") == "nearsight md r r/relaxed.extxyz"
+    worse = but(RELAXATION, parent_fmax_at_minimum=0.08)
+    worse = judge(RunData.load(run_of(tmp_path / "worse", files={"relaxation": worse})))
+    assert (worse.use, limiting(worse)) == ("forces", {"minimum"})
+    assert worse.next_command("r") == "nearsight retrain r"
+
+
+def test_labels_of_small_chunks(tmp_path: Path) -> None:
+    """At 6 Å the mean error of the two centres is 9 meV/Å, at 4 Å 400."""
+    files = {"locality": LOCALITY}
+    assert verdict(tmp_path, run={"chunk_radius": 6.5}, files=files).use == "dynamics"
+    found = judge(RunData.load(run_of(tmp_path / "b", run={"chunk_radius": 4.0}, files=files)))
+    assert (found.use, limiting(found)) == ("forces", {"locality"})
+    assert "chunk_radius = 5.0" in found.next_step("r")
+
+
+# -- what to do next
+
+
+def test_a_budget_that_was_too_small(tmp_path: Path) -> None:
+    found = verdict(tmp_path, error=0.3, run={"stop_reason": STOPPED})
+    assert found.next_command("x/r") == "nearsight run x/r"
+    assert "(x/r.toml, or x/r/config.toml) set max_chunks = 8 under [nft]" in found.next_step("x/r")
+
+
+def test_an_end_that_was_another(tmp_path: Path) -> None:
+    found = verdict(tmp_path, error=0.3)
+    assert found.next_command("x/r") == "nearsight retrain x/r"
+
+
+def test_labels_that_do_not_fit(tmp_path: Path) -> None:
+    found = verdict(tmp_path, force_rmse=0.3, run={"stop_reason": STOPPED})
+    assert found.next_command("r") == "nearsight labels verify r/parent.db --again 3"
+
+
+# -- where it is said
+
+
+def test_on_the_page_and_in_report_json(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run", error=0.3)
+    write_report(folder)
+    found = Verdict.load(folder / "verdict.json")
+    assert found == judge(RunData.load(folder))
+    content = json.loads((folder / "report.json").read_text())["verdict"]
+    assert content["use"] == "none"
+    assert content["command"] == f"nearsight retrain {folder}"
+    words = Page(folder).words
+    assert words.index("Not usable") < words.index("Kept")
+    assert content["command"] in words
+    assert "the expected error of a force is 300 meV/Å, 30 % of the typical force" in words
