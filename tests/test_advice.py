@@ -40,11 +40,12 @@ def test_networks_that_look_farther_than_chunks() -> None:
 
 
 def test_targets_no_larger_than_a_chunk() -> None:
-    (sentence,) = said(molecule("C60"), nft={"chunk_radius": 8.0})
+    carbon, sentence = sorted(said(molecule("C60"), nft={"chunk_radius": 8.0}))[::-1]
+    assert "is no metal (C)" in carbon
     assert "the target (60 atoms) is no larger than a chunk" in sentence
     assert 'nft.labels = "target"' in sentence
     assert said(molecule("C60"), nft={"chunk_radius": 8.0, "labels": "target"}) == []
-    assert said(molecule("C60"), nft={"chunk_radius": 6.9}) == []  # 7.1 Å across
+    assert said(molecule("C60"), nft={"chunk_radius": 6.9}) == [carbon]  # 7.1 Å across
 
 
 def test_particles_in_a_box() -> None:
@@ -104,12 +105,47 @@ def test_lengths_in_nanometres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         check_lengths(crystal, "target")
 
 
+def test_lengths_in_bohr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bohr = PARTICLE.copy()
+    bohr.positions /= 0.529177
+    ase.io.write("bohr.xyz", bohr)
+    code, _, err = run_command("new", "bohr.xyz")
+    assert code == 2
+    assert err == (
+        "bohr.xyz: most atoms have no neighbour within 4.08 Å, 1.6 times the usual distance; "
+        "lengths must be in Å (0.529 for each Bohr)\n"
+    )
+
+
+def test_periodic_images_that_feel_each_other() -> None:
+    slab = bulk("Cu", cubic=True) * (3, 3, 3)
+    assert said(slab) == []
+    slab.center(vacuum=2.5, axis=2)  # 5 Å between the layers
+    (sentence,) = said(slab)
+    assert "periodic along c with 5.0 Å of empty space: too much for a crystal" in sentence
+    slab.center(vacuum=5.0, axis=2)
+    assert said(slab) == []
+
+
+def test_what_chunks_may_have_otherwise() -> None:
+    assert said(PARTICLE) == []
+    charged, magnetic = PARTICLE.copy(), PARTICLE.copy()
+    charged.info["charge"] = 1
+    magnetic.set_initial_magnetic_moments([1.0] * len(magnetic))
+    assert "the charge of the target is that of the whole" in said(charged)[0]
+    assert "the target is magnetic" in said(magnetic)[0]
+    assert said(charged, nft={"labels": "target"}) == []
+    oxide = bulk("MgO", "rocksalt", 4.2, cubic=True) * 3
+    assert "the target is no metal (O)" in said(oxide, features={"count": 4})[0]
+
+
 def test_new_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ase.io.write("POSCAR", _in_a_box())
     code, out, _ = run_command("new", "POSCAR")
     assert code == 0
-    assert out.startswith("The target is periodic, with more than 8 Å of empty space in all dir")
+    assert "\nThe target is periodic, with more than 8 Å of empty space in all dir" in out
 
 
 def test_more_functions_than_candidates(tmp_path: Path) -> None:

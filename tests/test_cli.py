@@ -97,7 +97,7 @@ def test_the_module_is_the_command() -> None:
 def test_an_error_is_one_sentence(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, sentence: str
 ) -> None:
-    def fail(path: str) -> Atoms:
+    def fail(*_: object) -> Atoms:
         raise error
 
     monkeypatch.setattr(nearsight.structures.images, "read_structure", fail)

@@ -1,4 +1,4 @@
-"""A folder of a run holds all that it takes to go on: elsewhere, and without the files it was made of."""
+"""A run's folder holds all it takes to go on: elsewhere, and without the files it was made of."""
 
 from __future__ import annotations
 

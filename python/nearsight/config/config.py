@@ -105,6 +105,11 @@ class Config(Settings):
         wanted = relaxation is not None and relaxation.on_uncertain == "retrain"
         return self.retraining is not None or wanted
 
+    @property
+    def retrained_chunks(self) -> int:
+        """Chunks of frames that a retraining may add in all."""
+        return (self.retraining or RetrainingSettings()).max_chunks if self.retrains else 0
+
     def differences(self, other: Config) -> list[tuple[str, Any, Any]]:
         """Keys by which two configurations ask for different results, with both values.
 

@@ -15,7 +15,18 @@ from nearsight.config.errors import section_model
 __all__ = ["to_toml", "to_toml_value"]
 
 
-def to_toml(config: BaseModel, title: str = "") -> str:
+ALWAYS = (
+    "target.structure",
+    "parent.calculator",
+    "nft.chunk_radius",
+    "nft.max_chunks",
+    "nft.accuracy",
+    "relaxation.fmax",
+)
+"""Keys that a short file holds also with their defaults."""
+
+
+def to_toml(config: BaseModel, title: str = "", short: bool = False) -> str:
     """A configuration as commented TOML; keys that are off stand there as ``#key = value``.
 
     Parameters
@@ -24,24 +35,39 @@ def to_toml(config: BaseModel, title: str = "") -> str:
         A model whose fields are sections.
     title : str
         Lines to begin with, made comments.
+    short : bool
+        Only with what differs from the defaults, and what everybody looks at first.
     """
     lines = [f"# {line}".rstrip() for line in title.splitlines()]
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         model = section_model(field)
+        if short and (value is None or (model is None and value == field.get_default())):
+            continue
         if model is None:
             lines += ["", *_comment(field.description), f"{name} = {to_toml_value(value)}"]
         else:
-            lines += ["", "", *_section(name, model, value)]
+            part = list(_section(name, model, value, short))
+            lines += ["", "", *part] if part else []
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _section(name: str, model: type[BaseModel], section: BaseModel | None) -> Iterator[str]:
+def _section(
+    name: str, model: type[BaseModel], section: BaseModel | None, short: bool
+) -> Iterator[str]:
+    keys = [
+        key
+        for key, field in model.model_fields.items()
+        if not short or f"{name}.{key}" in ALWAYS or getattr(section, key) != field.get_default()
+    ]
+    if not keys:
+        return
     yield from _comment(model.__doc__)
     yield f"[{name}]" if section else f"#[{name}]"
     only = getattr(model, "replaces_all", None)
     alone = section is not None and only is not None and getattr(section, only) is not None
-    for key, field in model.model_fields.items():
+    for key in keys:
+        field = model.model_fields[key]
         default = field.get_default()
         value = default if section is None else getattr(section, key)
         off = section is None or value is None or (alone and key != only)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
+
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
@@ -10,13 +13,18 @@ from nearsight.config import Config
 from nearsight.errors import InputError
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
-from nearsight.run.suggest import nearest_neighbour_distance
+from nearsight.parents.spec import TOTALS
+from nearsight.run.suggest import expected_distance, is_metal, nearest_neighbour_distance
 from nearsight.structures.images import near_atoms
 
-__all__ = ["advice", "check_candidates", "check_lengths", "is_in_a_box"]
+__all__ = ["advice", "check_candidates", "check_lengths", "empty_space", "is_in_a_box"]
 
 TOO_NEAR = 0.3
 """Share of the usual distance between neighbours; no structure is compressed so far."""
+TOO_FAR = 1.6
+"""The same for the distance from which on it is too long; with lengths in Bohr it is 1.89."""
+EMPTY = 3.5
+"""Å between layers of atoms from which on it is empty space, not that of a crystal."""
 VACUUM = 8.0
 """Å of empty space in every direction, as around a particle, never in a crystal."""
 MOST_ATOMS = 2000
@@ -41,12 +49,15 @@ def advice(config: Config, targets: Targets) -> list[str]:
                 f"{radius:g} Å): a calculation of the whole costs the same, and has all forces and "
                 'the energy (nft.labels = "target")'
             )
-        if is_in_a_box(atoms):
-            found.append(
-                f"{name} is periodic, with more than {VACUUM:g} Å of empty space in all "
-                "directions: if it is a particle in a box, write it without the cell (extended "
-                'XYZ, pbc="F F F")'
-            )
+        found += _of_the_cell(atoms, name)
+        if by_chunks:
+            found += _of_the_electrons(atoms, name)
+            others = [e for e in dict.fromkeys(atoms.symbols) if not is_metal(e)]
+            if others:
+                found.append(
+                    f"{name} is no metal ({', '.join(others)}): forces may reach farther than a "
+                    "chunk, which nearsight locality shows"
+                )
     return found
 
 
@@ -74,13 +85,21 @@ def check_candidates(config: Config, elements: tuple[str, ...]) -> None:
 
 
 def check_lengths(atoms: Atoms, name: str) -> None:
-    """Raise an `InputError` for a structure whose lengths are likely to be in nm."""
+    """Raise an `InputError` for a structure whose lengths are likely to be in nm or Bohr."""
     shortest = min(nearest_neighbour_distance(symbol) for symbol in set(atoms.symbols))
     near = near_atoms(atoms, TOO_NEAR * shortest, name)
     if near.mean() > 0.5:
         raise InputError(
             f"{name}: most atoms have a neighbour within {TOO_NEAR * shortest:.2f} Å, where "
             f"{shortest:.2f} Å are usual; lengths must be in Å (10 for each nm)"
+        )
+    longest = TOO_FAR * max(
+        expected_distance(a, b) for a, b in combinations_with_replacement(set(atoms.symbols), 2)
+    )
+    if len(atoms) > 1 and near_atoms(atoms, longest, name).mean() < 0.5:
+        raise InputError(
+            f"{name}: most atoms have no neighbour within {longest:.2f} Å, {TOO_FAR:g} times the "
+            "usual distance; lengths must be in Å (0.529 for each Bohr)"
         )
 
 
@@ -89,10 +108,51 @@ def is_in_a_box(atoms: Atoms) -> bool:
     if not atoms.pbc.all():
         return False
     cell, _ = minkowski_reduce(atoms.cell, atoms.pbc)
-    inverse = np.linalg.inv(cell)
+    return bool((empty_space(atoms, cell) > VACUUM).all())
+
+
+def empty_space(atoms: Atoms, cell: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(3,) widest gap between atoms across each vector of a cell, periodic images counted, in Å."""
+    inverse = np.linalg.inv(np.asarray(cell))
     scaled = np.sort((atoms.positions @ inverse) % 1.0, axis=0)
     gaps = np.diff(scaled, axis=0, append=scaled[:1] + 1.0).max(axis=0)
-    return bool((gaps / np.linalg.norm(inverse, axis=0) > VACUUM).all())
+    return np.asarray(gaps / np.linalg.norm(inverse, axis=0))
+
+
+def _of_the_cell(atoms: Atoms, name: str) -> list[str]:
+    """Sentences on empty space across the cell."""
+    if not atoms.pbc.any():
+        return []
+    if is_in_a_box(atoms):
+        sentence = (
+            f"{name} is periodic, with more than {VACUUM:g} Å of empty space in all "
+            "directions: if it is a particle in a box, write it without the cell (extended "
+            'XYZ, pbc="F F F")'
+        )
+        return [sentence]
+    gaps = empty_space(atoms, atoms.cell.complete())
+    return [
+        f"{name} is periodic along {axis} with {gap:.1f} Å of empty space: too much for a crystal, "
+        f"too little for atoms across it not to feel each other (more than {VACUUM:g} Å)"
+        for axis, periodic, gap in zip("abc", atoms.pbc, gaps, strict=True)
+        if periodic and EMPTY < gap <= VACUUM
+    ]
+
+
+def _of_the_electrons(atoms: Atoms, name: str) -> list[str]:
+    """Sentences on what chunks may have otherwise than the whole."""
+    found = [
+        f"the {key} of {name} is that of the whole: its chunks are calculated without (what all "
+        "chunks shall have, [parent] chunks can say)"
+        for key in TOTALS
+        if atoms.info.get(key)
+    ]
+    if atoms.has("initial_magmoms") and atoms.get_initial_magnetic_moments().any():
+        found.append(
+            f"{name} is magnetic: its chunks keep the initial moments, but may end in another "
+            "magnetic state than the whole; compare some of their moments"
+        )
+    return found
 
 
 def _fits_into(atoms: Atoms, radius: float) -> bool:

@@ -40,7 +40,6 @@ from nearsight.learning.state import State
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Origin, Parent
-from nearsight.parents.spec import TOTALS
 from nearsight.progress import Progress
 from nearsight.report.page import write_report
 from nearsight.run.advice import advice
@@ -151,12 +150,6 @@ class Run:
         """Find out what the parent lacks before anything else is done."""
         if "Initial cells" in self.folder.stages:
             return  # it was found out then
-        for key in () if self.config.nft.labels == "target" else TOTALS:
-            if any(atoms.info.get(key) for atoms in self._targets.structures):
-                self.progress.note(
-                    f"the {key} of the target is that of the whole: its chunks are calculated "
-                    f"without (what all chunks shall have, [parent] chunks can say)"
-                )
         structures, stress, origin = first_structures(self.config, self._targets)
         self.parent.probe(structures, stress, origin, self.progress)
 

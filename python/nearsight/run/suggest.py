@@ -32,6 +32,8 @@ from nearsight.parents.codes import CODES
 __all__ = [
     "CHEAP_PARENTS",
     "distilled",
+    "expected_distance",
+    "is_metal",
     "nearest_neighbour_distance",
     "preset_of",
     "suggest_config",
@@ -150,7 +152,7 @@ def preset_of(parent: str) -> str | None:
 def _initial(target: Atoms, elements: tuple[str, ...]) -> InitialSettings:
     """The initial cells: crystals with the neighbour distances of the elements."""
     distances = {symbol: nearest_neighbour_distance(symbol) for symbol in elements}
-    if not all(_is_metal(symbol) for symbol in elements):
+    if not all(is_metal(symbol) for symbol in elements):
         shortest = min(distances.values())
         return InitialSettings(
             recipe="clusters",
@@ -174,7 +176,7 @@ def _initial(target: Atoms, elements: tuple[str, ...]) -> InitialSettings:
     )
 
 
-def _is_metal(symbol: str) -> bool:
+def is_metal(symbol: str) -> bool:
     """Whether ASE knows an element as fcc, bcc or hcp: the paper's recipe suits it."""
     state: dict[str, Any] = reference_states[atomic_numbers[symbol]] or {}
     return state.get("symmetry") in ("fcc", "bcc", "hcp")
@@ -195,6 +197,16 @@ def nearest_neighbour_distance(symbol: str) -> float:
         "diamond": math.sqrt(3) / 4,
     }.get(state.get("symmetry", ""))
     return float(2 * covalent_radii[number] if per_a is None else per_a * state["a"])
+
+
+def expected_distance(first: str, second: str) -> float:
+    """Usual distance between neighbours of two elements, Å.
+
+    Between metals the mean of those in their crystals, else the sum of the covalent radii.
+    """
+    if is_metal(first) and is_metal(second):
+        return (nearest_neighbour_distance(first) + nearest_neighbour_distance(second)) / 2
+    return float(sum(covalent_radii[atomic_numbers[symbol]] for symbol in (first, second)))
 
 
 def _inner_and_outer(target: Atoms) -> tuple[int, ...]:

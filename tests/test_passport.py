@@ -1,0 +1,124 @@
+"""What `nearsight new` says of a structure and its run, and the short file it writes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import fcc111
+from ase.cluster.octahedron import Octahedron
+
+from helpers.cli import run_command
+from nearsight.config import Config
+from nearsight.parents.database import ParentDatabase
+
+PARTICLE = Octahedron("Cu", 6, 2)  # 116 atoms
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with a particle."""
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("particle.xyz", PARTICLE)
+    return tmp_path
+
+
+def rows(text: str) -> dict[str, str]:
+    """The table: what stands behind each name."""
+    pairs = (re.split(r"  +", line.rstrip(), maxsplit=1) for line in text.splitlines())
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
+def test_a_particle() -> None:
+    code, out, err = run_command("new", "particle.xyz", "--accuracy", "0.05")
+    assert (code, err) == (0, "")
+    found = rows(out)
+    assert found["target"] == "Cu116, 116 atoms; not periodic"
+    # copper: 3.61 Å / √2; the octahedron has these distances throughout
+    assert found["distances"] == "Cu–Cu 2.55 Å (usual: 2.55)"
+    near = [int((np.linalg.norm(PARTICLE.positions - p, axis=1) <= 8.0).sum()) for p in
+            PARTICLE.positions]  # fmt: skip
+    smallest, largest = map(int, re.findall(r"(\d+) to (\d+) atoms", found["chunks"])[0])
+    assert min(near) <= smallest <= largest <= max(near)
+    assert found["parent calls"].startswith(
+        "about 34 small cells, at most 25 chunks, 3 larger ones, 30 more if a relaxation"
+    )
+    assert found["time"].startswith("less than a minute for the chunks, from one of ")
+    assert out.splitlines()[-1].endswith("start with: nearsight run nft.toml")
+    assert Config.load("nft.toml").nft.accuracy == 0.05
+
+
+def test_a_slab_and_its_empty_space() -> None:
+    slab = fcc111("Cu", (5, 5, 4), vacuum=6.0)
+    slab.pbc, slab.info = True, {}
+    ase.io.write("slab.extxyz", slab)
+    _, out, _ = run_command("new", "slab.extxyz")
+    assert rows(out)["target"] == (
+        "Cu100, 100 atoms; periodic along a; periodic along b; periodic along c with 12.0 Å of "
+        "empty space"
+    )
+
+
+def test_a_dozen_keys_mean_the_same_as_all() -> None:
+    assert run_command("new", "particle.xyz", "-o", "short.toml", "--seed", "3").code == 0
+    assert run_command("new", "particle.xyz", "-o", "full.toml", "--seed", "3", "--full").code == 0
+    short, full = Path("short.toml").read_text(), Path("full.toml").read_text()
+
+    def keys(text: str) -> int:
+        return sum(bool(re.match(r"\w+ =", line)) for line in text.splitlines())
+
+    assert keys(short) < 25 < 60 < keys(full)
+    assert len(short.splitlines()) < 0.4 * len(full.splitlines())
+    assert Config.load("short.toml").model_dump() == Config.load("full.toml").model_dump()
+
+
+def test_a_chunk_is_timed_and_kept() -> None:
+    """With a parent of one's own; in the database of the run, which has it at once."""
+    Path("mine.py").write_text("from ase.calculators.emt import EMT as make\n")
+    code, out, err = run_command("new", "particle.xyz", "--parent", "mine:make")
+    assert code == 0, err
+    assert "from one of" in rows(out)["time"]
+    assert len(ParentDatabase("nft/parent.db", inspect=True)) == 1
+    assert run_command("new", "particle.xyz", "-o", "b.toml", "--parent", "mine:make",
+                       "--no-probe").code == 0  # fmt: skip
+    assert not Path("b").exists()
+
+
+def test_a_slow_parent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nearsight.cli.new.PATIENCE", 1.5)
+    Path("slow.py").write_text(
+        "import time\n"
+        "from ase.calculators.emt import EMT\n"
+        "class Slow(EMT):\n"
+        "    def calculate(self, *given, **more):\n"
+        "        time.sleep(60)\n"
+    )
+    code, out, _ = run_command("new", "particle.xyz", "--parent", "slow:Slow")
+    assert code == 0
+    assert "time" not in rows(out)
+    assert "Not timed: " in out
+    assert Config.load("nft.toml").parent.timeout is None
+
+
+def test_parents_to_adapt_are_not_started() -> None:
+    _, out, _ = run_command("new", "particle.xyz", "--parent", "espresso")
+    assert "Not timed yet: nearsight new ... --parent espresso --probe" in out
+    assert not Path("nft").exists()
+
+
+def test_formats_that_ase_cannot_guess() -> None:
+    atoms = PARTICLE.copy()
+    atoms.center(vacuum=4.0)
+    ase.io.write("cu.data", atoms, format="lammps-data", masses=True)
+    code, _, err = run_command("new", "cu.data")
+    assert code == 2
+    assert err == "cu.data: holds no structure, or its format is another one (--format)\n"
+    code, out, err = run_command("new", "cu.data", "--format", "lammps-data")
+    assert code == 0, err
+    assert "Cu116" in out
+    assert Config.load("nft.toml").target.format == "lammps-data"
+    code, _, err = run_command("new", "cu.data", "--format", "lamps", "--force")
+    assert (code, err) == (2, "cu.data: ASE cannot read it (it knows no format 'lamps')\n")
