@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from docutils import nodes
+from math_core import LatexToMathML
 from pygments.lexers.data import JsonLexer
 from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
 
 OVERVIEW = Path(__file__).with_name("README.md")
 
@@ -25,6 +28,7 @@ html_theme = "furo"
 html_title = "nearsight"
 html_additional_pages = {"index": "index.html"}
 html_show_copyright = False
+html_math_renderer = "mathml"
 templates_path = ["templates"]
 
 myst_fence_as_directive = ["math"]
@@ -35,6 +39,7 @@ autodoc_default_options = {"members": True}
 autodoc_typehints = "none"  # docstrings say types, with shapes and units
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 
 
 def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
@@ -55,7 +60,16 @@ def toctree(pages: Iterable[str], *options: str) -> str:
     return "\n".join(["", "```{toctree}", ":hidden:", *options, *pages, "```", ""])
 
 
+def write_formula(writer: HTML5Translator, node: nodes.Element) -> None:
+    """Write a formula as MathML, which browsers show without a script from elsewhere."""
+    block = isinstance(node, nodes.math_block)
+    mathml = LatexToMathML().convert_with_local_state(node.astext(), displaystyle=block)
+    writer.body.append(mathml)
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is written above."""
     app.add_lexer("jsonc", JsonLexer)
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
     app.connect("source-read", add_contents)

@@ -92,7 +92,7 @@ def idea(run: Path) -> Figure:
     center = max(first["new_indices"], key=lambda index: outward[index])
     positions = seen_from(target, center)
 
-    figure = Figure(figsize=(8.4, 3.3), layout="constrained")
+    figure = Figure(figsize=(8.4, 2.8), layout="constrained")
     panels = list(figure.subplots(1, 3))
     mapped = ScalarMappable(SCALE, "viridis")
     number = len(last["chunk_indices"])
@@ -113,7 +113,7 @@ def idea(run: Path) -> Figure:
     colors = np.array([mapped.cmap(0.35)[:3]] * len(target))
     colors[center] = [0.84, 0.37, 0.0]
     draw_atoms(panels[1], positions[chunk], colors[chunk])
-    bar = figure.colorbar(mapped, ax=panels, shrink=0.75, aspect=25, pad=0.01, format="{x:g}")
+    bar = figure.colorbar(mapped, ax=panels, shrink=0.85, aspect=25, pad=0.01, format="{x:g}")
     bar.set_label("uncertainty of the force (eV/Å)")
     bar.outline.set_visible(False)
     return figure

@@ -51,7 +51,9 @@ PAGES = sorted(
 )
 MADE = {"configuration.md", "command-line.md"}  # of the code: their examples are tested with it
 LANGUAGES = {"console", "jsonc", "python", "sh", "toml"}
-NOT_RUN = {".", "cmake", "ctest", "git", "nox", "pip", "pre-commit", "pytest", "python", "sphinx-build"}
+NOT_RUN = {
+    ".", "cmake", "ctest", "git", "nox", "pip", "pre-commit", "pytest", "python", "sphinx-build",
+}  # fmt: skip
 FILES = {"cp", "mkdir"}
 QUICK = {
     "init": "--n-rattled 3",
