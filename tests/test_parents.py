@@ -244,7 +244,9 @@ class Factory:
 
 
 @pytest.mark.parametrize(
-    "calculator", [EMT(), lambda: EMT(), functools.partial(EMT), Factory().make], ids=str
+    "calculator",
+    [EMT(), lambda: EMT(), functools.partial(EMT), Factory().make],
+    ids=["calculator", "lambda", "partial", "method"],
 )
 def test_refuses_a_database_for_a_parent_without_a_name(calculator: Any, path: Path) -> None:
     with pytest.raises(InputError, match="a database of parent calculations needs a parent given"):
