@@ -141,17 +141,21 @@ def test_virial_is_the_derivative_by_strain(name: str, cutoff: str) -> None:
     atoms = structure(name, n_elements)
     ensemble = random_ensemble(functions_of(ELEMENTS[:n_elements], CUTOFFS[cutoff]), atoms)
     found = evaluate(ensemble, atoms, virial=True)
-    virial, offset = found["virials"].mean(axis=0), found["energies"].mean(axis=0)
+    virial, offset = found["virial"], found["energies"].mean(axis=0)
     assert np.abs(virial).max() > 0.05
     np.testing.assert_allclose(virial, virial.T, atol=1e-11)  # no torque
-    mean = evaluate(ensemble, atoms, "mean", virial=True)["virials"]
-    np.testing.assert_allclose(mean, [virial], atol=1e-12)
+    np.testing.assert_allclose(found["virials"].mean(axis=0), virial, atol=1e-12)
+    symmetric = 0.5 * (found["virials"] + found["virials"].transpose(0, 2, 1))
+    voigt = symmetric[:, (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
+    np.testing.assert_allclose(found["virial_deviation"], voigt.std(axis=0, ddof=1), atol=1e-12)
+    mean = evaluate(ensemble, atoms, "mean", virial=True)["virial"]
+    np.testing.assert_allclose(mean, virial, atol=1e-12)
     plain = evaluate(ensemble, atoms)
     np.testing.assert_array_equal(found["forces"], plain["forces"])
     for number, member in enumerate(ensemble.members):
         alone = replace(ensemble, networks=stack([member]))
-        one = evaluate(alone, atoms, "mean", virial=True)["virials"]
-        np.testing.assert_allclose(found["virials"][number], one[0], atol=1e-11)
+        one = evaluate(alone, atoms, "mean", virial=True)["virial"]
+        np.testing.assert_allclose(found["virials"][number], one, atol=1e-11)
     rng = np.random.default_rng(3)
     for _ in range(2):
         direction = random_direction((3, 3), rng)
@@ -234,8 +238,8 @@ def test_same_bits_every_time(alloy: tuple[Ensemble, Atoms], threads: int) -> No
     first = evaluate(ensemble, atoms, virial=True, threads=threads)
     again = evaluate(ensemble, atoms, virial=True, threads=threads)
     assert first.keys() == again.keys() == {
-        "energies", "mean_energies", "forces", "mean_forces", "deviation", "virials",
-        "isolated",
+        "energy", "member_energies", "energy_deviation", "energies", "mean_energies", "forces",
+        "mean_forces", "deviation", "virial", "virials", "virial_deviation", "isolated",
     }  # fmt: skip
     for key, value in first.items():
         np.testing.assert_array_equal(value, again[key])
@@ -258,8 +262,15 @@ def test_mean_forces_are_the_mean_over_members(alloy: tuple[Ensemble, Atoms]) ->
     atoms, ensemble = alloy
     members = evaluate(ensemble, atoms)
     mean = evaluate(ensemble, atoms, "mean")
-    assert mean.keys() == {"energies", "mean_energies", "mean_forces", "isolated"}
+    assert mean.keys() == {
+        "energy", "member_energies", "energy_deviation", "energies", "mean_energies",
+        "mean_forces", "isolated",
+    }  # fmt: skip
     np.testing.assert_array_equal(mean["energies"], members["energies"])
+    totals = mean["energies"].sum(axis=1)
+    np.testing.assert_allclose(mean["member_energies"], totals, rtol=1e-14)
+    assert mean["energy"] == pytest.approx(totals.mean(), rel=1e-14)
+    assert mean["energy_deviation"] == pytest.approx(totals.std(ddof=1), rel=1e-10)
     expected = members["forces"].mean(axis=0)
     assert np.abs(members["mean_forces"] - expected).max() < 1e-13
     assert np.abs(mean["mean_forces"] - expected).max() < 1e-13

@@ -83,6 +83,9 @@ py::dict evaluate(const Potential& potential, const Structure& structure, const 
     return potential.evaluate(structure, list, mode, virial, threads);
   }();
   py::dict result;
+  result["energy"] = made.energy;
+  result["member_energies"] = vector_array(made.member_energies);
+  result["energy_deviation"] = made.energy_deviation;
   result["energies"] = matrix_array(made.energies);
   result["mean_energies"] = vector_array(made.mean_energies);
   if (mode != Forces::kNone) result["mean_forces"] = matrix_array(made.mean_forces);
@@ -94,9 +97,12 @@ py::dict evaluate(const Potential& potential, const Structure& structure, const 
   result["isolated"] =
       Array<bool>(structure.size(), reinterpret_cast<const bool*>(made.isolated.data()));
   if (made.extrapolation.size() > 0) result["extrapolation"] = vector_array(made.extrapolation);
-  if (virial)
+  if (virial) result["virial"] = matrix_array(made.virial);
+  if (virial && mode == Forces::kMembers) {
     result["virials"] =
-        Array<double>({made.virials.rows(), Index{3}, Index{3}}, made.virials.data());
+        Array<double>({potential.members(), Index{3}, Index{3}}, made.virials.data());
+    result["virial_deviation"] = vector_array(made.virial_deviation);
+  }
   return result;
 }
 

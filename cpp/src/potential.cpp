@@ -18,6 +18,17 @@ namespace {
 constexpr Index kBlocks = 24;
 constexpr Index kFewestAtoms = 8, kMostAtoms = 1024;  // of a block
 constexpr Index kBlocksAtOnce = 48;                   // whose sums are in memory
+constexpr double kLargest = 1e100;                    // eV, eV/A; products of it are finite
+
+constexpr Index kVoigt[6][2] = {{0, 0}, {4, 4}, {8, 8}, {5, 7}, {2, 6}, {1, 3}};  // of 3 x 3
+
+// Of the members, as a sample.
+double deviation(const Vector& of_members) {
+  const double square = (of_members.array() - of_members.mean()).square().sum();
+  return std::sqrt(square / static_cast<double>(std::max<Index>(of_members.size() - 1, 1)));
+}
+
+using Virial = Eigen::Matrix<double, 3, 3, Eigen::RowMajor>;
 
 Index atoms_per_block(Index n) {
   return std::clamp((n + kBlocks - 1) / kBlocks, kFewestAtoms, kMostAtoms);
@@ -234,6 +245,28 @@ void Potential::finish(const Call& call, const Vector& forces, Evaluation& resul
   });
 }
 
+// Virials of the members, and of their mean, from the sums (9, lanes).
+void Potential::finish_virial(const Matrix& sums, Evaluation& result) const {
+  const Index count = sums.cols() == 1 ? 1 : members();
+  const Virial mean =
+      Eigen::Map<const Virial>(Vector(sums.leftCols(count).rowwise().mean()).data());
+  result.virial = mean;
+  if (sums.cols() == 1) return;
+  result.virials = sums.leftCols(count).transpose();
+  result.virial_deviation.resize(6);
+  for (Index k = 0; k < 6; ++k)
+    result.virial_deviation[k] =
+        deviation(0.5 * (result.virials.col(kVoigt[k][0]) + result.virials.col(kVoigt[k][1])));
+}
+
+void Potential::check_finite(const Call& call, const Evaluation& result) {
+  double sum = result.energy + result.virial.sum();
+  if (call.gradients) sum += result.mean_forces.sum() + result.deviation.sum();
+  if (!(std::abs(sum) < kLargest))
+    throw std::invalid_argument(
+        "the potential gives no finite energy and forces of this structure");
+}
+
 // Adds the pair terms, which are the same for all members, to their results.
 void Potential::add_baseline(const Call& call, Evaluation& result) const {
   const Structure& structure = call.structure;
@@ -248,9 +281,9 @@ void Potential::add_baseline(const Call& call, Evaluation& result) const {
   for (Index begin = 0; begin < result.forces.size(); begin += width)
     result.forces.segment(begin, width) += Eigen::Map<const Vector>(terms.forces.data(), width);
   if (!call.virial) return;
-  using Row = Eigen::Matrix<double, 1, 9>;
-  const Eigen::Matrix<double, 3, 3, Eigen::RowMajor> virial = terms.virial;
-  result.virials.rowwise() += Eigen::Map<const Row>(virial.data());
+  result.virial += terms.virial;
+  const Virial virial = terms.virial;
+  result.virials.rowwise() += Eigen::Map<const Eigen::Matrix<double, 1, 9>>(virial.data());
 }
 
 Evaluation Potential::evaluate(const Structure& structure, const NeighborList& list, Forces forces,
@@ -293,8 +326,12 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
   }
   result.mean_energies = result.energies.colwise().mean();
   if (call.gradients) finish(call, total, result);
-  result.virials = virials.leftCols(lanes == 1 ? 1 : members()).transpose();
+  finish_virial(virials, result);
   if (baseline_) add_baseline(call, result);
+  result.member_energies = result.energies.rowwise().sum();
+  result.energy = result.member_energies.mean();
+  result.energy_deviation = deviation(result.member_energies);
+  check_finite(call, result);
   return result;
 }
 

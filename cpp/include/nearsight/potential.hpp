@@ -13,6 +13,9 @@
 namespace nearsight {
 
 struct Evaluation {
+  double energy;               // mean of the members, eV
+  Vector member_energies;      // (M) eV
+  double energy_deviation;     // of a member, eV; 0 if M = 1
   Matrix energies;             // (M, N) per-atom energies, eV
   Vector mean_energies;        // (N) eV
   Vector forces;               // (M, N, 3) eV/Å; empty unless all members were asked for
@@ -20,8 +23,9 @@ struct Evaluation {
   Vector deviation;            // (N) sqrt(sum_m |f_m - mean|^2 / (M - 1)), eV/Å; 0 if M = 1
   std::vector<char> isolated;  // (N) whether an atom has no neighbour within the cutoff
   Vector extrapolation;        // (N) grade; empty without a domain or without all members
-  Matrix virials;              // (M, 9) sum r_ij (x) dE/dr_ij, eV; of the mean alone, (1, 9), where
-                               // the forces of members were not asked for; zero unless asked for
+  Eigen::Matrix3d virial;      // sum r_ij (x) dE/dr_ij, eV; zero unless asked for
+  Matrix virials;              // (M, 9) the same of all members, where their forces were asked for
+  Vector virial_deviation;     // (6) of a member, symmetric part: xx, yy, zz, yz, xz, xy; likewise
 };
 
 // The environments of an element that labels are known of: an ellipsoid of the scaled features x,
@@ -89,7 +93,8 @@ class Potential {
   // `list` must have this cutoff and be valid for this structure. An atom without neighbours has
   // features of zero, the energy the networks give to these, and no force but that of the
   // baseline, which may reach farther.
-  // No bit of the result depends on `threads`.
+  // No bit of the result depends on `threads`. Throws std::invalid_argument if a result is not
+  // finite, or too large for anything to be computed of it.
   Evaluation evaluate(const Structure& structure, const NeighborList& list, Forces forces,
                       bool virial, int threads = 0) const;
 
@@ -105,6 +110,8 @@ class Potential {
               Vector& forces) const;
   void finish(const Call& call, const Vector& forces, Evaluation& result) const;
   void add_baseline(const Call& call, Evaluation& result) const;
+  void finish_virial(const Matrix& sums, Evaluation& result) const;
+  static void check_finite(const Call& call, const Evaluation& result);
 
   SymmetryFunctions functions_;
   std::vector<NetworkBatch> networks_;

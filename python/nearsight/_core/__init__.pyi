@@ -111,7 +111,7 @@ class Potential:
         virial: bool = False,
         threads: int = 0,
         neighbors: NeighborList | None = None,
-    ) -> dict[str, npt.NDArray[Any]]: ...
+    ) -> dict[str, Any]: ...
 
 class TrainingSet:
     def __init__(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -217,33 +216,24 @@ class Ensemble:
             threads=threads,
             neighbors=neighbors,
         )
-        with np.errstate(over="ignore", invalid="ignore"):  # that is asked below
-            member_energies = results["energies"].sum(axis=1)
-            raw = CONFIDENCE * results["deviation"] if members else None
-            energy = float(member_energies.sum() / len(member_energies))
-            sums = energy + results["mean_forces"].sum() + (0.0 if raw is None else raw.sum())
-        if not math.isfinite(sums):
-            raise InputError("the potential gives no finite energy and forces of this structure")
+        raw = CONFIDENCE * results["deviation"] if members else None
         grade = results.get("extrapolation")
         uncertainty = None if raw is None else self._calibrated(raw, grade)
         bounds = self.bounds if members else None
-        virials = results["virials"] if virial else None
         return Evaluation(
-            energy=energy,
+            energy=results["energy"],
             energies=results["mean_energies"],
             forces=results["mean_forces"],
-            stress=None if virials is None else _stress(virials.mean(axis=0), structure.volume),
-            member_energies=member_energies,
+            stress=_stress(results["virial"], structure.volume) if virial else None,
+            member_energies=results["member_energies"],
             member_forces=results["forces"] if members else None,
             uncertainty=uncertainty,
             uncertainty_raw=raw,
             extrapolation=grade,
             isolated=results["isolated"],
             uncertainty_95=_bound_95(bounds, uncertainty),
-            energy_uncertainty=_energy_bound(bounds, member_energies, len(structure), grade),
-            stress_uncertainty=_stress_bound(
-                bounds, virials, len(structure), structure.volume, grade
-            ),
+            energy_uncertainty=_energy_bound(bounds, results, len(structure)),
+            stress_uncertainty=_stress_bound(bounds, results, len(structure), structure.volume),
         )
 
     def _calibrated(self, raw: Array, grade: Array | None) -> Array:
@@ -348,27 +338,25 @@ def _bound_95(bounds: Bounds | None, uncertainty: Array | None) -> Array | None:
     return uncertainty * (bounds.forces.factor_95 / bounds.forces.factor)
 
 
-def _energy_bound(
-    bounds: Bounds | None, energies: Array, atoms: int, grade: Array | None
-) -> float | None:
+def _energy_bound(bounds: Bounds | None, results: Mapping[str, Any], atoms: int) -> float | None:
     if bounds is None or bounds.energy is None:
         return None
-    raw = CONFIDENCE * energies.std(axis=0, ddof=1, keepdims=True) / atoms
-    return float(atoms * bounds.energy.of(raw)[0] * _outside(grade))
+    raw = CONFIDENCE * results["energy_deviation"] / atoms
+    return atoms * float(bounds.energy.of(raw)) * _outside(results)
 
 
 def _stress_bound(
-    bounds: Bounds | None, virials: Array | None, atoms: int, volume: float, grade: Array | None
+    bounds: Bounds | None, results: Mapping[str, Any], atoms: int, volume: float
 ) -> Array | None:
-    if bounds is None or bounds.virial is None or virials is None:
+    if bounds is None or bounds.virial is None or "virial_deviation" not in results:
         return None
-    voigt = np.array([full_3x3_to_voigt_6_stress(each) for each in virials])
-    raw = CONFIDENCE * voigt.std(axis=0, ddof=1) / atoms
-    return np.asarray(atoms / volume * bounds.virial.of(raw) * _outside(grade))
+    raw = CONFIDENCE * results["virial_deviation"] / atoms
+    return np.asarray(atoms / volume * bounds.virial.of(raw) * _outside(results))
 
 
-def _outside(grade: Array | None) -> float:
+def _outside(results: Mapping[str, Any]) -> float:
     """The largest grade of an atom that is outside, or 1."""
+    grade = results.get("extrapolation")
     return 1.0 if grade is None else float(grade.max(initial=1.0))
 
 
