@@ -406,3 +406,6 @@ def test_the_command(tmp_path: Path) -> None:
         found = Ensemble.load(place).baseline
         assert found is not None
         assert set(found.radii) == set(found.charges) == {"Cu", "Ni"}
+    shown = run_command("info", place).out
+    assert f"charges Cu {found.charges['Cu']:+.2f}, Ni {found.charges['Ni']:+.2f} e" in shown
+    assert "repulsion of equal atoms within Cu 2.11, Ni 1.98 Å" in shown

@@ -20,7 +20,7 @@ from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
 
-__all__ = ["check_baseline", "describe_charges", "make_baseline"]
+__all__ = ["check_baseline", "make_baseline"]
 
 Array = npt.NDArray[np.float64]
 
@@ -72,15 +72,6 @@ def make_baseline(
     if settings.charges == "fitted":
         baseline = _with_fitted_charges(baseline, images, functions, targets)
     return baseline if baseline.radii or any(baseline.charges.values()) else None
-
-
-def describe_charges(baseline: Baseline | None) -> str:
-    """A sentence on fitted charges."""
-    charges = {} if baseline is None else baseline.charges
-    if not any(charges.values()):
-        return "the labelled forces speak for no point charges"
-    named = ", ".join(f"{element} {charge:+.2f}" for element, charge in charges.items())
-    return f"point charges that the labelled forces speak for: {named} e"
 
 
 def _with_fitted_charges(
