@@ -253,7 +253,6 @@ class Session:
         data = apply_model(data, self._first_model)
         if self.start is None:
             return data
-        # as above
         earlier = self.start.ensemble
         intercepts = {e: float(n.intercept) for e, n in earlier.members[0].items()}
         return replace(data, scaling=earlier.scaling, intercepts=intercepts)
