@@ -24,6 +24,8 @@ from helpers import Array, copper
 from helpers.cli import run_command
 from helpers.differences import error_of
 from helpers.polar import POLAR, PolarEMT
+from helpers.recorder import Recorder
+from helpers.runs import make_workplace, tiny_config
 from helpers.structures import ELEMENTS, functions_of, random_ensemble, structure
 from helpers.trainings import train
 from nearsight.config import BaselineSettings, EnsembleSettings, NetworkSettings, TrainingSettings
@@ -33,6 +35,7 @@ from nearsight.model.baseline import Baseline
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Parent
+from nearsight.run.run import Run
 from nearsight.structures.images import Image, write_images
 from nearsight.training.charges import make_baseline
 from nearsight.training.fit import train_ensemble
@@ -406,3 +409,44 @@ def test_the_command(tmp_path: Path) -> None:
         found = Ensemble.load(place).baseline
         assert found is not None
         assert set(found.radii) == set(found.charges) == {"Cu", "Ni"}
+    shown = run_command("info", place).out
+    assert f"charges Cu {found.charges['Cu']:+.2f}, Ni {found.charges['Ni']:+.2f} e" in shown
+    assert "repulsion of equal atoms within Cu 2.11, Ni 1.98 Å" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": {"charges": "fitted"}}, "a target of two elements or more"),
+        ({"baseline": {"charges": {"Pt": 1.0}}}, r"^baseline\.charges leaves out Cu$"),
+        ({"nft": {"trim": "stoichiometric"}, "target": 54}, r"it does not hold Cu54Au1; take a"),
+    ],
+)
+def test_a_run_refuses_it_before_anything_is_done(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    target = copper.particle()
+    if changes.get("target"):
+        target.symbols[54] = "Au"
+    sections = {name: change for name, change in changes.items() if name != "target"}
+    config = make_workplace(tmp_path, tiny_config(**sections), target)
+    with pytest.raises(InputError, match=message):
+        Run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_with_repulsion(tmp_path: Path) -> None:
+    """Its log, its potential, and going on in the same folder; another range is another run."""
+    text = tiny_config(baseline={"repulsion": "zbl"}, relaxation=None, locality=None)
+    config, folder = make_workplace(tmp_path, text), tmp_path / "run"
+    Run(config, folder, progress := Recorder()).execute()
+    assert any("baseline: repulsion of equal atoms within Cu 2.11 Å" in n for n in progress.notes)
+    assert Ensemble.load(folder / "best.json").baseline == Baseline(
+        {"Cu": pytest.approx(0.8 * 1.32)}, {}, 0.2, 10.0
+    )
+    before = (folder / "best.json").read_bytes()
+    Run(config, folder).execute()
+    assert (folder / "best.json").read_bytes() == before
+    other = make_workplace(tmp_path, text.replace('"zbl"', '"zbl"\nrepulsion_range = 0.9'))
+    with pytest.raises(InputError, match=r"baseline\.repulsion_range was 0\.8, now 0\.9"):
+        Run(other, folder)

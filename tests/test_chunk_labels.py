@@ -327,6 +327,19 @@ def test_forces_count_within_the_core(core_radius: float) -> None:
         assert 0 < expected.sum() < len(distance)
 
 
+@pytest.mark.parametrize(("core_radius", "within"), [(3.2, 3.2), (5.0, 0.7 * 5.8), (None, 4.06)])
+def test_forces_of_validation_chunks_count_within_the_core(
+    core_radius: float | None, within: float
+) -> None:
+    settings = NFTSettings(chunk_radius=5.0, core_radius=core_radius)
+    targets = Targets.of(copper.particle())
+    found = validation_chunks(targets, settings, 0, Parent("emt"), Recorder())
+    assert len(found) == 3
+    for image in found:
+        distance = image.atoms.get_distances(0, range(len(image.atoms)))
+        np.testing.assert_array_equal(image.force_weights, (distance <= within).astype(float))
+
+
 def test_labels_of_centres_are_those_of_the_paper() -> None:
     for image, whole in zip(label([40, 7], labels="center"), label([40, 7]), strict=True):
         assert image.energy is None

@@ -208,15 +208,14 @@ CASES = {
 }
 
 
+KNOWN = {"repulsion": "zbl", "charges": "fitted"}
+
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {},
-    "zbl": {"baseline": {"repulsion": "zbl"}},
-    "charges": {"baseline": {"repulsion": "zbl", "charges": "fitted"}},
+    "charges": {"baseline": KNOWN},
     "core": {"nft": {"core_radius": 3.5}},
-    "charges-core": {
-        "baseline": {"repulsion": "zbl", "charges": "fitted"},
-        "nft": {"core_radius": 3.5},
-    },
+    "charges-core": {"baseline": KNOWN, "nft": {"core_radius": 3.5}},
+    "neutral": {"baseline": KNOWN, "nft": {"core_radius": 3.5, "trim": "stoichiometric"}},
 }
 """Changes of the settings of every case."""
 

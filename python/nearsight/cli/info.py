@@ -49,6 +49,8 @@ def _ensemble(ensemble: Ensemble) -> Sequence[str | Table]:
         table.add_row(
             f"network of {element}", f"{'-'.join(map(str, nodes))}, {', '.join(activations)}"
         )
+    if ensemble.baseline is not None:
+        table.add_row("baseline", ensemble.baseline.summary)
     if ensemble.multiplicities is not None:
         table.add_row("trained on", f"{ensemble.multiplicities.shape[1]} images")
     table.add_row("calibration", _calibration(ensemble))

@@ -109,8 +109,8 @@ class NFTSettings(Settings):
     chunk_radius: Positive = 8.0
     """Atoms within this distance of an uncertain atom make its chunk, in Å."""
     core_radius: Positive | None = Field(default=None, examples=[5.2])
-    """With labels = "chunk", forces count on atoms within this distance of the centre, in Å; on all
-    when left out."""
+    """With labels = "chunk", forces count on atoms within this distance of the centre, in Å, in
+    validation chunks too; on all when left out."""
     force_decay: Positive | None = Field(default=None, examples=[2.0])
     """With labels = "chunk", the force on an atom at the distance d from the centre has the weight
     exp(-d / force_decay) in the loss, in Å; all have the same weight when left out."""

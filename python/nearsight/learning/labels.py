@@ -186,6 +186,7 @@ def validation_chunks(
 ) -> tuple[Image, ...]:
     """Larger chunks around random atoms, whose inner forces tell models apart.
 
+    Where ``core_radius`` leaves the forces farther out unlearned, they do not count here either.
     Those that the parent fails on are left out, with a note.
     """
     numbers = validation_atoms(targets, settings, seed)
@@ -235,12 +236,13 @@ def _larger_chunks(
     radius = settings.larger_radius
     chunks = targets.extract(numbers, radius, settings.vacuum, settings.trim is not None)
     results = ask_parent(parent, chunks, f"{stage} chunks", Origin("chunk", stage), progress)
+    inner = min(INNER * radius, settings.core_radius or radius)
     images = []
     for number, atoms, result in zip(numbers, chunks, results, strict=True):
         if isinstance(result, Failure):
             progress.note(f"skipping the {stage} chunk of atom {number} {result.explained}")
             continue
-        images.append(Image.whole_chunk(atoms, result.forces, result.energy, INNER * radius))
+        images.append(Image.whole_chunk(atoms, result.forces, result.energy, inner))
     return tuple(images)
 
 

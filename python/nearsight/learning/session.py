@@ -38,7 +38,7 @@ from nearsight.parents import Failure, Parent
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, write_images
 from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
-from nearsight.training.charges import describe_charges, make_baseline
+from nearsight.training.charges import make_baseline
 from nearsight.training.dataset import TrainingData
 from nearsight.training.environments import labelled_domain
 from nearsight.training.fingerprints import Fingerprints
@@ -247,8 +247,8 @@ class Session:
         if self.start is not None:  # what the weights of trained members were made for
             return self.start.ensemble.baseline
         found = make_baseline(self.nft.baseline, images, self.functions, self.targets.structures)
-        if self.nft.baseline.charges == "fitted":
-            self.progress.note(describe_charges(found))
+        if found is not None:
+            self.progress.note(f"baseline: {found.summary}")
         return found
 
     def _prepare(self, baseline: Baseline | None) -> TrainingData:
@@ -257,7 +257,6 @@ class Session:
         data = apply_model(data, self._first_model)
         if self.start is None:
             return data
-        # as above
         earlier = self.start.ensemble
         intercepts = {e: float(n.intercept) for e, n in earlier.members[0].items()}
         return replace(data, scaling=earlier.scaling, intercepts=intercepts)

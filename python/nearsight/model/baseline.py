@@ -45,6 +45,18 @@ class Baseline:
     damping: float
     cutoff: float
 
+    @property
+    def summary(self) -> str:
+        """Its terms in a few words."""
+        parts = []
+        if self.radii:
+            within = ", ".join(f"{element} {2 * r:.2f}" for element, r in self.radii.items())
+            parts.append(f"repulsion of equal atoms within {within} Å")
+        if self.charges:
+            named = ", ".join(f"{element} {q:+.2f}" for element, q in self.charges.items())
+            parts.append(f"charges {named} e within {self.cutoff:g} Å")
+        return "; ".join(parts)
+
     def core(self, elements: Sequence[str]) -> _core.Baseline:
         """What the compiled core adds.
 

@@ -20,7 +20,7 @@ from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
 
-__all__ = ["check_baseline", "describe_charges", "make_baseline"]
+__all__ = ["check_baseline", "make_baseline"]
 
 Array = npt.NDArray[np.float64]
 
@@ -74,15 +74,6 @@ def make_baseline(
     return baseline if baseline.radii or any(baseline.charges.values()) else None
 
 
-def describe_charges(baseline: Baseline | None) -> str:
-    """A sentence on fitted charges."""
-    charges = {} if baseline is None else baseline.charges
-    if not any(charges.values()):
-        return "the labelled forces speak for no point charges"
-    named = ", ".join(f"{element} {charge:+.2f}" for element, charge in charges.items())
-    return f"point charges that the labelled forces speak for: {named} e"
-
-
 def _with_fitted_charges(
     baseline: Baseline,
     images: Sequence[Image],
@@ -101,10 +92,10 @@ def _with_fitted_charges(
     begins. Which of q and -q is meant no force tells: the first element gets the positive one.
     """
     counts = Counter(symbol for atoms in targets for symbol in atoms.symbols)
-    ways = null_space(np.array([[float(counts[e]) for e in functions.elements]]))
-    size = ways.shape[1]
+    directions = null_space(np.array([[float(counts[e]) for e in functions.elements]]))
+    size = directions.shape[1]
     pairs = np.triu_indices(size)
-    matrix, best = _normal_equations(baseline, ways, images, functions)
+    matrix, best = _normal_equations(baseline, directions, images, functions)
     products = np.zeros((size, size))
     products[pairs] = products.T[pairs] = best
     values, vectors = np.linalg.eigh(products)
@@ -115,13 +106,13 @@ def _with_fitted_charges(
     def distance(c: Array) -> Array:
         return np.asarray(root @ (np.outer(c, c)[pairs] - best))
 
-    found = ways @ (least_squares(distance, start).x if size > 1 else start)
+    found = directions @ (least_squares(distance, start).x if size > 1 else start)
     found = np.round(found * (np.sign(found[0]) or 1.0), 6) + 0.0
     return replace(baseline, charges=dict(zip(functions.elements, found.tolist(), strict=True)))
 
 
 def _normal_equations(
-    baseline: Baseline, ways: Array, images: Sequence[Image], functions: SymmetryFunctions
+    baseline: Baseline, directions: Array, images: Sequence[Image], functions: SymmetryFunctions
 ) -> tuple[Array, Array]:
     """Of the products of charges: the matrix, the part of the features taken out, and the best."""
     total: Array | None = None
@@ -131,7 +122,7 @@ def _normal_equations(
         labels = prints.image.forces[image.force_atoms].ravel()
         rows = np.column_stack(
             [
-                *_forces_of_charges(baseline, ways, image, functions),
+                *_forces_of_charges(baseline, directions, image, functions),
                 *_forces_of(prints, len(functions.elements)).T,
                 labels,
             ]
@@ -144,7 +135,7 @@ def _normal_equations(
     assert total is not None  # there are images
     size = np.sqrt(np.maximum(total.diagonal(), 1e-300))
     total = total / np.outer(size, size)
-    count = ways.shape[1] * (ways.shape[1] + 1) // 2
+    count = directions.shape[1] * (directions.shape[1] + 1) // 2
     charges, features = [*range(count), -1], slice(count, -1)
     inverse = np.linalg.pinv(total[features, features], rcond=1e-8, hermitian=True)
     across = total[charges, features]
@@ -165,7 +156,7 @@ def _forces_of(prints: Fingerprints, elements: int) -> Array:
 
 
 def _forces_of_charges(
-    baseline: Baseline, ways: Array, image: Image, functions: SymmetryFunctions
+    baseline: Baseline, directions: Array, image: Image, functions: SymmetryFunctions
 ) -> list[Array]:
     """Forces (3F,) by each product of charges."""
 
@@ -175,8 +166,8 @@ def _forces_of_charges(
         found = image.forces - terms.residual(image, functions).forces
         return np.asarray(found[image.force_atoms].ravel())
 
-    alone = [forces(way) for way in ways.T]
+    alone = [forces(each) for each in directions.T]
     return [
-        alone[k] if k == m else forces(ways[:, k] + ways[:, m]) - alone[k] - alone[m]
-        for k, m in zip(*np.triu_indices(ways.shape[1]), strict=True)
+        alone[k] if k == m else forces(directions[:, k] + directions[:, m]) - alone[k] - alone[m]
+        for k, m in zip(*np.triu_indices(directions.shape[1]), strict=True)
     ]
