@@ -62,7 +62,7 @@ class Evaluation:
         99 % bound of the error of the energy, by the spread of the members' energies per atom. That
         of a difference of energies is at most the sum of both.
     stress_uncertainty : (6,) eV/Å³ or None
-        99 % bound of the error of each component of the stress.
+        99 % bound of the error of every component of the stress, by that of largest spread.
     extrapolation : (N,) or None
         Extrapolation grade of every atom: above 1, its surroundings are outside what the ensemble
         has labels of, and its energy and force are worth nothing (see `Domain`). None of an
@@ -353,8 +353,9 @@ def _stress_bound(
     if bounds is None or bounds.virial is None or virials is None:
         return None
     voigt = np.array([full_3x3_to_voigt_6_stress(each) for each in virials])
-    raw = CONFIDENCE * voigt.std(axis=0, ddof=1) / atoms
-    return np.asarray(atoms / volume * bounds.virial.of(raw) * _outside(grade))
+    raw = CONFIDENCE * voigt.std(axis=0, ddof=1).max(keepdims=True) / atoms
+    bound = atoms / volume * bounds.virial.of(raw) * _outside(grade)
+    return np.broadcast_to(bound, 6).copy()
 
 
 def _outside(grade: Array | None) -> float:
