@@ -69,8 +69,8 @@ GIVEN: dict[str, Any] = {
 """A training with cells and symmetry functions of the user."""
 
 FIGURES = [
-    "iterations", "learning", "locality", "parity", "relaxation-energy", "relaxation-uncertainty",
-    "uncertainty",
+    "iterations", "labels", "learning", "locality", "parity", "relaxation-energy",
+    "relaxation-uncertainty", "uncertainty",
 ]  # fmt: skip
 FILES = {
     "best.json", "comparison.json", "config.toml", "initial.extxyz", "locality.json", "parent.db",

@@ -21,7 +21,7 @@ from nearsight.report.data import RunData, report_json
 from nearsight.report.drawing import png
 from nearsight.report.verdict import judge, told
 
-__all__ = ["draw_figures", "environment", "write_report"]
+__all__ = ["draw_figures", "environment", "write_numbers", "write_report"]
 
 FIGURES = (
     "iterations",
@@ -67,10 +67,7 @@ def write_report(folder: str | Path) -> Path:
             write_bytes(path, images[key])
         else:
             path.unlink(missing_ok=True)  # from an earlier report, which had these data
-    verdict = judge(data)
-    verdict.save(folder / Verdict.FILE)
-    name = folder.absolute().name  # the same wherever the folder is
-    write_json(folder / "report.json", {**report_json(data), "verdict": told(verdict, name)})
+    verdict = write_numbers(folder, data)
     page = folder / "report.html"
     sources = {key: base64.b64encode(image).decode() for key, image in images.items()}
     content = (
@@ -83,12 +80,21 @@ def write_report(folder: str | Path) -> Path:
             sources=sources,
             checks=checks(data),
             verdict=verdict,
-            name=name,
+            name=folder.absolute().name,
             label_error=limiting_label_error(data),
         )
     )
     write_text(page, content)
     return page
+
+
+def write_numbers(folder: Path, data: RunData) -> Verdict:
+    """Write ``verdict.json`` and ``report.json``."""
+    verdict = judge(data)
+    verdict.save(folder / Verdict.FILE)
+    name = folder.absolute().name  # the same wherever the folder is
+    write_json(folder / "report.json", {**report_json(data), "verdict": told(verdict, name)})
+    return verdict
 
 
 def environment() -> Environment:
