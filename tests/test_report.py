@@ -79,7 +79,7 @@ def test_means_over_no_atom_are_null(tmp_path: Path) -> None:
 def test_report_json(full: Path) -> None:
     found = json.loads((full / "report.json").read_text())
     data = RunData.load(full)
-    assert found == report_json(data) | {"verdict": told(judge(data), full)}
+    assert found == report_json(data) | {"verdict": told(judge(data), full.name)}
     assert list(found) == [
         "seed",
         "parent",
@@ -91,6 +91,7 @@ def test_report_json(full: Path) -> None:
         "retraining",
         "dynamics",
         "targets",
+        "comparison",
         "failures",
         "parent_calculations",
         "cost",
@@ -99,6 +100,7 @@ def test_report_json(full: Path) -> None:
         "verdict",
     ]
     assert found["cost"] is None  # in runs of earlier versions
+    assert found["comparison"] == dict.fromkeys(("training", "validation", "test"))
     assert found["seed"] == 7
     assert found["parent"] == "emt"
     assert found["target"] == {"n_atoms": 4}

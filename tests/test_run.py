@@ -37,11 +37,11 @@ from helpers.runs import (
 )
 from nearsight.config import Config
 from nearsight.errors import InputError
-from nearsight.files.atomic import write_json
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents.database import ParentDatabase
-from nearsight.report.data import RunData, report_json
+from nearsight.report.data import RunData
+from nearsight.report.page import write_numbers
 from nearsight.run.run import Run
 from nearsight.structures.images import read_images
 
@@ -67,7 +67,7 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the numbers of the report, without its figures, which take most of the time."""
 
     def write(folder: Path) -> None:
-        write_json(folder / "report.json", report_json(RunData.load(folder)))
+        write_numbers(folder, RunData.load(folder))
 
     monkeypatch.setattr(nearsight.run.run, "write_report", write)
 

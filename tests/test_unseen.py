@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc100, fcc111
 from ase.calculators.emt import EMT
+from ase.stress import full_3x3_to_voigt_6_stress
 from scipy.stats import t as student
 
 from helpers import copper
-from nearsight.files.records import Bound
+from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
+from nearsight.files.records import Bound, Bounds
+from nearsight.model.ensemble import Ensemble
+from nearsight.model.symmetry_functions import G2, G4, SymmetryFunctions
+from nearsight.structures.chunks import extract_chunks
 from nearsight.structures.images import Image
+from nearsight.training.fit import train_ensemble
 from nearsight.training.unseen import Deviations, Unseen, fit_bound, virial_of_forces
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 LINE = Atoms("Cu4", [[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]])
 
 
@@ -58,7 +70,8 @@ def test_members_that_lack_an_image_tell_its_error() -> None:
     np.testing.assert_allclose(only.forces.errors, [5.0], rtol=1e-14)
     np.testing.assert_allclose(only.forces.raw, [2.58 * np.sqrt(2.0)], rtol=1e-14)
     assert found.bounds is not None
-    assert found.bounds.forces.factor == pytest.approx(5.0 / (2.58 * np.sqrt(2.0)), rel=1e-14)
+    ratio = 5.0 / (2.58 * np.sqrt(2.0))
+    assert found.bounds.forces.factor == pytest.approx(student.ppf(0.995, 1) * ratio, rel=1e-12)
     assert found.bounds.energy is None
     assert not found.bounds.forces.is_known
 
@@ -106,13 +119,13 @@ def test_nothing_is_expected_without_chunks() -> None:
 def test_chunks_alone_bound_as_soon_as_there_are_ten_forces() -> None:
     cell = Image(bulk("Cu"), along_x(1000.0), 0.0)
     apart = np.array([along_x(1.0), along_x(-1.0)])  # δ = 2.58 √2
-    for count, expected in ((9, 1000.0), (10, 2.0)):
+    for count, expected in ((9, np.sqrt((1000.0**2 + 9 * 2.0**2) / 10)), (10, 2.0)):
         chunks = [Image(LINE[:1], along_x(2.0))] * count
         ensemble = Members(2, *([apart] * (count + 1)))
         found = unseen(ensemble, [cell, *chunks], np.zeros((2, count + 1), int))
         assert found.bounds is not None
         width = found.bounds.forces.factor * 2.58 * np.sqrt(2.0)
-        assert width == pytest.approx(expected, rel=1e-12)
+        assert width == pytest.approx(student.ppf(0.995, 10) * expected, rel=1e-12)
 
 
 # -- bounds
@@ -123,9 +136,20 @@ def test_factor_covers_what_follows() -> None:
 
     Errors 1 to n where δ is 1: the factors are these ranks, as long as there are so many.
     """
-    for n, stated, beside in ((10, 10, 10), (99, 99, 95), (150, 150, 144), (499, 495, 475)):
+    for n, stated, beside in ((99, 99, 95), (150, 150, 144), (499, 495, 475)):
         found = fit_bound([Deviations(np.arange(1.0, n + 1), np.ones(n))])
         assert found == Bound(factor=stated, factor_95=beside, labels=n, images=1)
+
+
+def test_few_labels_bound_less_sharply() -> None:
+    """Below 99 labels the largest is not enough for 99 %: by Student's t, n = 10, 3.169 × RMS."""
+    found = fit_bound([Deviations(np.ones(10), np.ones(10))])
+    assert found is not None
+    assert found.factor == pytest.approx(3.1693, rel=1e-4)
+    assert found.factor_95 == pytest.approx(2.2281, rel=1e-4)
+    wide = fit_bound([Deviations(np.array([*np.zeros(30), 1.0]), np.ones(31))])
+    assert wide is not None
+    assert wide.factor == 1.0
 
 
 def test_a_constant_is_used_where_it_is_as_sharp() -> None:
@@ -174,3 +198,88 @@ def test_virial_is_what_stress_times_volume_would_be() -> None:
     found = virial_of_forces(atoms.positions, forces[None])[0]
     assert np.abs(expected).max() > 1.0
     np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@cache
+def platinum() -> Ensemble:
+    """Trained on cells and on chunks of the particle of the examples, EMT as the parent."""
+    particle = ase.io.read(EXAMPLES / "pt260.extxyz")
+    chunks = extract_chunks(particle, range(0, 260, 22), 7.0, 5.0)
+    crystals = [bulk("Pt", a=3.92 * part, cubic=True) for part in np.linspace(0.94, 1.1, 9)]
+    rattled = [crystal.repeat((2, 1, 1)) for crystal in crystals]
+    for seed, crystal in enumerate(rattled):
+        crystal.rattle(0.08, seed=seed)
+    images = [copper.labelled(atoms) for atoms in (*crystals, *rattled)]
+    for atoms in chunks:
+        energy, forces = copper.emt(atoms)
+        images.append(Image.whole_chunk(atoms, forces, energy))
+    radial = [G2("Pt", eta, r_s) for eta in (1.0, 8.0, 20.0) for r_s in (0.0, 2.5, 4.0)]
+    angular = [G4(("Pt", "Pt"), 0.005, zeta, gamma) for zeta in (1.0, 4.0) for gamma in (-1.0, 1.0)]
+    return train_ensemble(
+        images,
+        SymmetryFunctions({"Pt": [*radial, *angular]}, 6.0),
+        NetworkSettings(hidden_layers=(5, 5)),
+        TrainingSettings(initial_iterations=40, iterations=20, l2=1e-6),
+        EnsembleSettings(members=10),
+        seed=1,
+    )
+
+
+def of_platinum() -> Iterator[tuple[str, Atoms]]:
+    """Structures that a potential for platinum is used for, none of them in the training."""
+    for part in (0.96, 0.98, 1.0, 1.02, 1.04, 1.06):
+        yield (
+            f"a crystal at {part:g} of its lattice constant",
+            bulk("Pt", a=3.92 * part + 0.01, cubic=True),
+        )
+    vacancy = bulk("Pt", a=3.93, cubic=True).repeat(3)
+    del vacancy[0]
+    yield "a vacancy", vacancy
+    for name, slab in (("111", fcc111), ("100", fcc100)):
+        atoms = slab("Pt", (3, 3, 6), a=3.93, vacuum=8.0)
+        atoms.pbc = True
+        yield f"a ({name}) slab", atoms
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "atoms"), list(of_platinum()), ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_energies_and_stresses_are_within_their_bounds(name: str, atoms: Atoms) -> None:
+    """Of an equation of state, a vacancy and surfaces, against ASE's EMT; and no bound is idle."""
+    found = platinum().evaluate(atoms)
+    assert found.extrapolation is not None
+    assert found.extrapolation.max() < 1.1, name
+    assert found.energy_uncertainty is not None
+    assert found.stress is not None
+    assert found.stress_uncertainty is not None
+    energy, _ = copper.emt(atoms)
+    assert abs(found.energy - energy) <= found.energy_uncertainty
+    assert found.energy_uncertainty / len(atoms) < 0.02  # eV
+    atoms.calc = EMT()
+    assert (np.abs(found.stress - atoms.get_stress()) <= found.stress_uncertainty + 1e-12).all()
+    assert found.stress_uncertainty.max() < 0.02  # eV/Å³, 3 GPa
+
+
+def test_bounds_of_energy_and_stress_by_hand() -> None:
+    """The factor times 2.58 σ of the members, per atom, or the floor; times the largest grade."""
+    bound = Bound(factor=2.0, factor_95=1.0, labels=100, images=3)
+    energy = bound.model_copy(update={"factor": 3.0})
+    constant = bound.model_copy(update={"floor": 10.0})
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    trained = replace(copper.trained(), calibration=2.0, domain=None)
+    made = replace(trained, bounds=Bounds(forces=bound, energy=energy, virial=bound))
+    found = made.evaluate(atoms)
+    spread = 2.58 * found.member_energies.std(ddof=1)
+    assert found.energy_uncertainty == pytest.approx(3.0 * spread, rel=1e-12)
+    virials = made.core.evaluate(made.functions.structure(atoms), "members", virial=True)["virials"]
+    stresses = [full_3x3_to_voigt_6_stress(each / atoms.get_volume()) for each in virials]
+    expected = 2.0 * 2.58 * np.std(stresses, axis=0, ddof=1).max()
+    np.testing.assert_allclose(found.stress_uncertainty, np.full(6, expected), rtol=1e-9)
+    np.testing.assert_allclose(found.uncertainty_95, found.uncertainty / 2.0, rtol=1e-12)
+    floored = replace(trained, bounds=Bounds(forces=constant, energy=constant)).evaluate(atoms)
+    assert floored.energy_uncertainty == pytest.approx(2.0 * 10.0 * len(atoms), rel=1e-12)
+    np.testing.assert_array_equal(floored.uncertainty, 20.0)
+    assert floored.stress_uncertainty is None
+    assert made.evaluate(atoms, members=False).energy_uncertainty is None

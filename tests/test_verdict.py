@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.report import LOCALITY, REFERENCE, RELAXATION, RUN, Page, but, iteration, save
-from nearsight.files.records import Bound, Bounds, ExpectedError, Verdict
+from nearsight.files.records import Bound, Bounds, Comparison, ExpectedError, Verdict
 from nearsight.report.data import RunData
 from nearsight.report.page import write_report
 from nearsight.report.verdict import judge
@@ -165,8 +165,30 @@ def test_on_the_page_and_in_report_json(tmp_path: Path) -> None:
     assert found == judge(RunData.load(folder))
     content = json.loads((folder / "report.json").read_text())["verdict"]
     assert content["use"] == "none"
-    assert content["command"] == f"nearsight retrain {folder}"
+    assert content["command"] == "nearsight retrain run"
     words = Page(folder).words
     assert words.index("Not usable") < words.index("Kept")
     assert content["command"] in words
     assert "the expected error of a force is 300 meV/Å, 30 % of the typical force" in words
+
+
+def test_a_comparison_by_hand() -> None:
+    """Two forces of validation: errors 0.25 and 1; both within 1, one within 0.5."""
+    found = Comparison(
+        ensemble="",
+        role=np.array([0, 1, 1]),
+        image=np.array([0, 1, 2]),
+        labels=np.zeros((3, 3)),
+        forces=np.array([[9.0, 0, 0], [0.25, 0, 0], [0, 1.0, 0]]),
+        uncertainty=np.ones(3),
+        uncertainty_95=np.full(3, 0.5),
+    )
+    assert found.summary("validation") == {
+        "forces": 2,
+        "images": 2,
+        "mean_error": 0.625,
+        "largest_error": 1.0,
+        "coverage": 1.0,
+        "coverage_95": 0.5,
+    }
+    assert found.summary("test") is None

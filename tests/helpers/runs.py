@@ -69,14 +69,15 @@ GIVEN: dict[str, Any] = {
 """A training with cells and symmetry functions of the user."""
 
 FIGURES = [
-    "iterations", "learning", "locality", "parity", "relaxation-energy", "relaxation-uncertainty",
-    "uncertainty",
+    "iterations", "labels", "learning", "locality", "parity", "relaxation-energy",
+    "relaxation-uncertainty", "uncertainty",
 ]  # fmt: skip
 FILES = {
-    "best.json", "config.toml", "initial.extxyz", "locality.json", "parent.db", "reference.json",
+    "best.json", "comparison.json", "config.toml", "initial.extxyz", "locality.json", "parent.db",
+    "reference.json",
     "relaxation-parent.traj", "relaxation.json", "relaxation.traj", "relaxed.extxyz", "report.html",
     "report.json", "run.json", "run.lock", "run.log", "selected.extxyz", "stages.json",
-    "status.json", "symmetry_functions.json", "target.extxyz",
+    "status.json", "symmetry_functions.json", "target.extxyz", "verdict.json",
     "iteration-000/ensemble.json", "iteration-000/evaluation.json",
     "iteration-001/chunks.extxyz", "iteration-001/ensemble.json", "iteration-001/evaluation.json",
     "iteration-002/chunks.extxyz", "iteration-002/ensemble.json", "iteration-002/evaluation.json",

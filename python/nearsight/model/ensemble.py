@@ -62,7 +62,7 @@ class Evaluation:
         99 % bound of the error of the energy, by the spread of the members' energies per atom. That
         of a difference of energies is at most the sum of both.
     stress_uncertainty : (6,) eV/Å³ or None
-        99 % bound of the error of each component of the stress.
+        99 % bound of the error of every component of the stress, by that of largest spread.
     extrapolation : (N,) or None
         Extrapolation grade of every atom: above 1, its surroundings are outside what the ensemble
         has labels of, and its energy and force are worth nothing (see `Domain`). None of an
@@ -350,8 +350,8 @@ def _stress_bound(
 ) -> Array | None:
     if bounds is None or bounds.virial is None or "virial_deviation" not in results:
         return None
-    raw = CONFIDENCE * results["virial_deviation"] / atoms
-    return np.asarray(atoms / volume * bounds.virial.of(raw) * _outside(results))
+    raw = CONFIDENCE * results["virial_deviation"].max() / atoms
+    return np.full(6, atoms / volume * float(bounds.virial.of(raw)) * _outside(results))
 
 
 def _outside(results: Mapping[str, Any]) -> float:

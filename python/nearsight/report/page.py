@@ -21,7 +21,7 @@ from nearsight.report.data import RunData, report_json
 from nearsight.report.drawing import png
 from nearsight.report.verdict import judge, told
 
-__all__ = ["draw_figures", "environment", "write_report"]
+__all__ = ["draw_figures", "environment", "write_numbers", "write_report"]
 
 FIGURES = (
     "iterations",
@@ -59,19 +59,17 @@ def write_report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     data = RunData.load(folder)
-    images = {name: png(figure) for name, figure in draw_figures(data)}
+    images = {key: png(figure) for key, figure in draw_figures(data)}
     (folder / "figures").mkdir(exist_ok=True)
-    for name in FIGURES:
-        path = folder / "figures" / f"{name}.png"
-        if name in images:
-            write_bytes(path, images[name])
+    for key in FIGURES:
+        path = folder / "figures" / f"{key}.png"
+        if key in images:
+            write_bytes(path, images[key])
         else:
             path.unlink(missing_ok=True)  # from an earlier report, which had these data
-    verdict = judge(data)
-    verdict.save(folder / Verdict.FILE)
-    write_json(folder / "report.json", {**report_json(data), "verdict": told(verdict, folder)})
+    verdict = write_numbers(folder, data)
     page = folder / "report.html"
-    sources = {name: base64.b64encode(image).decode() for name, image in images.items()}
+    sources = {key: base64.b64encode(image).decode() for key, image in images.items()}
     content = (
         environment()
         .get_template("template.html")
@@ -82,12 +80,21 @@ def write_report(folder: str | Path) -> Path:
             sources=sources,
             checks=checks(data),
             verdict=verdict,
-            folder=folder,
+            name=folder.absolute().name,
             label_error=limiting_label_error(data),
         )
     )
     write_text(page, content)
     return page
+
+
+def write_numbers(folder: Path, data: RunData) -> Verdict:
+    """Write ``verdict.json`` and ``report.json``."""
+    verdict = judge(data)
+    verdict.save(folder / Verdict.FILE)
+    name = folder.absolute().name  # the same wherever the folder is
+    write_json(folder / "report.json", {**report_json(data), "verdict": told(verdict, name)})
+    return verdict
 
 
 def environment() -> Environment:

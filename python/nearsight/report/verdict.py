@@ -7,7 +7,6 @@ stay on the parent's surface, forces good to 10 % a minimum that is one of the p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,13 +69,13 @@ def judge(data: RunData) -> Verdict:
     )
 
 
-def told(verdict: Verdict, folder: Path) -> dict[str, Any]:
-    """Content of ``report.json``: the record, with the advice for the folder of the run."""
+def told(verdict: Verdict, name: str) -> dict[str, Any]:
+    """Content of ``report.json``: the record, with the advice for a folder of this name."""
     return {
         **verdict.model_dump(),
         "headline": verdict.headline,
-        "advice": verdict.next_step(folder),
-        "command": verdict.next_command(folder),
+        "advice": verdict.next_step(name),
+        "command": verdict.next_command(name),
     }
 
 

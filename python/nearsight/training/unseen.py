@@ -57,6 +57,11 @@ class Deviations:
             np.concatenate([part.raw for part in parts]),
         )
 
+    @property
+    def largest(self) -> Deviations:
+        """The largest error with the largest δ."""
+        return Deviations(self.errors.max(keepdims=True), self.raw.max(keepdims=True))
+
     @classmethod
     def of_members(cls, predicted: Array, labels: Array) -> Deviations:
         """Of scalars (M, n), each by itself."""
@@ -110,7 +115,7 @@ class ImageDeviations:
                 virial = Deviations.of_members(
                     virial_of_forces(positions, forces) / n,
                     virial_of_forces(positions, image.forces[None])[0] / n,
-                )
+                ).largest
         lengths = np.linalg.norm(labels, axis=1)
         return cls(image.is_chunk, Deviations(error, raw), lengths, inner, energy, virial)
 
@@ -215,7 +220,8 @@ def fit_bound(images: Sequence[Deviations], within: Sequence[Deviations] = ()) -
 
     The factors are quantiles of the ratios, of n ratios that with the number ⌈(n + 1) q⌉, which an
     (n + 1)th one is below with probability q (split conformal prediction; Lei et al., J. Am. Stat.
-    Assoc. 113, 1094 (2018)), or the largest.
+    Assoc. 113, 1094 (2018)). Where they are fewer than that takes, it is the largest, or what
+    Student's t makes of their root mean square, if that is more.
     """
     if not any((each.raw > 0).any() for each in images):
         return None
@@ -248,5 +254,9 @@ def _ratios(known: Deviations, floor: float) -> Array:
 def _quantile(ordered: Array, q: float) -> float:
     if len(ordered) == 0:
         return 0.0
-    rank = int(np.ceil((len(ordered) + 1) * q))
-    return float(ordered[min(rank, len(ordered)) - 1])
+    n = len(ordered)
+    rank = int(np.ceil((n + 1) * q))
+    if rank <= n:
+        return float(ordered[rank - 1])
+    normal = student.ppf(0.5 + q / 2.0, n) * np.sqrt(np.mean(ordered**2))
+    return float(max(ordered[-1], normal))

@@ -70,7 +70,7 @@ class Bounds(Part):
     energy : Bound or None
         δ of the energy per atom, in eV.
     virial : Bound or None
-        δ of a component of the virial per atom, in eV; None where no chunk has all its forces.
+        δ of the virial per atom, the largest of a component, in eV; None where no chunk has all its forces.
     """
 
     forces: Bound
