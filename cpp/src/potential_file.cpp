@@ -19,7 +19,6 @@ namespace {
 
 constexpr const char* kFormat = "nearsight-ensemble";
 constexpr int kVersion = 1;
-constexpr double kConfidence = 2.58;  // half width of the central 99 % of a normal distribution
 
 // A value of the file and its place in it, for messages. Reading makes the content canonical:
 // numbers that may have a fraction become floating-point numbers, defaults are filled in.
@@ -28,7 +27,8 @@ class Entry {
   Entry(Json& value, std::string place) : value_(value), place_(std::move(place)) {}
 
   [[noreturn]] void refuse(const std::string& expected) const {
-    throw std::invalid_argument("incomplete or damaged (" + place_ + ": " + expected + ")");
+    const std::string place = place_.empty() ? "" : place_ + ": ";
+    throw std::invalid_argument("incomplete or damaged (" + place + expected + ")");
   }
 
   Entry operator[](const std::string& key) const {

@@ -8,6 +8,10 @@
 
 namespace nearsight {
 
+// Half width of the central 99 % of a normal distribution, in standard deviations: the raw
+// uncertainty is this times Evaluation::deviation.
+inline constexpr double kConfidence = 2.58;
+
 struct PotentialFile {
   std::vector<std::string> elements;  // symbols, by species
   Potential potential;
