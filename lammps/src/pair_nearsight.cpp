@@ -94,11 +94,6 @@ double PairNearsight::init_one(int i, int j) {
   return file->potential.functions().cutoff().radius;
 }
 
-// Whatever reads at the first step of a run finds the values of this step.
-void PairNearsight::setup() {
-  for (Quantity* each : {&uncertainty, &raw, &extrapolation}) each->flag = 1;
-}
-
 void PairNearsight::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const int nall = atom->nlocal + atom->nghost;

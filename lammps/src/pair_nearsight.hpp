@@ -20,7 +20,6 @@ class PairNearsight : public Pair {
   void coeff(int narg, char** arg) override;
   void init_style() override;
   double init_one(int i, int j) override;
-  void setup() override;
   void compute(int eflag, int vflag) override;
   double memory_usage() override;
 

@@ -60,8 +60,9 @@ def lammps(
     tables = [i for i, words in enumerate(lines) if words[:1] == ["Step"]]
     if not tables:
         return Output(text, {})
-    end = next(i for i in range(tables[-1], len(lines)) if lines[i][:1] == ["Loop"])
-    return Output(text, dict(zip(lines[tables[-1]], map(float, lines[end - 1]), strict=True)))
+    names = lines[tables[-1]]
+    row = [x for x in lines[tables[-1] + 1 :] if len(x) == len(names) and x[0].isdigit()][-1]
+    return Output(text, dict(zip(names, map(float, row), strict=True)))
 
 
 def beginning(

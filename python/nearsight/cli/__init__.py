@@ -8,10 +8,10 @@ import signal
 import sys
 
 # each module adds its commands to the app; the help shows them in this order
-from nearsight.cli import run, simulate, stages, model, labels  # isort: skip
+from nearsight.cli import run, simulate, stages, model, lammps, labels  # isort: skip
 from nearsight.cli.app import app
 
-__all__ = ["app", "labels", "main", "model", "run", "simulate", "stages"]
+__all__ = ["app", "labels", "lammps", "main", "model", "run", "simulate", "stages"]
 
 
 def main() -> None:

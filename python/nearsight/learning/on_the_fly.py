@@ -30,7 +30,7 @@ from nearsight.progress import Progress, count_noun
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
 from nearsight.structures.images import check_structure
 
-__all__ = ["Dynamics"]
+__all__ = ["Dynamics", "trusted_below"]
 
 Array = npt.NDArray[np.float64]
 
@@ -195,7 +195,7 @@ class _Session:
             give_momenta(moving, settings.temperature, self.dynamics.seed)
         integrator = self._integrator(ensemble, moving)
         raw = _uncertainty(moving)
-        threshold = settings.threshold or max(MIN_THRESHOLD, 2.0 * float(raw.max()))
+        threshold = trusted_below(settings, float(raw.max()))
         with Trajectory(self.files.trajectory, "w") as writer:
             self.frames = FramesDigest()
             self.frames.add(self.files.write(writer, integrator, raw))
@@ -349,6 +349,11 @@ def _uncertainty(moving: Atoms) -> Array:
     """(N,) raw uncertainty, eV/Å."""
     raw: Array = moving.calc.get_property("uncertainty_raw", moving)
     return raw
+
+
+def trusted_below(settings: DynamicsSettings, first: float) -> float:
+    """Raw uncertainty (eV/Å) below which frames are trusted, from that of the first one."""
+    return settings.threshold or max(MIN_THRESHOLD, 2.0 * first)
 
 
 def _note(
