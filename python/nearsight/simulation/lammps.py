@@ -175,6 +175,6 @@ def _output(
     yield f"thermo_style custom step temp pe ke etotal press {watched}"
     columns = f"id element x y z vx vy vz {_columns('f_watch', has_domain)}"
     yield f"dump frames all custom {settings.write_every} frames.dump {columns}"
-    yield f"dump_modify frames sort id element {' '.join(elements)}"
+    yield f"dump_modify frames sort id format float %.12g element {' '.join(elements)}"
     yield ""
     yield f"run {settings.steps}"
