@@ -18,8 +18,7 @@ namespace nearsight {
 namespace {
 
 constexpr const char* kFormat = "nearsight-ensemble";
-constexpr int kVersion = 1;
-constexpr double kConfidence = 2.58;  // half width of the central 99 % of a normal distribution
+constexpr int kVersion = 2;  // 1 has no baseline
 
 // A value of the file and its place in it, for messages. Reading makes the content canonical:
 // numbers that may have a fraction become floating-point numbers, defaults are filled in.
@@ -28,7 +27,8 @@ class Entry {
   Entry(Json& value, std::string place) : value_(value), place_(std::move(place)) {}
 
   [[noreturn]] void refuse(const std::string& expected) const {
-    throw std::invalid_argument("incomplete or damaged (" + place_ + ": " + expected + ")");
+    const std::string place = place_.empty() ? "" : place_ + ": ";
+    throw std::invalid_argument("incomplete or damaged (" + place + expected + ")");
   }
 
   Entry operator[](const std::string& key) const {
@@ -264,6 +264,30 @@ void check_multiplicities(const Entry& entry, std::size_t members) {
   }
 }
 
+// The floor of a bound of errors, and its factor.
+std::pair<double, double> read_bound(const Entry& entry) {
+  entry.check_keys({"factor", "factor_95", "floor", "labels", "images", "constant"});
+  const double factor = entry["factor"].number(), beside = entry["factor_95"].number();
+  const double floor = entry.get("floor", 0.0).number();
+  if (!(factor > 0.0 && beside > 0.0 && floor >= 0.0))
+    entry.refuse("expected factors above 0 and a floor of 0 or more");
+  entry["labels"].count();
+  entry["images"].count();
+  if (!entry.get("constant", false).value().is_boolean())
+    entry["constant"].refuse("expected true or false");
+  return {floor, factor};
+}
+
+// The floor of the raw uncertainty of forces.
+double read_bounds(const Entry& entry, double calibration) {
+  entry.check_keys({"forces", "energy", "virial"});
+  for (const char* key : {"energy", "virial"})
+    if (const Entry bound = entry.get(key, nullptr); !bound.is_null()) read_bound(bound);
+  const auto [floor, factor] = read_bound(entry["forces"]);
+  if (factor != calibration) entry.refuse("calibration must be the factor of the bound of forces");
+  return floor;
+}
+
 void check_header(const Json& content) {
   if (!content.is_object() || content.value("format", Json()) != kFormat)
     throw std::invalid_argument("not a file of format '" + std::string(kFormat) + "'");
@@ -280,7 +304,7 @@ PotentialFile read_content(Json& content) {
   check_header(content);
   content.erase("format");
   content.erase("version");
-  for (const char* key : {"digest", "domain", "baseline"})
+  for (const char* key : {"digest", "domain", "baseline", "bounds"})
     if (content.contains(key) && content[key].is_null()) content.erase(key);
   if (content.contains("baseline"))
     throw std::invalid_argument("has a baseline, which only the Python package computes as yet");
@@ -291,7 +315,7 @@ PotentialFile read_content(Json& content) {
     content.erase("digest");
   }
   root.check_keys({"units", "elements", "provenance", "calibration", "symmetry_functions",
-                   "scaling", "domain", "multiplicities", "members"});
+                   "scaling", "domain", "bounds", "multiplicities", "members"});
   if (root["units"].value() != Json{{"energy", "eV"}, {"length", "Å"}})
     root["units"].refuse("units must be eV and Å");
   if (!root["provenance"].value().is_object()) root["provenance"].refuse("expected an object");
@@ -313,21 +337,25 @@ PotentialFile read_content(Json& content) {
     largest = root["domain"]["largest_uncertainty"].number();
     if (!(largest >= 0.0)) root["domain"].refuse("expected an uncertainty of 0 or more");
   }
+  const double floor = content.contains("bounds") ? read_bounds(root["bounds"], calibration) : 0.0;
   std::vector<NetworkBatch> networks = read_networks(root["members"], elements, scaling);
   check_multiplicities(root["multiplicities"], root["members"].value().size());
   const std::string found = sha256(canonical_text(content));
   if (digest.value_or(found) != found)
     throw std::invalid_argument("changed or damaged: its digest is that of another content");
   return {std::move(elements),
-          Potential(std::move(functions), std::move(networks), std::move(domains)), calibration,
-          largest, found};
+          Potential(std::move(functions), std::move(networks), std::move(domains)),
+          calibration,
+          floor,
+          largest,
+          found};
 }
 
 }  // namespace
 
 double PotentialFile::uncertainty(double deviation, double extrapolation) const {
   const double least = extrapolation > 1.0 ? extrapolation * largest_uncertainty : 0.0;
-  return calibration * std::max(kConfidence * deviation, least);
+  return calibration * std::max({kConfidence * deviation, least, floor});
 }
 
 PotentialFile parse_potential(const std::string& text, const std::string& name) {

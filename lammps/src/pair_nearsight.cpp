@@ -19,12 +19,21 @@
 
 using namespace LAMMPS_NS;
 
+namespace {
+
+// Lanes that are communicated at once. The size of the buffers must be known before the potential
+// is: pair_style hybrid asks for it when the style is made.
+constexpr nearsight::Index kSent = 4;
+
+}  // namespace
+
 PairNearsight::PairNearsight(LAMMPS* lmp) : Pair(lmp) {
   restartinfo = 0;
   single_enable = 0;
   one_coeff = 1;
   manybody_flag = 1;
   centroidstressflag = CENTROID_NOTAVAIL;
+  comm_reverse = 3 * kSent;
 }
 
 PairNearsight::~PairNearsight() {
@@ -70,7 +79,7 @@ void PairNearsight::coeff(int narg, char** arg) {
     }
     map[type] = static_cast<int>(known - file->elements.begin());
   }
-  comm_reverse = 3 * static_cast<int>(file->potential.lanes(true));
+  lanes = file->potential.lanes(true);
 }
 
 void PairNearsight::init_style() {
@@ -85,9 +94,6 @@ double PairNearsight::init_one(int i, int j) {
   return file->potential.functions().cutoff().radius;
 }
 
-// Whatever reads at the first step of a run finds the values of this step.
-void PairNearsight::setup() { uncertainty.flag = extrapolation.flag = 1; }
-
 void PairNearsight::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const int nall = atom->nlocal + atom->nghost;
@@ -95,15 +101,18 @@ void PairNearsight::compute(int eflag, int vflag) {
   for (int i = 0; i < nall; ++i) species[i] = map[atom->type[i]];
   rows.resize(nall);
   std::iota(rows.begin(), rows.end(), 0);
-  grades = file->potential.has_domain() && (uncertainty.now() || extrapolation.now());
-  extrapolation.values.assign(std::max(atom->nlocal, 1), 0.0);
-  if (uncertainty.now()) member_forces.assign(static_cast<std::size_t>(nall) * comm_reverse, 0.0);
+  needs_members = uncertainty.is_needed() || raw.is_needed();
+  needs_grades =
+      file->potential.has_domain() && (uncertainty.is_needed() || extrapolation.is_needed());
+  for (Quantity* each : {&uncertainty, &raw, &extrapolation})
+    each->values.assign(std::max(atom->nlocal, 1), 0.0);
+  if (needs_members) member_forces.assign(3 * lanes * nall, 0.0);
   try {
     for (int ii = 0; ii < list->inum; ++ii) add_atom(list->ilist[ii]);
   } catch (const std::exception& failure) {
     error->one(FLERR, std::string("pair_style nearsight: ") + failure.what());
   }
-  if (uncertainty.now()) find_uncertainty();
+  if (needs_members) find_uncertainty();
   if (vflag_fdotr) virial_fdotr_compute();
 }
 
@@ -137,10 +146,10 @@ void PairNearsight::add_atom(int i) {
     throw std::runtime_error("no finite energy of atom " + std::to_string(atom->tag[i]));
   if (eflag_global) eng_vdwl += energy;
   if (eflag_atom) eatom[i] += energy;
-  if (grades) extrapolation.values[i] = potential.extrapolation(s, work);
+  if (needs_grades) extrapolation.values[i] = potential.extrapolation(s, work);
   potential.add_forces(s, false, rows.data(), i, work, atom->f[0]);
   // of the mean too, so that the trajectory does not depend on what is asked for
-  if (uncertainty.now()) potential.add_forces(s, true, rows.data(), i, work, member_forces.data());
+  if (needs_members) potential.add_forces(s, true, rows.data(), i, work, member_forces.data());
   if (!vflag_either) return;
   const double* pull = potential.bond_gradients(s, false, work);
   for (const nearsight::Bond& bond : work.functions.bonds) {
@@ -151,55 +160,58 @@ void PairNearsight::add_atom(int i) {
 }
 
 void PairNearsight::find_uncertainty() {
-  comm->reverse_comm(this);
-  const nearsight::Index lanes = file->potential.lanes(true), members = file->potential.members();
-  uncertainty.values.assign(std::max(atom->nlocal, 1), 0.0);
+  for (sent = 0; sent < lanes; sent += kSent) comm->reverse_comm(this);
+  const nearsight::Index members = file->potential.members();
   for (int i = 0; i < atom->nlocal; ++i) {
-    const Eigen::Map<const nearsight::Matrix> forces(
-        member_forces.data() + static_cast<std::size_t>(i) * comm_reverse, 3, lanes);
+    const Eigen::Map<const nearsight::Matrix> forces(forces_of(i), 3, lanes);
     double square = 0.0;
     for (int a = 0; a < 3; ++a) {
       const auto along = forces.row(a).head(members);
       square += (along.array() - along.mean()).square().sum();
     }
     const double count = static_cast<double>(std::max<nearsight::Index>(members - 1, 1));
-    uncertainty.values[i] = file->uncertainty(std::sqrt(square / count), extrapolation.values[i]);
+    const double deviation = std::sqrt(square / count);
+    raw.values[i] = nearsight::kConfidence * deviation;
+    uncertainty.values[i] = file->uncertainty(deviation, extrapolation.values[i]);
   }
 }
 
 int PairNearsight::pack_reverse_comm(int n, int first, double* buffer) {
-  const double* const from = member_forces.data() + static_cast<std::size_t>(first) * comm_reverse;
-  std::copy_n(from, static_cast<std::size_t>(n) * comm_reverse, buffer);
-  return n * comm_reverse;
+  const nearsight::Index count = std::min(kSent, lanes - sent);
+  for (int i = first; i < first + n; ++i)
+    for (int a = 0; a < 3; ++a)
+      buffer = std::copy_n(forces_of(i) + a * lanes + sent, count, buffer);
+  return static_cast<int>(3 * count * n);
 }
 
 void PairNearsight::unpack_reverse_comm(int n, int* list, double* buffer) {
-  for (int k = 0; k < n; ++k, buffer += comm_reverse) {
-    double* const to = member_forces.data() + static_cast<std::size_t>(list[k]) * comm_reverse;
-    std::transform(to, to + comm_reverse, buffer, to, std::plus<double>());
-  }
+  const nearsight::Index count = std::min(kSent, lanes - sent);
+  for (int k = 0; k < n; ++k)
+    for (int a = 0; a < 3; ++a)
+      for (nearsight::Index m = 0; m < count; ++m)
+        forces_of(list[k])[a * lanes + sent + m] += *buffer++;
 }
 
 void* PairNearsight::extract(const char* name, int& dim) {
   dim = 0;
-  if (std::strcmp(name, "uncertainty_flag") == 0) return &uncertainty.flag;
-  if (std::strcmp(name, "extrapolation_flag") == 0) return &extrapolation.flag;
+  for (Quantity* each : {&uncertainty, &raw, &extrapolation})
+    if (std::string(each->name) + "_flag" == name) return &each->flag;
   return nullptr;
 }
 
 void* PairNearsight::extract_peratom(const char* name, int& columns) {
   columns = 0;
-  Asked* asked = nullptr;
-  if (std::strcmp(name, "uncertainty") == 0) asked = &uncertainty;
-  if (std::strcmp(name, "extrapolation") == 0 && file && file->potential.has_domain())
-    asked = &extrapolation;
-  if (asked == nullptr) return nullptr;
-  asked->ever = true;
-  return asked->values.data();
+  for (Quantity* each : {&uncertainty, &raw, &extrapolation}) {
+    if (std::strcmp(each->name, name) != 0) continue;
+    if (each == &extrapolation && !(file && file->potential.has_domain())) return nullptr;
+    each->asked = true;
+    return each->values.data();
+  }
+  return nullptr;
 }
 
 double PairNearsight::memory_usage() {
-  const std::size_t doubles = member_forces.size() + uncertainty.values.size();
+  const std::size_t doubles = member_forces.size() + 3 * uncertainty.values.size();
   return static_cast<double>(doubles * sizeof(double) + 2 * rows.size() * sizeof(int)) +
          Pair::memory_usage();
 }

@@ -20,11 +20,10 @@ class PairNearsight : public Pair {
   void coeff(int narg, char** arg) override;
   void init_style() override;
   double init_one(int i, int j) override;
-  void setup() override;
   void compute(int eflag, int vflag) override;
   double memory_usage() override;
 
-  // for fix pair: per-atom "uncertainty" (eV/Å) and "extrapolation", and when they are needed
+  // for fix pair: per-atom "uncertainty" (eV/Å, calibrated), "uncertainty_raw" and "extrapolation"
   void* extract(const char* name, int& dim) override;
   void* extract_peratom(const char* name, int& columns) override;
 
@@ -33,25 +32,29 @@ class PairNearsight : public Pair {
 
  private:
   // What fix pair may ask for: it sets the flag before the steps at which it reads.
-  struct Asked {
-    bool ever = false;
+  struct Quantity {
+    const char* name;
+    bool asked = false;
     int flag = 1;
     std::vector<double> values = {0.0};  // of the atoms of this process
 
-    bool now() const { return ever && flag != 0; }
+    bool is_needed() const { return asked && flag != 0; }
   };
 
   void allocate();
   void find_bonds(int i);
   void add_atom(int i);
   void find_uncertainty();
+  double* forces_of(int i) { return member_forces.data() + 3 * lanes * i; }
 
   std::unique_ptr<nearsight::PotentialFile> file;
   nearsight::Potential::Workspace work;
   std::vector<int> species, rows;     // of all atoms, ghosts too
+  nearsight::Index lanes = 0;         // columns of the forces of all members
   std::vector<double> member_forces;  // (nall, 3, lanes)
-  Asked uncertainty, extrapolation;
-  bool grades = false;  // whether they are needed at this step
+  nearsight::Index sent = 0;          // first of the lanes that are communicated
+  Quantity uncertainty{"uncertainty"}, raw{"uncertainty_raw"}, extrapolation{"extrapolation"};
+  bool needs_members = false, needs_grades = false;  // at this step
 };
 
 }  // namespace LAMMPS_NS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -12,6 +13,7 @@ from ase.build import bulk, fcc111
 from ase.cluster.octahedron import Octahedron
 
 from helpers import Array
+from nearsight.model.domain import Domain, Environments
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import Layer, Network, stack
 from nearsight.model.symmetry_functions import (
@@ -182,6 +184,15 @@ def random_ensemble(
             networks[element] = Network(tuple(layers), rng.uniform(0.5, 2.0), rng.normal())
         made.append(networks)
     return Ensemble(functions, Scaling(minimum, maximum), stack(made), calibration=1.7)
+
+
+def with_domain(ensemble: Ensemble, atoms: Atoms, every: int = 2) -> Ensemble:
+    """The ensemble, as if it had labels of every second environment in ``atoms``."""
+    features, environments = ensemble.functions.compute(atoms), {}
+    for element in ensemble.elements:
+        scale, offset = ensemble.scaling.linear(element)
+        environments[element] = Environments.of(features[element][::every] * scale + offset)
+    return replace(ensemble, domain=Domain(environments, 0.3))
 
 
 def labelled_images(n_elements: int = 1, seed: int = 0) -> list[Image]:

@@ -8,10 +8,15 @@
 
 namespace nearsight {
 
+// Half width of the central 99 % of a normal distribution, in standard deviations: the raw
+// uncertainty is this times Evaluation::deviation.
+inline constexpr double kConfidence = 2.58;
+
 struct PotentialFile {
   std::vector<std::string> elements;  // symbols, by species
   Potential potential;
   double calibration;          // from raw to calibrated uncertainty
+  double floor;                // eV/Å, raw, below which no uncertainty is
   double largest_uncertainty;  // eV/Å, raw, of a labelled force; 0 without a domain
   std::string digest;          // SHA-256 of the content, that of Python's Ensemble.digest
 

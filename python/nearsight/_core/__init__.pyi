@@ -20,7 +20,6 @@ def build_info() -> dict[str, Any]: ...
 def linear_scaling(minimum: _Floats, maximum: _Floats) -> tuple[_Floats, _Floats]:
     """Scale and offset (S) of an element's features."""
 
-
 class Structure:
     """A structure checked once; a refusal is an `InputError` that calls it ``name``."""
 

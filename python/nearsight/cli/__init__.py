@@ -8,10 +8,21 @@ import signal
 import sys
 
 # each module adds its commands to the app; the help shows them in this order
-from nearsight.cli import new, run, simulate, stages, model, labels, doctor  # isort: skip
+from nearsight.cli import new, run, simulate, stages, model, lammps, labels, doctor  # isort: skip
 from nearsight.cli.app import app
 
-__all__ = ["app", "doctor", "labels", "main", "model", "new", "run", "simulate", "stages"]
+__all__ = [
+    "app",
+    "doctor",
+    "labels",
+    "lammps",
+    "main",
+    "model",
+    "new",
+    "run",
+    "simulate",
+    "stages",
+]
 
 
 def main() -> None:

