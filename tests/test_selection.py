@@ -86,6 +86,15 @@ def test_farthest_points_agree_with_loops(seed: int, k: int, n_groups: int) -> N
     assert farthest_point_sampling(X, k).tolist() == everything
 
 
+@pytest.mark.parametrize("spread", [1e-9, 1e-4, 1.0])
+def test_farthest_points_that_single_precision_cannot_tell_apart(spread: float) -> None:
+    """Two heaps of points, each of which is one point in single precision, in 20 dimensions."""
+    rng = np.random.default_rng(7)
+    X = spread * rng.normal(size=(60, 20)) + np.repeat(rng.normal(size=(2, 20)), 30, axis=0)
+    expected = naive_farthest_points(X, 60, [0] * 60, 3)
+    assert farthest_point_sampling(X, 60, start=3).tolist() == expected
+
+
 @quick
 @given(SEEDS, st.integers(1, 32), st.booleans())
 def test_a_shorter_choice_of_points_begins_the_longer(seed: int, k: int, grouped: bool) -> None:

@@ -89,9 +89,13 @@ def farthest_point_sampling(
         turn = int(np.argmin(np.where(has_rows, coverage.taken, n)))
         return np.where(group == turn, coverage.distance, -np.inf)
 
+    nearer = _Screen(matrix)
+
     def update(coverage: _Coverage, index: int) -> _Coverage:
-        distance = np.linalg.norm(matrix - matrix[index], axis=1)
-        distance = np.minimum(coverage.distance, distance)
+        distance = coverage.distance.copy()
+        rows = nearer.than(distance, index)
+        found = np.linalg.norm(matrix[rows] - matrix[index], axis=1)
+        distance[rows] = np.minimum(distance[rows], found)
         distance[index] = -np.inf
         taken = coverage.taken.copy()
         taken[group[index]] += 1
@@ -99,6 +103,32 @@ def farthest_point_sampling(
 
     nothing = _Coverage(np.full(n, np.inf), np.zeros(len(sizes), dtype=np.intp))
     return greedy(nothing, k, score, update, start)
+
+
+class _Screen:
+    """Finds the rows that may lie nearer to a given one than some distance, in single precision.
+
+    Of n rows the k-th chosen one is the nearest for some n/k: only their distances are needed.
+
+    Parameters
+    ----------
+    matrix : (n, d) float64
+    """
+
+    def __init__(self, matrix: Array) -> None:
+        centred = matrix - matrix.mean(axis=0)
+        self._unit = float(np.abs(centred).max()) or 1.0
+        self._rows = (centred / self._unit).astype(np.float32)
+        self._squares = np.einsum("nd,nd->n", self._rows, self._rows)
+        # of the sum of the d products and of rounding to single precision, each in units of both
+        self._error = (matrix.shape[1] + 8) * float(np.finfo(np.float32).eps)
+
+    def than(self, distance: Array, index: int) -> Indices:
+        """Rows that may be nearer to row ``index`` than their ``distance``, (n,)."""
+        both = self._squares + self._squares[index]
+        apart = both - 2.0 * (self._rows @ self._rows[index])
+        known = np.maximum(distance / self._unit, 0.0)
+        return np.flatnonzero(apart <= known**2 + self._error * both)
 
 
 def _order_groups(groups: npt.ArrayLike | None, n: int, start: int) -> Indices:
