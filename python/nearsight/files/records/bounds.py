@@ -27,9 +27,9 @@ Floats = npt.NDArray[np.float64]
 
 
 class Bound(Part):
-    """A bound of errors, ``factor`` times the raw uncertainty δ, or ``floor`` if that is more.
+    """A bound of errors: ``factor`` times the raw uncertainty δ, or ``floor`` if that is more.
 
-    Where no δ of what it rests on is above the floor, it is a constant.
+    The floor of forces is zero, or the largest δ of what it rests on: then it is a constant.
 
     Attributes
     ----------
@@ -39,8 +39,6 @@ class Bound(Part):
         In the unit of δ.
     labels, images : int
         On which it rests, none of them known to the members asked, and in how many images.
-    constant : bool
-        Whether the floor was chosen above all of their δ.
     """
 
     factor: Factor
@@ -48,7 +46,11 @@ class Bound(Part):
     floor: NotNegative = 0.0
     labels: NonNegativeInt
     images: NonNegativeInt
-    constant: bool = False
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether a bound of forces is the same for all but those of uncommon δ."""
+        return self.floor > 0.0
 
     @property
     def is_known(self) -> bool:
@@ -70,7 +72,8 @@ class Bounds(Part):
     energy : Bound or None
         δ of the energy per atom, in eV.
     virial : Bound or None
-        δ of the virial per atom, the largest of a component, in eV; None where no chunk has all its forces.
+        δ of the virial per atom, the largest of a component, in eV; None where no chunk has all
+        its forces.
     """
 
     forces: Bound
