@@ -108,10 +108,10 @@ def test_low_coverage(tmp_path: Path) -> None:
     assert check.status == "attention"
     numbers = check.numbers
     assert (numbers["covered"], numbers["atoms"], numbers["coverage"]) == (2, 4, 0.5)
-    assert numbers["expected"] == 0.95
+    assert numbers["expected"] == 0.99
     words = words_of(folder)
     assert "2 of 4 atoms (50.0 %)" in words
-    assert "95 % are expected" in words
+    assert "99 % are expected" in words
 
 
 def test_unseen_atoms_worse_than_seen(tmp_path: Path) -> None:

@@ -56,7 +56,6 @@ BOUND = {
     "floor": 0.125,
     "labels": 120,
     "images": 3,
-    "constant": False,
 }
 EXPECTED = {
     "mean": 0.03,

@@ -92,8 +92,8 @@ def test_report_json_has_the_keys_that_checks_read(finished: Path) -> None:
     report = read(finished / "report.json")
     assert list(report) == [
         "seed", "parent", "target", "labels", "iterations", "best_iteration", "relaxation",
-        "retraining", "dynamics", "targets", "failures", "parent_calculations", "cost",
-        "seconds_parent", "seconds_total",
+        "retraining", "dynamics", "targets", "comparison", "failures", "parent_calculations",
+        "cost", "seconds_parent", "seconds_total", "verdict",
     ]  # fmt: skip
     assert (report["seed"], report["parent"], report["target"]) == (2, "emt", {"n_atoms": 55})
     for number, iteration in enumerate(report["iterations"]):

@@ -156,12 +156,18 @@ def test_a_constant_is_used_where_it_is_as_sharp() -> None:
     """Where the spread says nothing of the error, a bound that follows it is wide."""
     rng = np.random.default_rng(0)
     raw, errors = rng.lognormal(0.0, 1.0, 5000), rng.uniform(0.0, 1.0, 5000)
-    found = fit_bound([Deviations(errors, raw)])
+    follows = fit_bound([Deviations(errors, raw)])
+    assert follows is not None
+    assert follows.floor == 0.0
+    assert follows.of(raw).mean() > 5.0
+    found = fit_bound([Deviations(errors, raw)], floor=1.0)
     assert found is not None
-    assert found.floor > np.quantile(raw, 0.8)
+    assert found.is_constant
+    assert found.floor == raw.max()
     width = found.of(raw)
+    assert np.ptp(width) == 0.0
+    assert width[0] == pytest.approx(np.quantile(errors, 0.99), abs=0.002)
     assert (errors <= width).mean() == pytest.approx(0.99, abs=0.003)
-    assert width.mean() < 1.7  # 1.0 is needed
     assert (errors <= width * found.factor_95 / found.factor).mean() == pytest.approx(
         0.95, abs=0.01
     )
@@ -170,9 +176,10 @@ def test_a_constant_is_used_where_it_is_as_sharp() -> None:
 def test_a_spread_that_tells_the_error_is_followed() -> None:
     rng = np.random.default_rng(0)
     raw = rng.lognormal(0.0, 1.0, 5000)
-    found = fit_bound([Deviations(raw * rng.uniform(0.0, 1.0, 5000), raw)])
+    errors = raw * rng.uniform(0.0, 1.0, 5000)
+    found = fit_bound([Deviations(errors, raw)], floor=1.0)
     assert found is not None
-    assert (found.floor, found.constant) == (0.0, False)
+    assert not found.is_constant
     assert found.factor == pytest.approx(0.99, abs=0.005)
 
 

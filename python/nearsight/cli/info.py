@@ -65,9 +65,10 @@ def _calibration(ensemble: Ensemble) -> str:
         return f"uncertainty = {ensemble.calibration:.3f} × raw uncertainty"
     bound = ensemble.bounds.forces
     text = (
-        f"uncertainty (99 %) = {bound.factor:.3f} × raw uncertainty, which counts as "
-        f"{1000 * bound.floor:.3g} meV/Å at least; 95 %: {bound.factor_95:.3f} ×; from "
-        f"{bound.labels} forces in {bound.images} structures"
+        f"uncertainty (99 %) = {bound.factor:.3f} × raw uncertainty"
+        + (f" ({1000 * bound.floor:.3g} meV/Å at least)" if bound.is_constant else "")
+        + f"; 95 %: {bound.factor_95:.3f} ×; from {bound.labels} forces in {bound.images} "
+        "structures"
     )
     return text if bound.is_known else f"{text}: too few, not calibrated yet"
 

@@ -23,15 +23,12 @@ from nearsight.model.domain import Domain
 from nearsight.model.network import Network, core_potential, stack
 from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
 
-__all__ = ["CONFIDENCE", "COVERAGE", "Ensemble", "Evaluation"]
+__all__ = ["CONFIDENCE", "Ensemble", "Evaluation"]
 
 Array = npt.NDArray[np.float64]
 
 CONFIDENCE = 2.58
 """Half width of the central 99 % of a normal distribution, in standard deviations."""
-
-COVERAGE = 0.95
-"""Fraction of the atoms whose error the calibrated uncertainty is to cover."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from nearsight.files.records import ForceLocality, Relaxation, RelaxationPath
-from nearsight.model.ensemble import COVERAGE
+from nearsight.files.records.bounds import STATED
 from nearsight.report.data import RunData, TargetData
 
 __all__ = ["Check", "checks", "limiting_label_error"]
 
+LEAST_COVERAGE = 0.95
+"""Smallest part of the errors within the stated uncertainty that is no alarm."""
 MAX_UNSEEN = 2.0
 """Largest ratio of the mean errors on atoms not in the training and on those in it."""
 MAX_RISE = 1.5
@@ -119,10 +121,11 @@ def _coverage(data: RunData) -> Check:
         "atoms": n_atoms,
         "coverage": coverage,
         "coverage_raw": data.best.coverage_raw,
-        "expected": COVERAGE,
+        "expected": STATED,
         "labels": limiting_label_error(data),
+        "small": coverage < LEAST_COVERAGE,
     }
-    return Check("coverage", "met" if coverage >= COVERAGE else "attention", numbers)
+    return Check("coverage", "attention" if numbers["small"] else "met", numbers)
 
 
 def _unseen(data: RunData) -> Check:
