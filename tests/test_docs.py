@@ -46,7 +46,13 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 RUN_FOLDER = ROOT / "docs" / "run-folder.md"
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "tests/validation/*.md")
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "benchmarks/*.md",
+        "lammps/*.md",
+        "tests/validation/*.md",
+    )
     for path in ROOT.glob(pattern)
 )
 MADE = {"configuration.md", "command-line.md"}  # of the code: their examples are tested with it

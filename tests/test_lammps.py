@@ -53,6 +53,14 @@ def system(name: str) -> tuple[Atoms, Ensemble]:
     return atoms, with_domain(ensemble, atoms, every=9)
 
 
+def two_elements() -> tuple[Atoms, Ensemble]:
+    """A particle of platinum and copper, and random networks."""
+    atoms = structure("particle")
+    atoms.center(vacuum=4.0)
+    atoms.symbols[::3] = "Cu"
+    return atoms, with_domain(random_ensemble(functions_of(("Pt", "Cu"), 5.0), atoms), atoms)
+
+
 @pytest.mark.parametrize("name", ["particle", "bulk", "triclinic alloy", "slab", "lone atoms"])
 def test_the_same_as_in_python(tmp_path: Path, name: str) -> None:
     """By 1, 2 and 4 processes, the elements' order other than in the file."""
@@ -170,6 +178,22 @@ def test_it_halts_where_atoms_are_outside(tmp_path: Path) -> None:
     grades = [float(row[3]) for row in rows if len(row) == 4 and row[0].isdigit()]
     assert 1 < len(grades) < 500
     assert max(grades[:-1]) <= 1.0 < grades[-1]
+
+
+def test_the_script_of_the_page(tmp_path: Path) -> None:
+    """docs/how-to/lammps.md, "By hand"."""
+    page = Path(__file__).parents[1] / "docs" / "how-to" / "lammps.md"
+    shown = page.read_text().split("```text\n")[1].split("```")[0]
+    atoms, ensemble = two_elements()
+    beginning(tmp_path, ensemble, atoms)
+    atom_lines = "atom_style atomic\nboundary f f f\nread_data data\npair_style"
+    script = shown.replace("pair_style", atom_lines, 1) + "thermo_style custom step v_grade\n"
+    found = lammps(tmp_path, script + "fix nve all nve\nrun 500\n")
+    assert "Fix halt condition for fix-id" in found.text  # at random networks
+    assert (
+        "ITEM: ATOMS id element x y z f_watch[1] f_watch[3]"
+        in (tmp_path / "frames.dump").read_text()
+    )
 
 
 # -- what is refused

@@ -69,7 +69,7 @@ def test_the_script(tmp_path: Path) -> None:
         "run 50",
     ):
         assert line in lines
-    words = (tmp_path / "in.data").read_text().split()
+    words = (tmp_path / "in.hot.data").read_text().split()
     at = words.index("Masses")
     assert [round(float(words[at + k]), 3) for k in (2, 6)] == [63.546, 195.084]
 

@@ -76,6 +76,22 @@ def test_equal_to_python_to_the_last_bit(
     assert (rows[:, 5] <= 1.0).any()
 
 
+def test_damaged_files(programs: dict[str, Path], tmp_path: Path) -> None:
+    """A few hundred; the program is told to do more by hand."""
+    fuzz = Path(__file__).parents[1] / "benchmarks" / "python" / "fuzz_library.py"
+    options = [
+        "--program",
+        programs["baseline"],
+        "--potentials",
+        "300",
+        "--keep",
+        tmp_path / "wrong",
+    ]
+    done = python(fuzz, *options, cwd=tmp_path)
+    assert done.code == 0, done.out + done.err
+    assert "potentials: 300 in " in done.out
+
+
 def test_files_that_are_refused(programs: dict[str, Path], tmp_path: Path) -> None:
     program, place = programs["baseline"], tmp_path / "s.extxyz"
     potential = tmp_path / "p.json"

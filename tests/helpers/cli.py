@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from nearsight.cli import app
 
 
 class Result(NamedTuple):
-    """Exit code, stdout and stderr."""
+    """Exit code, stdout, and stderr without the lines on work as it goes on."""
 
     code: int
     out: str
@@ -25,6 +26,12 @@ class Result(NamedTuple):
 
 
 Run = Callable[..., Result]
+
+PROGRESS = re.compile(
+    r"^(\d{4}-\d\d-\d\dT[\d:+]+  .*|the lines below are also in .*)\n", re.MULTILINE
+)
+
+
 
 
 def run_command(*arguments: str | Path) -> Result:
@@ -38,7 +45,8 @@ def run_command(*arguments: str | Path) -> Result:
         patch.setattr(sys, "path", list(sys.path))
         with pytest.raises(SystemExit) as caught:
             app([str(argument) for argument in arguments], prog_name="nearsight")
-    return Result(int(caught.value.code or 0), out.getvalue(), err.getvalue())
+    said = PROGRESS.sub("", err.getvalue())
+    return Result(int(caught.value.code or 0), out.getvalue(), said)
 
 
 def python(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> Result:
@@ -51,4 +59,4 @@ def python(*arguments: str | Path, cwd: Path | None = None, **environment: str) 
         text=True,
         check=False,
     )
-    return Result(done.returncode, done.stdout, done.stderr)
+    return Result(done.returncode, done.stdout, PROGRESS.sub("", done.stderr))

@@ -40,7 +40,7 @@ def write_lammps_input(
     Parameters
     ----------
     script : Path
-        The script to write; its structure goes beside it, with the suffix ``.data``.
+        The script to write; its structure goes beside it, its name followed by ``.data``.
     potential : Path
         The potential of the script.
     elements : tuple of str
@@ -72,7 +72,7 @@ def write_lammps_input(
     moving = atoms.copy()
     if not moving.has("momenta"):
         give_momenta(moving, settings.temperature, seed)
-    data = script.with_suffix(".data")
+    data = script.with_name(f"{script.name}.data")
     write_text(data, _data(moving, elements))
     place = os.path.relpath(potential, script.parent)
     write_text(
