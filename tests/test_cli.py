@@ -25,8 +25,10 @@ from nearsight.errors import InputError, ParentError
 from nearsight.run.suggest import nearest_neighbour_distance
 
 GROUPS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-COMMANDS = {name: each for name, each in GROUPS.items() if name != "labels"} | {
-    f"labels {name}": each for name, each in GROUPS["labels"].commands.items()
+COMMANDS = {name: each for name, each in GROUPS.items() if not hasattr(each, "commands")} | {
+    f"{group} {name}": each
+    for group in ("labels", "lammps")
+    for name, each in GROUPS[group].commands.items()
 }
 
 
@@ -52,6 +54,7 @@ def test_all_commands_are_there() -> None:
         "init", "select-images", "select-features", "train", "nft",
         "evaluate", "relax", "retrain", "md", "locality", "info", "doctor",
         "labels list", "labels export", "labels copy", "labels verify",
+        "lammps input", "lammps build",
     }  # fmt: skip
 
 

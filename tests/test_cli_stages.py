@@ -151,8 +151,9 @@ def test_evaluate_compares_with_labels(run: Run) -> None:
 
 def test_relax(run: Run) -> None:
     code, out, err = run(
-        "relax", "ensemble.json", "particle.xyz", "--max-steps", "2", "--trajectory", "steps.traj"
-    )
+        "relax", "ensemble.json", "particle.xyz", "--max-steps", "2", "--trajectory", "steps.traj",
+        "--on-uncertain", "warn",
+    )  # fmt: skip
     assert (code, err) == (0, "")
     assert out.startswith("relaxed.extxyz: NOT relaxed in 2 steps")
     assert len(ase.io.read("steps.traj", ":")) == 3
@@ -228,7 +229,6 @@ def test_locality(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), ["nearsight", "numpy", "level"]),
         (("ensemble.json",), ["3 members for Cu", "6-4-1, tanh", "5 images", "cutoff 5 Å"]),
         (("symmetry_functions.json",), ["6 symmetry functions, cutoff 5 Å (cosine)", "Cu"]),
     ],
@@ -355,7 +355,7 @@ def test_a_run_that_is_interrupted_continues(run: Run) -> None:
     assert first == (130, "", "Interrupted; the same command continues from here.\n")
     code, out, err = run("run", "nft.toml")
     assert (code, err) == (0, "")
-    assert out.splitlines() == ["ensemble: nft/best.json", "report: nft/report.html"]
+    assert out.splitlines()[:2] == ["ensemble: nft/best.json", "report: nft/report.html"]
     assert json.loads(Path("nft/report.json").read_text())["best_iteration"] in (0, 1)
     Path("nft/report.html").unlink()
     assert run("report", "nft")[0] == 0
@@ -385,9 +385,9 @@ def test_what_was_meant_is_said(run: Run) -> None:
     Path("wrong.toml").write_text("[report]\ntrue_forces = True\n")
     for command, start, end in (
         ("evaluate particle.xyz ensemble.json",
-         "particle.xyz: not an ensemble (a JSON file such as best.json), which comes first", ""),
-        ("relax particle.xyz ensemble.json", "particle.xyz: not an ensemble", ""),
-        ("evaluate folder particle.xyz", "folder/best.json: cannot be read", ""),
+         "particle.xyz is no ensemble, but ensemble.json is: exchange them", ""),
+        ("relax particle.xyz ensemble.json", "particle.xyz is no ensemble", ": exchange them"),
+        ("evaluate folder particle.xyz", "folder: there is no ensemble yet", ""),
         ("run particle.xyz", "particle.xyz: not valid TOML",
          "for a structure, nearsight new particle.xyz writes a configuration"),
         ("run folder", "folder: not the folder of a run; give a configuration (TOML)", ""),

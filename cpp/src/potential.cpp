@@ -16,9 +16,9 @@ namespace {
 // 4, 6, 8 and 12 threads. Of large blocks fewer atoms lie in several; in a small structure all
 // atoms lie in all of them, and adding up many would take as long as the forces.
 constexpr Index kBlocks = 24;
-constexpr Index kFewestAtoms = 8, kMostAtoms = 1024;  // of a block
-constexpr Index kBlocksAtOnce = 48;                   // whose sums are in memory
-constexpr double kLargest = 1e100;                    // eV, eV/A; products of it are finite
+constexpr Index kMinAtoms = 8, kMaxAtoms = 1024;  // of a block
+constexpr Index kBlocksAtOnce = 48;               // whose sums are in memory
+constexpr double kLargest = 1e100;                // eV, eV/A; products of it are finite
 
 constexpr Index kVoigt[6][2] = {{0, 0}, {4, 4}, {8, 8}, {5, 7}, {2, 6}, {1, 3}};  // of 3 x 3
 
@@ -31,7 +31,7 @@ double deviation(const Vector& of_members) {
 using Virial = Eigen::Matrix<double, 3, 3, Eigen::RowMajor>;
 
 Index atoms_per_block(Index n) {
-  return std::clamp((n + kBlocks - 1) / kBlocks, kFewestAtoms, kMostAtoms);
+  return std::clamp((n + kBlocks - 1) / kBlocks, kMinAtoms, kMaxAtoms);
 }
 
 }  // namespace

@@ -32,8 +32,6 @@ PROGRESS = re.compile(
 )
 
 
-
-
 def run_command(*arguments: str | Path) -> Result:
     """Run a command in this process; its changes of ``sys.path`` are taken back."""
     out, err = io.StringIO(), io.StringIO()

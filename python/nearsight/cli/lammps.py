@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from nearsight.cli.app import Seed, app, output, show
-from nearsight.cli.model import PANEL, EnsembleFile, load_ensemble
+from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
+from nearsight.cli.places import EnsembleFile, load_ensemble
 from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import InputError
 
@@ -31,7 +32,7 @@ app.add_typer(
     "(.data): masses, units, initial velocities, thermostat, the uncertainty of every atom by fix "
     "pair, and fix halt where it is above 1.5 times the threshold, as with [bold]nearsight "
     "md[/bold].",
-    "nearsight lammps input best.json particle.xyz --temperature 300 -o in.particle",
+    "nearsight lammps input best.json particle.xyz -o in.particle",
     without=("max_rounds", "max_chunks", "max_hours"),
     group=lammps,
 )
