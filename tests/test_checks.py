@@ -33,7 +33,7 @@ from nearsight.files.records import (
 )
 from nearsight.report.checks import limiting_label_error
 from nearsight.report.data import RunData, report_json
-from nearsight.report.format import mev
+from nearsight.report.format import mev, number
 
 
 def test_all_checks_of_a_full_run_are_met(full: Path) -> None:
@@ -99,7 +99,7 @@ def test_atoms_outside(tmp_path: Path, grade: list[float], status: str, sentence
     assert check.numbers["outside"] == sum(each > 1.0 for each in grade)
     words = words_of(folder)
     assert sentence in words
-    assert f"extrapolation grade up to {max(grade):g}; above 1 is outside" in words
+    assert f"extrapolation grade up to {number(max(grade))}; above 1 is outside" in words
 
 
 def test_low_coverage(tmp_path: Path) -> None:

@@ -338,7 +338,8 @@ def test_retraining_and_dynamics(tmp_path: Path) -> None:
     assert dynamics.bath is not None
     np.testing.assert_allclose(dynamics.bath, [300, 400, 500])
     (tmp_path / "run" / "dynamics").mkdir(parents=True)
-    folder = three(tmp_path / "run", relaxation=RELAXATION, retraining=retraining)
+    files = {"relaxation": RELAXATION, "retraining": retraining, "reference": REFERENCE}
+    folder = three(tmp_path / "run", **files)
     dynamics.save(folder / "dynamics" / DynamicsRecord.FILE)
     retrained = iteration(0, [1, 2], 0.5)
     place = iteration_folder(round_folder(folder, 1), 0)
@@ -374,7 +375,10 @@ def test_retraining_and_dynamics(tmp_path: Path) -> None:
     assert data.trained.record.chunk_indices == [0, 3]
     assert found["verdict"]["largest_bound"] == retrained.uncertainty.max()
     assert found["targets"][0]["structure_uncertainty"] == retrained.uncertainty_raw.max()
-    assert {"retraining", "dynamics"} <= {
+    assert found["targets"][0]["mae"] == pytest.approx(0.002)  # half of that before
+    assert "before–4.0010.0100.0 %" in page.words
+    assert "after–2.005.00100.0 %" in page.words
+    assert {"retraining", "dynamics", "parity", "parity-before", "uncertainty-before"} <= {
         attributes["id"] for tag, attributes in page.tags if tag == "figure"
     }
 

@@ -83,8 +83,8 @@ class Progress:
         """One NFT iteration has been evaluated.
 
         Keys as in ``evaluation.json``'s summary: ``iteration``, ``chunks``,
-        ``structure_uncertainty`` (raw, eV/Å), ``structure_uncertainty_calibrated``, ``seconds``,
-        ``best`` (bool: it is the best so far).
+        ``structure_uncertainty`` (raw, eV/Å), ``structure_uncertainty_calibrated`` (None: not
+        calibrated yet), ``seconds``, ``best`` (bool: it is the best so far).
         """
 
     def note(self, text: str) -> None:
@@ -190,7 +190,7 @@ def iteration_sentence(record: Mapping[str, Any]) -> str:
     return (
         f"iteration {record['iteration']}: {record['chunks']} {record.get('noun', 'chunks')}, "
         f"uncertainty {record['structure_uncertainty']:.4f} eV/Å"
-        + (f", calibrated {calibrated:.4f} eV/Å" if calibrated is not None else "")
+        + (f", calibrated {calibrated:.4f} eV/Å" if calibrated is not None else ", not calibrated")
         + f", {record['seconds']:.1f} s"
         + (", the best so far" if record.get("best") else "")
     )

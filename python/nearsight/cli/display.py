@@ -188,7 +188,7 @@ def iterations_table(
             str(record["iteration"]),
             str(record["chunks"]),
             f"{values[number]:.4f}",
-            "" if calibrated is None else f"{calibrated:.4f}",
+            "not yet" if calibrated is None else f"{calibrated:.4f}",
             duration(record["seconds"]),
             f"[yellow]{star}" if number == best else "",
         ]

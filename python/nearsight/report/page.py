@@ -32,6 +32,8 @@ FIGURES = (
     "relaxation-energy",
     "relaxation-uncertainty",
     "retraining",
+    "parity-before",
+    "uncertainty-before",
     "dynamics",
     "locality",
 )
@@ -144,6 +146,18 @@ def draw_figures(data: RunData) -> Iterator[tuple[str, Figure]]:
             "uncertainty",
             figures.uncertainty_figure(best.residuals, best.uncertainty_raw, best.uncertainty),
         )
+        before = data.trained
+        if data.retrained is not None and before.residuals is not None:
+            yield (
+                "parity-before",
+                figures.parity_figure(before.forces, best.true_forces, before.trained),
+            )
+            yield (
+                "uncertainty-before",
+                figures.uncertainty_figure(
+                    before.residuals, before.uncertainty_raw, before.uncertainty
+                ),
+            )
     yield from _relaxation_figures(data)
     if retraining is not None:
         parent = None if data.relaxation is None else data.relaxation.parent

@@ -156,7 +156,7 @@ def _below_fmax(data: RunData, error: float, how: str) -> Iterator[Finding]:
 
 def _certainty(data: RunData, typical: float) -> Iterator[Finding]:
     best, bounds = data.best, data.best.record.bounds
-    if bounds is None or not bounds.forces.is_known:
+    if bounds is None or not best.record.is_calibrated:
         yield Finding(
             key="calibration",
             allows="forces",

@@ -11,6 +11,7 @@ from nearsight.files.records.dynamics import (
     DynamicsRound,
     DynamicsState,
 )
+from nearsight.files.records.locality import ForceLocality
 from nearsight.files.records.parent import FinishedCalculation
 from nearsight.files.records.potential import EnsembleRecord, FunctionsRecord
 from nearsight.files.records.run import (
@@ -42,7 +43,6 @@ from nearsight.files.records.training import (
     SLACK,
     Candidate,
     Exploration,
-    ForceLocality,
     Iteration,
     Model,
     Shell,
