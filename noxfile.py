@@ -13,7 +13,7 @@ nox.options.sessions = ["lint", "quick"]
 nox.options.reuse_venv = "yes"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-TOOLS = ["cmake", "ninja", "cmeel-eigen>=3.4"]
+TOOLS = ["cmake", "ninja", "cmeel-eigen>=3.4", "nlohmann-json>=3.11"]
 QUICK = "not slow and not gpaw and not slurm and not postgres"
 
 

@@ -25,6 +25,7 @@ from ase.io import read, write
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_files import assert_sentence, carry_out, damaged
+
 from helpers.library import build_example
 from helpers.structures import functions_of, random_ensemble, structure, with_domain
 from nearsight.errors import InputError

@@ -15,13 +15,14 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
 from ase.data import atomic_numbers
-from ase.io.formats import UnknownFileTypeError
+from ase.io.formats import UnknownFileTypeError, string2index
 
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.files.atomic import remove, write_bytes
 from nearsight.reading import split_selection
 from nearsight.structures.labels import CHUNK_KEY, WEIGHTS_KEY, read_labels
+from nearsight.structures.lammps_dump import is_dump, read_dump
 
 __all__ = [
     "CHUNK_KEY",
@@ -275,12 +276,17 @@ def read_structures(path: str | Path, file_format: str | None = None) -> list[At
     if not (place.is_file() or place.is_dir()):  # a pipe would never end
         raise InputError(f"{name}: {'not a file' if place.exists() else 'no such file'}")
     try:
-        found = ase.io.read(
-            name,
-            index=":" if selection is None else selection,
-            format=file_format,
-            do_not_split_by_at_sign=True,
-        )
+        if file_format is None and place.is_file() and is_dump(place):
+            found = read_dump(place)[string2index(selection or ":")]
+        else:
+            found = ase.io.read(
+                name,
+                index=":" if selection is None else selection,
+                format=file_format,
+                do_not_split_by_at_sign=True,
+            )
+    except InputError:
+        raise
     except (StopIteration, IndexError) as error:
         if selection is None:
             raise InputError(f"{name}: ASE cannot read it ({type(error).__name__})") from error
