@@ -20,7 +20,7 @@ constexpr Index kVirialBlock = 256;  // atoms whose virials are added up, then t
 
 }  // namespace
 
-Baseline::Baseline(PairTerms terms) : terms_(std::move(terms)), cutoff_(0.0) {
+Baseline::Baseline(PairTerms terms) : terms_(std::move(terms)) {
   const Index n = n_species();
   const auto natural = [](double value) { return std::isfinite(value) && value >= 0.0; };
   if (static_cast<Index>(terms_.charges.size()) != n || terms_.outer.rows() != n ||
@@ -32,12 +32,17 @@ Baseline::Baseline(PairTerms terms) : terms_(std::move(terms)), cutoff_(0.0) {
   for (const double outer : terms_.outer.reshaped()) valid = valid && natural(outer);
   if (!valid) throw std::invalid_argument("the values of a baseline must be finite, not negative");
   if (n > 0) cutoff_ = terms_.outer.maxCoeff();
-  if (std::any_of(terms_.charges.begin(), terms_.charges.end(), [](double q) { return q != 0.0; }))
+  const auto charged = [](double charge) { return charge != 0.0; };
+  if (terms_.cutoff > 0.0 && std::any_of(terms_.charges.begin(), terms_.charges.end(), charged)) {
     cutoff_ = std::max(cutoff_, terms_.cutoff);
+    edge_ = screened(terms_.cutoff);
+  }
   if (cutoff_ <= 0.0) throw std::invalid_argument("a baseline needs repulsion or charges");
-  const double r = std::max(terms_.cutoff, 1e-3), x = terms_.damping * r;
-  edge_ = std::erfc(x) / r;
-  edge_slope_ = -(edge_ + kTwoOverRootPi * terms_.damping * std::exp(-x * x)) / r;
+}
+
+Baseline::Value Baseline::screened(double r) const {
+  const double x = terms_.damping * r, value = std::erfc(x) / r;
+  return {value, -(value + kTwoOverRootPi * terms_.damping * std::exp(-x * x)) / r};
 }
 
 Baseline::Value Baseline::pair(int a, int b, double r) const {
@@ -62,10 +67,9 @@ Baseline::Value Baseline::pair(int a, int b, double r) const {
   }
   const double charges = kCoulomb * terms_.charges[a] * terms_.charges[b];
   if (charges != 0.0 && r < terms_.cutoff) {
-    const double x = terms_.damping * r, value = std::erfc(x) / r;
-    const double slope = -(value + kTwoOverRootPi * terms_.damping * std::exp(-x * x)) / r;
-    sum.energy += charges * (value - edge_ - edge_slope_ * (r - terms_.cutoff));
-    sum.slope += charges * (slope - edge_slope_);
+    const auto [value, slope] = screened(r);
+    sum.energy += charges * (value - edge_.energy - edge_.slope * (r - terms_.cutoff));
+    sum.slope += charges * (slope - edge_.slope);
   }
   return sum;
 }

@@ -50,9 +50,11 @@ class Baseline {
     double energy, slope;  // eV, eV/Å
   };
   Value pair(int a, int b, double r) const;
+  Value screened(double r) const;  // v and v'
 
   PairTerms terms_;
-  double cutoff_, edge_, edge_slope_;  // v(R), v'(R)
+  double cutoff_ = 0.0;
+  Value edge_{0.0, 0.0};  // v(R) and v'(R)
 };
 
 }  // namespace nearsight
