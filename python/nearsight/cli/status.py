@@ -37,8 +37,7 @@ def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableT
         yield f"report: {status.folder / 'report.html'}"
     if status.verdict is not None:
         yield ""
-        lines = status.verdict.lines(status.folder)
-        yield Text("\n".join(lines), no_wrap=True, overflow="ignore")  # to be copied
+        yield Text("\n".join(status.verdict.lines(status.folder)))
 
 
 def _headline(status: RunStatus) -> Table:
