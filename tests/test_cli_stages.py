@@ -18,6 +18,7 @@ from ase.calculators.emt import EMT
 from helpers.cli import Run, python, run_command
 from helpers.faulty import FAULTY
 from helpers.runs import GIVEN, tiny_config
+from nearsight.files.records import Verdict
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.structures.images import read_images
@@ -355,7 +356,8 @@ def test_a_run_that_is_interrupted_continues(run: Run) -> None:
     assert first == (130, "", "Interrupted; the same command continues from here.\n")
     code, out, err = run("run", "nft.toml")
     assert (code, err) == (0, "")
-    assert out.splitlines()[:2] == ["ensemble: nft/best.json", "report: nft/report.html"]
+    said = Verdict.load("nft/verdict.json").lines("nft")
+    assert out.splitlines() == ["ensemble: nft/best.json", "report: nft/report.html", "", *said]
     assert json.loads(Path("nft/report.json").read_text())["best_iteration"] in (0, 1)
     Path("nft/report.html").unlink()
     assert run("report", "nft")[0] == 0

@@ -187,7 +187,8 @@ def test_how_much_is_enough() -> None:
     known = Bound(factor=1.0, factor_95=0.5, labels=100, images=3)
     assert known.is_known
     assert not known.model_copy(update={"labels": 99}).is_known
-    assert not known.model_copy(update={"images": 2}).is_known
+    assert known.model_copy(update={"images": 2}).is_known
+    assert not known.model_copy(update={"images": 1}).is_known
 
 
 # -- energies and stresses

@@ -102,7 +102,7 @@ def test_the_true_error_counts_where_it_is_known(tmp_path: Path) -> None:
         ({"member_force_rmse": np.array([0.002, 0.05, 0.003])}, "relaxation", "members"),
         ({"member_force_rmse": np.array([0.0002, 0.005, 0.0003])}, "dynamics", None),
         ({"bound": but(BOUND, labels=99)}, "forces", "calibration"),
-        ({"bound": but(BOUND, images=2)}, "forces", "calibration"),
+        ({"bound": but(BOUND, images=1)}, "forces", "calibration"),
         ({"bound": None}, "forces", "calibration"),
         ({"error": None}, "none", "error"),
     ],

@@ -79,7 +79,8 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
         files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
         Run(settings, folder, SeveralProgress(progress, *files)).execute()
     show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}", "")
-    show(*Verdict.load(folder / Verdict.FILE).lines(folder))
+    # not broken at the width of the terminal: the last line is to be copied
+    typer.echo("\n".join(Verdict.load(folder / Verdict.FILE).lines(folder)))
 
 
 def _configuration_of(folder: Path) -> Path:

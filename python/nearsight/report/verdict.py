@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from nearsight.config import RelaxationSettings
 from nearsight.files.records import EnsemblePath, Finding, Use, Verdict
-from nearsight.files.records.bounds import FEWEST_IMAGES
 from nearsight.files.records.verdict import RUN, USES, figure
 from nearsight.progress import count_noun
 from nearsight.report.data import RunData
@@ -43,6 +42,8 @@ WORTH = 0.01
 """And in typical forces: below, nothing depends on it."""
 STEPS_MORE = 2
 """By which a budget that was too small is multiplied."""
+VALIDATING = 3
+"""Validation chunks that are proposed where there are none."""
 LEAST = 8
 """Chunks, or geometries, below which no budget is proposed."""
 
@@ -286,7 +287,7 @@ def _next(data: RunData, use: Use, limiting: set[str]) -> Step:
 def _validating(data: RunData) -> int:
     expected = data.best.record.expected
     given = expected is not None and expected.source == "validation"
-    return STEPS_MORE * expected.images if given and expected is not None else FEWEST_IMAGES
+    return STEPS_MORE * expected.images if given and expected is not None else VALIDATING
 
 
 def _budget(data: RunData) -> str:

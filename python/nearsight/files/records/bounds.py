@@ -16,10 +16,10 @@ STATED = 0.99
 """Part of the errors that the stated uncertainty is to cover."""
 FEWEST = 100
 """Labels on which a bound must rest: the largest of n covers 97 % with probability 1 − 0.97ⁿ."""
-FEWEST_IMAGES = 3
+FEWEST_IMAGES = 2
 """Images these must be in: the forces of one chunk are alike. Of 300 draws of larger chunks of
-Pt260 (EMT) the mean error in one (48 forces) was off by more than 15 % in 15 to 21 %, in three in 6
-to 10 %."""
+Pt260 (EMT) the mean error in one (48 forces) was off by more than 15 % in 15 to 21 %, in two in 7
+to 13 %."""
 
 Factor = Annotated[FiniteFloat, Field(gt=0)]
 NotNegative = Annotated[FiniteFloat, Field(ge=0)]

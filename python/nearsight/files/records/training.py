@@ -247,9 +247,9 @@ class Iteration(Record):
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the bounds rest on enough that is like the targets; of old files, True."""
+        """Whether the bounds rest on enough that is like the targets."""
         if self.bounds is None:
-            return True
+            return self.member_force_rmse is None  # of an earlier version, which kept no bounds
         return self.expected is not None and self.bounds.forces.is_known
 
     @property
