@@ -25,8 +25,10 @@ from nearsight.errors import InputError, ParentError
 from nearsight.run.suggest import nearest_neighbour_distance
 
 GROUPS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-COMMANDS = {name: each for name, each in GROUPS.items() if name != "labels"} | {
-    f"labels {name}": each for name, each in GROUPS["labels"].commands.items()
+COMMANDS = {
+    name if each is group else f"{name} {within}": each
+    for name, group in GROUPS.items()
+    for within, each in getattr(group, "commands", {"": group}).items()
 }
 
 
@@ -51,6 +53,7 @@ def test_all_commands_are_there() -> None:
         "new", "distil", "run", "status", "report", "schema",
         "init", "select-images", "select-features", "train", "nft",
         "evaluate", "relax", "retrain", "md", "locality", "info",
+        "lammps input", "lammps build",
         "labels list", "labels export", "labels copy", "labels verify",
     }  # fmt: skip
 
