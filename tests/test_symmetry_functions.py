@@ -319,6 +319,17 @@ def test_a_feature_that_never_varied_is_scaled_to_zero() -> None:
     assert offset.tolist() == [0.0, 0.0, -2.0]
 
 
+def test_scaling_is_rounded_at_every_step() -> None:
+    """As NumPy does: with FMA in the core, SIMD levels would scale differently."""
+    rng = np.random.default_rng(3)
+    low = rng.normal(0.0, 5.0, 1000)
+    high = low + rng.uniform(0.1, 9.0, 1000)
+    scale, offset = Scaling({"Pt": low}, {"Pt": high}).linear("Pt")
+    expected = 2.0 / (high - low)
+    np.testing.assert_array_equal(scale, expected)
+    np.testing.assert_array_equal(offset, -1.0 - expected * low)
+
+
 def test_scaling_needs_every_element() -> None:
     functions = functions_of(ELEMENTS[:2])
     with pytest.raises(InputError, match="no structure contains Au"):

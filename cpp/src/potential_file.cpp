@@ -233,7 +233,9 @@ void read_network(const Entry& entry, Network& network) {
 std::vector<NetworkBatch> read_networks(const Entry& members, const Elements& elements,
                                         const std::vector<Scaling>& scaling) {
   std::vector<Network> networks(elements.size());
-  for (const Entry& member : members.list()) {
+  const std::vector<Entry> all = members.list();
+  if (all.empty()) members.refuse("expected at least one");
+  for (const Entry& member : all) {
     member.check_keys(elements);
     for (std::size_t s = 0; s < elements.size(); ++s)
       read_network(member[elements[s]], networks[s]);
