@@ -25,17 +25,10 @@ from nearsight.errors import InputError, ParentError
 from nearsight.run.suggest import nearest_neighbour_distance
 
 GROUPS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-<<<<<<< HEAD
-COMMANDS = {name: each for name, each in GROUPS.items() if not hasattr(each, "commands")} | {
-    f"{group} {name}": each
-    for group in ("labels", "lammps")
-    for name, each in GROUPS[group].commands.items()
-=======
 COMMANDS = {
     name if each is group else f"{name} {within}": each
     for name, group in GROUPS.items()
     for within, each in getattr(group, "commands", {"": group}).items()
->>>>>>> lammps16
 }
 
 
@@ -59,12 +52,9 @@ def test_all_commands_are_there() -> None:
     assert set(COMMANDS) == {
         "new", "distil", "run", "status", "report", "schema",
         "init", "select-images", "select-features", "train", "nft",
-<<<<<<< HEAD
         "evaluate", "relax", "retrain", "md", "locality", "info", "doctor",
-=======
-        "evaluate", "relax", "retrain", "md", "locality", "info",
+        "labels list", "labels export", "labels copy", "labels verify",
         "lammps input", "lammps build",
->>>>>>> lammps16
         "labels list", "labels export", "labels copy", "labels verify",
         "lammps input", "lammps build",
     }  # fmt: skip

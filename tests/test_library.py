@@ -59,15 +59,11 @@ def test_equal_to_python_to_the_last_bit(
     atoms = read(place)
     whole = random_ensemble(functions_of(elements, CUTOFFS[cutoff]), atoms, activation=activation)
     whole = replace(whole, provenance={"note": "Å é\n", "seed": 2**64 - 1, "numbers": [1e-7, 1e16]})
-<<<<<<< HEAD
-    known = with_domain(whole, atoms)
+    known = with_domain(whole, atoms, every=9)
     forces = Bound(factor=1.7, factor_95=1.1, floor=0.3, labels=120, images=4)
     energy = forces.model_copy(update={"floor": 0.0, "constant": True})
     bounded = replace(known, calibration=1.7, bounds=Bounds(forces=forces, energy=energy))
     for ensemble in (whole, known, bounded):
-=======
-    for ensemble in (whole, with_domain(whole, atoms, every=9)):
->>>>>>> lammps16
         ensemble.save(potential)
         done = python("-c", EVALUATE, potential, place, result, NEARSIGHT_ISA=level)
         if "cannot run here" in done.err:

@@ -32,11 +32,7 @@ app.add_typer(
     "(.data): masses, units, initial velocities, thermostat, the uncertainty of every atom by fix "
     "pair, and fix halt where it is above 1.5 times the threshold, as with [bold]nearsight "
     "md[/bold].",
-<<<<<<< HEAD
-    "nearsight lammps input best.json particle.xyz -o in.particle",
-=======
     "nearsight lammps input best.json particle.xyz --temperature 300",
->>>>>>> lammps16
     without=("max_rounds", "max_chunks", "max_hours"),
     group=lammps,
 )
