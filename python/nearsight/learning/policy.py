@@ -102,8 +102,7 @@ def stop_reason(
     if settings.stop_uncertainty > 0.0 and uncertainty <= settings.stop_uncertainty:
         return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
     calibrated = last.structure_uncertainty_calibrated
-    accurate = last.is_calibrated and calibrated <= settings.accuracy
-    if last.chunks and settings.accuracy > 0.0 and accurate:
+    if last.chunks and settings.accuracy > 0.0 and calibrated <= settings.accuracy:
         return f"the calibrated uncertainty is at most {settings.accuracy:g} eV/Å"
     if last.chunks >= most:
         return f"there are {last.chunks} {noun}"
