@@ -55,8 +55,6 @@ def test_all_commands_are_there() -> None:
         "evaluate", "relax", "retrain", "md", "locality", "info", "doctor",
         "labels list", "labels export", "labels copy", "labels verify",
         "lammps input", "lammps build",
-        "labels list", "labels export", "labels copy", "labels verify",
-        "lammps input", "lammps build",
     }  # fmt: skip
 
 
