@@ -32,8 +32,8 @@ CONFIGURATION = """\
 # The configuration file
 
 A run is described by one TOML file. `nearsight new STRUCTURE` writes one with what it has chosen
-for the structure (with `--full`, with every key); `nearsight run FILE` carries it out. Every key but
-`target.structure` may be left out and then has the default given here. A key that does not exist,
+for the structure (with `--full`, with every key); `nearsight run FILE` carries it out. Every key
+but `target.structure` may be left out and then has the default given here. A key that does not exist,
 or a value out of its range, is refused with its line before anything is calculated. File names are
 relative to the configuration file.
 
