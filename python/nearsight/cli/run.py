@@ -80,7 +80,9 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
         Run(settings, folder, SeveralProgress(progress, *files)).execute()
     show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}", "")
     # not broken at the width of the terminal: the last line is to be copied
-    typer.echo("\n".join(Verdict.load(folder / Verdict.FILE).lines(folder)))
+    verdict = folder / Verdict.FILE
+    if verdict.exists():
+        typer.echo("\n".join(Verdict.load(verdict).lines(folder)))
 
 
 def _configuration_of(folder: Path) -> Path:

@@ -257,8 +257,8 @@ MORE = Step(
     f"nearsight run {RUN}",
 )
 VALIDATE = Step(
-    "in a copy of the configuration, validated.toml beside it, set validation_chunks = %d under "
-    "[nft]: larger chunks tell the error",
+    "in a copy of the configuration, validated.toml beside it, set %s: what is never trained on "
+    "tells the error",
     "nearsight run validated.toml",
 )
 RETRAIN = Step(
@@ -284,10 +284,13 @@ def _next(data: RunData, use: Use, limiting: set[str]) -> Step:
     return RETRAIN
 
 
-def _validating(data: RunData) -> int:
-    expected = data.best.record.expected
+def _validating(data: RunData) -> str:
+    record, expected = data.best.record, data.best.record.expected
     given = expected is not None and expected.source == "validation"
-    return STEPS_MORE * expected.images if given and expected is not None else VALIDATING
+    number = STEPS_MORE * expected.images if given and expected is not None else VALIDATING
+    if record.noun == "chunks":
+        return f"validation_chunks = {number} under [nft]"
+    return f"validation = {number} under [geometries]"
 
 
 def _budget(data: RunData) -> str:
