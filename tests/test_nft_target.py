@@ -30,6 +30,7 @@ from nearsight.executors.local import LocalExecutor
 from nearsight.learning.exploration import Geometry, displaced, rank_geometries
 from nearsight.learning.learner import Learner
 from nearsight.learning.nft import NFT
+from nearsight.learning.paths import Relaxations
 from nearsight.learning.retraining import Retraining
 from nearsight.learning.state import State
 from nearsight.learning.targets import Targets
@@ -413,15 +414,14 @@ def test_retraining_labels_frames(finished: tuple[Path, State], tmp_path: Path) 
     state = run(folder, nft, parent)
     settings = RetrainingSettings(threshold=0.01, window=1000.0, max_rounds=1, chunks=5)
     learner = Learner.from_training(nft, state, folder, targets, parent, settings)
-    result = Retraining(RelaxationSettings(max_steps=5)).run(learner, tmp_path / "re")
+    paths = Relaxations([copper.particle()], RelaxationSettings(max_steps=5))
+    result = Retraining(paths).run(learner, tmp_path / "re")
     assert parent.calculations == 1
     (image,) = read_images(tmp_path / "re" / "retraining-01" / "geometries.extxyz")
     assert len(image.atoms) == 55
     assert len(result.learner.images) == 16
     again = Parent("emt", database=folder / "parent.db")
-    same = Retraining(RelaxationSettings(max_steps=5)).run(
-        replace(learner, parent=again), tmp_path / "re"
-    )
+    same = Retraining(paths).run(replace(learner, parent=again), tmp_path / "re")
     assert again.calculations == 0
     assert same.record.model_dump_json() == result.record.model_dump_json()
 

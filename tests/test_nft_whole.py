@@ -29,6 +29,7 @@ from nearsight.files.records import best_iteration
 from nearsight.learning.learner import Learner
 from nearsight.learning.nft import NFT
 from nearsight.learning.on_the_fly import Dynamics
+from nearsight.learning.paths import Relaxations
 from nearsight.learning.retraining import Retraining
 from nearsight.learning.state import Start, State
 from nearsight.learning.targets import Targets
@@ -372,7 +373,8 @@ def learner(folder: Path, done: Path) -> Learner:
 def test_retraining_goes_on_with_all_of_it(finished: tuple[Path, State], tmp_path: Path) -> None:
     relaxation = RelaxationSettings(optimizer="BFGS", max_steps=4)
     trained = learner(tmp_path / "nft", finished[0])
-    found = Retraining(relaxation).run(trained, tmp_path)
+    paths = Relaxations([copper.particle()], relaxation)
+    found = Retraining(paths).run(trained, tmp_path)
     place = tmp_path / "retraining-01"
     harvested = json.loads((place / "harvest.json").read_text())["chosen"]
     frames = read(place / "frames.traj", index=":")
@@ -391,7 +393,7 @@ def test_retraining_goes_on_with_all_of_it(finished: tuple[Path, State], tmp_pat
     # interrupted before the round was over, and taken up
     shutil.copytree(tmp_path / "nft", tmp_path / "again" / "nft")
     with pytest.raises(Stopped):
-        Retraining(relaxation).run(
+        Retraining(paths).run(
             learner(tmp_path / "again" / "nft", finished[0]),
             tmp_path / "again",
             Recorder(iteration=1),

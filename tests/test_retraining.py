@@ -265,7 +265,10 @@ def test_labels_come_from_the_frames_up_to_the_first_unknown_one(
     given = trained(tmp_path / "nft", PLAN.model_copy(update={"max_rounds": 1, "target_chunks": 0}))
     Retraining(PATHS, LIMIT).run(given, tmp_path)
     path = read(tmp_path / "retraining-00" / "path.traj", index=":")
-    known = [max(atoms.info["uncertainty"]) <= LIMIT for atoms in path]
+    known = [
+        max(atoms.info["uncertainty"]) <= LIMIT and max(atoms.info["extrapolation"]) <= 1.0
+        for atoms in path
+    ]
     first = known.index(False)
     harvested = json.loads((tmp_path / "retraining-01" / "harvest.json").read_text())
     assert harvested["frames"] == first + 1 < len(path)

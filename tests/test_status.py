@@ -448,7 +448,7 @@ def place(tmp_path: Path) -> Callable[..., tuple[Path, str]]:
     def run(calculator: str, **arguments: Any) -> tuple[Path, str]:
         parent = {"calculator": calculator, "arguments": arguments}
         make_workplace(tmp_path, tiny_config(GIVEN, parent=parent, nft={"max_chunks": 4}))
-        return tmp_path / "nft", run_command("run", tmp_path / "nft.toml").err.splitlines()[-1]
+        return tmp_path / "nft", run_command("run", tmp_path / "nft.toml").err.strip()
 
     return run
 
