@@ -398,7 +398,7 @@ def test_retraining_goes_on_with_all_of_it(finished: tuple[Path, State], tmp_pat
             tmp_path / "again",
             Recorder(iteration=1),
         )
-    other = Retraining(relaxation).run(
+    other = Retraining(paths).run(
         learner(tmp_path / "again" / "nft", finished[0]), tmp_path / "again"
     )
     assert other.best == found.best
