@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nearsight.cli.display import duration, iterations_table, tally_text
+from nearsight.cli.display import duration, iterations_table, tally_text, verdict_text
 from nearsight.progress import SECONDS_BETWEEN_STEPS
 from nearsight.report.format import core_time
 from nearsight.run.status import RunStatus
@@ -42,7 +42,7 @@ def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableT
         yield f"report: {status.folder / 'report.html'}"
     if status.verdict is not None:
         yield ""
-        yield Text("\n".join(status.verdict.lines(status.folder)))
+        yield verdict_text(status.verdict, status.folder, console)
 
 
 def watch(folder: Path, console: Console) -> None:
@@ -57,7 +57,7 @@ def watch(folder: Path, console: Console) -> None:
                 console.print(page)
             Event().wait(PAUSE if console.is_terminal else SECONDS_BETWEEN_STEPS)
             status = RunStatus.of(folder)
-    console.print(*describe_status(status, console), sep="\n")
+    console.print(*describe_status(status, console), sep="\n", crop=False)
 
 
 def _headline(status: RunStatus) -> Table:
