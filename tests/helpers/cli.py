@@ -32,6 +32,11 @@ PROGRESS = re.compile(
 )
 
 
+def without_progress(err: str) -> str:
+    """Stderr without the lines on work as it goes on."""
+    return PROGRESS.sub("", err)
+
+
 def run_command(*arguments: str | Path) -> Result:
     """Run a command in this process; its changes of ``sys.path`` are taken back."""
     out, err = io.StringIO(), io.StringIO()
@@ -43,8 +48,7 @@ def run_command(*arguments: str | Path) -> Result:
         patch.setattr(sys, "path", list(sys.path))
         with pytest.raises(SystemExit) as caught:
             app([str(argument) for argument in arguments], prog_name="nearsight")
-    said = PROGRESS.sub("", err.getvalue())
-    return Result(int(caught.value.code or 0), out.getvalue(), said)
+    return Result(int(caught.value.code or 0), out.getvalue(), without_progress(err.getvalue()))
 
 
 def python(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> Result:
@@ -57,4 +61,4 @@ def python(*arguments: str | Path, cwd: Path | None = None, **environment: str) 
         text=True,
         check=False,
     )
-    return Result(done.returncode, done.stdout, PROGRESS.sub("", done.stderr))
+    return Result(done.returncode, done.stdout, without_progress(done.stderr))
