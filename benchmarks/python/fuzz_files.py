@@ -63,6 +63,11 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
 from nearsight.report import page
 
+# warn: without a parent calculation, which would count in the reports of the run
+RELAX = (
+    "relax", "nft", "particle.extxyz", "--max-steps", "1", "--on-uncertain", "warn",
+    "-o", "out.extxyz",
+)  # fmt: skip
 WEIRD = (
     "null", "true", "false", '""', '"x"', '"nan"', '"1"', '"\\u0000"', "[]", "{}", "-1", "0",
     "1e999", "-1e999", "1e308", "1e-308", "1" + 400 * "0", "NaN", "Infinity", "[[]]",
@@ -314,8 +319,7 @@ def in_a_run(base: Base, dice: random.Random, whole: bool) -> str:
                 ("report", "nft") if dice.random() < 0.3 else ("info", f"nft/{name}"),
                 ("info", f"nft/{name}"),
                 ("evaluate", "nft", f"nft/{name}"),
-                # warn: without a parent calculation, which would count in the reports of the run
-                ("relax", "nft", "particle.extxyz", *"--max-steps 1 --on-uncertain warn".split()),
+                RELAX,
             )
         )
     )
