@@ -331,6 +331,17 @@ def test_frames_are_learned(done: tuple[Path, RetrainingResult], tmp_path: Path)
         Retraining(Frames(frames[:2])).run(given, tmp_path)
 
 
+def test_frames_with_nothing_to_learn_from(
+    done: tuple[Path, RetrainingResult], tmp_path: Path
+) -> None:
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    given = trained(tmp_path / "nft", PLAN.model_copy(update={"threshold": 1e-9}))
+    apart = Atoms("Cu2", [[0.0, 0.0, 0.0], [0.0, 0.0, 50.0]])
+    found = Retraining(Frames([apart]), 1e-9).run(given, tmp_path)
+    assert found.best == 0
+    assert record(tmp_path)["stop_reason"].startswith("no atom with neighbours is as uncertain")
+
+
 # -- failures of the parent
 
 
