@@ -542,11 +542,21 @@ def test_commands(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert Path("md/md.traj").exists()
     result = runner.invoke(app, ["md", "nft.toml"])
     assert result.exit_code == 0, result.output
+    before = {path: path.read_bytes() for path in Path("nft").iterdir() if path.is_file()}
     for arguments, sentence in (
         (["md", "nft/best.json"], "STRUCTURE is missing"),
         (["md", "nft/best.json", "particle.extxyz", "--steps", "0"], "--steps must be"),
         (["retrain", "."], "must be the folder of a finished run"),
+        (["retrain", "nft", "--workdir", "nft"], "nft: is the folder of a run"),
+        (["md", "nft", "particle.extxyz", "--workdir", "nft"], "nft: is the folder of a run"),
+        (
+            ["relax", "nft", "particle.extxyz", "--max-uncertainty", "1e-9", "-o", "nft.extxyz"],
+            "nft: is the folder of a run",
+        ),
     ):
         result = runner.invoke(app, arguments)
         assert result.exit_code == 2
         assert sentence in result.output
+    assert {path: before[path] == path.read_bytes() for path in before} == dict.fromkeys(
+        before, True
+    )

@@ -111,21 +111,22 @@ def status(
     ] = False,
 ) -> None:
     """Tell where a run stands."""
-    from nearsight.cli.status import describe_status, watch
+    from nearsight.cli.status import show_status, watch
     from nearsight.run.status import RunStatus
 
+    if follow and as_json:
+        raise InputError("--watch is a page for people; with --json ask again, without it")
     folder = run_folder(folder)
     console = printer()
     console.width = min(console.width, 100)
-    if follow and not as_json:
+    if follow:
         watch(folder, console)
         return
     found = RunStatus.of(folder)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
         return
-    for part in describe_status(found, console):
-        console.print(part)
+    show_status(found, console)
 
 
 @command(

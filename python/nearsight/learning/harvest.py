@@ -48,9 +48,10 @@ def harvest(
 
     Frames whose structure uncertainty, the largest of their atoms, lies between ``low`` and
     ``high`` are kept; their atoms between the same bounds are the candidates, except those without
-    neighbours, of which there is nothing to be learned. Of these CUR takes those whose feature vectors represent all of them best. Features of different elements are
-    different quantities: every element is a matrix of its own, and the ``count`` is shared among
-    the elements in proportion to their candidates, at least one for each as far as it goes.
+    neighbours, of which there is nothing to be learned. Of these CUR takes those whose feature
+    vectors represent all of them best. Features of different elements are different quantities:
+    every element is a matrix of its own, and the ``count`` is shared among the elements in
+    proportion to their candidates, at least one for each as far as it goes.
 
     Parameters
     ----------

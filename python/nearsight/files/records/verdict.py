@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import FiniteFloat, NonNegativeInt
+from pydantic import Field, FiniteFloat, NonNegativeInt
 
 from nearsight.files.records.base import Part, Record
 from nearsight.files.records.bounds import FEWEST, FEWEST_IMAGES, Bound, ExpectedError
@@ -76,7 +76,7 @@ class Verdict(Record):
     advice : str
         What to do next, in a sentence; `RUN` stands for the folder of the run.
     command : str
-        What to type.
+        What to type: one of nearsight's.
     """
 
     FORMAT: ClassVar[str] = "nearsight-verdict"
@@ -88,10 +88,10 @@ class Verdict(Record):
     true_error: FiniteFloat | None
     test_error: FiniteFloat | None
     bound: Bound | None
-    largest_bound: FiniteFloat
+    largest_bound: Annotated[FiniteFloat, Field(ge=0)]
     outside: NonNegativeInt | None
     advice: str
-    command: str
+    command: Annotated[str, Field(pattern="^nearsight ")]
 
     @property
     def headline(self) -> str:
