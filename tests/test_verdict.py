@@ -58,9 +58,7 @@ def test_what_rests_on_one_structure_has_no_range(tmp_path: Path) -> None:
     few = but(BOUND, labels=1, images=1)
     _, *lines = verdict(tmp_path, expected=expected, bound=few).lines("run")
     said = "\n".join(lines)
-    assert (
-        "4 meV/Å on average, 0.4 % of the typical force; from 1 force in 1 v" in said
-    )
+    assert "4 meV/Å on average, 0.4 % of the typical force; from 1 force in 1 v" in said
     assert "not calibrated yet: 1 force in 1 structure that" in said
 
 

@@ -168,15 +168,15 @@ void Potential::add_atom(const Call& call, Index position, Memory& memory, Block
                       sums.forces.data());
   // what every bond pulls with is needed itself
   const double* pull = bond_gradients(s, call.all_members, work);
-  const Index lanes = call.lanes, width = 3 * lanes;
+  const Index width = 3 * call.lanes;
+  Eigen::Map<Matrix> virial(sums.virial.data(), 3, width);
   for (const Bond& bond : bonds) {
     const Eigen::Map<const Vector> all(pull, width);
     sums.forces.segment(width * memory.rows[bond.atom], width) -= all;
     sums.forces.segment(width * memory.rows[i], width) += all;
-    const double along[] = {bond.x, bond.y, bond.z};
-    for (Index a = 0; a < 3; ++a)
-      for (Index b = 0; b < 3; ++b)
-        sums.virial.row(3 * a + b) += along[a] * all.segment(b * lanes, lanes).transpose();
+    virial.row(0) += bond.x * all.transpose();
+    virial.row(1) += bond.y * all.transpose();
+    virial.row(2) += bond.z * all.transpose();
     pull += width;
   }
 }

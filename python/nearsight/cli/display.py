@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,7 +21,10 @@ from rich.text import Text
 from nearsight.progress import Progress, Tally
 from nearsight.report.format import duration as unbroken_duration
 
-__all__ = ["TerminalProgress", "duration", "iterations_table", "tally_text"]
+if TYPE_CHECKING:
+    from nearsight.files.records import Verdict
+
+__all__ = ["TerminalProgress", "duration", "iterations_table", "tally_text", "verdict_text"]
 
 NARROWEST_FOR_BARS = 72
 
@@ -218,3 +223,16 @@ def _length(value: float, values: list[float], longest: int) -> int:
 def duration(seconds: float) -> str:
     """A time in words; a terminal without Unicode has no unbroken spaces."""
     return unbroken_duration(seconds).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def verdict_text(verdict: Verdict, folder: Path, console: Console) -> Text:
+    """The verdict on a run; its last line, which is to be copied, is in one piece.
+
+    To be printed with ``soft_wrap=True``.
+    """
+    *sentences, command = verdict.lines(folder)
+    if console.is_terminal:
+        sentences = [
+            textwrap.fill(each, console.width, subsequent_indent="  ") for each in sentences
+        ]
+    return Text("\n".join([*sentences, command]))

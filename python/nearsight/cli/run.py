@@ -79,10 +79,12 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
         files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
         Run(settings, folder, SeveralProgress(progress, *files)).execute()
     show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}", "")
-    # not broken at the width of the terminal: the last line is to be copied
-    verdict = folder / Verdict.FILE
-    if verdict.exists():
-        typer.echo("\n".join(Verdict.load(verdict).lines(folder)))
+    if (folder / Verdict.FILE).exists():
+        from nearsight.cli.display import verdict_text
+
+        console = printer()
+        verdict = Verdict.load(folder / Verdict.FILE)
+        console.print(verdict_text(verdict, folder, console), soft_wrap=True)
 
 
 def _configuration_of(folder: Path) -> Path:

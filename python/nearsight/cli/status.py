@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nearsight.cli.display import duration, iterations_table, tally_text
+from nearsight.cli.display import duration, iterations_table, tally_text, verdict_text
 from nearsight.progress import SECONDS_BETWEEN_STEPS
 from nearsight.report.format import core_time
 from nearsight.run.status import RunStatus
@@ -42,11 +42,11 @@ def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableT
         yield f"report: {status.folder / 'report.html'}"
     if status.verdict is not None:
         yield ""
-        yield Text("\n".join(status.verdict.lines(status.folder)))
+        yield verdict_text(status.verdict, status.folder, console)
 
 
 def show_status(status: RunStatus, console: Console) -> None:
-    """Print the page; lines of the verdict are not broken, for the last one is to be copied."""
+    """Print the page; the command of the verdict, which is to be copied, is in one piece."""
     for part in describe_status(status, console):
         console.print(part, soft_wrap=isinstance(part, Text))
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearsight.config import RelaxationSettings
-from nearsight.files.records import EnsemblePath, Finding, Use, Verdict
+from nearsight.files.records import Finding, Use, Verdict
 from nearsight.files.records.verdict import RUN, USES, figure
 from nearsight.progress import count_noun
 from nearsight.report.data import RunData
@@ -197,24 +197,20 @@ def _members(rmse: npt.NDArray[np.float64] | None, typical: float) -> Iterator[F
 
 def _relaxations(data: RunData) -> Iterator[Finding]:
     relaxed = [target.relaxation for target in data.targets if target.relaxation is not None]
-    paths: list[EnsemblePath] = [relaxation.ensemble for relaxation in relaxed]
-    if data.retraining is not None:
-        paths = data.retraining.rounds[data.retraining.best].paths
-    stuck = sum(not path.converged for path in paths)
+    stuck = sum(not relaxation.ensemble.converged for relaxation in relaxed)
     if stuck:
         yield Finding(
             key="convergence",
             allows="forces",
             value=stuck,
-            sentence=f"{stuck} of {count_noun(len(paths), 'relaxation')} did not converge",
+            sentence=f"{stuck} of {count_noun(len(relaxed), 'relaxation')} did not converge",
         )
     forces = [
         (relaxation.parent_fmax_at_minimum, relaxation.fmax)
         for relaxation in relaxed
         if relaxation.parent_fmax_at_minimum is not None
     ]
-    # these are at the minimum of the potential before a retraining
-    if not forces or (data.retraining is not None and data.retraining.best):
+    if not forces:
         return
     force, fmax = max(forces)
     yield Finding(
@@ -239,7 +235,7 @@ RELAX = Step(
 )
 MOVE = Step(
     "run dynamics; they stop, or label more, where the potential becomes uncertain",
-    f"nearsight md {RUN} {RUN}/%s.extxyz",
+    f"nearsight md {RUN} {RUN}/relaxed.extxyz",
 )
 VERIFY = Step(
     "labels that cannot be fitted: have the parent calculate some of them again, to see whether "
@@ -269,10 +265,7 @@ RETRAIN = Step(
 
 def _next(data: RunData, use: Use, limiting: set[str]) -> Step:
     if use == USES[-1]:
-        if not data.relaxed:
-            return RELAX
-        name = "relaxed" if data.retrained is None else "retrained"
-        return MOVE._replace(command=MOVE.command % name)
+        return MOVE if data.relaxed else RELAX
     if "misfit" in limiting and use == USES[0]:
         return VERIFY
     if "locality" in limiting:
