@@ -67,16 +67,16 @@ class BaselineSettings(Settings):
     Ziegler, Biersack and Littmark; none when left out."""
     repulsion_range: Annotated[float, Field(gt=0, le=2)] = 0.8
     """Distance at which the repulsion has ended, in sums of the covalent radii of two atoms; half
-    as far it is whole. Bonds should be longer."""
+    as far it is whole; at most 2. Bonds should be longer."""
     charges: Literal["fitted"] | dict[Element, Charge] | None = Field(
         default=None, examples=["fitted"]
     )
     """Point charges in e: "fitted", to the labelled forces and neutral in the target, or by
-    element, e.g. { Mg = 1.2, O = -1.2 }; none when left out."""
+    element, e.g. { Mg = 1.2, O = -1.2 }, of both signs, at most 20; none when left out."""
     charge_damping: NotNegative = 0.2
     """Damping of the charges' interaction, in 1/Å."""
     charge_cutoff: Annotated[float, Field(gt=0, le=30)] = 10.0
-    """Distance at which the charges' interaction ends, in Å."""
+    """Distance at which the charges' interaction ends, in Å; at most 30."""
 
 
 class CapacitySettings(Settings):
