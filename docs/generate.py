@@ -33,9 +33,9 @@ CONFIGURATION = """\
 
 A run is described by one TOML file. `nearsight new STRUCTURE` writes one with what it has chosen
 for the structure (with `--full`, with every key); `nearsight run FILE` carries it out. Every key
-but `target.structure` may be left out and then has the default given here. A key that does not exist,
-or a value out of its range, is refused with its line before anything is calculated. File names are
-relative to the configuration file.
+but `target.structure` may be left out and then has the default given here. A key that does not
+exist, or a value out of its range, is refused with its line before anything is calculated. File
+names are relative to the configuration file.
 
 Lengths are in Å, energies in eV, forces and uncertainties in eV/Å.
 

@@ -48,6 +48,14 @@ def test_targets_no_larger_than_a_chunk() -> None:
     assert said(molecule("C60"), nft={"chunk_radius": 6.9}) == [carbon]  # 7.1 Å across
 
 
+def test_charges_that_do_not_cancel() -> None:
+    salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * 3
+    for sodium, found in ((1.0, []), (0.9, ["the target has a charge of -10.8 e"])):
+        charges = {"Na": sodium, "Cl": -1.0}
+        sentences = [s for s in said(salt, baseline={"charges": charges}) if "charge of" in s]
+        assert [sentence.partition(" by ")[0] for sentence in sentences] == found
+
+
 def test_particles_in_a_box() -> None:
     boxed = PARTICLE.copy()
     boxed.center(vacuum=5.0)

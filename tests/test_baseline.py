@@ -18,6 +18,7 @@ from ase.build import bulk
 from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 from ase.units import Bohr, Hartree
+from pydantic import ValidationError
 from scipy.special import erfc
 
 from helpers import Array, copper
@@ -393,6 +394,15 @@ def test_charges_of_one_element_cannot_be_fitted() -> None:
         make_baseline(settings, [], copper.functions(), [copper.particle()])
 
 
+def test_magnitudes_that_make_no_sense() -> None:
+    """Before, a run ended at them with a sentence on the height of a cell, or went on for hours."""
+    for key, value in (
+        ("repulsion_range", 1e30), ("charge_cutoff", 200.0), ("charges", {"Cu": 1e30, "Ni": -1e30}),
+    ):  # fmt: skip
+        with pytest.raises(ValidationError, match="less than or equal"):
+            BaselineSettings.model_validate({key: value})
+
+
 def test_nothing_is_asked_for() -> None:
     assert make_baseline(BaselineSettings(), [], copper.functions(), []) is None
 
@@ -419,6 +429,8 @@ def test_the_command(tmp_path: Path) -> None:
     [
         ({"baseline": {"charges": "fitted"}}, "a target of two elements or more"),
         ({"baseline": {"charges": {"Pt": 1.0}}}, r"^baseline\.charges leaves out Cu$"),
+        ({"baseline": {"charges": {"Cu": 1.0}}}, "so that it can be neutral"),
+        ({"baseline": {"charges": {"Cu": 1.0, "Au": 0.0}}, "target": 54}, "so that it can be neut"),
         ({"nft": {"trim": "stoichiometric"}, "target": 54}, r"it does not hold Cu54Au1; take a"),
     ],
 )

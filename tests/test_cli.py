@@ -360,6 +360,12 @@ def test_wrong_options(run: Run, arguments: tuple[str, ...], sentences: list[str
     assert err.splitlines() == sentences
 
 
+def test_a_seed_has_64_bits(run: Run, particle: Path) -> None:
+    code, out, err = run("new", str(particle), "--seed", str(2**64))
+    assert (code, out) == (2, "")
+    assert "must be less than 2**64" in err
+
+
 def test_no_display_and_no_colour_in_a_pipe(particle: Path, tmp_path: Path) -> None:
     words = ("-m", "nearsight", "new", "particle.xyz")
     code, out, err = python(*words, cwd=tmp_path, TERM="xterm-256color")

@@ -102,6 +102,7 @@ def test_evaluate_prints_and_writes(run: Run) -> None:
     assert "uncertainty_raw" in atoms.arrays
     assert f"{expected.energy:.4f}" in out
     assert f"{expected.uncertainty.max():.4f}" in out
+    assert "out.extxyz: 1 structure\n" in out
     assert "against the labels" not in out
     assert expected.extrapolation is not None
     np.testing.assert_allclose(atoms.arrays["extrapolation"], expected.extrapolation, atol=1e-8)

@@ -62,6 +62,8 @@ def test_defaults_are_those_of_the_paper() -> None:
         ),
         (TARGET + "[images]\ncount = 0", "line 4: images.count must be at least 1, got 0"),
         (TARGET + "[images]\ncount = true", "line 4: images.count must be a whole number, got t"),
+        (TARGET + "[initial]\na0 = 5e-324", "line 4: initial.a0 must be at least 0.5, got 5e-324"),
+        (TARGET + "[initial]\nposamp = 11", "line 4: initial.posamp must be at most 10, got 11"),
         (TARGET + "[nft]\nthreshold = -1", "line 4: nft.threshold must be greater than -1, got -1"),
         (TARGET + "[training]\nl2 = '0'", "line 4: training.l2 must be a number, got '0'"),
         (TARGET + "[training]\nl2 = nan", "line 4: training.l2 must be a finite number, got nan"),

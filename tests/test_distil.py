@@ -68,8 +68,8 @@ def test_defaults(run: Run, carried_out: list[Config], tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "temperature": (["--temperature", "-5"], "TEMPERATURE must be greater than 0"),
-    "budget": (["--max-geometries", "0"], "MAX_GEOMETRIES must be at least 1"),
+    "temperature": (["--temperature", "-5"], "--temperature must be greater than 0"),
+    "budget": (["--max-geometries", "0"], "--max-geometries must be at least 1"),
     "parent": (["--parent", "nowhere:Nothing"], "nowhere"),
     "folder": (["--workdir", "particle.xyz"], "must be a folder"),
 }

@@ -150,6 +150,17 @@ def test_first_momenta() -> None:
     assert np.mean(temperatures) == pytest.approx(300.0, abs=3 * 300 * np.sqrt(2 / 165 / 200))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("positions", [[[0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 1.0, 2.3]]])
+def test_first_momenta_of_an_atom_and_of_two(positions: list[list[float]]) -> None:
+    atoms = Atoms("Cu" * len(positions), positions)
+    give_momenta(atoms, 300.0, 0)
+    assert np.isfinite(atoms.get_momenta()).all()
+    assert atoms.get_kinetic_energy() > 0.0
+    if len(atoms) > 1:
+        assert np.abs(atoms.get_angular_momentum()).max() < 1e-12
+
+
 def test_momenta_of_the_structure_are_kept(ensemble: Ensemble, cell: Atoms, tmp_path: Path) -> None:
     cell.set_momenta(np.linspace(-1, 1, 96).reshape(32, 3))
     Dynamics(settings()).run(ensemble, cell, tmp_path)

@@ -50,6 +50,15 @@ def raw(**atoms: float) -> Array:
 # -- the window
 
 
+def test_atoms_without_neighbours_are_no_candidates(ensemble: Ensemble) -> None:
+    atoms = frames(1)[0]
+    atoms.positions[3] += 50.0
+    found = harvest(ensemble, [atoms], [raw(a3=0.2, a5=0.2)], 0.1, None, 10)
+    assert found.chosen == [(0, 5)]
+    found = harvest(ensemble, [atoms], [raw(a3=0.2)], 0.1, None, 10)
+    assert (found.kept, found.candidates, found.chosen) == (1, 0, [])
+
+
 def test_frames_and_atoms_between_the_bounds_and_no_others(ensemble: Ensemble) -> None:
     uncertain = [
         raw(a3=0.1, a5=0.12),  # both ends count

@@ -389,7 +389,7 @@ def test_without_rattles_there_is_step_one_only(cells: list[Image]) -> None:
         ({"space_groups": [True]}, "space_groups[0] must be a whole number, got true"),
         ({"space_groups": 225}, "space_groups must be a list, got 225"),
         ({"space_groups": []}, "space_groups must not be empty"),
-        ({"a0": 0.0}, "a0 must be greater than 0, got 0.0"),
+        ({"a0": 0.0}, "a0 must be at least 0.5, got 0.0"),
         ({"a0": np.nan}, "a0 must be a finite number, got nan"),
         ({"minsep": -1.0}, "minsep must be greater than 0, got -1.0"),
         ({"posamp": 0}, "posamp must be greater than 0, got 0"),

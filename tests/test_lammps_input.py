@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from helpers import Array
 from helpers.cli import run_command
 from helpers.lammps import lammps, need_lammps
 from helpers.structures import functions_of, random_ensemble, structure, with_domain
+from nearsight.model.baseline import Baseline
 from nearsight.model.ensemble import Ensemble
 
 
@@ -72,6 +74,31 @@ def test_the_script(tmp_path: Path) -> None:
     words = (tmp_path / "in.hot.data").read_text().split()
     at = words.index("Masses")
     assert [round(float(words[at + k]), 3) for k in (2, 6)] == [63.546, 195.084]
+
+
+def test_a_run_by_its_configuration(tmp_path: Path) -> None:
+    files(tmp_path, particle())
+    (tmp_path / "fit.toml").write_text("")
+    done = run_command("lammps", "input", "fit.toml", "start.traj", "-o", "in.it")
+    assert done.code == 0, done.err
+    assert 'pair_coeff * * "fit/best.json" Cu Pt' in (tmp_path / "in.it").read_text()
+
+
+def test_what_lammps_does_not_compute_is_refused(tmp_path: Path) -> None:
+    atoms = particle()
+    ensemble = files(tmp_path, atoms)
+    baseline = Baseline({"Cu": 1.2, "Pt": 1.4}, {}, 0.2, 10.0)
+    replace(ensemble, baseline=baseline).save(tmp_path / "fit" / "best.json")
+    done = run_command("lammps", "input", "fit", "start.traj")
+    assert (done.code, done.err) == (2, "fit: pair_style nearsight does not compute a baseline\n")
+    assert not (tmp_path / "in.lammps").exists()
+
+
+def test_exchanged_arguments(tmp_path: Path) -> None:
+    files(tmp_path, particle())
+    done = run_command("lammps", "input", "start.traj", "fit")
+    assert done.code == 2
+    assert done.err == "start.traj is no ensemble, but fit is: exchange them\n"
 
 
 def test_mistakes(tmp_path: Path) -> None:

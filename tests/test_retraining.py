@@ -331,6 +331,17 @@ def test_frames_are_learned(done: tuple[Path, RetrainingResult], tmp_path: Path)
         Retraining(Frames(frames[:2])).run(given, tmp_path)
 
 
+def test_frames_with_nothing_to_learn_from(
+    done: tuple[Path, RetrainingResult], tmp_path: Path
+) -> None:
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    given = trained(tmp_path / "nft", PLAN.model_copy(update={"threshold": 1e-9}))
+    apart = Atoms("Cu2", [[0.0, 0.0, 0.0], [0.0, 0.0, 50.0]])
+    found = Retraining(Frames([apart]), 1e-9).run(given, tmp_path)
+    assert found.best == 0
+    assert record(tmp_path)["stop_reason"].startswith("no atom with neighbours is as uncertain")
+
+
 # -- failures of the parent
 
 
@@ -531,11 +542,21 @@ def test_commands(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert Path("md/md.traj").exists()
     result = runner.invoke(app, ["md", "nft.toml"])
     assert result.exit_code == 0, result.output
+    before = {path: path.read_bytes() for path in Path("nft").iterdir() if path.is_file()}
     for arguments, sentence in (
         (["md", "nft/best.json"], "STRUCTURE is missing"),
         (["md", "nft/best.json", "particle.extxyz", "--steps", "0"], "--steps must be"),
         (["retrain", "."], "must be the folder of a finished run"),
+        (["retrain", "nft", "--workdir", "nft"], "nft: is the folder of a run"),
+        (["md", "nft", "particle.extxyz", "--workdir", "nft"], "nft: is the folder of a run"),
+        (
+            ["relax", "nft", "particle.extxyz", "--max-uncertainty", "1e-9", "-o", "nft.extxyz"],
+            "nft: is the folder of a run",
+        ),
     ):
         result = runner.invoke(app, arguments)
         assert result.exit_code == 2
         assert sentence in result.output
+    assert {path: before[path] == path.read_bytes() for path in before} == dict.fromkeys(
+        before, True
+    )

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from helpers.recorder import Recorder
 from helpers.records import make_iteration
 from helpers.runs import GIVEN, make_workplace, tiny_config, write_given
 from nearsight.cli.display import TerminalProgress
-from nearsight.cli.status import describe_status
+from nearsight.cli.status import describe_status, show_status
 from nearsight.config import ExecutorSettings
 from nearsight.errors import InputError
 from nearsight.files.atomic import read_json
@@ -38,7 +39,9 @@ from nearsight.files.records import (
     Stage,
     Stages,
     Status,
+    Verdict,
 )
+from nearsight.files.records.verdict import RUN
 from nearsight.parents import Parent, ParentResult
 from nearsight.parents.database import ParentDatabase
 from nearsight.progress import Progress, Tally
@@ -419,6 +422,23 @@ def test_a_screenful(begun: Path, width: int) -> None:
         ["1", "3", "0.9000"],
         ["2", "6", "0.5000"],
     ]
+
+
+def test_the_command_of_a_verdict_is_one_line(begun: Path) -> None:
+    verdict = Verdict(
+        use="dynamics", findings=[], expected=None, true_error=None, test_error=None, bound=None,
+        largest_bound=0.0, outside=None, advice="go on", command=f"nearsight md {RUN} {'x' * 90}",
+    )  # fmt: skip
+    shown = io.StringIO()
+    status = replace(RunStatus.of(begun), verdict=verdict)
+    show_status(status, Console(width=60, file=shown))
+    assert f"  nearsight md {begun} {'x' * 90}" in shown.getvalue().splitlines()
+
+
+def test_one_way_to_ask_at_a_time(begun: Path) -> None:
+    code, out, err = run_command("status", begun, "--json", "--watch")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

@@ -53,12 +53,21 @@ def limiting(found: Verdict) -> set[str]:
     return {finding.key for finding in found.limiting}
 
 
+def test_what_rests_on_one_structure_has_no_range(tmp_path: Path) -> None:
+    expected = but(GOOD, images=1, forces=1, low=0.004, high=0.004)
+    few = but(BOUND, labels=1, images=1)
+    _, *lines = verdict(tmp_path, expected=expected, bound=few).lines("run")
+    said = "\n".join(lines)
+    assert "4 meV/Å on average, 0.4 % of the typical force; from 1 force in 1 v" in said
+    assert "not calibrated yet: 1 force in 1 structure that" in said
+
+
 def test_a_good_run(tmp_path: Path) -> None:
     found = verdict(tmp_path)
     assert (found.use, found.limiting) == ("dynamics", [])
     lines = found.lines("al run")
     assert lines[0] == "Usable for dynamics."
-    assert "0.4 % of the typical force; from 150 forces in 3 larger structures" in lines[1]
+    assert "0.4 % of the typical force; from 150 forces in 3 validation structures" in lines[1]
     assert "at most 12 meV/Å (99 %) or 8 (95 %); from 150 forces in 3" in lines[2]
     assert shlex.split(lines[-1])[:3] == ["nearsight", "relax", "al run/best.json"]
 

@@ -287,4 +287,15 @@ Calculator = Annotated[
         '"module:name".',
     ),
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed of everything random.", min=0)]
+
+
+def _seed(value: int) -> int:
+    if value >= 2**64:  # as in a configuration; a maximum of the option would fill its help
+        raise typer.BadParameter("must be less than 2**64")
+    return value
+
+
+Seed = Annotated[
+    int,
+    typer.Option(metavar="N", help="Seed of everything random.", min=0, callback=_seed),
+]

@@ -228,11 +228,11 @@ def duration(seconds: float) -> str:
 def verdict_text(verdict: Verdict, folder: Path, console: Console) -> Text:
     """The verdict on a run; its last line, which is to be copied, is in one piece.
 
-    To be printed with ``crop=False``.
+    To be printed with ``soft_wrap=True``.
     """
     *sentences, command = verdict.lines(folder)
     if console.is_terminal:
         sentences = [
             textwrap.fill(each, console.width, subsequent_indent="  ") for each in sentences
         ]
-    return Text("\n".join([*sentences, command]), no_wrap=True, overflow="ignore")
+    return Text("\n".join([*sentences, command]))

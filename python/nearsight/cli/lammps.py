@@ -10,7 +10,7 @@ import typer
 from nearsight.cli.app import Seed, app, output, show
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
-from nearsight.cli.places import EnsembleFile, load_ensemble
+from nearsight.cli.places import EnsembleFile, ensemble_file, load_ensemble
 from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import InputError
 
@@ -53,16 +53,17 @@ def lammps_input(
     from nearsight.simulation.lammps import write_lammps_input
     from nearsight.structures.images import check_structure, read_structure
 
-    model = load_ensemble(ensemble)
+    model = load_ensemble(ensemble, structure)
+    if model.baseline is not None:
+        raise InputError(f"{ensemble}: pair_style nearsight does not compute a baseline")
     atoms = read_structure(structure)
     check_structure(atoms, model.elements, structure)
     first = model.evaluate(atoms).uncertainty_raw
     assert first is not None
     bound = RetrainingSettings().window * trusted_below(dynamics, float(first.max()))
-    potential = ensemble / "best.json" if ensemble.is_dir() else ensemble
     data = write_lammps_input(
         output_file,
-        potential,
+        ensemble_file(ensemble),
         model.elements,
         atoms,
         dynamics,

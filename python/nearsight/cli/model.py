@@ -18,6 +18,7 @@ from nearsight.config import (
     RelaxationSettings,
 )
 from nearsight.errors import InputError
+from nearsight.progress import count_noun
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -85,7 +86,7 @@ def evaluate(
     )
     evaluated, notes = [], []
     with display() as progress:
-        progress.stage("Evaluation", f"{len(found)} structures")
+        progress.stage("Evaluation", count_noun(len(found), "structure"))
         for number, atoms in enumerate(found):
             result = model.evaluate(atoms)
             name = f"{atoms.symbols.formula:metal}"
@@ -114,7 +115,7 @@ def evaluate(
         )
     if output_file is not None:
         write_structures(output_file, evaluated)
-        show("", f"{output_file}: {len(evaluated)} structures")
+        show("", f"{output_file}: {count_noun(len(evaluated), 'structure')}")
 
 
 @command(

@@ -243,7 +243,7 @@ def distil(
 
         changes = {"temperature": temperature, "max_geometries": max_geometries}
         given = {key: value for key, value in changes.items() if value is not None}
-        return distilled(config, revise(GeometrySettings(), **given))
+        return distilled(config, revise(GeometrySettings(), options=True, **given))
 
     atoms, config, text = _proposal(target, parent, file, seed, accuracy, change)
     if not file.exists():

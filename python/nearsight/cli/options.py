@@ -84,15 +84,16 @@ def command(
     return register
 
 
-def revise(settings: Model, **changes: Any) -> Model:
-    """Settings with some keys changed by arguments of these names, checked again.
+def revise(settings: Model, *, options: bool = False, **changes: Any) -> Model:
+    """Settings with some keys changed by arguments, or options, of these names, checked again.
 
     Raises
     ------
     InputError
         With one sentence for every value that is wrong.
     """
-    return _check(type(settings), _given_in(settings) | changes, {k: k.upper() for k in changes})
+    names = {k: f"--{k.replace('_', '-')}" if options else k.upper() for k in changes}
+    return _check(type(settings), _given_in(settings) | changes, names)
 
 
 def _check(model: type[Model], values: Mapping[str, Any], names: Mapping[str, str]) -> Model:

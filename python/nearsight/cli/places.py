@@ -12,7 +12,15 @@ from nearsight.errors import InputError
 if TYPE_CHECKING:
     from nearsight.model.ensemble import Ensemble
 
-__all__ = ["EnsembleFile", "Folder", "Format", "is_run", "load_ensemble", "run_folder"]
+__all__ = [
+    "EnsembleFile",
+    "Folder",
+    "Format",
+    "ensemble_file",
+    "is_run",
+    "load_ensemble",
+    "run_folder",
+]
 
 EnsembleFile = Annotated[
     Path,
@@ -53,6 +61,11 @@ def run_folder(path: Path) -> Path:
     return path.with_suffix("") if path.suffix == ".toml" else path
 
 
+def ensemble_file(path: Path) -> Path:
+    """The file of an ensemble, of which a run may be given instead."""
+    return run_folder(path) / "best.json" if is_run(path) else path
+
+
 def load_ensemble(path: Path, structure: str = "") -> Ensemble:
     """The ensemble of a file, or the best one of a run.
 
@@ -70,7 +83,7 @@ def load_ensemble(path: Path, structure: str = "") -> Ensemble:
     """
     from nearsight.model.ensemble import Ensemble
 
-    file = run_folder(path) / "best.json" if is_run(path) else path
+    file = ensemble_file(path)
     if is_run(path) and not file.is_file():
         raise InputError(
             f"{path}: there is no ensemble yet ({file} is missing); nearsight status {path} tells "
@@ -91,7 +104,7 @@ def load_ensemble(path: Path, structure: str = "") -> Ensemble:
 def _holds_ensemble(path: Path) -> bool:
     """Whether it is the file of an ensemble, or a run with one; without a close look."""
     if is_run(path):
-        return (run_folder(path) / "best.json").is_file()
+        return ensemble_file(path).is_file()
     try:
         with path.open(encoding="utf-8") as stream:
             return path.is_file() and "nearsight-ensemble" in stream.read(200)

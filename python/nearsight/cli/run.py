@@ -84,7 +84,7 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
 
         console = printer()
         verdict = Verdict.load(folder / Verdict.FILE)
-        console.print(verdict_text(verdict, folder, console), crop=False)
+        console.print(verdict_text(verdict, folder, console), soft_wrap=True)
 
 
 def _configuration_of(folder: Path) -> Path:
@@ -113,21 +113,22 @@ def status(
     ] = False,
 ) -> None:
     """Tell where a run stands."""
-    from nearsight.cli.status import describe_status, watch
+    from nearsight.cli.status import show_status, watch
     from nearsight.run.status import RunStatus
 
+    if follow and as_json:
+        raise InputError("--watch is a page for people; with --json ask again, without it")
     folder = run_folder(folder)
     console = printer()
     console.width = min(console.width, 100)
-    if follow and not as_json:
+    if follow:
         watch(folder, console)
         return
     found = RunStatus.of(folder)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
         return
-    for part in describe_status(found, console):
-        console.print(part, crop=False)
+    show_status(found, console)
 
 
 @command(

@@ -18,7 +18,7 @@ from nearsight.progress import SECONDS_BETWEEN_STEPS
 from nearsight.report.format import core_time
 from nearsight.run.status import RunStatus
 
-__all__ = ["describe_status", "watch"]
+__all__ = ["describe_status", "show_status", "watch"]
 
 MOST_ITERATIONS = 12
 MOST_FAILURES = 3
@@ -45,6 +45,12 @@ def describe_status(status: RunStatus, console: Console) -> Iterator[RenderableT
         yield verdict_text(status.verdict, status.folder, console)
 
 
+def show_status(status: RunStatus, console: Console) -> None:
+    """Print the page; the command of the verdict, which is to be copied, is in one piece."""
+    for part in describe_status(status, console):
+        console.print(part, soft_wrap=isinstance(part, Text))
+
+
 def watch(folder: Path, console: Console) -> None:
     """Show the page again and again, in place in a terminal, until the run is not at work."""
     status = RunStatus.of(folder)
@@ -57,7 +63,7 @@ def watch(folder: Path, console: Console) -> None:
                 console.print(page)
             Event().wait(PAUSE if console.is_terminal else SECONDS_BETWEEN_STEPS)
             status = RunStatus.of(folder)
-    console.print(*describe_status(status, console), sep="\n", crop=False)
+    show_status(status, console)
 
 
 def _headline(status: RunStatus) -> Table:

@@ -21,6 +21,7 @@ __all__ = [
 
 Layers = Listed[Annotated[int, Field(ge=1, le=1000)]]
 Members = Annotated[int, Field(ge=2, le=1000)]
+Charge = Annotated[float, Field(ge=-20, le=20)]
 
 
 class NetworkSettings(Settings):
@@ -64,18 +65,18 @@ class BaselineSettings(Settings):
     repulsion: Literal["zbl"] | None = Field(default=None, examples=["zbl"])
     """Repulsion of atoms that come closer than any label: "zbl", the universal potential of
     Ziegler, Biersack and Littmark; none when left out."""
-    repulsion_range: Positive = 0.8
+    repulsion_range: Annotated[float, Field(gt=0, le=2)] = 0.8
     """Distance at which the repulsion has ended, in sums of the covalent radii of two atoms; half
-    as far it is whole. Bonds should be longer."""
-    charges: Literal["fitted"] | dict[Element, float] | None = Field(
+    as far it is whole; at most 2. Bonds should be longer."""
+    charges: Literal["fitted"] | dict[Element, Charge] | None = Field(
         default=None, examples=["fitted"]
     )
     """Point charges in e: "fitted", to the labelled forces and neutral in the target, or by
-    element, e.g. { Mg = 1.2, O = -1.2 }; none when left out."""
+    element, e.g. { Mg = 1.2, O = -1.2 }, of both signs, at most 20; none when left out."""
     charge_damping: NotNegative = 0.2
     """Damping of the charges' interaction, in 1/Å."""
-    charge_cutoff: Positive = 10.0
-    """Distance at which the charges' interaction ends, in Å."""
+    charge_cutoff: Annotated[float, Field(gt=0, le=30)] = 10.0
+    """Distance at which the charges' interaction ends, in Å; at most 30."""
 
 
 class CapacitySettings(Settings):

@@ -40,13 +40,13 @@ class InitialSettings(Settings):
     stretched and rattled."""
     elements: Different[Element] | None = Field(default=None, examples=[["Pt"]])
     """Chemical elements of the cells; those of the target when left out."""
-    a0: Positive = 4.0
+    a0: Annotated[float, Field(ge=0.5, le=100)] = 4.0
     """Lattice constant the crystals start from, in Å; their cells are then relaxed."""
     space_groups: Different[Annotated[int, Field(ge=1, le=230)]] = (225, 79)
     """Numbers of the space groups of the crystals."""
     minsep: Positive = 2.65
     """Shortest distance between two atoms that a cell may have, in Å."""
-    posamp: Positive = 0.03
+    posamp: Annotated[float, Field(gt=0, le=10)] = 0.03
     """Standard deviation of the random displacements of the rattled cells, in Å."""
     n_rattled: Annotated[int, Field(ge=0, le=100_000)] = 10
     """Rattled cells of every crystal (space group and composition); in those of a mixture the

@@ -47,10 +47,11 @@ def harvest(
     """Choose the atoms of a trajectory that the parent shall be asked about.
 
     Frames whose structure uncertainty, the largest of their atoms, lies between ``low`` and
-    ``high`` are kept; their atoms between the same bounds are the candidates. Of these CUR takes
-    those whose feature vectors represent all of them best. Features of different elements are
-    different quantities: every element is a matrix of its own, and the ``count`` is shared among
-    the elements in proportion to their candidates, at least one for each as far as it goes.
+    ``high`` are kept; their atoms between the same bounds are the candidates, except those without
+    neighbours, of which there is nothing to be learned. Of these CUR takes those whose feature
+    vectors represent all of them best. Features of different elements are different quantities:
+    every element is a matrix of its own, and the ``count`` is shared among the elements in
+    proportion to their candidates, at least one for each as far as it goes.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def harvest(
         atoms, uncertain = frames[frame], raw[frame] >= low
         for element, features in ensemble.functions.compute(atoms).items():
             of_element = np.flatnonzero(atoms.symbols == element)
-            wanted = uncertain[of_element]
+            wanted = uncertain[of_element] & features.any(axis=1)
             places[element] += [(frame, int(atom)) for atom in of_element[wanted]]
             rows[element] += list(features[wanted])
     chosen: list[tuple[int, int]] = []

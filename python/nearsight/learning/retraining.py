@@ -133,7 +133,8 @@ class Retraining:
             before = round_folder(folder, number - 1)
             found = self._harvest(steps[-1], threshold, most, before, rounds[-1], place)
             if not found.chosen:
-                reason = f"no frame is as uncertain as {threshold:.4f} eV/Å, the threshold"
+                what = "atom with neighbours" if found.kept else "frame"
+                reason = f"no {what} is as uncertain as {threshold:.4f} eV/Å, the threshold"
                 continue
             progress.note(f"round {number}: {found.summary}")
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -27,6 +28,8 @@ EMPTY = 3.5
 """Å between layers of atoms from which on it is empty space, not that of a crystal."""
 VACUUM = 8.0
 """Å of empty space in every direction, as around a particle, never in a crystal."""
+NEUTRAL = 0.01
+"""Charge in e up to which a target is neutral: that of rounding."""
 MOST_ATOMS = 2000
 """Up to which all distances are looked at."""
 
@@ -50,6 +53,7 @@ def advice(config: Config, targets: Targets) -> list[str]:
                 'the energy (nft.labels = "target")'
             )
         found += _of_the_cell(atoms, name)
+        found += _of_the_charges(config.baseline.charges, atoms, name)
         if by_chunks:
             found += _of_the_electrons(atoms, name)
             others = [e for e in dict.fromkeys(atoms.symbols) if not is_metal(e)]
@@ -137,6 +141,18 @@ def _of_the_cell(atoms: Atoms, name: str) -> list[str]:
         for axis, periodic, gap in zip("abc", atoms.pbc, gaps, strict=True)
         if periodic and EMPTY < gap <= VACUUM
     ]
+
+
+def _of_the_charges(
+    charges: str | Mapping[str, float] | None, atoms: Atoms, name: str
+) -> list[str]:
+    """A sentence on charges that are given and do not cancel."""
+    if charges is None or isinstance(charges, str):
+        return []
+    total = sum(charges.get(symbol, 0.0) for symbol in atoms.symbols)
+    if abs(total) < NEUTRAL:
+        return []
+    return [f"{name} has a charge of {total:+.3g} e by baseline.charges"]
 
 
 def _of_the_electrons(atoms: Atoms, name: str) -> list[str]:

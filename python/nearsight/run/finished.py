@@ -217,7 +217,10 @@ def run_dynamics(
 
 
 def _as_folder(path: str | Path) -> Path:
+    """A folder to work in, which must not be that of a run: its files have the same names."""
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: must be a folder")
+    if (path / "config.toml").exists():
+        raise InputError(f"{path}: is the folder of a run, which stays as it is; give another one")
     return path

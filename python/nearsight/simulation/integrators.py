@@ -24,7 +24,8 @@ def give_momenta(atoms: Atoms, temperature: float, seed: int) -> None:
     """Draw momenta from a Maxwell–Boltzmann distribution.
 
     Without constraints the total momentum is zero, and for a particle the total rotation too; the
-    kinetic energy is then rescaled to its former value. Fixed atoms stay at rest.
+    kinetic energy is then rescaled to its former value. (A single atom keeps its momentum: nothing
+    would be left to rescale.) Fixed atoms stay at rest.
 
     Parameters
     ----------
@@ -35,10 +36,11 @@ def give_momenta(atoms: Atoms, temperature: float, seed: int) -> None:
     rng = np.random.default_rng([seed, _MOMENTA])
     spread = np.sqrt(atoms.get_masses() * units.kB * temperature)
     atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * spread[:, None])
-    if not atoms.constraints:
+    if not atoms.constraints and len(atoms) > 1:
         Stationary(atoms)
         if not atoms.pbc.any():
-            ZeroRotation(atoms)
+            with np.errstate(divide="ignore", invalid="ignore"):  # along the axis of linear ones
+                ZeroRotation(atoms)
 
 
 def check_conditions(atoms: Atoms, settings: DynamicsSettings) -> None:

@@ -35,6 +35,12 @@ def check_baseline(settings: BaselineSettings, elements: Sequence[str]) -> None:
         missing = [element for element in elements if element not in settings.charges]
         if missing:
             raise InputError(f"baseline.charges leaves out {', '.join(missing)}")
+        values = [settings.charges[element] for element in elements]
+        if any(values) and not min(values) < 0.0 < max(values):
+            raise InputError(
+                "baseline.charges must be positive for some elements of the target and negative "
+                "for others, so that it can be neutral"
+            )
 
 
 def make_baseline(

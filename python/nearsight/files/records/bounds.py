@@ -47,6 +47,12 @@ class Bound(Part):
     labels: NonNegativeInt
     images: NonNegativeInt
 
+    @model_validator(mode="after")
+    def _check(self) -> Bound:
+        if self.factor_95 > self.factor:
+            raise ValueError("factor_95 must not be above factor")
+        return self
+
     @property
     def is_constant(self) -> bool:
         """Whether a bound of forces is the same for all but those of uncommon δ."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import FiniteFloat, NonNegativeInt
+from pydantic import Field, FiniteFloat, NonNegativeInt
 
 from nearsight.files.records.base import Part, Record
 from nearsight.files.records.bounds import FEWEST, FEWEST_IMAGES, Bound, ExpectedError
+from nearsight.progress import count_noun
 
 __all__ = ["RUN", "USES", "Finding", "Use", "Verdict", "figure"]
 
@@ -76,7 +77,7 @@ class Verdict(Record):
     advice : str
         What to do next, in a sentence; `RUN` stands for the folder of the run.
     command : str
-        What to type.
+        What to type: one of nearsight's.
     """
 
     FORMAT: ClassVar[str] = "nearsight-verdict"
@@ -88,10 +89,10 @@ class Verdict(Record):
     true_error: FiniteFloat | None
     test_error: FiniteFloat | None
     bound: Bound | None
-    largest_bound: FiniteFloat
+    largest_bound: Annotated[FiniteFloat, Field(ge=0)]
     outside: NonNegativeInt | None
     advice: str
-    command: str
+    command: Annotated[str, Field(pattern="^nearsight ")]
 
     @property
     def headline(self) -> str:
@@ -122,8 +123,9 @@ class Verdict(Record):
         if bound is None or not bound.is_known:
             labels, images = (0, 0) if bound is None else (bound.labels, bound.images)
             return (
-                f"uncertainty not calibrated yet: {labels} forces in {images} structures that the "
-                f"members did not know ({FEWEST} in {FEWEST_IMAGES} are needed)"
+                f"uncertainty not calibrated yet: {count_noun(labels, 'force')} in "
+                f"{count_noun(images, 'structure')} that the members did not know ({FEWEST} in "
+                f"{FEWEST_IMAGES} are needed)"
             )
         beside = self.largest_bound * bound.factor_95 / bound.factor
         kind = ", the same for all atoms" if bound.is_constant else ""
@@ -157,10 +159,11 @@ class Verdict(Record):
 
 def expected_sentence(expected: ExpectedError) -> str:
     """An expected error, its range, and what it rests on."""
-    source = "larger structures" if expected.source == "validation" else "out-of-bag chunks"
+    low, high = (figure(1000 * each) for each in (expected.low, expected.high))
+    reach = f" ({low} to {high})" if expected.images > 1 else ""
+    source = "validation structure" if expected.source == "validation" else "out-of-bag chunk"
     return (
-        f"expected error {figure(1000 * expected.mean)} meV/Å on average "
-        f"({figure(1000 * expected.low)} to {figure(1000 * expected.high)}), "
-        f"{figure(100 * expected.relative, 2)} % of the typical force; from {expected.forces} "
-        f"forces in {expected.images} {source}"
+        f"expected error {figure(1000 * expected.mean)} meV/Å on average{reach}, "
+        f"{figure(100 * expected.relative, 2)} % of the typical force; from "
+        f"{count_noun(expected.forces, 'force')} in {count_noun(expected.images, source)}"
     )
