@@ -325,7 +325,7 @@ def test_every_file_of_a_run_is_listed(workshop: Path) -> None:
     (listing,) = (block.text for block in blocks(RUN_FOLDER) if block.file == "run-folder")
     listed = set(re.findall(r"[\w-]+\.(?:db|extxyz|html|json|lock|log|png|toml|traj)", listing))
     listed.remove("failures.json")  # nothing fails there
-    listed -= {"geometries.extxyz", "frames.traj", "validation.traj"}  # labels = "target"
+    listed -= {"geometries.extxyz", "validation.traj"}  # labels = "target"
     run = workshop / "pt260_emt"
     assert listed == {path.name for path in run.rglob("*") if path.is_file()}
 
