@@ -49,6 +49,7 @@ def particle(tmp_path: Path) -> Path:
 
 
 def test_all_commands_are_there() -> None:
+    assert next(iter(COMMANDS)) == "new"  # with which one begins
     assert set(COMMANDS) == {
         "new", "distil", "run", "status", "report", "schema",
         "init", "select-images", "select-features", "train", "nft",

@@ -21,12 +21,14 @@ from nearsight.cli.app import (
 )
 from nearsight.cli.options import command, revise
 from nearsight.cli.places import Format
-from nearsight.cli.run import PANEL, SCHEMA, carry_out
 from nearsight.config import Config, GeometrySettings
 from nearsight.errors import InputError, ParentError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+PANEL = "A whole run"
+SCHEMA = "nearsight.schema.json"
 
 WHAT_IS_SHOWN = {
     True: "File names are relative to this file. A line like #key = value is switched off.",
@@ -261,4 +263,6 @@ def distil(
             f"{file}: exists already, with other settings; continue it with nearsight run {file}, "
             "or give another folder with --workdir"
         )
+    from nearsight.cli.run import carry_out
+
     carry_out(file, folder, file.absolute().parent)

@@ -10,13 +10,11 @@ from typing import Annotated
 import typer
 
 from nearsight.cli.app import display, find_modules_in, printer, show, work_folder
+from nearsight.cli.new import PANEL, SCHEMA
 from nearsight.cli.options import command
 from nearsight.cli.places import Folder, run_folder
 from nearsight.config import Config
 from nearsight.errors import InputError
-
-PANEL = "A whole run"
-SCHEMA = "nearsight.schema.json"
 
 
 @command(
