@@ -61,7 +61,7 @@ def test_equal_to_python_to_the_last_bit(
     whole = replace(whole, provenance={"note": "Å é\n", "seed": 2**64 - 1, "numbers": [1e-7, 1e16]})
     known = with_domain(whole, atoms, every=9)
     forces = Bound(factor=1.7, factor_95=1.1, floor=0.3, labels=120, images=4)
-    energy = forces.model_copy(update={"floor": 0.0, "constant": True})
+    energy = forces.model_copy(update={"floor": 0.0})
     bounded = replace(known, calibration=1.7, bounds=Bounds(forces=forces, energy=energy))
     for ensemble in (whole, known, bounded):
         ensemble.save(potential)

@@ -268,15 +268,13 @@ void check_multiplicities(const Entry& entry, std::size_t members) {
 
 // The floor of a bound of errors, and its factor.
 std::pair<double, double> read_bound(const Entry& entry) {
-  entry.check_keys({"factor", "factor_95", "floor", "labels", "images", "constant"});
+  entry.check_keys({"factor", "factor_95", "floor", "labels", "images"});
   const double factor = entry["factor"].number(), beside = entry["factor_95"].number();
   const double floor = entry.get("floor", 0.0).number();
-  if (!(factor > 0.0 && beside > 0.0 && floor >= 0.0))
-    entry.refuse("expected factors above 0 and a floor of 0 or more");
+  if (!(factor >= beside && beside > 0.0 && floor >= 0.0))
+    entry.refuse("expected factors above 0, factor_95 the smaller, and a floor of 0 or more");
   entry["labels"].count();
   entry["images"].count();
-  if (!entry.get("constant", false).value().is_boolean())
-    entry["constant"].refuse("expected true or false");
   return {floor, factor};
 }
 
