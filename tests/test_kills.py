@@ -42,7 +42,8 @@ def test_nothing_is_lost_in_forty_disturbances() -> None:
         if len(cells := line.split("|")) == 6
     }
     assert sum(map(int, table["disturbances"])) == 40
-    assert sum(map(int, table["runs that ended like the undisturbed one"])) >= 5
+    # a run is disturbed twelve times at most
+    assert sum(map(int, table["runs that ended like the undisturbed one"])) >= 3
     for never in ("hangs beyond 20 s", "finished results lost", "known calculations repeated"):
         assert set(table[never]) == {"0"}
     assert done.stdout.rstrip().endswith("nothing was lost")

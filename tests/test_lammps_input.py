@@ -66,6 +66,7 @@ def test_the_script(tmp_path: Path) -> None:
         "group fixed id 1 4",
         "fix watch all pair 2 nearsight uncertainty_raw 1 extrapolation 1",
         "fix uncertain all halt 2 v_uncertainty > 0.3 error soft message yes",
+        "fix outside all halt 2 v_extrapolation > 1.5 error soft message yes",
         "fix bath moving langevin 300 900 0.2 7",
         "timestep 0.002",
         "run 50",
@@ -132,7 +133,8 @@ def test_the_same_dynamics_as_by_ase(tmp_path: Path, where: str, domain: bool) -
         atoms.rattle(0.05, seed=1)
         atoms.set_constraint(FixAtoms(range(16)))
     files(tmp_path, atoms, domain)
-    options = ["--conditions", "NVE", "--steps", "20", "--temperature", "400", "--threshold", "99"]
+    options = ["--conditions", "NVE", "--steps", "20", "--temperature", "400"]
+    options += ["--threshold", "99", "--max-extrapolation", "1e9"]
     done = run_command("lammps", "input", "fit/best.json", "start.traj", *options)
     assert done.code == 0, done.err
     assert run_command("md", "fit/best.json", "start.traj", *options, "--workdir", "md").code == 0
@@ -163,6 +165,7 @@ def test_they_end_at_the_bound(tmp_path: Path) -> None:
     assert first is not None
     threshold = str(float(first.max()) * 1.05 / 1.5)
     options = ["--threshold", threshold, "--temperature", "3000", "--steps", "2000"]
+    options += ["--max-extrapolation", "1e9"]
     done = run_command("lammps", "input", "fit", "start.traj", *options)
     assert done.code == 0, done.err
     text = lammps(tmp_path, (tmp_path / "in.lammps").read_text()).text

@@ -30,8 +30,8 @@ app.add_typer(
     "ENSEMBLE, and STRUCTURE in any format that ASE reads.",
     "A script for pair_style nearsight (pip install nearsight-lammps), and the structure beside it "
     "(.data): masses, units, initial velocities, thermostat, the uncertainty of every atom by fix "
-    "pair, and fix halt where it is above 1.5 times the threshold, as with [bold]nearsight "
-    "md[/bold].",
+    "pair, and fix halt where it is above 1.5 times the threshold, or an atom outside what there "
+    "are labels of, as with [bold]nearsight md[/bold].",
     "nearsight lammps input best.json particle.xyz --temperature 300",
     without=("max_rounds", "max_chunks", "max_hours"),
     group=lammps,
@@ -60,7 +60,8 @@ def lammps_input(
     check_structure(atoms, model.elements, structure)
     first = model.evaluate(atoms).uncertainty_raw
     assert first is not None
-    bound = RetrainingSettings().window * trusted_below(dynamics, float(first.max()))
+    window = RetrainingSettings().window
+    bound = window * trusted_below(dynamics, float(first.max()))
     data = write_lammps_input(
         output_file,
         ensemble_file(ensemble),
@@ -68,7 +69,7 @@ def lammps_input(
         atoms,
         dynamics,
         bound,
-        model.domain is not None,
+        None if model.domain is None else window * dynamics.max_extrapolation,
         seed,
     )
     show(

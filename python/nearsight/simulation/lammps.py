@@ -32,7 +32,7 @@ def write_lammps_input(
     atoms: Atoms,
     settings: DynamicsSettings,
     bound: float,
-    has_domain: bool = True,
+    grade: float | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a script that runs dynamics and ends where they become uncertain, and its structure.
@@ -51,8 +51,8 @@ def write_lammps_input(
         Conditions, steps, and how often is written and watched.
     bound : float, eV/Å
         Raw uncertainty of an atom at which the dynamics end.
-    has_domain : bool
-        Whether the potential has extrapolation grades.
+    grade : float, optional
+        Extrapolation grade of an atom at which they end; None for a potential without grades.
     seed : int
         Of momenta and heat bath.
 
@@ -81,9 +81,9 @@ def write_lammps_input(
             (
                 f"# by nearsight lammps input; in this folder: lmp -in {script.name}",
                 *_system(atoms, elements, place, data.name, fixed),
-                *_watch(settings, bound, has_domain),
+                *_watch(settings, bound, grade),
                 *_motion(settings, fixed, seed),
-                *_output(settings, elements, has_domain),
+                *_output(settings, elements, grade is not None),
                 "",
             )
         ),
@@ -132,17 +132,20 @@ def _system(
         yield "group moving union all"
 
 
-def _watch(settings: DynamicsSettings, bound: float, has_domain: bool) -> Iterator[str]:
+def _watch(settings: DynamicsSettings, bound: float, grade: float | None) -> Iterator[str]:
+    has_domain = grade is not None
     every = math.gcd(settings.watch_every, settings.write_every)  # what is written is of its step
-    grade = " extrapolation 1" if has_domain else ""
+    asked = " extrapolation 1" if has_domain else ""
     yield ""
     yield "# uncertainty (raw, eV/Angstrom) of every atom, and grade: above 1 outside the labels"
-    yield f"fix watch all pair {every} nearsight uncertainty_raw 1{grade}"
+    yield f"fix watch all pair {every} nearsight uncertainty_raw 1{asked}"
     yield f"compute largest all reduce max {_columns('f_watch', has_domain)}"
     yield f"variable uncertainty equal c_largest{'[1]' if has_domain else ''}"
     if has_domain:
         yield "variable extrapolation equal c_largest[2]"
     yield f"fix uncertain all halt {every} v_uncertainty > {bound:.6g} error soft message yes"
+    if has_domain:
+        yield f"fix outside all halt {every} v_extrapolation > {grade:.6g} error soft message yes"
 
 
 def _columns(name: str, has_domain: bool) -> str:
