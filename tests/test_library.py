@@ -60,9 +60,9 @@ def test_equal_to_python_to_the_last_bit(
     whole = random_ensemble(functions_of(elements, CUTOFFS[cutoff]), atoms, activation=activation)
     whole = replace(whole, provenance={"note": "Å é\n", "seed": 2**64 - 1, "numbers": [1e-7, 1e16]})
     known = with_domain(whole, atoms, every=9)
-    raw = known.evaluate(atoms).uncertainty_raw
-    assert raw is not None
-    floor = float(np.median(raw))
+    stated = known.evaluate(atoms).uncertainty
+    assert stated is not None
+    floor = float(np.median(stated)) / known.calibration
     forces = Bound(factor=1.7, factor_95=1.1, floor=floor, labels=120, images=4)
     energy = forces.model_copy(update={"floor": 0.0})
     bounded = replace(known, calibration=1.7, bounds=Bounds(forces=forces, energy=energy))
