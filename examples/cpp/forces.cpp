@@ -1,11 +1,10 @@
 // Energy, forces and uncertainty of a structure by a potential of nearsight, without Python:
 //     forces best.json structure.extxyz
-#include <nearsight/potential_file.hpp>
-
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <nearsight/potential_file.hpp>
 #include <sstream>
 #include <stdexcept>
 

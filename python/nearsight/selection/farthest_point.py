@@ -119,7 +119,7 @@ class _Screen:
         centred = matrix - matrix.mean(axis=0)
         self._unit = float(np.abs(centred).max()) or 1.0
         self._rows = (centred / self._unit).astype(np.float32)
-        self._squares = np.einsum("nd,nd->n", self._rows, self._rows)
+        self._squares = np.einsum("ij,ij->i", self._rows, self._rows)
         # of the sum of the d products and of rounding to single precision, each in units of both
         self._error = (matrix.shape[1] + 8) * float(np.finfo(np.float32).eps)
 
