@@ -310,15 +310,15 @@ def test_after_too_many_losses_the_retries_come(
 
 
 def test_out_of_time(make: Callable[..., Parent], log: Path) -> None:
-    with LocalExecutor(2, timeout=3.0) as executor:
+    with LocalExecutor(2, timeout=8.0) as executor:
         parent = make(
             {"4": "sleep", "5": "sleep"}, executor=executor, retries=[{"faults": {"5": "sleep"}}]
         )
         found = parent.calculate_many(CHAINS)
-    assert found[3] == Failure("Cu5 (5 atoms)", ("no result after 3 s",) * 2)
+    assert found[3] == Failure("Cu5 (5 atoms)", ("no result after 8 s",) * 2)
     for number in (0, 1, 2, 4, 5):
         assert_right(found[number], CHAINS[number])
-    assert on_record(parent)[0]["failed"] == ["no result after 3 s"]
+    assert on_record(parent)[0]["failed"] == ["no result after 8 s"]
 
 
 class Scripted(Executor):
