@@ -120,20 +120,24 @@ void Potential::evaluate_atom(int center, const std::vector<int>& species, bool 
   work.gradient.resize(functions_.size(center), lanes(true));
   networks_[center].evaluate(work.functions.features.data(), work.energies.data(),
                              work.gradient.data(), work.networks);
-  if (gradients) work.mean_gradient = work.gradient.leftCols(members()).rowwise().mean();
+}
+
+const double* Potential::gradient(bool all_members, Workspace& work) const {
+  if (all_members) return work.gradient.data();
+  work.mean_gradient = work.gradient.leftCols(members()).rowwise().mean();
+  return work.mean_gradient.data();
 }
 
 void Potential::add_forces(int center, bool all_members, const int* rows, Index self,
                            Workspace& work, double* forces) const {
-  const double* gradient = all_members ? work.gradient.data() : work.mean_gradient.data();
-  functions_.add_forces(center, work.functions, gradient, lanes(all_members), rows, self, forces);
+  functions_.add_forces(center, work.functions, gradient(all_members, work), lanes(all_members),
+                        rows, self, forces);
 }
 
 const double* Potential::bond_gradients(int center, bool all_members, Workspace& work) const {
   const Index lanes = this->lanes(all_members), bonds = work.functions.bonds.size();
   double* found = work.bond_gradient.require(3 * lanes * bonds);
-  const double* gradient = all_members ? work.gradient.data() : work.mean_gradient.data();
-  functions_.contract(center, work.functions, gradient, lanes, found);
+  functions_.contract(center, work.functions, gradient(all_members, work), lanes, found);
   return found;
 }
 
@@ -282,6 +286,7 @@ void Potential::add_baseline(const Call& call, Evaluation& result) const {
     result.forces.segment(begin, width) += Eigen::Map<const Vector>(terms.forces.data(), width);
   if (!call.virial) return;
   result.virial += terms.virial;
+  if (!call.all_members) return;
   const Virial virial = terms.virial;
   result.virials.rowwise() += Eigen::Map<const Eigen::Matrix<double, 1, 9>>(virial.data());
 }
@@ -303,7 +308,9 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
                   thread_count(threads)};
   Evaluation result;
   result.energies.setZero(members(), n);
-  Matrix virials = Matrix::Zero(9, lanes);
+  result.virial.setZero();
+  Matrix virials;
+  if (virial) virials.setZero(9, lanes);
   result.isolated.assign(n, 0);
   if (has_domain() && all_members) result.extrapolation.resize(n);
   const Index size = atoms_per_block(n), blocks = n == 0 ? 0 : (n + size - 1) / size;
@@ -326,7 +333,7 @@ Evaluation Potential::evaluate(const Structure& structure, const NeighborList& l
   }
   result.mean_energies = result.energies.colwise().mean();
   if (call.gradients) finish(call, total, result);
-  finish_virial(virials, result);
+  if (virial) finish_virial(virials, result);
   if (baseline_) add_baseline(call, result);
   result.member_energies = result.energies.rowwise().sum();
   result.energy = result.member_energies.mean();

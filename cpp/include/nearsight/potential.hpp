@@ -111,6 +111,8 @@ class Potential {
   void finish(const Call& call, const Vector& forces, Evaluation& result) const;
   void add_baseline(const Call& call, Evaluation& result) const;
   void finish_virial(const Matrix& sums, Evaluation& result) const;
+  // dE/dG of all members (features, lanes), or of their mean alone.
+  const double* gradient(bool all_members, Workspace& work) const;
   static void check_finite(const Call& call, const Evaluation& result);
 
   SymmetryFunctions functions_;
