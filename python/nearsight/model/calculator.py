@@ -21,15 +21,13 @@ __all__ = ["NearsightCalculator"]
 NAME = "nearsight"
 """Of the calculator, in ASE's files."""
 
-OF_MEMBERS = frozenset(
-    {
-        "uncertainty",
-        "uncertainty_raw",
-        "uncertainty_95",
-        "extrapolation",
-        "energy_uncertainty",
-        "stress_uncertainty",
-    }
+OF_MEMBERS = (
+    "uncertainty",
+    "uncertainty_raw",
+    "uncertainty_95",
+    "extrapolation",
+    "energy_uncertainty",
+    "stress_uncertainty",
 )
 """Results for which all members are evaluated."""
 
@@ -66,12 +64,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
         "energies",
         "forces",
         "stress",
-        "uncertainty",
-        "uncertainty_raw",
-        "uncertainty_95",
-        "extrapolation",
-        "energy_uncertainty",
-        "stress_uncertainty",
+        *OF_MEMBERS,
         "isolated",
     ]
 
@@ -141,7 +134,7 @@ class NearsightCalculator(Calculator):  # type: ignore[misc, unused-ignore]  # A
             self._neighbors = self.ensemble.neighbors(structure, self._skin, self._threads)
         evaluation = self.ensemble.evaluate(
             structure,
-            members=self._uncertainty or not OF_MEMBERS.isdisjoint(properties),
+            members=self._uncertainty or any(name in OF_MEMBERS for name in properties),
             threads=self._threads,
             neighbors=self._neighbors,
         )
