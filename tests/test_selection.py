@@ -329,6 +329,24 @@ def test_dependent_columns_are_never_chosen(select: Callable[[Array, int], Any])
         select(X, 5)
 
 
+@pytest.mark.parametrize(
+    "select",
+    [
+        lambda X, k: cur(X, k, at_most=True),
+        lambda X, k: force_correlation(X, np.arange(len(X)), k, at_most=True),
+    ],
+)
+def test_fewer_columns_where_no_more_are_independent(
+    select: Callable[[Array, int], Any],
+) -> None:
+    X = correlated_columns(0, columns=4)
+    constant = np.ones((len(X), 1))
+    X = np.hstack([X, 2.0 * X[:, ::-1] + 3.0, constant])
+    assert select(X, 9).tolist() == select(X, 4).tolist()
+    with pytest.raises(InputError, match="at most 0, the number of columns of X that vary"):
+        select(np.tile(constant, 4), 1)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_column_of_which_a_constant_is_left_correlates_with_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)

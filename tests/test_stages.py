@@ -313,6 +313,14 @@ def test_the_cutoff_function_is_kept() -> None:
     assert functions.cutoff == Cutoff(5.0, "polynomial", 3.0)
 
 
+def test_fewer_functions_where_the_cells_tell_fewer_apart() -> None:
+    # Three kinds of atoms, the extremes scaled to -1 and 1: two columns are independent.
+    images = [copper.labelled(bulk("Cu", a=a)) for a in (3.5, 3.6, 3.7)]
+    choice = choose_features(images, FeatureSettings(count=3, **SMALL))
+    assert choice.selected == len(choice.symmetry_functions) == 2
+    assert choice.summary.endswith("; 2 of 3 wanted for Cu: the cells tell no more apart")
+
+
 def test_what_cannot_be_chosen(alloy: list[Image]) -> None:
     images = copper.cells()
     chunk = Image(copper.particle(), np.zeros((1, 3)))

@@ -85,7 +85,8 @@ class FeatureSettings(Settings):
     """The symmetry functions: the candidates, and how the best of them are chosen."""
 
     count: Count | dict[Element, Count] = 21
-    """Symmetry functions kept per element: one number, or a table with one for each element."""
+    """Symmetry functions kept per element: one number, or a table with one for each element.
+    Fewer where the cells tell fewer apart."""
     method: Literal["cur", "force-correlation"] = "cur"
     """Ranking of the candidates: by CUR decomposition, or by correlation with the forces."""
     with_target: bool = False

@@ -68,6 +68,8 @@ class FeatureChoice:
         Over all elements.
     deviation : float
         Relative norm deviation of eq. 8, the largest over the elements.
+    remark : str
+        For which elements fewer were chosen than asked for, as the end of a sentence.
     """
 
     symmetry_functions: SymmetryFunctions
@@ -75,13 +77,14 @@ class FeatureChoice:
     candidates: int
     selected: int
     deviation: float
+    remark: str = ""
 
     @property
     def summary(self) -> str:
         """One-sentence summary for the log."""
         return (
             f"{self.selected} of {self.candidates} symmetry functions by {self.method}, "
-            f"relative norm deviation {100 * self.deviation:.2g} %"
+            f"relative norm deviation {100 * self.deviation:.2g} %{self.remark}"
         )
 
 
@@ -89,6 +92,8 @@ def choose_features(
     images: Sequence[Image], settings: FeatureSettings, targets: Sequence[Atoms] = ()
 ) -> FeatureChoice:
     """Choose symmetry functions from the candidate grid, for every element (SI 4.2, 4.3).
+
+    Where fewer candidates than asked for can be told apart on these images, those are taken.
 
     CUR works on the features as the networks see them, scaled to [−1, 1]. (With Amp's scaling by
     interquartile range, the default of `nearsight.cur`, the networks' errors on EMT were ten times
@@ -106,7 +111,7 @@ def choose_features(
     Raises
     ------
     InputError
-        If fewer candidates than asked for can be told apart on these images, an element occurs in
+        If there are fewer candidates than asked for or none of them varies, an element occurs in
         the targets alone, or forces are to rank what has none.
     """
     if settings.cutoff_function == "polynomial" and settings.gamma is not None:
@@ -131,7 +136,7 @@ def choose_features(
         features.append(candidates.compute(atoms))
     scaling = Scaling.fit(candidates, features)
     chosen: dict[str, list[int]] = {}
-    deviations = []
+    deviations, short = [], []
     for element in elements:
         count = _count(settings.count, element)
         matrix = np.concatenate([found[element] for found in features if element in found])
@@ -145,19 +150,26 @@ def choose_features(
             with threadpool_limits(1, user_api="blas"):
                 if settings.method == "cur":
                     scaled = _scaled(matrix, scaling, element)
-                    indices = cur(scaled, count, min_variance=0.0, scale=False)
+                    indices = cur(scaled, count, min_variance=0.0, scale=False, at_most=True)
                 else:
                     known, forces = _forces(images, element)
-                    indices = force_correlation(matrix[known], forces, count)
+                    indices = force_correlation(matrix[known], forces, count, at_most=True)
         except InputError as error:
             raise InputError(
                 f"{count} symmetry functions for {element} cannot be chosen: {error}"
             ) from error
         chosen[element] = [int(i) for i in indices]
+        if len(indices) < count:
+            short.append(f"{len(indices)} of {count} wanted for {element}")
         deviations.append(relative_norm_deviation(matrix, indices))
     functions = candidates.subset(chosen)
     return FeatureChoice(
-        functions, settings.method, len(candidates), len(functions), max(deviations)
+        functions,
+        settings.method,
+        len(candidates),
+        len(functions),
+        max(deviations),
+        f"; {', '.join(short)}: the cells tell no more apart" if short else "",
     )
 
 

@@ -16,7 +16,11 @@ MIN_VARIANCE = 1e-3
 
 
 def prepare_columns(
-    X: Array, k: int, min_variance: float = MIN_VARIANCE, scale: bool = True
+    X: Array,
+    k: int,
+    min_variance: float = MIN_VARIANCE,
+    scale: bool = True,
+    at_most: bool = False,
 ) -> tuple[Indices, Array]:
     """The columns that may be chosen, and the matrix of them to choose from.
 
@@ -32,6 +36,8 @@ def prepare_columns(
         Subtract each column's median and divide by its interquartile range. A column whose
         interquartile range is zero (more than half of its values are the same) is divided by its
         standard deviation instead.
+    at_most : bool
+        Whether fewer than ``k`` columns will do.
 
     Returns
     -------
@@ -41,14 +47,15 @@ def prepare_columns(
     Raises
     ------
     InputError
-        If ``min_variance`` is negative, or fewer than ``k`` columns may be chosen.
+        If ``min_variance`` is negative, or fewer columns than needed may be chosen.
     """
     if not min_variance >= 0.0:
         raise InputError(f"min_variance must not be negative, got {min_variance}")
     check_count(k, X.shape[1], "columns of X")
     rounding = len(X) * np.finfo(float).eps * np.abs(X).max(axis=0)
     usable = np.flatnonzero(X.var(axis=0) > np.maximum(min_variance, rounding**2))
-    check_count(k, len(usable), f"columns of X that vary by more than {min_variance:g}")
+    needed = 1 if at_most else k
+    check_count(needed, len(usable), f"columns of X that vary by more than {min_variance:g}")
     matrix = X[:, usable]
     if scale:
         low, median, high = np.percentile(matrix, [25, 50, 75], axis=0)
@@ -63,7 +70,9 @@ def rounding_noise(matrix: Array) -> Array:
     return noise
 
 
-def select_columns(matrix: Array, k: int, score: Callable[[Array], Array]) -> Indices:
+def select_columns(
+    matrix: Array, k: int, score: Callable[[Array], Array], at_most: bool = False
+) -> Indices:
     """Take the best column, make all others orthogonal to it (eq. 7), repeat.
 
     Parameters
@@ -73,6 +82,8 @@ def select_columns(matrix: Array, k: int, score: Callable[[Array], Array]) -> In
     score : callable
         What is left of the columns, (n, m) → their scores, (m,). Taken and used-up columns are
         zero; their scores do not matter.
+    at_most : bool
+        Whether fewer than ``k`` columns will do.
 
     Returns
     -------
@@ -81,7 +92,7 @@ def select_columns(matrix: Array, k: int, score: Callable[[Array], Array]) -> In
     Raises
     ------
     InputError
-        If all columns are combinations of fewer than ``k`` of them.
+        If all columns are combinations of fewer than ``k`` of them, unless ``at_most``.
     """
     noise = rounding_noise(matrix)
 
@@ -96,7 +107,7 @@ def select_columns(matrix: Array, k: int, score: Callable[[Array], Array]) -> In
         return left
 
     chosen = greedy(matrix, k, score_of_left, orthogonalise)
-    if len(chosen) < k:
+    if len(chosen) < k and not at_most:
         raise InputError(
             f"k must be at most {len(chosen)}, the number of linearly independent columns of X, "
             f"got {k}"

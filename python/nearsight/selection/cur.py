@@ -18,6 +18,7 @@ def cur(
     *,
     min_variance: float = MIN_VARIANCE,
     scale: bool = True,
+    at_most: bool = False,
 ) -> Indices:
     """Choose k columns of X by their importance scores (SI eqs. 5 to 7).
 
@@ -39,6 +40,8 @@ def cur(
         Columns whose variance is not above this are never chosen (Amp: 1e-3).
     scale : bool
         Whether to scale the columns; if False they are taken as they are, not even centred.
+    at_most : bool
+        Whether to choose fewer where no k columns vary enough and are linearly independent.
 
     Returns
     -------
@@ -49,14 +52,14 @@ def cur(
     ------
     InputError
         If X is not a finite matrix, n_vectors or k is below 1, or k exceeds the number of columns
-        that vary enough, or of those that are linearly independent.
+        that vary enough, or of those that are linearly independent, unless ``at_most``.
     """
     matrix = as_matrix(X)
     n_vectors = check_count(n_vectors, matrix.shape[1], "columns of X", "n_vectors")
-    usable, matrix = prepare_columns(matrix, k, min_variance, scale)
+    usable, matrix = prepare_columns(matrix, k, min_variance, scale, at_most)
     # The triangle of X = QR has the same right singular vectors and column products as X.
     triangle = np.linalg.qr(matrix).R
-    return usable[select_columns(triangle, k, lambda left: _importance(left, n_vectors))]
+    return usable[select_columns(triangle, k, lambda left: _importance(left, n_vectors), at_most)]
 
 
 def _importance(left: Array, n_vectors: int) -> Array:

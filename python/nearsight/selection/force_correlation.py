@@ -24,6 +24,7 @@ def force_correlation(
     *,
     min_variance: float = MIN_VARIANCE,
     scale: bool = True,
+    at_most: bool = False,
 ) -> Indices:
     """Choose k columns of X by their correlation with the forces (SI section 4.3).
 
@@ -45,6 +46,8 @@ def force_correlation(
     scale : bool
         Whether to subtract the columns' medians and divide by their interquartile ranges. The
         division changes no score; subtracting the medians does, through eq. 7.
+    at_most : bool
+        Whether to choose fewer where no k columns vary enough and are linearly independent.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def force_correlation(
     InputError
         If X is not a finite matrix, the forces do not fit it or are all of one size, k is below
         1, or k exceeds the number of columns that vary enough, or of those that are linearly
-        independent.
+        independent, unless ``at_most``.
     """
     matrix = as_matrix(X)
     magnitudes = _magnitudes(forces, len(matrix))
@@ -65,9 +68,9 @@ def force_correlation(
     if size <= len(deviations) * np.finfo(float).eps * np.abs(magnitudes).max():
         raise InputError("forces all have the same magnitude, so nothing correlates with them")
     direction = deviations / size
-    usable, matrix = prepare_columns(matrix, k, min_variance, scale)
+    usable, matrix = prepare_columns(matrix, k, min_variance, scale, at_most)
     noise = rounding_noise(matrix)
-    return usable[select_columns(matrix, k, lambda left: _correlation(left, direction, noise))]
+    return usable[select_columns(matrix, k, lambda left: _correlation(left, direction, noise), at_most)]
 
 
 def _correlation(left: Array, direction: Array, noise: Array) -> Array:
