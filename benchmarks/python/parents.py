@@ -215,6 +215,7 @@ KNOWN = {"repulsion": "zbl", "charges": "fitted"}
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {},
+    "short": {"features": {"cutoff": 5.5}},
     "charges": {"baseline": KNOWN},
     "core": {"nft": {"core_radius": 3.5}},
     "charges-core": {"baseline": KNOWN, "nft": {"core_radius": 3.5}},
