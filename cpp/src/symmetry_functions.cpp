@@ -136,6 +136,7 @@ void SymmetryFunctions::evaluate(int center, const std::vector<int>& species,
     add_radial<Derivatives>(plan.radial[s], table, work.slot[s], work.slot[s + 1], work);
   add_angular<Derivatives>(*plan_, plan, table, work);
   add_features(plan, work);
+  if (!plan.general.empty()) plan.general.evaluate<Derivatives>(work);
 }
 
 template void SymmetryFunctions::evaluate<false>(int, const std::vector<int>&, Workspace&) const;

@@ -24,10 +24,14 @@ void check(const SymmetryFunction& f, int n_species) {
     throw std::invalid_argument("gamma of an angular symmetry function must lie in [-1, 1]");
 }
 
+bool is_general(const SymmetryFunction& f) {
+  return f.kind == FunctionKind::kRadial || f.kind == FunctionKind::kAngular;
+}
+
 std::vector<double> distinct_etas(const std::vector<SymmetryFunction>& functions) {
   std::set<double> etas;
   for (const SymmetryFunction& f : functions)
-    if (f.kind != FunctionKind::kG2) etas.insert(f.eta);
+    if (f.kind != FunctionKind::kG2 && !is_general(f)) etas.insert(f.eta);
   return {etas.begin(), etas.end()};
 }
 
@@ -104,10 +108,14 @@ SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff,
     center.g5.resize(pairs);
   }
   for (const SymmetryFunction& f : functions) {
-    check(f, n_species);
+    is_general(f) ? check_general(f, n_species, cutoff.radius) : check(f, n_species);
     CenterPlan& center = centers[f.center];
     const Index column = center.size++;
     max_size = std::max(max_size, center.size);
+    if (is_general(f)) {
+      center.general.add(f, column, n_species);
+      continue;
+    }
     if (f.kind == FunctionKind::kG2) {
       RadialPlan& radial_plan = center.radial[f.first];
       radial_plan.eta.push_back(f.eta / (cutoff.radius * cutoff.radius));

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "general_functions.hpp"
 #include "nearsight/symmetry_functions.hpp"
 #include "radial_factors.hpp"
 
@@ -48,6 +49,7 @@ struct CenterPlan {
   std::vector<RadialPlan> radial;   // by species of the neighbour
   std::vector<AngularPlan> g4, g5;  // by species of j * n_species + species of k
   std::vector<Index> sums;          // by species of j: how many
+  GeneralPlan general;
 };
 
 struct SymmetryPlan {

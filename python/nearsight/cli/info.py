@@ -13,6 +13,7 @@ from nearsight.errors import InputError
 from nearsight.files.atomic import read_json
 from nearsight.files.records import EnsembleRecord, ForceLocality, FunctionsRecord
 from nearsight.model.ensemble import Ensemble
+from nearsight.model.general_functions import Radial
 from nearsight.model.symmetry_functions import G2, SymmetryFunction, SymmetryFunctions
 
 __all__ = ["describe", "locality_table"]
@@ -114,6 +115,8 @@ def _figure(value: float, decimals: int) -> str:
 
 
 def _neighbours(function: SymmetryFunction) -> str:
+    if isinstance(function, Radial) and function.weights:
+        return "all, weighted"
     return function.element if isinstance(function, G2) else "-".join(function.elements)
 
 
