@@ -10,12 +10,22 @@ import typer
 from nearsight.cli.app import output, show
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
+from nearsight.cli.places import EnsembleFile, load_ensemble
 
 Kind = Annotated[
     str | None,
     typer.Option(
         "--format", metavar="NAME", help="Format of the files: n2p2.", show_default="found out"
     ),
+]
+LengthUnit = Annotated[
+    str,
+    typer.Option(
+        metavar="UNIT", help="Unit of length of the files, which do not say it: angstrom, bohr."
+    ),
+]
+EnergyUnit = Annotated[
+    str, typer.Option(metavar="UNIT", help="Unit of energy, likewise: eV, hartree.")
 ]
 
 
@@ -36,15 +46,8 @@ def import_command(
         Path, typer.Option("--output", "-o", metavar="FILE", help="The ensemble to write.")
     ] = Path("potential.json"),
     file_format: Kind = None,
-    length_unit: Annotated[
-        str,
-        typer.Option(
-            metavar="UNIT", help="Unit of length of the files, which do not say it: angstrom, bohr."
-        ),
-    ] = "angstrom",
-    energy_unit: Annotated[
-        str, typer.Option(metavar="UNIT", help="Unit of energy, likewise: eV, hartree.")
-    ] = "eV",
+    length_unit: LengthUnit = "angstrom",
+    energy_unit: EnergyUnit = "eV",
 ) -> None:
     """Import a potential."""
     output(output_file)
@@ -63,3 +66,33 @@ def import_command(
             else "A single member has no uncertainty."
         ),
     )
+
+
+@command(
+    "export",
+    PANEL,
+    "Write a potential for n2p2, RuNNer and LAMMPS's ML-HDNNP.",
+    "ENSEMBLE, and FOLDER to write, new or empty.",
+    "input.nn, scaling.data and weights.XXX.data: of every member in a folder member-00, "
+    "member-01, ..., and of their mean, as one larger network, in mean; of a single member in "
+    "FOLDER itself. The uncertainty and the domain of the ensemble are not in these files.",
+    "nearsight export best.json n2p2/",
+)
+def export_command(
+    ensemble: EnsembleFile,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write.")],
+    file_format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="Format of the files: n2p2.")
+    ] = "n2p2",
+    length_unit: LengthUnit = "angstrom",
+    energy_unit: EnergyUnit = "eV",
+) -> None:
+    """Export a potential."""
+    from nearsight.foreign.potentials import export_potential
+
+    made = load_ensemble(ensemble)
+    written = export_potential(made, folder, file_format, length_unit, energy_unit)
+    show(f"{folder}: {', '.join(written.folders)}")
+    if written.left_out:
+        show(f"left out, since they never vary: {written.left_out} symmetry functions")
+    show("Not in these files: " + "; ".join(written.lost))

@@ -137,7 +137,7 @@ def _read_scaling(
     if len(rows) > begin + 1 or any(len(row.words) != 2 for row in rows[begin:]):
         raise rows[begin].error("there are more rows than symmetry functions")
     column = {
-        name: {element: of[:, i].copy() for element, of in found.items()}
+        name: {element: found[element][:, i].copy() for element in lines}
         for i, name in enumerate(("minimum", "maximum", "mean", "sigma"))
     }
     needed = {"mean": kind in ("mean", "sigma", "centered"), "sigma": kind == "sigma"}

@@ -23,7 +23,7 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import Layer, Network
 from nearsight.model.scaling import Scaling, ScalingForm
 
-__all__ = ["write_n2p2"]
+__all__ = ["without_constant", "write_n2p2"]
 
 Array = npt.NDArray[np.float64]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nearsight.errors import InputError
 from nearsight.foreign.n2p2_read import is_n2p2, read_n2p2
+from nearsight.foreign.n2p2_write import without_constant, write_n2p2
 from nearsight.foreign.units import Units
 from nearsight.model.ensemble import Ensemble
 
-__all__ = ["FORMATS", "import_potential"]
+__all__ = ["FORMATS", "Exported", "export_potential", "import_potential"]
 
 FORMATS = ("n2p2",)
 
@@ -52,6 +54,56 @@ def import_potential(
     if kind == "n2p2":
         return read_n2p2(places, units)
     raise InputError(f"format {kind!r} is not read, only {', '.join(FORMATS)}")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export_potential` has written.
+
+    Attributes
+    ----------
+    folders : tuple of str
+        Relative to the one that was asked for.
+    left_out : int
+        Symmetry functions that never vary, which n2p2 divides by zero for.
+    lost : tuple of str
+        What the ensemble has and the files have not.
+    """
+
+    folders: tuple[str, ...]
+    left_out: int
+    lost: tuple[str, ...]
+
+
+def export_potential(
+    ensemble: Ensemble,
+    folder: str | Path,
+    format: str = "n2p2",
+    length_unit: str = "angstrom",
+    energy_unit: str = "eV",
+) -> Exported:
+    """Write a potential for another program; see `write_n2p2`.
+
+    Raises
+    ------
+    InputError
+        For what the other program cannot express, and a folder that is not empty.
+    """
+    if format != "n2p2":
+        raise InputError(f"format {format!r} is not written, only n2p2")
+    place = Path(folder)
+    written = write_n2p2(ensemble, place, Units(length_unit, energy_unit))
+    kept = len(without_constant(ensemble).functions)
+    lost = ["uncertainties (the spread of the members)"] if len(ensemble) > 1 else []
+    if ensemble.domain is not None:
+        lost.append("extrapolation grades")
+    if ensemble.bounds is not None or ensemble.calibration != 1.0:
+        lost.append("calibrated bounds of the errors")
+    return Exported(
+        tuple(str(each.relative_to(place)) for each in written.values()),
+        len(ensemble.functions) - kept,
+        (*lost, "how it was made (provenance)"),
+    )
 
 
 def _kind(path: Path) -> str:
