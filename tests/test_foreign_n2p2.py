@@ -19,12 +19,12 @@ from nearsight.errors import InputError
 from nearsight.foreign.mean import mean_potential
 from nearsight.foreign.n2p2_write import write_n2p2
 from nearsight.foreign.potentials import import_potential
-from nearsight.foreign.units import Units
 from nearsight.model.baseline import Baseline
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.general_functions import Angular, Radial, Window
 from nearsight.model.scaling import Scaling, ScalingForm
 from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
+from nearsight.structures.units import Units
 
 DATA = Path(__file__).parent / "validation" / "data" / "n2p2"
 

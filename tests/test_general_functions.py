@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +12,15 @@ from ase.neighborlist import neighbor_list
 
 from helpers import Array
 from helpers.differences import error_of
+from helpers.general import CASES, RADIUS, TANH, Z, functions_like, general_ensemble
 from helpers.structures import functions_of, random_ensemble, structure
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.general_functions import Angular, Radial, Window
 from nearsight.model.network import Layer
 from nearsight.model.scaling import Scaling, ScalingForm
-from nearsight.model.symmetry_functions import G2, G4, SymmetryFunctions
+from nearsight.model.symmetry_functions import SymmetryFunctions
 
-RADIUS = 5.0
-Z = {"Pt": 78.0, "Au": 79.0}
 SHAPES = {
     "hard": lambda x: np.ones_like(x),
     "cosine": lambda x: 0.5 * (np.cos(np.pi * x) + 1),
@@ -32,7 +30,6 @@ SHAPES = {
     "polynomial3": lambda x: 20 * x**7 - 70 * x**6 + 84 * x**5 - 35 * x**4 + 1,
     "polynomial4": lambda x: -70 * x**9 + 315 * x**8 - 540 * x**7 + 420 * x**6 - 126 * x**5 + 1,
 }
-TANH = ("tanh3", "scaled_tanh3")
 
 
 def window(given: Window, r: Array) -> Array:
@@ -83,47 +80,6 @@ def expected(atoms: Atoms, center: str, function: Radial) -> Array:
                 total += w_ab * turn * float(rho(r[a]) * rho(r[b])) * third
         found.append(total)
     return np.array(found)
-
-
-def with_cutoff(cutoff: Window) -> list[Any]:
-    """n2p2's types 2, 3, 9, 12 and 13."""
-    return [
-        Radial(("Au",), 0.3, 1.0, cutoff),
-        Angular(("Au", "Pt"), 0.01, 0.6, cutoff, zeta=2.7, gamma=-1.0),
-        Angular(("Pt", "Pt"), 0.05, 0.0, cutoff, zeta=4.0, gamma=1.0, closed=False),
-        Radial((), 0.1, 0.0, cutoff, Z),
-        Angular((), 0.02, 0.5, cutoff, Z, 1.0, 0.8),
-    ]
-
-
-def compact(shape: str, asymmetric: bool) -> list[Any]:
-    """n2p2's types 20 to 25."""
-    bump = Window(shape, 0.7, 4.9, True, asymmetric)
-    from_zero = Window(shape, -4.5, 4.5, True, asymmetric)
-    angles = [Window(shape, *ends, True) for ends in ((20, 150), (-70, 70), (110, 250))]
-    return [
-        Radial(("Pt",), 0.0, 0.0, bump),
-        Angular(("Au", "Au"), 0.0, 0.0, from_zero, angles=angles[0]),
-        Angular(("Au", "Pt"), 0.0, 0.0, bump, closed=False, angles=angles[1]),
-        Radial((), 0.0, 0.0, bump, Z),
-        Angular((), 0.0, 0.0, bump, Z, angles=angles[2]),
-        Angular((), 0.0, 0.0, from_zero, Z, closed=False, angles=angles[0]),
-    ]
-
-
-CASES = {
-    **{shape: with_cutoff(Window(shape, 0.0, 4.8)) for shape in (*SHAPES, *TANH)},
-    **{f"{shape} from 1.5 Å": with_cutoff(Window(shape, 1.5, RADIUS)) for shape in SHAPES},
-    **{f"compact {shape}": compact(shape, False) for shape in list(SHAPES)[2:]},
-    **{f"asymmetric {shape}": compact(shape, True) for shape in list(SHAPES)[3:]},
-}
-
-
-def functions_like(given: list[Any]) -> SymmetryFunctions:
-    """With fast ones between, which must not mind."""
-    return SymmetryFunctions(
-        {"Pt": [G2("Au", 4.0), *given, G4(("Pt", "Au"), 0.1, 2.0, 1.0)], "Au": given[::-1]}, RADIUS
-    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -274,15 +230,6 @@ def test_scaling(kind: str) -> None:
         Scaling(*parts[:2], ScalingForm("mean")).linear("Pt")
     with pytest.raises(InputError, match="unknown scaling 'median'"):
         Scaling(*parts[:2], ScalingForm("median")).linear("Pt")
-
-
-def general_ensemble(atoms: Atoms) -> Ensemble:
-    """Of all kinds of functions, with another scaling and other activations."""
-    functions = functions_like(CASES["exponential"] + CASES["asymmetric polynomial2"])
-    made = random_ensemble(functions, atoms, activation="gaussian")
-    middle = {e: 0.5 * (made.scaling.minimum[e] + made.scaling.maximum[e]) for e in ("Pt", "Au")}
-    scaling = Scaling(made.scaling.minimum, made.scaling.maximum, ScalingForm("mean", 0, 1), middle)
-    return replace(made, scaling=scaling)
 
 
 def test_file(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from nearsight.errors import InputError
 from nearsight.foreign.convert import to_functions
 from nearsight.foreign.n2p2_functions import FunctionLine, read_cutoff, read_functions
 from nearsight.foreign.n2p2_settings import Settings
-from nearsight.foreign.text import number, read_lines
-from nearsight.foreign.units import Units
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import Layer, Network, stack
 from nearsight.model.scaling import Scaling, ScalingForm
 from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.structures.text_files import number, read_lines
+from nearsight.structures.units import Units
 
 __all__ = ["is_n2p2", "read_n2p2"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from nearsight.errors import InputError
 from nearsight.foreign.n2p2_read import is_n2p2, read_n2p2
 from nearsight.foreign.n2p2_write import without_constant, write_n2p2
-from nearsight.foreign.units import Units
 from nearsight.model.ensemble import Ensemble
+from nearsight.structures.units import Units
 
 __all__ = ["FORMATS", "Exported", "export_potential", "import_potential"]
 
