@@ -17,7 +17,7 @@ from nearsight.progress import count_noun
 Kind = Annotated[
     str | None,
     typer.Option(
-        "--format", metavar="NAME", help="Format of the files: n2p2.", show_default="found out"
+        "--format", metavar="NAME", help="Format of the files: n2p2, amp.", show_default="found out"
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")]
@@ -35,16 +35,17 @@ EnergyUnit = Annotated[
 @command(
     "import",
     PANEL,
-    "Read a potential, or labelled structures, of n2p2 or RuNNer.",
-    "FILES: folders with input.nn, scaling.data and weights.XXX.data; several folders become the "
-    "members of one ensemble, whose spread is its uncertainty. Or one input.data.",
-    "An ensemble (JSON) that gives the same energies and forces, in eV and Å; of an input.data its "
-    "structures and labels as extended XYZ, for nearsight train.",
+    "Read a potential, or data, of n2p2, RuNNer or Amp.",
+    "FILES: folders with input.nn, scaling.data and weights.XXX.data, or .amp and .ensemble of "
+    "Amp; several become the members of one ensemble, whose spread is its uncertainty. Or one "
+    "input.data, or Amp's Gs.json.",
+    "An ensemble (JSON) that gives the same energies and forces, in eV and Å. Of an input.data its "
+    "structures with their labels, as extended XYZ; of a Gs.json its symmetry functions (JSON).",
     "nearsight import h2o/ --length-unit bohr --energy-unit hartree -o h2o.json",
 )
 def import_command(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILES", help="Folder of a potential, or several.")
+        list[Path], typer.Argument(metavar="FILES", help="What to import; see above.")
     ],
     output_file: Annotated[
         Path | None,
@@ -53,38 +54,67 @@ def import_command(
             "-o",
             metavar="FILE",
             help="File to write.",
-            show_default="potential.json, or structures.extxyz",
+            show_default="potential.json, structures.extxyz, symmetry_functions.json",
         ),
     ] = None,
     file_format: Kind = None,
     length_unit: LengthUnit = "angstrom",
     energy_unit: EnergyUnit = "eV",
+    cutoff: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Cutoff of a Gs.json, Å; it does not say it."),
+    ] = None,
+    gamma: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="γ of a Gs.json whose cutoff is Amp's polynomial."),
+    ] = None,
 ) -> None:
-    """Import a potential, or structures."""
+    """Import a potential, structures, or symmetry functions."""
+    from nearsight.foreign.amp import is_functions
     from nearsight.structures.n2p2_data import is_n2p2_data
 
-    if len(files) == 1 and files[0].is_file() and is_n2p2_data(files[0]):
-        _import_structures(
-            files[0], output_file or Path("structures.extxyz"), length_unit, energy_unit
-        )
-        return
-    place = output_file or Path("potential.json")
+    first = files[0]
+    if len(files) == 1 and first.is_file() and is_n2p2_data(first):
+        place = output_file or Path("structures.extxyz")
+        _import_structures(first, place, length_unit, energy_unit)
+    elif len(files) == 1 and is_functions(first):
+        _import_functions(first, output_file or Path("symmetry_functions.json"), cutoff, gamma)
+    else:
+        place = output_file or Path("potential.json")
+        _import_potential(files, place, file_format, length_unit, energy_unit)
+
+
+def _import_potential(
+    files: list[Path], place: Path, file_format: str | None, length_unit: str, energy_unit: str
+) -> None:
     output(place)
     from nearsight.foreign.potentials import import_potential
 
     made = import_potential(files, file_format, length_unit, energy_unit)
     made.save(place)
-    members = len(made)
     show(
-        f"{place}: {members} member{'s' * (members > 1)} for {', '.join(made.elements)}, "
-        f"{len(made.functions)} symmetry functions",
+        f"{place}: {count_noun(len(made), 'member')} for {', '.join(made.elements)}, "
+        f"{count_noun(len(made.functions), 'symmetry function')}",
         "Energies in eV, lengths in Å. "
         + (
             "Uncertainties are the spread of the members, not calibrated."
-            if members > 1
+            if len(made) > 1
             else "A single member has no uncertainty."
         ),
     )
+
+
+def _import_functions(file: Path, place: Path, cutoff: float | None, gamma: float | None) -> None:
+    output(place)
+    from nearsight.foreign.amp import read_functions
+    from nearsight.model.symmetry_functions import Cutoff
+
+    if cutoff is None:
+        raise InputError(f"{file}: does not hold the cutoff; give it (--cutoff 6.5)")
+    form = Cutoff(cutoff) if gamma is None else Cutoff(cutoff, "polynomial", gamma)
+    made = read_functions(file, form)
+    made.save(place)
+    show(f"{place}: {count_noun(len(made), 'symmetry function')} for {', '.join(made.elements)}")
 
 
 def _import_structures(file: Path, place: Path, length_unit: str, energy_unit: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearsight.errors import InputError
+from nearsight.foreign.amp import is_amp, read_amp
 from nearsight.foreign.n2p2_read import is_n2p2, read_n2p2
 from nearsight.foreign.n2p2_write import without_constant, write_n2p2
 from nearsight.model.ensemble import Ensemble
@@ -14,7 +15,7 @@ from nearsight.structures.units import Units
 
 __all__ = ["FORMATS", "Exported", "export_potential", "import_potential"]
 
-FORMATS = ("n2p2",)
+FORMATS = ("n2p2", "amp")
 
 
 def import_potential(
@@ -28,8 +29,9 @@ def import_potential(
     Parameters
     ----------
     paths : sequence of str or Path
-        A folder of n2p2 or RuNNer, or several: each is a member of one ensemble.
-    format : {"n2p2"}, optional
+        Folders of n2p2 or RuNNer, or files of Amp (``.amp``, ``.ensemble``): all are members of one
+        ensemble.
+    format : {"n2p2", "amp"}, optional
         Found out where it is left out.
     length_unit : {"angstrom", "bohr"}
     energy_unit : {"eV", "hartree"}
@@ -53,6 +55,8 @@ def import_potential(
     kind = format or _kind(places[0])
     if kind == "n2p2":
         return read_n2p2(places, units)
+    if kind == "amp":
+        return read_amp(places)
     raise InputError(f"format {kind!r} is not read, only {', '.join(FORMATS)}")
 
 
@@ -109,5 +113,7 @@ def export_potential(
 def _kind(path: Path) -> str:
     if is_n2p2(path):
         return "n2p2"
-    what = "no input.nn in this folder" if path.is_dir() else "not a folder with an input.nn"
+    if is_amp(path):
+        return "amp"
+    what = "no input.nn in this folder" if path.is_dir() else "no folder, no .amp, no .ensemble"
     raise InputError(f"{path}: no potential of another program ({what})")

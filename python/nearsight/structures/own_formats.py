@@ -14,7 +14,7 @@ __all__ = ["reader_of"]
 
 
 def reader_of(path: Path) -> Callable[[Path], list[Atoms]] | None:
-    """What reads a file, if ASE does not: a text dump of LAMMPS, ``input.data`` of n2p2 in eV, Å."""
+    """What reads a file, if ASE does not: dumps of LAMMPS, ``input.data`` of n2p2 (eV and Å)."""
     if is_dump(path):
         return read_dump
     return read_n2p2_data if is_n2p2_data(path) else None
