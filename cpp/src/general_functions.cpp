@@ -18,34 +18,47 @@ struct Point {
   double value, slope;
 };
 
-// From 1 at x = 0 to 0 at x = 1.
-Point fall(WindowShape shape, double x) {
-  const double x2 = x * x, x3 = x2 * x, x4 = x2 * x2;
+// 1 - p for the polynomials p that rise from 0 at x = 0, and y = 1 - x: they are antisymmetric
+// about the middle, and so small values keep their digits.
+Point polynomial(double (*rise)(double), double x, double y, double slope) {
+  return {x < 0.5 ? 1.0 - rise(x) : rise(y), slope};
+}
+
+// From 1 at x = 0 to 0 at x = 1, with y = 1 - x.
+Point fall(WindowShape shape, double x, double y) {
+  const double xy = x * y, xy2 = xy * xy;
   switch (shape) {
     case WindowShape::kHard:
       return {1.0, 0.0};
-    case WindowShape::kCosine:
-      return {0.5 * (1.0 + std::cos(kPi * x)), -0.5 * kPi * std::sin(kPi * x)};
+    case WindowShape::kCosine: {
+      const double half = std::sin(0.5 * kPi * y);
+      return {half * half, -0.5 * kPi * std::sin(kPi * x)};
+    }
     case WindowShape::kTanh3:
     case WindowShape::kScaledTanh3: {
-      const double t = std::tanh(1.0 - x), t2 = t * t, most = std::tanh(1.0);
+      const double t = std::tanh(y), t2 = t * t, most = std::tanh(1.0);
       const double factor = shape == WindowShape::kTanh3 ? 1.0 : 1.0 / (most * most * most);
       return {factor * t * t2, -3.0 * factor * t2 * (1.0 - t2)};
     }
     case WindowShape::kExponential: {
-      const double gap = 1.0 - x2, value = std::exp(1.0 - 1.0 / gap);
+      const double gap = y * (1.0 + x), value = std::exp(1.0 - 1.0 / gap);
       return {value, value == 0.0 ? 0.0 : -2.0 * x * value / (gap * gap)};
     }
     case WindowShape::kPolynomial1:
-      return {1.0 + x2 * (2.0 * x - 3.0), 6.0 * x * (x - 1.0)};
+      return polynomial([](double t) { return t * t * (3.0 - 2.0 * t); }, x, y, -6.0 * xy);
     case WindowShape::kPolynomial2:
-      return {1.0 - x3 * (10.0 - x * (15.0 - 6.0 * x)), -30.0 * x2 * (1.0 - x) * (1.0 - x)};
+      return polynomial([](double t) { return t * t * t * (10.0 - t * (15.0 - 6.0 * t)); }, x, y,
+                        -30.0 * xy2);
     case WindowShape::kPolynomial3:
-      return {1.0 - x4 * (35.0 - x * (84.0 - x * (70.0 - 20.0 * x))),
-              -140.0 * x3 * std::pow(1.0 - x, 3)};
+      return polynomial(
+          [](double t) { return t * t * t * t * (35.0 - t * (84.0 - t * (70.0 - 20.0 * t))); }, x,
+          y, -140.0 * xy * xy2);
     case WindowShape::kPolynomial4:
-      return {1.0 - x4 * x * (126.0 - x * (420.0 - x * (540.0 - x * (315.0 - 70.0 * x)))),
-              -630.0 * x4 * std::pow(1.0 - x, 4)};
+      return polynomial(
+          [](double t) {
+            return t * t * t * t * t * (126.0 - t * (420.0 - t * (540.0 - t * (315.0 - 70.0 * t))));
+          },
+          x, y, -630.0 * xy2 * xy2);
   }
   return {0.0, 0.0};
 }
@@ -59,13 +72,13 @@ Point at(const Window& window, double r) {
   const double origin = window.is_bump ? 0.5 * (window.start + window.end) : first;
   const double width = window.end - origin, side = r < origin ? -1.0 : 1.0;
   const double x = std::abs(r - origin) / width;
-  if (x >= 1.0) return {0.0, 0.0};
+  const double y = std::max(0.0, (r < origin ? r - window.start : window.end - r) / width);
   if (!window.is_asymmetric) {
-    const Point found = fall(window.shape, x);
+    const Point found = fall(window.shape, x, y);
     return {found.value, side * found.slope / width};
   }
-  const Point found = fall(window.shape, (2.0 - x) * x);
-  return {found.value, side * found.slope * (2.0 - 2.0 * x) / width};
+  const Point found = fall(window.shape, (2.0 - x) * x, y * y);
+  return {found.value, side * found.slope * 2.0 * y / width};
 }
 
 double power(double base, int exponent) {

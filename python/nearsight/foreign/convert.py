@@ -9,8 +9,6 @@ from ase.data import atomic_numbers
 
 from nearsight.errors import InputError
 from nearsight.foreign.n2p2_functions import COMPACT, CutoffType, FunctionLine
-from nearsight.foreign.text import shortest
-from nearsight.foreign.units import Units
 from nearsight.model.general_functions import Angular, Radial, Window
 from nearsight.model.symmetry_functions import (
     G2,
@@ -20,6 +18,8 @@ from nearsight.model.symmetry_functions import (
     SymmetryFunction,
     SymmetryFunctions,
 )
+from nearsight.structures.text_files import shortest
+from nearsight.structures.units import Units
 
 __all__ = ["to_functions", "to_lines"]
 

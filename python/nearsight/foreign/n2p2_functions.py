@@ -10,7 +10,7 @@ from ase.data import atomic_numbers
 
 from nearsight.errors import InputError, plain_text
 from nearsight.foreign.n2p2_settings import Settings
-from nearsight.foreign.text import Line, number, whole_number
+from nearsight.structures.text_files import Line, number, whole_number
 
 __all__ = ["CutoffType", "FunctionLine", "read_cutoff", "read_functions"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,26 +13,19 @@ import numpy.typing as npt
 from ase.data import atomic_numbers
 
 from nearsight.errors import InputError
+from nearsight.foreign.committee import Member, committee
 from nearsight.foreign.convert import to_functions
 from nearsight.foreign.n2p2_functions import FunctionLine, read_cutoff, read_functions
 from nearsight.foreign.n2p2_settings import Settings
-from nearsight.foreign.text import number, read_lines
-from nearsight.foreign.units import Units
 from nearsight.model.ensemble import Ensemble
-from nearsight.model.network import Layer, Network, stack
+from nearsight.model.network import Layer, Network
 from nearsight.model.scaling import Scaling, ScalingForm
-from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.structures.text_files import number, read_lines
+from nearsight.structures.units import Units
 
 __all__ = ["is_n2p2", "read_n2p2"]
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Member:
-    functions: SymmetryFunctions
-    scaling: Scaling
-    networks: dict[str, Network]
 
 
 def is_n2p2(folder: Path) -> bool:
@@ -61,25 +54,11 @@ def read_n2p2(folders: Sequence[Path], units: Units) -> Ensemble:
         For files that are missing, damaged, or of a potential that has charges or a long range; if
         the folders differ in their symmetry functions or in the shape of their networks.
     """
-    members = [_read_member(folder, units) for folder in folders]
-    first = members[0]
-    for folder, other in zip(folders[1:], members[1:], strict=True):
-        if other.functions.to_dict() != first.functions.to_dict():
-            raise InputError(
-                f"{folder}: its symmetry functions are not those of {folders[0]}; members of one "
-                "potential share them"
-            )
-    networks = [_rescaled(each, first.scaling) for each in members]
     notes = {"format": "n2p2", "length_unit": units.length, "energy_unit": units.energy}
-    return Ensemble(
-        first.functions,
-        first.scaling,
-        stack(networks),
-        provenance={"imported": notes | {"folders": [str(each) for each in folders]}},
-    )
+    return committee([_read_member(folder, units) for folder in folders], notes)
 
 
-def _read_member(folder: Path, units: Units) -> _Member:
+def _read_member(folder: Path, units: Units) -> Member:
     settings = Settings.read(folder / "input.nn")
     lines = read_functions(settings)
     ranks = {
@@ -92,7 +71,7 @@ def _read_member(folder: Path, units: Units) -> _Member:
         element: _read_network(folder, settings, element, ranks[element], units)
         for element in settings.elements
     }
-    return _Member(functions, scaling, networks)
+    return Member(str(folder), functions, scaling, networks)
 
 
 def _read_scaling(
@@ -137,7 +116,7 @@ def _read_scaling(
     if len(rows) > begin + 1 or any(len(row.words) != 2 for row in rows[begin:]):
         raise rows[begin].error("there are more rows than symmetry functions")
     column = {
-        name: {element: of[:, i].copy() for element, of in found.items()}
+        name: {element: found[element][:, i].copy() for element in lines}
         for i, name in enumerate(("minimum", "maximum", "mean", "sigma"))
     }
     needed = {"mean": kind in ("mean", "sigma", "centered"), "sigma": kind == "sigma"}
@@ -208,19 +187,3 @@ def _energy_scale(settings: Settings, element: str, units: Units) -> tuple[Fract
         raise own[-1].error("expected one energy for every element")
     mean += sum(number(line.words[1], line) for line in own)
     return units.in_ev / factor, units.in_ev * mean
-
-
-def _rescaled(member: _Member, scaling: Scaling) -> dict[str, Network]:
-    """Networks that give the same from features scaled otherwise, but for rounding."""
-    found = {}
-    for element, network in member.networks.items():
-        scale, offset = member.scaling.linear(element)
-        target, shift = scaling.linear(element)
-        if (scale != target).any() or (offset != shift).any():
-            ratio = scale / target
-            first = network.layers[0]
-            bias = first.bias + first.weights @ (offset - ratio * shift)
-            layer = replace(first, weights=first.weights * ratio, bias=bias)
-            network = replace(network, layers=(layer, *network.layers[1:]))
-        found[element] = network
-    return found

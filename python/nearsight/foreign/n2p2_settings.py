@@ -9,7 +9,7 @@ from pathlib import Path
 from ase.data import atomic_numbers
 
 from nearsight.errors import InputError, plain_text
-from nearsight.foreign.text import Line, number, read_lines, whole_number
+from nearsight.structures.text_files import Line, number, read_lines, whole_number
 
 __all__ = ["ACTIVATIONS", "Settings", "Shape"]
 

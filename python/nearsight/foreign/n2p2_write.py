@@ -17,13 +17,13 @@ from nearsight.foreign.convert import to_lines
 from nearsight.foreign.mean import mean_potential
 from nearsight.foreign.n2p2_functions import read_functions
 from nearsight.foreign.n2p2_settings import ACTIVATIONS, Settings
-from nearsight.foreign.text import shortest
-from nearsight.foreign.units import Units
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import Layer, Network
 from nearsight.model.scaling import Scaling, ScalingForm
+from nearsight.structures.text_files import shortest
+from nearsight.structures.units import Units
 
-__all__ = ["write_n2p2"]
+__all__ = ["without_constant", "write_n2p2"]
 
 Array = npt.NDArray[np.float64]
 
