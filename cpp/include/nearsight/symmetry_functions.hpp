@@ -69,7 +69,7 @@ class SymmetryFunctions {
     std::vector<Bond> unsorted;
     std::vector<Index> fill;
     std::vector<std::uint16_t> list;
-    Scratch neighbors, pairs, slopes, angular, per_sum;
+    Scratch neighbors, pairs, moments, slopes, angular, per_sum;
   };
 
   // Features of an atom of species `center` with the bonds in `work`; with Derivatives, `contract`
