@@ -40,10 +40,11 @@ struct NeighborTable {
   enum Record { kRecordU = 0, kRecordR = 3, kRecordA };
   static constexpr Index record_width(Index n_etas) { return padded(kRecordA + n_etas, 4); }
 
-  NeighborTable(Index slots, Index n_etas, Scratch& scratch)
+  // pair_etas: the first of all eta, which records hold.
+  NeighborTable(Index slots, Index n_etas, Index pair_etas, Scratch& scratch)
       : slots(slots),
         rows(kRadial + 2 * n_etas),
-        width(record_width(n_etas)),
+        width(record_width(pair_etas)),
         places(padded(slots, 8) + 8),
         table(scratch.require(slots * rows + (slots + 1) * width + padded(3 * places, 2) / 2)),
         records(table + slots * rows),

@@ -35,7 +35,7 @@ NeighborTable tabulate(const SymmetryPlan& plan, Workspace& work) {
     slots += padded(work.count[s], kPairLanes);
   }
   work.slot[ns] = slots;
-  const NeighborTable table(slots, n_etas, work.neighbors);
+  const NeighborTable table(slots, n_etas, plan.pair_etas, work.neighbors);
   std::fill_n(table.place, 3 * table.places, kFarAway);
   const double square = plan.cutoff.radius * plan.cutoff.radius;
   const Bond* bond = work.bonds.data();
@@ -77,6 +77,7 @@ NeighborTable tabulate(const SymmetryPlan& plan, Workspace& work) {
         const ValueAndSlope d = radial_factor(plan.radial.factors[e], t, base);
         put(table.kRadial + 2 * e, d.a);
         put(table.kRadial + 2 * e + 1, d.b);
+        if (e >= plan.pair_etas) continue;
         for (Index l = 0; l < kPairLanes; ++l)
           table.records[(slot + l) * table.width + table.kRecordA + e] = d.a[l];
       }
@@ -134,7 +135,8 @@ void SymmetryFunctions::evaluate(int center, const std::vector<int>& species,
   std::fill_n(work.per_sum.require(plan.all_sums), plan.all_sums, 0.0);
   for (int s = 0; s < ns; ++s)
     add_radial<Derivatives>(plan.radial[s], table, work.slot[s], work.slot[s + 1], work);
-  add_angular<Derivatives>(*plan_, plan, table, work);
+  if (plan_->pair_etas > 0) add_angular<Derivatives>(*plan_, plan, table, work);
+  if (!plan.moments.empty()) add_moments<Derivatives>(*plan_, plan, table, work);
   add_features(plan, work);
   if (!plan.general.empty()) plan.general.evaluate<Derivatives>(work);
 }

@@ -111,7 +111,7 @@ class SymmetryFunctions {
     std::vector<Bond> unsorted;
     std::vector<Index> fill;
     std::vector<std::uint16_t> list;
-    Scratch neighbors, pairs, slopes, angular, per_sum;
+    Scratch neighbors, pairs, moments, slopes, angular, per_sum;
     Scratch general, general_radial;  // of functions of other programs
     std::vector<int> general_species;
   };
