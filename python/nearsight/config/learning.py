@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nearsight.config.fields import Count, Element, Listed, NotNegative, Positive, Settings
+from nearsight.config.fields import (
+    Count,
+    Element,
+    Listed,
+    NotNegative,
+    Positive,
+    Settings,
+    Timestep,
+)
 
 __all__ = [
     "BaselineSettings",
@@ -183,7 +191,7 @@ class GeometrySettings(Settings):
     chooses the model (see [capacity]) and calibrates the uncertainty."""
     temperature: Positive = 600.0
     """Temperature of the dynamics, in K: that of the intended use, or somewhat above."""
-    timestep: Positive = 2.0
+    timestep: Timestep = 2.0
     """Length of a step of the dynamics, in fs."""
     steps: Count = 300
     """Steps of the dynamics of an iteration."""
