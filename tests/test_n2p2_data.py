@@ -137,6 +137,10 @@ def test_structures_that_are_not_written(tmp_path: Path) -> None:
     chunk.arrays["force_weights"] = np.eye(1, len(chunk))[0]
     with pytest.raises(InputError, match="only some of its forces count"):
         write_n2p2_data(place, [chunk])
+    far = labelled(structure("cluster"), 0)
+    far.positions[0, 0] = np.inf
+    with pytest.raises(InputError, match="structure 0: its positions or its cell are not finite"):
+        write_n2p2_data(place, [far])
     assert not place.exists()
 
 

@@ -150,6 +150,7 @@ SymmetryFunction read_general(const Entry& entry, FunctionKind kind, int center,
     made.second = species_of(named.back(), elements);
   } else {
     entry["weights"].check_keys(elements);
+    if (entry["weights"].keys().empty()) entry["weights"].refuse("expected at least one");
     for (const std::string& element : elements)
       made.form.weights.push_back(entry["weights"].has(element) ? entry["weights"][element].number()
                                                                 : 0.0);

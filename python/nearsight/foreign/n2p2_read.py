@@ -65,7 +65,11 @@ def _read_member(folder: Path, units: Units) -> Member:
         element: sorted(range(len(of)), key=lambda i, of=of: of[i].rank)  # type: ignore[misc]
         for element, of in lines.items()
     }
-    functions = to_functions(lines, read_cutoff(settings), units)
+    cutoff = read_cutoff(settings)
+    try:
+        functions = to_functions(lines, cutoff, units)
+    except InputError as error:  # a parameter out of its domain
+        raise InputError(f"{settings.path}: {error}") from None
     scaling = _read_scaling(folder / "scaling.data", settings, lines, ranks)
     networks = {
         element: _read_network(folder, settings, element, ranks[element], units)

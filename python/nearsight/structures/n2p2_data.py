@@ -140,6 +140,8 @@ def write_n2p2_data(
 
 
 def _lines(atoms: Atoms, name: str, units: Units) -> Iterator[str]:
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(np.asarray(atoms.cell)).all()):
+        raise InputError(f"{name}: its positions or its cell are not finite")
     labels = read_labels(atoms)
     if labels.forces is None or (labels.energy is None and not atoms.info.get(CHUNK_KEY)):
         missing = "forces" if labels.forces is None else "energy"

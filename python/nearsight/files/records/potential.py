@@ -67,7 +67,7 @@ class GeneralRadialPart(Part):
     eta: FiniteFloat
     r_s: FiniteFloat
     window: WindowPart
-    weights: dict[str, FiniteFloat] | None = None
+    weights: Annotated[dict[str, FiniteFloat], Field(min_length=1)] | None = None
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("weights", "angles")
 
