@@ -20,6 +20,7 @@ from helpers.structures import ELEMENTS, functions_of, random_ensemble, structur
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble, as_ensemble, mean_and_raw_uncertainty
 from nearsight.model.network import stack
+from nearsight.model.symmetry_functions import Cutoff, SymmetryFunctions
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +240,17 @@ def test_file_can_be_read_by_people(saved: Path) -> None:
     assert len(content["members"]) == 4
 
 
+def test_file_with_two_cutoffs(ensemble: Ensemble, tmp_path: Path) -> None:
+    functions = SymmetryFunctions(
+        ensemble.functions.functions, ensemble.functions.cutoff, Cutoff(4.0, "polynomial")
+    )
+    place = tmp_path / "a.json"
+    replace(ensemble, functions=functions).save(place)
+    again = Ensemble.load(place)
+    assert json.loads(place.read_text())["version"] == 3
+    assert again.functions.to_dict() == functions.to_dict()
+
+
 def test_an_ensemble_or_its_file(ensemble: Ensemble, saved: Path) -> None:
     assert as_ensemble(ensemble) is ensemble
     assert len(as_ensemble(saved)) == len(as_ensemble(str(saved))) == 4
@@ -272,7 +284,7 @@ def layer(content: Any) -> Any:
 
 DAMAGE = {
     "other kind": (lambda c: c.update(format="report"), "not a file of format 'nearsight-ensemble"),
-    "future version": (lambda c: c.update(version=3), r"newer nearsight \(file version 3"),
+    "future version": (lambda c: c.update(version=4), r"newer nearsight \(file version 4"),
     "no version": (lambda c: c.pop("version"), r"no valid version number \(found None\)"),
     "no members": (lambda c: c.update(members=[]), "at least one member"),
     "no network": (lambda c: c["members"][2].pop("Au"), "a member has no network for Au"),

@@ -14,6 +14,7 @@ from helpers.cli import python
 from helpers.library import LEVELS, build_example, call_example
 from helpers.structures import CUTOFFS, functions_of, random_ensemble, structure, with_domain
 from nearsight.files.records import Bound, Bounds
+from nearsight.model.symmetry_functions import SymmetryFunctions
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,10 @@ def test_equal_to_python_to_the_last_bit(
     forces = Bound(factor=1.7, factor_95=1.1, floor=floor, labels=120, images=4)
     energy = forces.model_copy(update={"floor": 0.0})
     bounded = replace(known, calibration=1.7, bounds=Bounds(forces=forces, energy=energy))
-    for ensemble in (whole, known, bounded):
+    apart = replace(
+        whole, functions=SymmetryFunctions(whole.functions.functions, CUTOFFS[cutoff], 4.4)
+    )
+    for ensemble in (whole, known, bounded, apart):
         ensemble.save(potential)
         done = python("-c", EVALUATE, potential, place, result, NEARSIGHT_ISA=level)
         if "cannot run here" in done.err:
@@ -105,7 +109,7 @@ def test_files_that_are_refused(programs: dict[str, Path], tmp_path: Path) -> No
     whole = json.loads(potential.read_text())
     for change, sentence in (
         ({"calibration": 2.0}, "changed or damaged: its digest is that of another content"),
-        ({"version": 3}, "written by a newer nearsight (file version 3, this one reads up to 2)"),
+        ({"version": 4}, "written by a newer nearsight (file version 4, this one reads up to 3)"),
         ({"baseline": {"kind": "zbl"}}, "has a baseline"),
         ({"members": []}, "incomplete or damaged (members: expected at least one)"),
         ({"scaling": {"Pt": {"minimum": [0.0], "maximum": [1.0]}}}, "incomplete or damaged"),

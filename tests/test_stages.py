@@ -15,7 +15,7 @@ from ase.build import bulk
 from helpers import Array, copper, oracle
 from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
-from nearsight.model.symmetry_functions import G2, G4, Cutoff
+from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff
 from nearsight.selection.choose import choose_features, choose_images, elements_of
 from nearsight.structures.images import Image, read_images
 
@@ -311,6 +311,17 @@ def test_the_cutoff_function_is_kept() -> None:
     settings = FeatureSettings(count=3, cutoff_function="polynomial", gamma=3.0, **SMALL)
     functions = choose_features(copper.cells(), settings).symmetry_functions
     assert functions.cutoff == Cutoff(5.0, "polynomial", 3.0)
+
+
+def test_the_angular_functions_may_be_g5_and_have_a_cutoff_of_their_own() -> None:
+    settings = FeatureSettings(count=9, angular_cutoff=4.0, g5_eta=(0.5,), **SMALL | {"g4_eta": ()})
+    choice = choose_features(copper.cells(), settings)
+    functions = choice.symmetry_functions
+    assert choice.candidates == 6 + 6
+    assert functions.angular_cutoff == Cutoff(4.0)
+    angular = {f for f in functions.functions["Cu"] if not isinstance(f, G2)}
+    assert angular <= {G5(("Cu", "Cu"), 0.5, z, g) for z in (1.0, 2.0, 4.0) for g in (1.0, -1.0)}
+    assert len(angular) >= 3
 
 
 def test_fewer_functions_where_the_cells_tell_fewer_apart() -> None:

@@ -59,9 +59,8 @@ class SymmetryFunctions:
     def __init__(
         self,
         n_species: int,
-        cutoff: str,
-        radius: float,
-        gamma: float,
+        cutoff: tuple[str, float, float],
+        angular_cutoff: tuple[str, float, float],
         functions: Sequence[tuple[str, int, int, int, float, float, float, float]],
     ) -> None: ...
     def size(self, species: int) -> int: ...

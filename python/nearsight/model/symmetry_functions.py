@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,13 @@ class SymmetryFunctions:
         By central element; the order is that of the features.
     cutoff : float or Cutoff
         Å; a number means the cosine cutoff.
+    angular_cutoff : float or Cutoff, optional
+        That of G4 and G5, no larger; a number means one of the same form. Without, it is
+        ``cutoff``.
+
+    Attributes
+    ----------
+    cutoff, angular_cutoff : Cutoff
 
     Raises
     ------
@@ -123,8 +130,14 @@ class SymmetryFunctions:
         self,
         functions: Mapping[str, Sequence[SymmetryFunction]],
         cutoff: float | Cutoff,
+        angular_cutoff: float | Cutoff | None = None,
     ) -> None:
         self.cutoff = cutoff if isinstance(cutoff, Cutoff) else Cutoff(float(cutoff))
+        if angular_cutoff is None:
+            angular_cutoff = self.cutoff
+        elif not isinstance(angular_cutoff, Cutoff):
+            angular_cutoff = replace(self.cutoff, radius=float(angular_cutoff))
+        self.angular_cutoff = angular_cutoff
         mentioned = [
             element
             for given in functions.values()
@@ -155,13 +168,17 @@ class SymmetryFunctions:
                     first, second = (index[e] for e in f.elements)
                     row = (first, second, float(f.eta), 0.0, float(f.zeta), float(f.gamma))
                 given.append((type(f).__name__, index[center], *row))
+        cutoff, angular = ((c.function, float(c.radius), float(c.gamma)) for c in self._cutoffs)
         return _core.SymmetryFunctions(
             len(self.elements),
-            self.cutoff.function,
-            float(self.cutoff.radius),
-            float(self.cutoff.gamma),
+            cutoff,
+            angular,
             given,
         )
+
+    @property
+    def _cutoffs(self) -> tuple[Cutoff, Cutoff]:
+        return self.cutoff, self.angular_cutoff
 
     def __len__(self) -> int:
         return sum(len(f) for f in self.functions.values())
@@ -205,7 +222,7 @@ class SymmetryFunctions:
         """Select functions, by element, in the given order."""
         return SymmetryFunctions(
             {e: [self.functions[e][i] for i in indices] for e, indices in selected.items()},
-            self.cutoff,
+            *self._cutoffs,
         )
 
     @classmethod
@@ -219,32 +236,38 @@ class SymmetryFunctions:
         g4_eta: Sequence[float] = (0.005, 0.1, 1.0),
         g4_zeta: Sequence[float] = (1.0, 4.0, 16.0),
         g4_gamma: Sequence[float] = (1.0, -1.0),
+        g5_eta: Sequence[float] = (),
+        g5_zeta: Sequence[float] = (),
+        g5_gamma: Sequence[float] = (),
+        angular_cutoff: float | Cutoff | None = None,
     ) -> SymmetryFunctions:
         """Grid of candidates (SI Table S1: 78 for one element).
 
-        Every neighbour element gets all G2, every unordered pair of them all G4. Parameters vary
-        in the order in which they are named, the last fastest.
+        Every neighbour element gets all G2, every unordered pair of them all G4, then all G5.
+        Parameters vary in the order in which they are named, the last fastest.
         """
         pairs = list(combinations_with_replacement(elements, 2))
         grid: list[SymmetryFunction] = [
             G2(element, eta, r_s) for element in elements for eta in g2_eta for r_s in g2_r_s
         ]
+        angular = ((G4, g4_eta, g4_zeta, g4_gamma), (G5, g5_eta, g5_zeta, g5_gamma))
         grid += [
-            G4(pair, eta, zeta, gamma)
+            kind(pair, *parameters)
+            for kind, *values in angular
             for pair in pairs
-            for eta in g4_eta
-            for zeta in g4_zeta
-            for gamma in g4_gamma
+            for parameters in product(*values)
         ]
-        return cls(dict.fromkeys(elements, grid), cutoff)
+        return cls(dict.fromkeys(elements, grid), cutoff, angular_cutoff)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.functions, self.cutoff)
+        return type(self), (self.functions, *self._cutoffs)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
+        apart = self.angular_cutoff != self.cutoff
         return {
             "cutoff": asdict(self.cutoff),
+            **({"angular_cutoff": asdict(self.angular_cutoff)} if apart else {}),
             "functions": {
                 element: [{"type": type(f).__name__, **asdict(f)} for f in functions]
                 for element, functions in self.functions.items()
@@ -266,7 +289,8 @@ class SymmetryFunctions:
             for row in rows:
                 values = dict(row)
                 functions[element].append(_KINDS[values.pop("type")](**values))
-        return cls(functions, Cutoff(**content["cutoff"]))
+        angular = content.get("angular_cutoff")
+        return cls(functions, Cutoff(**content["cutoff"]), angular and Cutoff(**angular))
 
     def save(self, path: str | Path, **notes: Any) -> None:
         """Write a JSON file; ``notes`` are written but never read."""

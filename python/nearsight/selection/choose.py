@@ -122,11 +122,8 @@ def choose_features(
     candidates = SymmetryFunctions.candidates(
         elements,
         cutoff,
-        g2_eta=settings.g2_eta,
-        g2_r_s=settings.g2_r_s,
-        g4_eta=settings.g4_eta,
-        g4_zeta=settings.g4_zeta,
-        g4_gamma=settings.g4_gamma,
+        angular_cutoff=settings.angular_cutoff,
+        **settings.grid,
     )
     features = [candidates.compute(image.atoms) for image in images]
     if targets and settings.method != "cur":

@@ -70,7 +70,9 @@ def force_correlation(
     direction = deviations / size
     usable, matrix = prepare_columns(matrix, k, min_variance, scale, at_most)
     noise = rounding_noise(matrix)
-    return usable[select_columns(matrix, k, lambda left: _correlation(left, direction, noise), at_most)]
+    return usable[
+        select_columns(matrix, k, lambda left: _correlation(left, direction, noise), at_most)
+    ]
 
 
 def _correlation(left: Array, direction: Array, noise: Array) -> Array:

@@ -52,7 +52,11 @@ class AngularPart(Part):
 class FunctionsPart(Part):
     """Symmetry functions by central element, in the order of the features."""
 
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("angular_cutoff",)
+
     cutoff: CutoffPart
+    angular_cutoff: CutoffPart | None = None
+    """That of G4 and G5, where it is another one."""
     functions: dict[str, list[Annotated[RadialPart | AngularPart, Field(discriminator="type")]]]
 
 
@@ -60,10 +64,16 @@ class FunctionsRecord(FunctionsPart, Record):
     """``symmetry_functions.json``."""
 
     FORMAT: ClassVar[str] = "nearsight-symmetry-functions"
+    VERSION: ClassVar[int] = 2
     FILE: ClassVar[str] = "symmetry_functions.json"
 
     notes: dict[str, Any] = Field(default_factory=dict)
     """How they were chosen; never needed."""
+
+    @property
+    def version(self) -> int:
+        """Of the file: 1 where programs that know one cutoff alone may read it."""
+        return 1 if self.angular_cutoff is None else 2
 
 
 class ScalingPart(Part):
@@ -134,7 +144,7 @@ class EnsembleRecord(Record):
     """An ensemble: ``best.json``, ``ensemble.json``."""
 
     FORMAT: ClassVar[str] = "nearsight-ensemble"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     FILE: ClassVar[str] = "best.json"
 
     units: dict[str, str]
@@ -158,7 +168,12 @@ class EnsembleRecord(Record):
 
     @property
     def version(self) -> int:
-        """Of the file: 1 where programs that know no baseline may read it."""
+        """Of the file: the lowest of the programs that may read it.
+
+        Those of version 1 know no baseline, those of version 2 one cutoff alone.
+        """
+        if self.symmetry_functions.angular_cutoff is not None:
+            return 3
         return 1 if self.baseline is None else 2
 
     @model_validator(mode="after")
