@@ -70,7 +70,7 @@ def test_equal_to_python_to_the_last_bit(
     apart = replace(
         whole, functions=SymmetryFunctions(whole.functions.functions, CUTOFFS[cutoff], 4.4)
     )
-    for ensemble in (whole, known, bounded, apart):
+    for ensemble in (whole, known, apart, bounded):
         ensemble.save(potential)
         done = python("-c", EVALUATE, potential, place, result, NEARSIGHT_ISA=level)
         if "cannot run here" in done.err:

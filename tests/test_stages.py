@@ -17,6 +17,7 @@ from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
 from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff
 from nearsight.selection.choose import choose_features, choose_images, elements_of
+from nearsight.selection.cost import cost_of
 from nearsight.structures.images import Image, read_images
 
 REFERENCE_CELLS = Path(__file__).parent / "validation" / "data" / "amp_initial33_emt.xyz"
@@ -322,6 +323,21 @@ def test_the_angular_functions_may_be_g5_and_have_a_cutoff_of_their_own() -> Non
     angular = {f for f in functions.functions["Cu"] if not isinstance(f, G2)}
     assert angular <= {G5(("Cu", "Cu"), 0.5, z, g) for z in (1.0, 2.0, 4.0) for g in (1.0, -1.0)}
     assert len(angular) >= 3
+
+
+def test_by_cost_cheap_functions_come_first() -> None:
+    grid = SMALL | {"g5_eta": (0.5,)}
+    plain, cheap = (
+        choose_features(copper.cells(), FeatureSettings(count=6, by_cost=by_cost, **grid))
+        for by_cost in (False, True)
+    )
+    assert (plain.method, cheap.method) == ("cur", "cur by cost")
+    costs = [
+        cost_of(c.symmetry_functions, c.symmetry_functions.functions["Cu"]) for c in (plain, cheap)
+    ]
+    assert costs[1] < 0.6 * costs[0]
+    with pytest.raises(ValueError, match='by_cost needs method = "cur"'):
+        FeatureSettings(by_cost=True, method="force-correlation")
 
 
 def test_fewer_functions_where_the_cells_tell_fewer_apart() -> None:

@@ -90,6 +90,10 @@ class FeatureSettings(Settings):
     Fewer where the cells tell fewer apart."""
     method: Literal["cur", "force-correlation"] = "cur"
     """Ranking of the candidates: by CUR decomposition, or by correlation with the forces."""
+    by_cost: bool = False
+    """Divide the rank of a candidate by what it adds to the time of a force call; with
+    method = "cur". Cheap functions come first, and G4, which needs all pairs of neighbours, only
+    where it tells much more."""
     with_target: bool = False
     """Let the atoms of the target count too when the candidates are ranked, which needs no
     labels; with method = "cur". (The paper ranks them on the cells alone.)"""
@@ -143,6 +147,8 @@ class FeatureSettings(Settings):
                 f"angular_cutoff must not be larger than the cutoff {self.cutoff:g} Å, got "
                 f"{self.angular_cutoff:g}"
             )
+        if self.by_cost and self.method != "cur":
+            raise ValueError('by_cost needs method = "cur"')
         beyond = [r_s for r_s in self.g2_r_s if r_s >= self.cutoff]
         if beyond:
             raise ValueError(f"g2_r_s must stay below the cutoff {self.cutoff:g} Å, got {beyond}")
