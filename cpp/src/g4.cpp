@@ -195,7 +195,7 @@ template <bool Derivatives, bool Full, int Etas>
   const Index n_etas = Etas > 0 ? Etas : plan.pair_etas;
   const Index width = Etas > 0 ? NeighborTable::record_width(Etas) : table.width;
   const Index step = block_size(n_etas);
-  const double inverse = 1.0 / (plan.cutoff.radius * plan.cutoff.radius);
+  const double inverse = 1.0 / (plan.angular.radius * plan.angular.radius);
   const double* const own = table.of(j);
   const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
   const double rj = of_j(table.kR), xj = of_j(table.kX), shrink = -2.0 * inverse * rj;
@@ -279,7 +279,7 @@ template <bool Derivatives, bool Full, int Etas>
                                  const Slots& of_j, const Slots& of_k, Workspace& work) {
   const Index n_etas = Etas > 0 ? Etas : plan.pair_etas;
   const Index step = block_size(n_etas);
-  const double squared_radius = plan.cutoff.radius * plan.cutoff.radius,
+  const double squared_radius = plan.angular.radius * plan.angular.radius,
                along = 4.0 / squared_radius;
   const float limit = static_cast<float>(squared_radius * (1.0 + 1e-5));
   const Index16x8 zeros = Index16x8{} + static_cast<std::uint16_t>(table.slots);  // their record
@@ -290,8 +290,8 @@ template <bool Derivatives, bool Full, int Etas>
   double* const totals = work.per_sum.data() + group.first;
   double* sums = work.angular.data() + of_j.first * center.max_sums * kAngularParts;
   for (Index j = of_j.first; j < of_j.last; ++j, sums += center.max_sums * kAngularParts) {
-    // Where r_jk does not matter, padding is told by its distance from the central atom. A few that
-    // are too far count nothing in the end.
+    // Where r_jk does not matter, all k are within the cutoff of the central atom. A few that are
+    // too far count nothing in the end.
     const std::array<float, 3> center_of_k{Full ? x[j] : 0.0F, Full ? y[j] : 0.0F,
                                            Full ? z[j] : 0.0F};
     const Index m = points_within(points, of_k.first, of_k.last, center_of_k, limit, j, list);
@@ -335,8 +335,8 @@ void add_angular(const SymmetryPlan& plan, const CenterPlan& center, const Neigh
   const auto add = [&](auto etas) {
     for (std::size_t s = 0; s < ns; ++s)
       for (std::size_t t = 0; t < ns; ++t) {
-        const Slots of_j{work.slot[s], work.slot[s] + work.count[s]};
-        const Slots of_k{work.slot[t], work.slot[t + 1]};
+        const Slots of_j{work.slot[s], work.slot[s] + work.inner[s]};
+        const Slots of_k{work.slot[t], work.slot[t] + work.inner[t]};
         const AngularPlan &g4 = center.g4[s * ns + t], &g5 = center.g5[s * ns + t];
         if (!g4.passes.empty())
           add_group<Derivatives, true, etas()>(plan, center, g4, table, of_j, of_k, work);

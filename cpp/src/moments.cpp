@@ -87,7 +87,8 @@ template <int First, int Last>
 }
 
 void make_set(const MomentSet& of, const NeighborTable& table, const Workspace& work, double* set) {
-  const Index first = work.slot[of.species], last = work.slot[of.species + 1];
+  const Index first = work.slot[of.species];
+  const Index last = first + padded(work.inner[of.species], kPairLanes);
   add_up<0, 2>(table, first, last, of.eta, set);
   if (of.rank >= 3) add_up<3, 3>(table, first, last, of.eta, set);
   if (of.rank >= 4) add_up<4, 4>(table, first, last, of.eta, set);
@@ -219,16 +220,17 @@ void add_moments(const SymmetryPlan& plan, const CenterPlan& center, const Neigh
   double* const sets = work.moments.require(static_cast<Index>(center.moments.size()) * kSetSize);
   for (std::size_t n = 0; n < center.moments.size(); ++n)
     make_set(center.moments[n], table, work, sets + n * kSetSize);
-  const double squared_radius = plan.cutoff.radius * plan.cutoff.radius;
+  const double squared_radius = plan.angular.radius * plan.angular.radius;
   for (const AngularPlan& group : center.g5)
     for (const MomentPass& pass : group.moments) {
       const double *const own = sets + pass.own * kSetSize, *other = sets + pass.other * kSetSize;
       const int species = center.moments[pass.own].species;
-      const Index first = work.slot[species], last = work.slot[species + 1];
+      const Index first = work.slot[species],
+                  last = first + padded(work.inner[species], kPairLanes);
       double* const sums = work.angular.data() + first * center.max_sums * kAngularParts;
       double* const totals = work.per_sum.data() + group.first;
-      if (pass.own == pass.other && work.count[species] <= kFew) {
-        add_few<Derivatives>(center, pass, table, first, first + work.count[species],
+      if (pass.own == pass.other && work.inner[species] <= kFew) {
+        add_few<Derivatives>(center, pass, table, first, first + work.inner[species],
                              squared_radius, totals, sums);
         continue;
       }

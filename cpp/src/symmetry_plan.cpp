@@ -160,13 +160,20 @@ Cutoff::Cutoff(CutoffKind kind, double radius, double gamma)
     throw std::invalid_argument("gamma of the polynomial cutoff must be at least 2");
 }
 
-SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff,
+SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff, const Cutoff& angular,
                            const std::vector<SymmetryFunction>& functions)
     : cutoff(cutoff),
+      angular(angular),
+      apart(false),
       etas(ordered_etas(functions)),
       pair_etas(static_cast<Index>(distinct_etas(functions, false).size())),
-      radial(cutoff, etas) {
+      radial(angular, etas),
+      of_cutoff(cutoff, {}) {
   if (n_species < 1) throw std::invalid_argument("at least one species is needed");
+  if (angular.radius > cutoff.radius)
+    throw std::invalid_argument("the angular cutoff must not be larger than the cutoff");
+  apart = !etas.empty() && (angular.kind != cutoff.kind || angular.radius != cutoff.radius ||
+                            angular.gamma != cutoff.gamma);
   const std::size_t pairs = static_cast<std::size_t>(n_species) * n_species;
   centers.resize(n_species);
   for (CenterPlan& center : centers) {

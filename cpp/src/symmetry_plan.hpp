@@ -81,16 +81,19 @@ struct CenterPlan {
 };
 
 struct SymmetryPlan {
-  SymmetryPlan(int n_species, const Cutoff& cutoff, const std::vector<SymmetryFunction>& functions);
+  SymmetryPlan(int n_species, const Cutoff& cutoff, const Cutoff& angular,
+               const std::vector<SymmetryFunction>& functions);
 
   int n_species() const { return static_cast<int>(centers.size()); }
 
-  Cutoff cutoff;
+  Cutoff cutoff, angular;  // of G2, of the others
+  bool apart;              // whether these are two
   std::vector<CenterPlan> centers;
   Index max_size = 0;
   std::vector<double> etas;  // distinct eta of the angular functions
   Index pair_etas;           // the first of them, those of loops over pairs
-  RadialFactors radial;
+  RadialFactors radial;      // of the angular functions
+  RadialFactors of_cutoff;   // of G2, where apart
 };
 
 }  // namespace nearsight

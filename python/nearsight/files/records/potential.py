@@ -90,13 +90,18 @@ FunctionPart = Annotated[
 class FunctionsPart(Part):
     """Symmetry functions by central element, in the order of the features."""
 
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("angular_cutoff",)
+
     cutoff: CutoffPart
+    angular_cutoff: CutoffPart | None = None
+    """That of G4 and G5, where it is another one."""
     functions: dict[str, list[FunctionPart]]
 
     @property
-    def are_general(self) -> bool:
-        """Whether one of them is of another program, which older versions do not compute."""
-        return any(isinstance(f, GeneralRadialPart) for of in self.functions.values() for f in of)
+    def is_of_version_1(self) -> bool:
+        """Whether programs compute them that know one cutoff, and none of other programs'."""
+        general = (isinstance(f, GeneralRadialPart) for of in self.functions.values() for f in of)
+        return self.angular_cutoff is None and not any(general)
 
 
 class FunctionsRecord(FunctionsPart, Record):
@@ -111,8 +116,8 @@ class FunctionsRecord(FunctionsPart, Record):
 
     @property
     def version(self) -> int:
-        """Of the file: 1 where older programs may read it."""
-        return 2 if self.are_general else 1
+        """Of the file: the lowest of the programs that may read it."""
+        return 1 if self.is_of_version_1 else 2
 
 
 class ScalingPart(Part):
@@ -228,7 +233,11 @@ class EnsembleRecord(Record):
 
     @property
     def version(self) -> int:
-        """Of the file: the oldest that programs must know to compute what it holds."""
+        """Of the file: the lowest of the programs that may read it.
+
+        Those of version 1 know no baseline, those of version 2 one cutoff alone, and no functions,
+        scalings and activations of other programs.
+        """
         known = {"linear", "tanh", "sigmoid", "softplus"}
         activations = {
             layer.activation
@@ -236,7 +245,8 @@ class EnsembleRecord(Record):
             for network in member.values()
             for layer in network.layers
         }
-        if self.scaling_form or self.symmetry_functions.are_general or activations - known:
+        is_plain = self.symmetry_functions.is_of_version_1 and activations <= known
+        if self.scaling_form or not is_plain:
             return 3
         return 1 if self.baseline is None else 2
 
