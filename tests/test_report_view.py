@@ -207,6 +207,7 @@ def test_colours_and_ids_are_those_of_the_page() -> None:
     assert ElementTree.fromstring(text).attrib["aria-label"] == 'A "title" <b>'
     again = figures.relaxation_energy_figure(np.arange(3.0), np.arange(4.0))
     assert text == svg(again, "energy", 'A "title" <b>')
+    assert text == svg(again, "energy", 'A "title" <b>')  # it is as it was
 
 
 def test_many_points_become_a_picture() -> None:

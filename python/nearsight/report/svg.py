@@ -63,6 +63,8 @@ def svg(figure: Figure, name: str, title: str) -> Markup:
     buffer = io.StringIO()
     with rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", transparent=True, metadata=NOTHING)
+    for key, line in told.items():
+        line.set_gid(atoms[key])
     root = ElementTree.fromstring(buffer.getvalue())
     for group in root.iter(f"{{{NAMESPACE}}}g"):
         key = group.get("id", "")

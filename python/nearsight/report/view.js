@@ -59,9 +59,9 @@ function shown() {
   const scaled = (values, all) => {
     const seen = (byId("common").checked ? all : values).filter((value) => value > 0);
     const [low, high] = [Math.min(...seen, 1e9), Math.max(...seen, 1)].map(Math.log);
-    const place = (value) => high > low ? (Math.log(Math.max(value, 1)) - low) / (high - low) : 1;
+    const place = (value) => high > low ? (Math.log(Math.max(value, 1)) - low) / (high - low) : 0.3;
     return { colors: values.map((value) => viridis(place(value))),
-      bar: [force(Math.exp(low)), force(Math.exp(high))] };
+      bar: [high > low ? force(Math.exp(low)) : "all", force(Math.exp(high))] };
   };
   const flat = (key) => data.iterations.flatMap((each) => own(each[key] ?? []));
   const counted = (values, name) => {
@@ -126,18 +126,18 @@ function draw() {
   if (canvas.width !== size || canvas.height !== size) canvas.width = canvas.height = size;
   const style = getComputedStyle(document.documentElement);
   const page = rgb(style.getPropertyValue("--card").trim());
-  const { elements, positions: base, cell, pbc } = current();
-  const middle = [0, 1, 2].map((axis) => {
-    const values = elements.map((_, atom) => base[3 * atom + axis]);
-    return (Math.min(...values) + Math.max(...values)) / 2;
-  });
+  const { elements, positions: base } = current();
+  const places = elements.map((_, atom) => base.slice(3 * atom, 3 * atom + 3));
+  const edges = cellEdges(places);
+  const middle = centre([...places, ...edges.flat()]);
   const turned = (place) => turn.map((row) =>
     row.reduce((sum, value, axis) => sum + value * (place[axis] - middle[axis]), 0));
   let reach = 1;
-  elements.forEach((kind, atom) => {
-    const away = [0, 1, 2].map((axis) => base[3 * atom + axis] - middle[axis]);
-    reach = Math.max(reach, Math.hypot(...away) + 100 * data.elements[kind].radius);
+  const away = (place) => Math.hypot(...place.map((value, axis) => value - middle[axis]));
+  places.forEach((place, atom) => {
+    reach = Math.max(reach, away(place) + 100 * data.elements[elements[atom]].radius);
   });
+  for (const place of edges.flat()) reach = Math.max(reach, away(place));
   const scale = zoom * size / (2 * reach);
   const onto = ([x, y]) => [size / 2 + scale * x, size / 2 - scale * y];
   const now = positions();
@@ -149,7 +149,13 @@ function draw() {
     return { atom, x, y, depth: place[2], radius: scale * 100 * data.elements[kind].radius };
   }).sort((a, b) => a.depth - b.depth);
   context.clearRect(0, 0, size, size);
-  drawCell(cell, pbc, (place) => onto(turned(place)), style, ratio);
+  context.strokeStyle = style.getPropertyValue("--grey");
+  context.lineWidth = ratio;
+  for (const edge of edges) {
+    context.beginPath();
+    for (const place of edge) context.lineTo(...onto(turned(place)));
+    context.stroke();
+  }
   const paint = ({ atom, x, y, depth, radius }) => {
     const fog = 0.4 * (1 - (depth / reach + 1) / 2);
     const image = sprite(colors[atom], fog, page);
@@ -171,20 +177,29 @@ function draw() {
   canvas.dataset.drawn = String(Number(canvas.dataset.drawn ?? 0) + 1);
 }
 
-function drawCell(cell, pbc, place, style, ratio) {
-  const axes = [0, 1, 2].filter((axis) => pbc[axis]);
-  context.strokeStyle = style.getPropertyValue("--grey");
-  context.lineWidth = ratio;
-  const corner = (bits) => [0, 1, 2].map((i) =>
-    axes.reduce((sum, axis, n) => sum + (bits >> n & 1) * cell[3 * axis + i], 0));
-  for (let bits = 0; bits < 1 << axes.length; bits++)
-    axes.forEach((_, n) => {
-      if (bits >> n & 1) return;
-      context.beginPath();
-      context.moveTo(...place(corner(bits)));
-      context.lineTo(...place(corner(bits | 1 << n)));
-      context.stroke();
+const centre = (places) => [0, 1, 2].map((axis) => {
+  const values = places.map((place) => place[axis]);
+  return (Math.min(...values) + Math.max(...values)) / 2;
+});
+
+// Edges of the cell in its periodic directions; in the others at the height of the atoms.
+function cellEdges(places) {
+  const { cell, pbc } = current();
+  const vectors = [0, 1, 2].filter((axis) => pbc[axis]).map((axis) => cell.slice(3 * axis, 3 * axis + 3));
+  const dot = (a, b) => a.reduce((sum, value, axis) => sum + value * b[axis], 0);
+  const without = (place, axes) => axes.reduce((rest, axis) =>
+    rest.map((value, i) => value - dot(rest, axis) / dot(axis, axis) * axis[i]), place);
+  const across = [];  // the same directions, at right angles
+  for (const vector of vectors) across.push(without(vector, across));
+  const origin = without(centre(places), across);
+  const corner = (bits) => vectors.reduce((place, vector, n) =>
+    bits >> n & 1 ? place.map((value, axis) => value + vector[axis]) : place, origin);
+  const found = [];
+  for (let bits = 0; bits < 1 << vectors.length; bits++)
+    vectors.forEach((_, n) => {
+      if (!(bits >> n & 1)) found.push([corner(bits), corner(bits | 1 << n)]);
     });
+  return found;
 }
 
 function explain(bar, swatches) {
