@@ -49,7 +49,13 @@ class ModelData:
         """The symmetry functions of a model."""
         if model.cutoff is None or self.start is not None:
             return self.functions
-        features = self.nft.features.model_copy(update={"cutoff": model.cutoff})
+        features = self.nft.features
+        angular = features.angular_cutoff
+        cutoffs = {
+            "cutoff": model.cutoff,
+            "angular_cutoff": None if angular is None else min(angular, model.cutoff),
+        }
+        features = features.model_copy(update=cutoffs)
         targets = self.targets.structures if features.with_target else ()
         return choose_features(self.first, features, targets).symmetry_functions
 
