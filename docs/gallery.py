@@ -68,15 +68,12 @@ def plain(atoms: Atoms) -> Array:
     return np.column_stack([jmol_colors[atoms.numbers], np.ones(len(atoms))])
 
 
-def curve(axes: Axes, counts: Array, noun: str, errors: Array, bounds: Array | None) -> None:
-    """Errors, and the largest uncertainty, by number of labels."""
-    axes.plot(counts, errors, "o-", color=ORANGE, label="mean error")
-    drawn = [errors]
-    if bounds is not None:
-        axes.plot(counts, bounds, "s--", color=BLUE, label="largest uncertainty")
-        drawn.append(bounds)
-    log_scale(axes, np.concatenate(drawn))
-    axes.set_xlabel(noun)
+def curve(axes: Axes, chunks: Array, errors: Array, bounds: Array, kind: str) -> None:
+    """Errors, and the largest uncertainty of that kind, by number of chunks."""
+    axes.plot(chunks, errors, "o-", color=ORANGE, label="mean error")
+    axes.plot(chunks, bounds, "s--", color=BLUE, label=f"largest uncertainty, {kind}")
+    log_scale(axes, np.concatenate([errors, bounds]))
+    axes.set_xlabel("chunks")
     axes.set_ylabel("meV/Å")
     axes.legend(fontsize=7.5)
 
@@ -105,9 +102,9 @@ def of_run(name: str, run: Path) -> Figure:
     curve(
         axes[2],
         np.array([each["chunks"] for each in steps]),
-        "chunks",
         1000 * np.array([each["mae"] for each in steps]),
         1000 * np.array([each["structure_uncertainty_calibrated"] for each in steps]),
+        "99 %",
     )
     return figure
 
@@ -164,7 +161,7 @@ def dft() -> Figure:
     colors = plain(atoms)
     colors[center] = [0.84, 0.37, 0.0, 1.0]
     draw_atoms(axes[1], places[held], colors[held], edge=INK)
-    curve(axes[2], rows[:, 0], "chunks", 1000 * rows[:, 2], 1000 * rows[:, 1])
+    curve(axes[2], rows[:, 0], 1000 * rows[:, 2], 1000 * rows[:, 1], "raw")
     return figure
 
 
