@@ -13,7 +13,7 @@ from nearsight.errors import InputError
 from nearsight.files.atomic import read_json
 from nearsight.files.records import EnsembleRecord, ForceLocality, FunctionsRecord
 from nearsight.model.ensemble import Ensemble
-from nearsight.model.general_functions import Radial
+from nearsight.model.general_functions import Angular, Radial
 from nearsight.model.symmetry_functions import G2, SymmetryFunction, SymmetryFunctions
 
 __all__ = ["describe", "locality_table"]
@@ -77,14 +77,16 @@ def _calibration(ensemble: Ensemble) -> str:
 def _functions(functions: SymmetryFunctions) -> Sequence[str | Table]:
     cutoff = functions.cutoff
     form = cutoff.function + (f", γ {cutoff.gamma:g}" if cutoff.function == "polynomial" else "")
+    if all(isinstance(f, Radial) for of in functions.functions.values() for f in of):
+        form = "each with a window of its own, η in 1/Å²"
     table = table_of("atom", "function of", "kind", "number", "η", "R_s, Å", "ζ", "γ", left=3)
     for element, of_element in functions.functions.items():
         groups: dict[tuple[str, str], list[SymmetryFunction]] = {}
         for each in of_element:
-            groups.setdefault((_neighbours(each), type(each).__name__), []).append(each)
+            groups.setdefault((_neighbours(each), _kind(each)), []).append(each)
         for (neighbours, kind), group in groups.items():
             parameters = [
-                _range({getattr(each, name, None) for each in group})
+                _range({_parameter(each, name) for each in group})
                 for name in ("eta", "r_s", "zeta", "gamma")
             ]
             table.add_row(element, neighbours, kind, str(len(group)), *parameters)
@@ -112,6 +114,19 @@ def locality_table(scan: ForceLocality) -> Table:
 def _figure(value: float, decimals: int) -> str:
     """A number, unless the parent failed where it comes from."""
     return "–" if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _kind(function: SymmetryFunction) -> str:
+    name = type(function).__name__
+    if not isinstance(function, Radial):
+        return name
+    return f"{name}, {'bump, ' * function.window.bump}{function.window.shape}"
+
+
+def _parameter(function: SymmetryFunction, name: str) -> float | None:
+    """A parameter, if it has a meaning."""
+    by_angle = isinstance(function, Angular) and function.angles is not None
+    return None if by_angle and name in ("zeta", "gamma") else getattr(function, name, None)
 
 
 def _neighbours(function: SymmetryFunction) -> str:
