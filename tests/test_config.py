@@ -122,6 +122,10 @@ def test_defaults_are_those_of_the_paper() -> None:
             TARGET + "[features]\ncutoff = 4.0",
             "line 3: features: g2_r_s must stay below the cutoff 4 Å, got [4.0]",
         ),
+        (
+            TARGET + "[features]\nangular_cutoff = 7.0",
+            "line 3: features: angular_cutoff must not be larger than the cutoff 6.5 Å, got 7",
+        ),
         ("[target]\n", "line 1: target.structure is missing (the large structure: any file"),
     ],
 )  # fmt: skip

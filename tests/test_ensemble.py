@@ -20,6 +20,7 @@ from helpers.structures import ELEMENTS, functions_of, random_ensemble, structur
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble, as_ensemble, mean_and_raw_uncertainty
 from nearsight.model.network import stack
+from nearsight.model.symmetry_functions import Cutoff, SymmetryFunctions
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +238,17 @@ def test_file_can_be_read_by_people(saved: Path) -> None:
     assert content["units"] == {"energy": "eV", "length": "Å"}
     assert content["elements"] == ["Pt", "Au"]
     assert len(content["members"]) == 4
+
+
+def test_file_with_two_cutoffs(ensemble: Ensemble, tmp_path: Path) -> None:
+    functions = SymmetryFunctions(
+        ensemble.functions.functions, ensemble.functions.cutoff, Cutoff(4.0, "polynomial")
+    )
+    place = tmp_path / "a.json"
+    replace(ensemble, functions=functions).save(place)
+    again = Ensemble.load(place)
+    assert json.loads(place.read_text())["version"] == 3
+    assert again.functions.to_dict() == functions.to_dict()
 
 
 def test_an_ensemble_or_its_file(ensemble: Ensemble, saved: Path) -> None:

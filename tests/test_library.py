@@ -15,6 +15,7 @@ from helpers.general import general_ensemble
 from helpers.library import LEVELS, build_example, call_example
 from helpers.structures import CUTOFFS, functions_of, random_ensemble, structure, with_domain
 from nearsight.files.records import Bound, Bounds
+from nearsight.model.symmetry_functions import SymmetryFunctions
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +83,10 @@ def test_equal_to_python_to_the_last_bit(
     forces = Bound(factor=1.7, factor_95=1.1, floor=floor, labels=120, images=4)
     energy = forces.model_copy(update={"floor": 0.0})
     bounded = replace(known, calibration=1.7, bounds=Bounds(forces=forces, energy=energy))
-    for ensemble in (whole, known, bounded):
+    apart = replace(
+        whole, functions=SymmetryFunctions(whole.functions.functions, CUTOFFS[cutoff], 4.4)
+    )
+    for ensemble in (whole, known, apart, bounded):
         ensemble.save(potential)
         done = python("-c", EVALUATE, potential, place, result, NEARSIGHT_ISA=level)
         if "cannot run here" in done.err:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from helpers import Array
 from nearsight.errors import InputError
+from nearsight.model.symmetry_functions import G2, G4, G5, SymmetryFunctions
 from nearsight.selection import (
     cur,
     farthest_point_sampling,
@@ -20,6 +22,7 @@ from nearsight.selection import (
     image_descriptor,
     relative_norm_deviation,
 )
+from nearsight.selection.cost import cost_of, marginal_costs
 
 SEEDS = st.integers(min_value=0, max_value=2**32 - 1)
 quick = settings(max_examples=30, deadline=None, derandomize=True)
@@ -206,10 +209,82 @@ def correlation(forces: Array) -> Callable[[Array, int], float]:
     return score
 
 
+def of_kind(kind: type[G4] | type[G5]) -> Callable[..., list[G4 | G5]]:
+    def made(*eta: float, zeta: tuple[int, ...]) -> list[G4 | G5]:
+        return [kind(("Pt", "Pt"), *f) for f in itertools.product(eta, zeta, (1.0, -1.0))]
+
+    return made
+
+
+G4S, G5S = of_kind(G4), of_kind(G5)
+
+
 def test_cur_takes_orthogonal_columns_by_their_norms() -> None:
     X = np.diag([3.0, 1.0, 4.0, 2.0])
     chosen = cur(X, 4, n_vectors=1, min_variance=0.0, scale=False)
     assert chosen.tolist() == [2, 0, 3, 1]
+
+
+def test_cur_divides_importance_by_cost() -> None:
+    """Of orthogonal columns the leading one has importance 1, the next then, and so on."""
+    X = np.diag([3.0, 1.0, 4.0, 2.0])
+    seen: list[list[int]] = []
+
+    def costs(chosen: Sequence[int]) -> Array:
+        seen.append(list(chosen))
+        return np.array([1.0, 1.0, 100.0 if 0 not in chosen else 0.1, 1.0])
+
+    chosen = cur(X, 4, n_vectors=2, min_variance=0.0, scale=False, costs=costs)
+    # two vectors count: columns 2 and 0 are as important, then 2 and 3, then 3 and 1
+    assert chosen.tolist() == [0, 2, 1, 3]
+    assert seen == [[], [0], [0, 2], [0, 2, 1]]
+
+
+def test_equal_costs_change_nothing() -> None:
+    X = correlated_columns(0)
+    assert cur(X, 8, costs=lambda _: np.full(X.shape[1], 7.0)).tolist() == cur(X, 8).tolist()
+
+
+MEASURED = {
+    "11 G2": (1.49, [G2("Pt", 1.0, 0.1 * i) for i in range(11)]),
+    "2 G5, ζ 1": (0.43, G5S(0.005, zeta=(1,))),
+    "2 G5, ζ 4": (0.93, G5S(0.005, zeta=(4,))),
+    "6 G5": (1.61, G5S(0.005, zeta=(1, 2, 4))),
+    "12 G5": (3.36, G5S(0.005, 1.0, zeta=(1, 2, 4))),
+    "2 G5 without moments": (7.98, G5S(0.005, zeta=(16,))),
+    "2 G4": (6.38, G4S(0.005, zeta=(1,))),
+    "4 G4": (8.01, G4S(0.005, zeta=(1, 4))),
+    "8 G4": (11.83, G4S(0.005, 1.0, zeta=(1, 4))),
+    "12 G4": (17.45, G4S(0.005, 0.1, 1.0, zeta=(1, 4))),
+}
+"""µs per atom that they add to a force call with 11 G2, Pt1415, 6.5 Å, ten members."""
+
+
+@pytest.mark.parametrize("case", MEASURED)
+def test_costs_are_those_measured(case: str) -> None:
+    measured, given = MEASURED[case]
+    functions = SymmetryFunctions({"Pt": given}, 6.5)
+    assert cost_of(functions, given) == pytest.approx(measured, rel=0.2)
+
+
+def test_costs_grow_with_the_neighbours_and_their_pairs() -> None:
+    radial, pairs, moments = [G2("Pt", 1.0)], G4S(0.005, zeta=(1,)), G5S(0.005, zeta=(1,))
+    given = [*radial, *pairs, *moments]
+    plain = SymmetryFunctions({"Pt": given}, 6.0)
+    for powers, cutoffs in ((3, 6, 3), (3.0, 3.0)), ((0, 6, 3), (6.0, 3.0)):
+        small = SymmetryFunctions({"Pt": given}, *cutoffs)
+        for power, part in zip(powers, (radial, pairs, moments), strict=True):
+            assert cost_of(plain, part) / cost_of(small, part) == pytest.approx(2.0**power)
+
+
+def test_marginal_costs_add_up() -> None:
+    given = [G2("Au", 1.0), *G4S(0.005, 1.0, zeta=(1, 4)), *G5S(0.005, zeta=(1, 2))]
+    functions = SymmetryFunctions({"Pt": given, "Au": [G2("Au", 1.0)]}, 6.0, 5.0)
+    total = 0.0
+    for n in range(len(given)):
+        total += marginal_costs(functions, "Pt", range(n))[n]
+        assert total == pytest.approx(cost_of(functions, given[: n + 1]))
+    assert (marginal_costs(functions, "Pt", []) > 0).all()
 
 
 @quick

@@ -15,8 +15,9 @@ from ase.build import bulk
 from helpers import Array, copper, oracle
 from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
-from nearsight.model.symmetry_functions import G2, G4, Cutoff
+from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff
 from nearsight.selection.choose import choose_features, choose_images, elements_of
+from nearsight.selection.cost import cost_of
 from nearsight.structures.images import Image, read_images
 
 REFERENCE_CELLS = Path(__file__).parent / "validation" / "data" / "amp_initial33_emt.xyz"
@@ -311,6 +312,32 @@ def test_the_cutoff_function_is_kept() -> None:
     settings = FeatureSettings(count=3, cutoff_function="polynomial", gamma=3.0, **SMALL)
     functions = choose_features(copper.cells(), settings).symmetry_functions
     assert functions.cutoff == Cutoff(5.0, "polynomial", 3.0)
+
+
+def test_the_angular_functions_may_be_g5_and_have_a_cutoff_of_their_own() -> None:
+    settings = FeatureSettings(count=9, angular_cutoff=4.0, g5_eta=(0.5,), **SMALL | {"g4_eta": ()})
+    choice = choose_features(copper.cells(), settings)
+    functions = choice.symmetry_functions
+    assert choice.candidates == 6 + 6
+    assert functions.angular_cutoff == Cutoff(4.0)
+    angular = {f for f in functions.functions["Cu"] if not isinstance(f, G2)}
+    assert angular <= {G5(("Cu", "Cu"), 0.5, z, g) for z in (1.0, 2.0, 4.0) for g in (1.0, -1.0)}
+    assert len(angular) >= 3
+
+
+def test_by_cost_cheap_functions_come_first() -> None:
+    grid = SMALL | {"g5_eta": (0.5,)}
+    plain, cheap = (
+        choose_features(copper.cells(), FeatureSettings(count=6, by_cost=by_cost, **grid))
+        for by_cost in (False, True)
+    )
+    assert (plain.method, cheap.method) == ("cur", "cur by cost")
+    costs = [
+        cost_of(c.symmetry_functions, c.symmetry_functions.functions["Cu"]) for c in (plain, cheap)
+    ]
+    assert costs[1] < 0.6 * costs[0]
+    with pytest.raises(ValueError, match='by_cost needs method = "cur"'):
+        FeatureSettings(by_cost=True, method="force-correlation")
 
 
 def test_fewer_functions_where_the_cells_tell_fewer_apart() -> None:

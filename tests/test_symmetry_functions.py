@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ def test_features_agree_with_the_oracle(name: str, n_elements: int, cutoff: str)
 @given(
     eta=st.floats(0.0, 8.0),
     r_s=st.floats(-1.0, 7.0),
-    zeta=st.one_of(st.integers(1, 64), st.floats(1.0, 64.0)),
+    zeta=st.one_of(st.integers(1, 4), st.integers(5, 64), st.floats(1.0, 64.0)),
     gamma=st.floats(-1.0, 1.0),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -85,6 +87,31 @@ def test_narrow_angular_functions_keep_their_relative_accuracy(eta: float) -> No
     found, expected = functions.compute(atoms)["Pt"], reference.features(atoms, functions)["Pt"]
     # the exponent itself, up to 3 η, is rounded
     np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+@pytest.mark.parametrize(("name", "n_elements"), CASES)
+def test_moments_have_the_digits_of_the_sum_over_pairs(
+    name: str, n_elements: int, cutoff: str
+) -> None:
+    """G5 of whole ζ ≤ 4, to 1e-14 of the most that the same pairs could give, 2 Σ A_j A_k.
+
+    Or of 1, the most that an A can be: of a neighbour near the cutoff it is a small difference.
+    """
+    atoms, elements = structure(name, n_elements), ELEMENTS[:n_elements]
+    given, most = [], []
+    for pair in combinations_with_replacement(elements, 2):
+        for eta, zeta, gamma in product((0.0, 0.005, 1.0), (1, 2, 3, 4), (1.0, -1.0, 0.4)):
+            given.append(G5(pair, eta, zeta, gamma))
+            most.append(G5(pair, eta, 1, 0.0))
+    functions, bounds = (
+        SymmetryFunctions(dict.fromkeys(elements, f), CUTOFFS[cutoff]) for f in (given, most)
+    )
+    found, expected = functions.compute(atoms), reference.features(atoms, functions)
+    scale = reference.features(atoms, bounds)
+    for element in found:
+        error = np.abs(found[element] - expected[element]).max(axis=0)
+        assert (error <= 1e-14 * np.maximum(1.0, 2.0 * scale[element].max(axis=0))).all()
 
 
 def test_threads_do_not_change_the_features() -> None:
@@ -181,6 +208,72 @@ def test_a_bulk_image_keeps_all_atoms_and_a_chunk_those_that_see_its_centre() ->
     assert chunk.block_offsets.tolist() == [0, len(sees)]
 
 
+# --- two cutoffs -------------------------------------------------------------------------------
+
+APART = {
+    "cosine": (6.5, 4.1),
+    "polynomial": (Cutoff(6.2, "polynomial", 4.0), 4.5),
+    "both forms": (Cutoff(6.0, "polynomial", 3.0), Cutoff(4.4)),
+}
+
+
+@pytest.mark.parametrize("cutoffs", APART)
+@pytest.mark.parametrize(("name", "n_elements"), CASES)
+def test_angular_functions_have_a_cutoff_of_their_own(
+    name: str, n_elements: int, cutoffs: str
+) -> None:
+    """Features from the oracle, derivatives from their differences."""
+    atoms, elements = structure(name, n_elements), ELEMENTS[:n_elements]
+    functions = SymmetryFunctions(functions_of(elements).functions, *APART[cutoffs])
+    found, expected = functions.compute(atoms), reference.features(atoms, functions)
+    for element, features in expected.items():
+        np.testing.assert_allclose(found[element], features, rtol=1e-12, atol=1e-14)
+    plain = functions_of(elements, functions.cutoff).compute(atoms)
+    assert any(np.abs(plain[e] - found[e]).max() > 0.1 for e in found)
+
+    row = len(atoms) - 1
+    [derivatives] = dense_derivatives(functions, atoms, [row])
+    direction = np.array([0.6, -0.48, 0.64])
+
+    def moved(distance: float) -> Array:
+        there = atoms.copy()
+        there.positions[row] += distance * direction
+        return feature_matrix(functions, there)
+
+    size = np.maximum(np.abs(derivatives).max(axis=(0, 1)), 1e-2)
+    error = error_of(np.tensordot(direction, derivatives, axes=1), moved, enough=1e-9 * size)
+    assert (error.max(axis=0) / size).max() < 1e-8
+
+
+def test_equal_cutoffs_are_one() -> None:
+    functions = functions_of(["Pt"], 5.0)
+    same = SymmetryFunctions(functions.functions, 5.0, 5.0)
+    assert same.to_dict() == functions.to_dict()
+    atoms = structure("cluster")
+    np.testing.assert_array_equal(same.compute(atoms)["Pt"], functions.compute(atoms)["Pt"])
+
+
+def test_cutoffs_that_do_not_fit() -> None:
+    with pytest.raises(InputError, match="angular cutoff must not be larger than the cutoff"):
+        SymmetryFunctions({"Pt": [G2("Pt", 1.0)]}, 5.0, 5.5)
+    with pytest.raises(InputError, match="cutoff radius must be a positive number of Å"):
+        SymmetryFunctions({"Pt": [G2("Pt", 1.0)]}, 5.0, 0.0)
+
+
+@pytest.mark.parametrize("angular", [None, Cutoff(0.1 + 0.2 + 4, "polynomial", 10.0 / 3.0)])
+def test_files_with_two_cutoffs_are_of_a_newer_version(
+    tmp_path: Path, angular: Cutoff | None
+) -> None:
+    functions = SymmetryFunctions(functions_of(ELEMENTS).functions, 6.0, angular)
+    functions.save(tmp_path / "functions.json")
+    content = json.loads((tmp_path / "functions.json").read_text())
+    assert content["version"] == (1 if angular is None else 2)
+    assert ("angular_cutoff" in content) == (angular is not None)
+    again = SymmetryFunctions.load(tmp_path / "functions.json")
+    for other in (again, pickle.loads(pickle.dumps(functions)), functions.subset({"Pt": [0]})):
+        assert (other.cutoff, other.angular_cutoff) == (functions.cutoff, functions.angular_cutoff)
+
+
 # --- sets of functions -------------------------------------------------------------------------
 
 
@@ -193,6 +286,14 @@ def test_candidates_are_those_of_the_paper() -> None:
     assert functions[4].eta == pytest.approx(10 ** (-3 + 5 / 19))
     assert functions[60] == G4(("Pt", "Pt"), 0.005, 1.0, 1.0)
     assert functions[77] == G4(("Pt", "Pt"), 1.0, 16.0, -1.0)
+    more = SymmetryFunctions.candidates(
+        ["Pt"], g5_eta=(0.005, 1.0), g5_zeta=(1.0, 2.0), g5_gamma=(-1.0,), angular_cutoff=5.0
+    )
+    assert more.functions["Pt"][:78] == functions
+    assert more.functions["Pt"][78:] == tuple(
+        G5(("Pt", "Pt"), eta, zeta, -1.0) for eta in (0.005, 1.0) for zeta in (1.0, 2.0)
+    )
+    assert (more.cutoff, more.angular_cutoff) == (Cutoff(6.5), Cutoff(5.0))
     two = SymmetryFunctions.candidates(["Pt", "Au"])
     assert {e: two.size(e) for e in two.elements} == {"Pt": 2 * 60 + 3 * 18, "Au": 2 * 60 + 3 * 18}
 

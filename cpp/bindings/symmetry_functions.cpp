@@ -25,6 +25,8 @@ CutoffKind cutoff_kind(const std::string& name) {
                               "', expected cosine or polynomial");
 }
 
+// (function, radius, gamma)
+using CutoffTuple = std::tuple<std::string, double, double>;
 // (shape, start, end, is_bump, is_asymmetric)
 using WindowTuple = std::tuple<std::string, double, double, bool, bool>;
 
@@ -47,13 +49,19 @@ GeneralForm make_form(const std::optional<FormTuple>& given) {
 using FunctionTuple = std::tuple<std::string, int, int, int, double, double, double, double,
                                  std::optional<FormTuple>>;
 
-SymmetryFunctions make_functions(int n_species, const std::string& cutoff, double radius,
-                                 double gamma, const std::vector<FunctionTuple>& given) {
+Cutoff make_cutoff(const CutoffTuple& given) {
+  const auto& [function, radius, gamma] = given;
+  return Cutoff(cutoff_kind(function), radius, gamma);
+}
+
+SymmetryFunctions make_functions(int n_species, const CutoffTuple& cutoff,
+                                 const CutoffTuple& angular_cutoff,
+                                 const std::vector<FunctionTuple>& given) {
   std::vector<SymmetryFunction> functions;
   for (const auto& [name, center, first, second, eta, r_s, zeta, angular, form] : given)
     functions.push_back(
         {function_kind(name), center, first, second, eta, r_s, zeta, angular, make_form(form)});
-  return SymmetryFunctions(n_species, Cutoff(cutoff_kind(cutoff), radius, gamma), functions);
+  return SymmetryFunctions(n_species, make_cutoff(cutoff), functions, make_cutoff(angular_cutoff));
 }
 
 py::dict make_fingerprints(const SymmetryFunctions& self, const Structure& structure,
@@ -87,8 +95,8 @@ Array<double> make_features(const SymmetryFunctions& self, const Structure& stru
 
 void bind_symmetry_functions(py::module_& m) {
   py::class_<SymmetryFunctions>(m, "SymmetryFunctions", py::module_local())
-      .def(py::init(&make_functions), py::arg("n_species"), py::arg("cutoff"), py::arg("radius"),
-           py::arg("gamma"), py::arg("functions"))
+      .def(py::init(&make_functions), py::arg("n_species"), py::arg("cutoff"),
+           py::arg("angular_cutoff"), py::arg("functions"))
       .def("size", &SymmetryFunctions::size, py::arg("species"))
       .def("features", &make_features, py::arg("structure"), py::arg("threads") = 0)
       .def("fingerprints", &make_fingerprints, py::arg("structure"), py::arg("force_atoms"),

@@ -65,7 +65,7 @@ void contract_lanes(const SymmetryPlan& plan, const CenterPlan& center, const Wo
   for (int s = 0; s < ns; ++s) {
     const Index n_radial = static_cast<Index>(center.radial[s].columns.size());
     const double* const of_sums = gradient + n_radial * lanes;
-    const Index n_sums = center.sums[s];
+    const Index n_sums = center.sums[s], inner = work.slot[s] + work.inner[s];
     for (Index b = work.slot[s]; b < work.slot[s] + work.count[s]; ++b, ++bond) {
       Value part[3][Width] = {};  // along u, e1, e2
       const auto row = [&](const double* from, int w) {
@@ -78,7 +78,8 @@ void contract_lanes(const SymmetryPlan& plan, const CenterPlan& center, const Wo
         for (int w = 0; w < Width; ++w) part[0][w] += row(gradient + f * lanes, w) * d;
       }
       const double* d = angular + b * center.max_sums * kAngularParts;
-      for (Index n = 0; n < n_sums; ++n, d += kAngularParts)
+      const Index own_sums = b < inner ? n_sums : 0;
+      for (Index n = 0; n < own_sums; ++n, d += kAngularParts)
         for (int w = 0; w < Width; ++w) {
           const Value g = row(of_sums + n * lanes, w);
           for (int p = 0; p < 3; ++p) part[p][w] += g * d[1 + p];
@@ -126,7 +127,7 @@ void contract_all(const SymmetryPlan& plan, int species, Workspace& work, const 
   const CenterPlan& center = plan.centers[species];
   const double* const per_sum = per_sum_gradient(center, work, gradient, lanes);
   const NeighborTable table(work.slot[plan.n_species()], static_cast<Index>(plan.etas.size()),
-                            work.neighbors);
+                            plan.pair_etas, work.neighbors);
   const double *const slopes = work.slopes.data(), *const angular = work.angular.data();
   const auto contract = [&](auto value, auto width, Index lane) {
     contract_lanes<decltype(value), width()>(plan, center, work, table, slopes, angular,

@@ -1,6 +1,7 @@
-// G4 and G5: for one neighbour j of the central atom, all sums over the other neighbours k at
-// once, k in the lanes. With c = cos(theta), u the unit vectors, x = (r/Rc)^2, A = exp(-eta x) fc
-// and B = dA/dx, the sum over k of P(c) A_j A_k A_jk and its derivative with respect to r_j need
+// G4, and G5 that are not made of moments: for one neighbour j of the central atom, all sums over
+// the other neighbours k at once, k in the lanes. With c = cos(theta), u the unit vectors, x =
+// (r/Rc)^2, A = exp(-eta x) fc and B = dA/dx, the sum over k of P(c) A_j A_k A_jk and its
+// derivative with respect to r_j need
 //   T  = sum P W                       W = A_k A_jk
 //   R  = sum P X                       X = A_k B_jk (r_j - r_k c)
 //   N  = sum (P' W - P Z) (u_k - c u_j)  Z = A_k B_jk 2 r_j r_k / Rc^2
@@ -191,10 +192,10 @@ template <bool Derivatives, bool Full, int Etas>
                                       const std::uint16_t* list, Index size, double* pairs) {
   const RadialFactors& radial = plan.radial;
   const RadialFactors::Factor* const factors = radial.factors.data();
-  const Index n_etas = Etas > 0 ? Etas : static_cast<Index>(radial.factors.size());
+  const Index n_etas = Etas > 0 ? Etas : plan.pair_etas;
   const Index width = Etas > 0 ? NeighborTable::record_width(Etas) : table.width;
   const Index step = block_size(n_etas);
-  const double inverse = 1.0 / (plan.cutoff.radius * plan.cutoff.radius);
+  const double inverse = 1.0 / (plan.angular.radius * plan.angular.radius);
   const double* const own = table.of(j);
   const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
   const double rj = of_j(table.kR), xj = of_j(table.kX), shrink = -2.0 * inverse * rj;
@@ -276,9 +277,9 @@ template <bool Derivatives, bool Full, int Etas>
 [[gnu::noinline]] void add_group(const SymmetryPlan& plan, const CenterPlan& center,
                                  const AngularPlan& group, const NeighborTable& table,
                                  const Slots& of_j, const Slots& of_k, Workspace& work) {
-  const Index n_etas = Etas > 0 ? Etas : static_cast<Index>(plan.radial.factors.size());
+  const Index n_etas = Etas > 0 ? Etas : plan.pair_etas;
   const Index step = block_size(n_etas);
-  const double squared_radius = plan.cutoff.radius * plan.cutoff.radius,
+  const double squared_radius = plan.angular.radius * plan.angular.radius,
                along = 4.0 / squared_radius;
   const float limit = static_cast<float>(squared_radius * (1.0 + 1e-5));
   const Index16x8 zeros = Index16x8{} + static_cast<std::uint16_t>(table.slots);  // their record
@@ -289,8 +290,8 @@ template <bool Derivatives, bool Full, int Etas>
   double* const totals = work.per_sum.data() + group.first;
   double* sums = work.angular.data() + of_j.first * center.max_sums * kAngularParts;
   for (Index j = of_j.first; j < of_j.last; ++j, sums += center.max_sums * kAngularParts) {
-    // Where r_jk does not matter, padding is told by its distance from the central atom. A few that
-    // are too far count nothing in the end.
+    // Where r_jk does not matter, all k are within the cutoff of the central atom. A few that are
+    // too far count nothing in the end.
     const std::array<float, 3> center_of_k{Full ? x[j] : 0.0F, Full ? y[j] : 0.0F,
                                            Full ? z[j] : 0.0F};
     const Index m = points_within(points, of_k.first, of_k.last, center_of_k, limit, j, list);
@@ -326,25 +327,26 @@ template <bool Derivatives>
 void add_angular(const SymmetryPlan& plan, const CenterPlan& center, const NeighborTable& table,
                  Workspace& work) {
   const RadialFactors& radial = plan.radial;
-  const std::size_t ns = plan.centers.size(), n_etas = radial.factors.size();
+  const std::size_t ns = plan.centers.size();
+  const Index n_etas = plan.pair_etas;
   // Blocks for all, for those that fill the last, and one whose power is computed in vain.
-  work.pairs.require((table.slots / kPairLanes + 2) * block_size(static_cast<Index>(n_etas)));
+  work.pairs.require((table.slots / kPairLanes + 2) * block_size(n_etas));
   work.list.resize(std::max(work.list.size(), static_cast<std::size_t>(table.slots) + 8));
   const auto add = [&](auto etas) {
     for (std::size_t s = 0; s < ns; ++s)
       for (std::size_t t = 0; t < ns; ++t) {
-        const Slots of_j{work.slot[s], work.slot[s] + work.count[s]};
-        const Slots of_k{work.slot[t], work.slot[t + 1]};
+        const Slots of_j{work.slot[s], work.slot[s] + work.inner[s]};
+        const Slots of_k{work.slot[t], work.slot[t] + work.inner[t]};
         const AngularPlan &g4 = center.g4[s * ns + t], &g5 = center.g5[s * ns + t];
-        if (!g4.terms.empty())
+        if (!g4.passes.empty())
           add_group<Derivatives, true, etas()>(plan, center, g4, table, of_j, of_k, work);
-        if (!g5.terms.empty())
+        if (!g5.passes.empty())
           add_group<Derivatives, false, etas()>(plan, center, g5, table, of_j, of_k, work);
       }
   };
   // Most sets, without choices in the loops: one small eta, or another smooth one beside.
-  const bool usual = radial.kind == CutoffKind::kCosine && n_etas > 0 &&
-                     radial.factors[0].kind == RadialFactors::Extra::kNone;
+  const bool usual =
+      radial.kind == CutoffKind::kCosine && radial.factors[0].kind == RadialFactors::Extra::kNone;
   if (usual && n_etas == 1)
     add(std::integral_constant<int, 1>());
   else if (usual && n_etas == 2 && radial.factors[1].kind == RadialFactors::Extra::kSmooth)

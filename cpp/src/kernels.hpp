@@ -14,9 +14,14 @@ template <bool Derivatives>
 void add_radial(const RadialPlan& plan, const NeighborTable& table, Index first, Index last,
                 Workspace& work);
 
-// Sums of all G4 and G5 of a central species, for every j and over j.
+// Sums over pairs of neighbours of a central species, for every j and over j: by a loop over pairs.
 template <bool Derivatives>
 void add_angular(const SymmetryPlan& plan, const CenterPlan& center, const NeighborTable& table,
+                 Workspace& work);
+
+// The same of those G5 that are made of moments.
+template <bool Derivatives>
+void add_moments(const SymmetryPlan& plan, const CenterPlan& center, const NeighborTable& table,
                  Workspace& work);
 
 }  // namespace nearsight

@@ -33,17 +33,18 @@ inline constexpr float kFarAway = 1e6F;
 // Slots for neighbours, in blocks of kPairLanes; the neighbours of every species begin a block.
 struct NeighborTable {
   // Rows of a block. u: unit vector; e1, e2: two more, orthonormal with it, from the tilt of their
-  // frame (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017)); r: Å; x: (r/Rc)^2; cutoff function
-  // and its derivative in r, 1/Å; then by eta A and dA/dx.
+  // frame (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017)); r: Å; x: (r/Rc)^2 with the
+  // angular cutoff; cutoff function of G2 and its derivative in r, 1/Å; then by eta A and dA/dx.
   enum Row { kU = 0, kE1 = 3, kE2 = 6, kTilt = 9, kR, kX, kCutoff, kSlope, kRadial };
   // Columns of a record: u, r, A by eta.
   enum Record { kRecordU = 0, kRecordR = 3, kRecordA };
   static constexpr Index record_width(Index n_etas) { return padded(kRecordA + n_etas, 4); }
 
-  NeighborTable(Index slots, Index n_etas, Scratch& scratch)
+  // pair_etas: the first of all eta, which records hold.
+  NeighborTable(Index slots, Index n_etas, Index pair_etas, Scratch& scratch)
       : slots(slots),
         rows(kRadial + 2 * n_etas),
-        width(record_width(n_etas)),
+        width(record_width(pair_etas)),
         places(padded(slots, 8) + 8),
         table(scratch.require(slots * rows + (slots + 1) * width + padded(3 * places, 2) / 2)),
         records(table + slots * rows),

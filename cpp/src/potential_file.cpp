@@ -18,7 +18,7 @@ namespace nearsight {
 namespace {
 
 constexpr const char* kFormat = "nearsight-ensemble";
-constexpr int kVersion = 3;  // 1 has no baseline, 2 no functions of other programs
+constexpr int kVersion = 3;  // 1 has no baseline, 2 no functions of other programs, one cutoff
 
 // A value of the file and its place in it, for messages. Reading makes the content canonical:
 // numbers that may have a fraction become floating-point numbers, defaults are filled in.
@@ -189,8 +189,10 @@ SymmetryFunction read_function(const Entry& entry, int center, const Elements& e
 }
 
 SymmetryFunctions read_functions(const Entry& entry, const Elements& elements) {
-  entry.check_keys({"cutoff", "functions"});
+  entry.check_keys({"cutoff", "angular_cutoff", "functions"});
   const Cutoff cutoff = read_cutoff(entry["cutoff"]);
+  std::optional<Cutoff> angular;
+  if (entry.value().contains("angular_cutoff")) angular = read_cutoff(entry["angular_cutoff"]);
   const Entry by_element = entry["functions"];
   by_element.check_keys(elements);
   std::vector<SymmetryFunction> functions;
@@ -198,7 +200,7 @@ SymmetryFunctions read_functions(const Entry& entry, const Elements& elements) {
     if (by_element.value().contains(elements[s]))
       for (const Entry& each : by_element[elements[s]].list())
         functions.push_back(read_function(each, static_cast<int>(s), elements));
-  return {static_cast<int>(elements.size()), cutoff, functions};
+  return {static_cast<int>(elements.size()), cutoff, functions, angular};
 }
 
 void check_range(const Entry& entry, const Vector& minimum, const Vector& maximum) {

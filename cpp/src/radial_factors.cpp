@@ -24,7 +24,7 @@ RadialFactors::RadialFactors(const Cutoff& cutoff, const std::vector<double>& et
   // Up to this eta the terms of the base suffice.
   constexpr double kMaxBase = 0.1;
   if (kind == CutoffKind::kCosine) {
-    if (!etas.empty()) base_eta = *std::min_element(etas.begin(), etas.end());
+    if (!etas.empty()) base_eta = etas.front();
     if (base_eta > kMaxBase) base_eta = 0.0;
     constexpr long double pi = 3.14159265358979323846264338327950288L;
     const long double eta = base_eta;

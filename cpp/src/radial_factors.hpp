@@ -49,6 +49,7 @@ struct VecPolynomial {
 };
 
 struct RadialFactors {
+  // The first eta, that of most pairs, should be the smallest of those of loops over pairs.
   RadialFactors(const Cutoff& cutoff, const std::vector<double>& etas);
 
   static constexpr int kTerms = 9;
@@ -59,13 +60,13 @@ struct RadialFactors {
   struct Factor {
     double eta;
     Extra kind;
-    double extra_eta;                   // eta beyond that of the base
+    double extra_eta;                   // eta beyond that of the base, at most 0.1 below
     VecPolynomial<kTerms> fourth_root;  // of exp(-extra_eta x), kSmooth only
   };
 
   CutoffKind kind;
   double gamma;  // of the polynomial cutoff
-  // The cosine cutoff is a square, and so is A; the base is that of the smallest eta, if that is
+  // The cosine cutoff is a square, and so is A; the base is that of the first eta, if that is
   // small, else of eta = 0. Roots need fewer terms.
   double base_eta;
   VecPolynomial<kTerms> root, twice_root_slope;

@@ -1,5 +1,6 @@
 // Vector operations of the hot loops, on the compiler's own vector types (GCC, Clang), with xsimd's
-// names. Only `min`, `max`, `movemask`, `reduce_add4` and `load_columns` know the instruction set.
+// names. Only `min`, `max`, `movemask`, `reduce_add4`, `store_rows` and `load_columns` know the
+// instruction set.
 #pragma once
 
 #include <cstdint>
@@ -114,6 +115,28 @@ inline Vec exp2(Vec x) {
 inline constexpr double kLog2E = 1.4426950408889634;  // log2(e)
 
 inline Vec exp(Vec x) { return exp2(kLog2E * x); }
+
+// The transpose: row l, at `rows + l * step`, gets lane l of a, b, c and d.
+inline void store_rows(double* rows, Index step, Vec a, Vec b, Vec c, Vec d) {
+#if defined(__AVX2__)
+  const auto low = [](Vec x, Vec y) {  // x0 y0 x2 y2
+    return _mm256_unpacklo_pd(reinterpret_cast<__m256d>(x), reinterpret_cast<__m256d>(y));
+  };
+  const auto high = [](Vec x, Vec y) {  // x1 y1 x3 y3
+    return _mm256_unpackhi_pd(reinterpret_cast<__m256d>(x), reinterpret_cast<__m256d>(y));
+  };
+  const __m256d ab[2] = {low(a, b), high(a, b)}, cd[2] = {low(c, d), high(c, d)};
+  for (int l = 0; l < 2; ++l) {
+    _mm256_storeu_pd(rows + l * step, _mm256_permute2f128_pd(ab[l], cd[l], 0x20));
+    _mm256_storeu_pd(rows + (l + 2) * step, _mm256_permute2f128_pd(ab[l], cd[l], 0x31));
+  }
+#else
+  for (Index l = 0; l < kPairLanes; ++l) {
+    const double row[] = {a[l], b[l], c[l], d[l]};
+    std::memcpy(rows + l * step, row, sizeof row);
+  }
+#endif
+}
 
 // One bit per lane.
 inline unsigned movemask(FloatMask mask) {

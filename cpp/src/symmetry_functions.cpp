@@ -10,20 +10,32 @@ namespace nearsight {
 
 namespace {
 
-// Sorts the bonds by species and counts them.
-void group_by_species(int ns, const std::vector<int>& species, Workspace& work) {
+// Sorts the bonds by species, those within the angular cutoff before the others, and counts them.
+void group_by_species(const SymmetryPlan& plan, const std::vector<int>& species, Workspace& work) {
+  const int ns = plan.n_species();
   work.count.assign(ns, 0);
   work.slot.resize(ns + 1);
-  if (ns == 1) {
+  if (ns == 1 && !plan.apart) {
     work.count[0] = static_cast<Index>(work.bonds.size());
-  } else {
-    for (const Bond& bond : work.bonds) ++work.count[species[bond.atom]];
-    work.fill.assign(ns, 0);
-    for (int s = 1; s < ns; ++s) work.fill[s] = work.fill[s - 1] + work.count[s - 1];
-    work.unsorted.swap(work.bonds);
-    work.bonds.resize(work.unsorted.size());
-    for (const Bond& bond : work.unsorted) work.bonds[work.fill[species[bond.atom]]++] = bond;
+    work.inner = work.count;
+    return;
   }
+  const Index groups = plan.apart ? 2 : 1;
+  const auto group_of = [&](const Bond& bond) {
+    const Index s = species[bond.atom];
+    return plan.apart ? 2 * s + (bond.distance < plan.angular.radius ? 0 : 1) : s;
+  };
+  work.fill.assign(groups * ns + 1, 0);
+  for (const Bond& bond : work.bonds) ++work.fill[group_of(bond) + 1];
+  work.inner.resize(ns);
+  for (int s = 0; s < ns; ++s) {
+    work.inner[s] = work.fill[groups * s + 1];
+    for (Index g = 1; g <= groups; ++g) work.count[s] += work.fill[groups * s + g];
+  }
+  for (std::size_t g = 1; g < work.fill.size(); ++g) work.fill[g] += work.fill[g - 1];
+  work.unsorted.swap(work.bonds);
+  work.bonds.resize(work.unsorted.size());
+  for (const Bond& bond : work.unsorted) work.bonds[work.fill[group_of(bond)]++] = bond;
 }
 
 NeighborTable tabulate(const SymmetryPlan& plan, Workspace& work) {
@@ -35,9 +47,10 @@ NeighborTable tabulate(const SymmetryPlan& plan, Workspace& work) {
     slots += padded(work.count[s], kPairLanes);
   }
   work.slot[ns] = slots;
-  const NeighborTable table(slots, n_etas, work.neighbors);
+  const NeighborTable table(slots, n_etas, plan.pair_etas, work.neighbors);
   std::fill_n(table.place, 3 * table.places, kFarAway);
-  const double square = plan.cutoff.radius * plan.cutoff.radius;
+  const double square = plan.cutoff.radius * plan.cutoff.radius,
+               angular_square = plan.angular.radius * plan.angular.radius;
   const Bond* bond = work.bonds.data();
   for (int s = 0; s < ns; ++s) {
     const Bond* const end = bond + work.count[s];
@@ -54,7 +67,7 @@ NeighborTable tabulate(const SymmetryPlan& plan, Workspace& work) {
         table.place[2 * table.places + slot + l] = static_cast<float>(bond->z);
       }
       const auto put = [&](Index row, Vec value) { store(table.row(slot, row), value); };
-      const Vec ux = x / r, uy = y / r, uz = z / r, squared = r * r / square;
+      const Vec ux = x / r, uy = y / r, uz = z / r, squared = r * r / angular_square;
       const Vec sign = uz < 0.0 ? broadcast(-1.0) : broadcast(1.0), a = -1.0 / (sign + uz);
       put(table.kU, ux);
       put(table.kU + 1, uy);
@@ -68,15 +81,18 @@ NeighborTable tabulate(const SymmetryPlan& plan, Workspace& work) {
       put(table.kTilt, a);
       put(table.kR, r);
       put(table.kX, squared);
-      const Vec t = 2.0 * squared - 1.0;
+      Vec t = 2.0 * squared - 1.0;
+      if (plan.apart) t = min(t, 1.0);  // beyond the cutoff, A is zero
       const ValueAndSlope base = base_factor(plan.radial, t);
-      const ValueAndSlope cut = cutoff_factor(plan.radial, t, base);
+      const ValueAndSlope cut = plan.apart ? base_factor(plan.of_cutoff, 2.0 / square * r * r - 1.0)
+                                           : cutoff_factor(plan.radial, t, base);
       put(table.kCutoff, filled * cut.a);
       put(table.kSlope, filled * cut.b * 2.0 * r / square);
       for (Index e = 0; e < n_etas; ++e) {
         const ValueAndSlope d = radial_factor(plan.radial.factors[e], t, base);
         put(table.kRadial + 2 * e, d.a);
         put(table.kRadial + 2 * e + 1, d.b);
+        if (e >= plan.pair_etas) continue;
         for (Index l = 0; l < kPairLanes; ++l)
           table.records[(slot + l) * table.width + table.kRecordA + e] = d.a[l];
       }
@@ -106,8 +122,10 @@ void add_features(const CenterPlan& center, Workspace& work) {
 }  // namespace
 
 SymmetryFunctions::SymmetryFunctions(int n_species, const Cutoff& cutoff,
-                                     const std::vector<SymmetryFunction>& functions)
-    : plan_(std::make_shared<SymmetryPlan>(n_species, cutoff, functions)) {}
+                                     const std::vector<SymmetryFunction>& functions,
+                                     const std::optional<Cutoff>& angular)
+    : plan_(
+          std::make_shared<SymmetryPlan>(n_species, cutoff, angular.value_or(cutoff), functions)) {}
 
 const Cutoff& SymmetryFunctions::cutoff() const { return plan_->cutoff; }
 int SymmetryFunctions::n_species() const { return plan_->n_species(); }
@@ -126,7 +144,7 @@ void SymmetryFunctions::evaluate(int center, const std::vector<int>& species,
                                  Workspace& work) const {
   const CenterPlan& plan = plan_->centers[center];
   const int ns = n_species();
-  group_by_species(ns, species, work);
+  group_by_species(*plan_, species, work);
   work.features.setZero(plan.size);
   const NeighborTable table = tabulate(*plan_, work);
   if (Derivatives) work.slopes.require(plan.max_radial * table.slots);
@@ -134,7 +152,8 @@ void SymmetryFunctions::evaluate(int center, const std::vector<int>& species,
   std::fill_n(work.per_sum.require(plan.all_sums), plan.all_sums, 0.0);
   for (int s = 0; s < ns; ++s)
     add_radial<Derivatives>(plan.radial[s], table, work.slot[s], work.slot[s + 1], work);
-  add_angular<Derivatives>(*plan_, plan, table, work);
+  if (plan_->pair_etas > 0) add_angular<Derivatives>(*plan_, plan, table, work);
+  if (!plan.moments.empty()) add_moments<Derivatives>(*plan_, plan, table, work);
   add_features(plan, work);
   if (!plan.general.empty()) plan.general.evaluate<Derivatives>(work);
 }

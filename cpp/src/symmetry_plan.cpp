@@ -28,11 +28,31 @@ bool is_general(const SymmetryFunction& f) {
   return f.kind == FunctionKind::kRadial || f.kind == FunctionKind::kAngular;
 }
 
-std::vector<double> distinct_etas(const std::vector<SymmetryFunction>& functions) {
+// Whether moments serve a function: what they add up is as large as (sum A)^2, so a narrow A, of
+// which pairs that count little have 1e-5 of it and less, would lose its last digits.
+bool has_moments(FunctionKind kind, double eta, double zeta) {
+  constexpr double kMaxEta = 4.0;
+  return kind == FunctionKind::kG5 && zeta <= kMaxRank && zeta == std::floor(zeta) &&
+         eta <= kMaxEta;
+}
+
+// Distinct eta of the angular functions that moments serve, or do not.
+std::set<double> distinct_etas(const std::vector<SymmetryFunction>& functions, bool by_moments) {
   std::set<double> etas;
   for (const SymmetryFunction& f : functions)
-    if (f.kind != FunctionKind::kG2 && !is_general(f)) etas.insert(f.eta);
-  return {etas.begin(), etas.end()};
+    if (f.kind != FunctionKind::kG2 && !is_general(f) &&
+        has_moments(f.kind, f.eta, f.zeta) == by_moments)
+      etas.insert(f.eta);
+  return etas;
+}
+
+// Those of loops over pairs first.
+std::vector<double> ordered_etas(const std::vector<SymmetryFunction>& functions) {
+  const std::set<double> of_pairs = distinct_etas(functions, false);
+  std::vector<double> etas(of_pairs.begin(), of_pairs.end());
+  for (const double eta : distinct_etas(functions, true))
+    if (of_pairs.count(eta) == 0) etas.push_back(eta);
+  return etas;
 }
 
 // Sums that a group needs. Half of P = 2^(1-zeta) (1 + gamma c)^zeta is q^zeta with
@@ -41,6 +61,7 @@ std::vector<double> distinct_etas(const std::vector<SymmetryFunction>& functions
 // p = (c + 1 / gamma) / zeta instead: one multiplication less, since dp^zeta/dc is p^(zeta-1).
 void plan_passes(AngularPlan& group, Index& sums) {
   for (AngularTerm& term : group.terms) {
+    if (term.by_moments) continue;
     const bool linear = term.zeta == 1.0;
     auto pass = std::find_if(group.passes.begin(), group.passes.end(), [&](const AngularPass& p) {
       if (p.zeta != term.zeta) return false;
@@ -71,6 +92,47 @@ void plan_passes(AngularPlan& group, Index& sums) {
   }
 }
 
+// Half of P = 2^-zeta (1 + gamma c)^zeta, multiplied out. For j and k of one species the sum over
+// all j and k counts every j with itself.
+MomentSum moment_sum(const AngularTerm& term, bool one_species, Index sum) {
+  const int power = static_cast<int>(term.zeta);
+  MomentSum made{sum, power, term.gamma, {}, {}, 0.0};
+  double coefficient = std::ldexp(1.0, -power);
+  for (int rank = 0; rank <= power; ++rank) {
+    made.coefficient[rank] = coefficient;
+    made.slope[rank] = rank * coefficient;
+    if (one_species) made.self += coefficient;
+    coefficient *= term.gamma * (power - rank) / (rank + 1);
+  }
+  return made;
+}
+
+// The set of moments of a species, with this rank at least.
+Index moment_set(std::vector<MomentSet>& sets, int species, Index eta, int rank) {
+  auto set = std::find_if(sets.begin(), sets.end(),
+                          [&](const MomentSet& s) { return s.species == species && s.eta == eta; });
+  if (set == sets.end()) set = sets.insert(set, {species, eta, rank});
+  set->rank = std::max(set->rank, rank);
+  return set - sets.begin();
+}
+
+// Sums from moments for the functions of species s of j and t of k that they serve.
+void plan_moments(AngularPlan& group, int s, int t, std::vector<MomentSet>& sets, Index& sums) {
+  for (AngularTerm& term : group.terms) {
+    if (!term.by_moments) continue;
+    const int rank = static_cast<int>(term.zeta);
+    auto pass = std::find_if(group.moments.begin(), group.moments.end(),
+                             [&](const MomentPass& p) { return p.eta == term.eta; });
+    if (pass == group.moments.end()) pass = group.moments.insert(pass, {term.eta, 0, 0, 0, {}});
+    pass->rank = std::max(pass->rank, rank);
+    pass->own = moment_set(sets, s, term.eta, rank);
+    pass->other = moment_set(sets, t, term.eta, rank);
+    term.sum[0] = term.sum[1] = sums;
+    term.coefficient[0] = 1.0;
+    pass->sums.push_back(moment_sum(term, s == t, sums++));
+  }
+}
+
 // Numbers the sums of a central species, those of every j's species from 0.
 void plan_angular(CenterPlan& center, std::size_t ns) {
   center.sums.assign(ns, 0);
@@ -80,6 +142,8 @@ void plan_angular(CenterPlan& center, std::size_t ns) {
         AngularPlan& group = (*groups)[s * ns + t];
         group.first = center.all_sums;
         plan_passes(group, center.sums[s]);
+        plan_moments(group, static_cast<int>(s), static_cast<int>(t), center.moments,
+                     center.sums[s]);
       }
     center.max_sums = std::max(center.max_sums, center.sums[s]);
     center.all_sums += center.sums[s];
@@ -96,10 +160,20 @@ Cutoff::Cutoff(CutoffKind kind, double radius, double gamma)
     throw std::invalid_argument("gamma of the polynomial cutoff must be at least 2");
 }
 
-SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff,
+SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff, const Cutoff& angular,
                            const std::vector<SymmetryFunction>& functions)
-    : cutoff(cutoff), etas(distinct_etas(functions)), radial(cutoff, etas) {
+    : cutoff(cutoff),
+      angular(angular),
+      apart(false),
+      etas(ordered_etas(functions)),
+      pair_etas(static_cast<Index>(distinct_etas(functions, false).size())),
+      radial(angular, etas),
+      of_cutoff(cutoff, {}) {
   if (n_species < 1) throw std::invalid_argument("at least one species is needed");
+  if (angular.radius > cutoff.radius)
+    throw std::invalid_argument("the angular cutoff must not be larger than the cutoff");
+  apart = !etas.empty() && (angular.kind != cutoff.kind || angular.radius != cutoff.radius ||
+                            angular.gamma != cutoff.gamma);
   const std::size_t pairs = static_cast<std::size_t>(n_species) * n_species;
   centers.resize(n_species);
   for (CenterPlan& center : centers) {
@@ -124,8 +198,9 @@ SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff,
       center.max_radial = std::max(center.max_radial, static_cast<Index>(radial_plan.eta.size()));
       continue;
     }
-    const Index eta = std::lower_bound(etas.begin(), etas.end(), f.eta) - etas.begin();
-    const AngularTerm term{f.zeta, f.gamma, eta, column, {}, {}};
+    const Index eta = std::find(etas.begin(), etas.end(), f.eta) - etas.begin();
+    const AngularTerm term{f.zeta, f.gamma, eta, has_moments(f.kind, f.eta, f.zeta),
+                           column, {},      {}};
     auto& groups = f.kind == FunctionKind::kG4 ? center.g4 : center.g5;
     groups[static_cast<std::size_t>(f.first) * n_species + f.second].terms.push_back(term);
     if (f.first != f.second)

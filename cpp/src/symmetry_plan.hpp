@@ -19,7 +19,8 @@ struct RadialPlan {
 // One angular function: its coefficients of two of the sums over k that every j has.
 struct AngularTerm {
   double zeta, gamma;
-  Index eta;     // index into the radial factors
+  Index eta;  // index into the radial factors
+  bool by_moments;
   Index column;  // of the feature
   Index sum[2];
   double coefficient[2];
@@ -36,10 +37,36 @@ struct AngularPass {
   Index eta[2], sum[2];
 };
 
-// All G4, or all G5, of one central species and one ordered pair of species.
+// Moments of the neighbours of one species, from rank 0 on.
+inline constexpr int kMaxRank = 4;
+struct MomentSet {
+  int species;
+  Index eta;
+  int rank;  // the highest
+};
+
+// One sum from moments: those of rank l by a coefficient, less `self` times the sum of A^2.
+struct MomentSum {
+  Index sum;
+  int power;  // zeta
+  double gamma;
+  double coefficient[kMaxRank + 1], slope[kMaxRank + 1];  // slope: times the rank
+  double self;
+};
+
+// All sums with one eta from two sets of moments, those of j's and of k's species.
+struct MomentPass {
+  Index eta, own, other;
+  int rank;  // the highest
+  std::vector<MomentSum> sums;
+};
+
+// All G4, or all G5, of one central species and one ordered pair of species, and how they are
+// computed: by a loop over k, or from moments.
 struct AngularPlan {
   std::vector<AngularTerm> terms;
   std::vector<AngularPass> passes;
+  std::vector<MomentPass> moments;
   Index first = 0;  // of the sums of j's species among those of all species
 };
 
@@ -48,20 +75,25 @@ struct CenterPlan {
   Index size = 0, max_radial = 0, max_sums = 0, all_sums = 0;
   std::vector<RadialPlan> radial;   // by species of the neighbour
   std::vector<AngularPlan> g4, g5;  // by species of j * n_species + species of k
-  std::vector<Index> sums;          // by species of j: how many
+  std::vector<MomentSet> moments;
+  std::vector<Index> sums;  // by species of j: how many
   GeneralPlan general;
 };
 
 struct SymmetryPlan {
-  SymmetryPlan(int n_species, const Cutoff& cutoff, const std::vector<SymmetryFunction>& functions);
+  SymmetryPlan(int n_species, const Cutoff& cutoff, const Cutoff& angular,
+               const std::vector<SymmetryFunction>& functions);
 
   int n_species() const { return static_cast<int>(centers.size()); }
 
-  Cutoff cutoff;
+  Cutoff cutoff, angular;  // of G2, of the others
+  bool apart;              // whether these are two
   std::vector<CenterPlan> centers;
   Index max_size = 0;
   std::vector<double> etas;  // distinct eta of the angular functions
-  RadialFactors radial;
+  Index pair_etas;           // the first of them, those of loops over pairs
+  RadialFactors radial;      // of the angular functions
+  RadialFactors of_cutoff;   // of G2, where apart
 };
 
 }  // namespace nearsight

@@ -27,8 +27,15 @@ def to_oracle(function: SymmetryFunction) -> oracle.Function:
 def atom_features(atoms: Atoms, functions: SymmetryFunctions) -> list[Array]:
     """Unscaled features of every atom."""
     given = {e: [to_oracle(f) for f in fs] for e, fs in functions.functions.items()}
-    cutoff = functions.cutoff
-    return oracle.features(atoms, given, cutoff.radius, cutoff.function, cutoff.gamma)
+    angular = functions.angular_cutoff
+    both = [
+        oracle.features(atoms, given, cutoff.radius, cutoff.function, cutoff.gamma)
+        for cutoff in (functions.cutoff, angular)
+    ]
+    if angular == functions.cutoff:
+        return both[0]
+    radial = {e: np.array([isinstance(f, G2) for f in fs]) for e, fs in functions.functions.items()}
+    return [np.where(radial[e], *rows) for e, *rows in zip(atoms.symbols, *both, strict=True)]
 
 
 def features(atoms: Atoms, functions: SymmetryFunctions) -> dict[str, Array]:

@@ -5,10 +5,13 @@
 //   G4_i = 2^(1-zeta) sum_{j<k} (1 + gamma cos)^zeta exp(-eta (R_ij^2 + R_ik^2 + R_jk^2) / Rc^2)
 //          fc(R_ij) fc(R_ik) fc(R_jk)
 //   G5_i = G4_i without the two factors in R_jk
+//
+// Rc of G4 and G5 may be smaller than that of G2.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -88,12 +91,14 @@ struct SymmetryPlan;
 
 class SymmetryFunctions {
  public:
-  // Throws std::invalid_argument for a species out of range or a parameter out of its domain. The
-  // radius of the cutoff is how far any function reaches.
+  // `angular`: the cutoff of G4 and G5, where it is another one. Throws std::invalid_argument for a
+  // species out of range or a parameter out of its domain. The radius of `cutoff` is how far any
+  // function reaches.
   SymmetryFunctions(int n_species, const Cutoff& cutoff,
-                    const std::vector<SymmetryFunction>& functions);
+                    const std::vector<SymmetryFunction>& functions,
+                    const std::optional<Cutoff>& angular = {});
 
-  const Cutoff& cutoff() const;
+  const Cutoff& cutoff() const;  // of G2, beyond which nothing counts
   int n_species() const;
   // Number of features of a central atom of this species, in the order in which they were given.
   Index size(int species) const;
@@ -108,10 +113,11 @@ class SymmetryFunctions {
     Vector features;          // (size), in the order given
 
     std::vector<Index> count, slot;  // by species: bonds, and the slot of the first
+    std::vector<Index> inner;        // by species: bonds within the angular cutoff, the first ones
     std::vector<Bond> unsorted;
     std::vector<Index> fill;
     std::vector<std::uint16_t> list;
-    Scratch neighbors, pairs, slopes, angular, per_sum;
+    Scratch neighbors, pairs, moments, slopes, angular, per_sum;
     Scratch general, general_radial;  // of functions of other programs
     std::vector<int> general_species;
   };

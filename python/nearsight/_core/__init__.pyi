@@ -67,9 +67,8 @@ class SymmetryFunctions:
     def __init__(
         self,
         n_species: int,
-        cutoff: str,
-        radius: float,
-        gamma: float,
+        cutoff: tuple[str, float, float],
+        angular_cutoff: tuple[str, float, float],
         functions: Sequence[tuple[Any, ...]],
     ) -> None: ...
     def size(self, species: int) -> int: ...

@@ -14,7 +14,12 @@ from nearsight.files.atomic import read_json
 from nearsight.files.records import EnsembleRecord, ForceLocality, FunctionsRecord
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.general_functions import Angular, Radial
-from nearsight.model.symmetry_functions import G2, SymmetryFunction, SymmetryFunctions
+from nearsight.model.symmetry_functions import (
+    G2,
+    Cutoff,
+    SymmetryFunction,
+    SymmetryFunctions,
+)
 
 __all__ = ["describe", "locality_table"]
 
@@ -75,10 +80,6 @@ def _calibration(ensemble: Ensemble) -> str:
 
 
 def _functions(functions: SymmetryFunctions) -> Sequence[str | Table]:
-    cutoff = functions.cutoff
-    form = cutoff.function + (f", γ {cutoff.gamma:g}" if cutoff.function == "polynomial" else "")
-    if all(isinstance(f, Radial) for of in functions.functions.values() for f in of):
-        form = "each with a window of its own, η in 1/Å²"
     table = table_of("atom", "function of", "kind", "number", "η", "R_s, Å", "ζ", "γ", left=3)
     for element, of_element in functions.functions.items():
         groups: dict[tuple[str, str], list[SymmetryFunction]] = {}
@@ -90,7 +91,17 @@ def _functions(functions: SymmetryFunctions) -> Sequence[str | Table]:
                 for name in ("eta", "r_s", "zeta", "gamma")
             ]
             table.add_row(element, neighbours, kind, str(len(group)), *parameters)
-    return [f"{len(functions)} symmetry functions, cutoff {cutoff.radius:g} Å ({form})", "", table]
+    cutoff = _cutoff(functions.cutoff)
+    if all(isinstance(f, Radial) for of in functions.functions.values() for f in of):
+        cutoff = f"{functions.cutoff.radius:g} Å (each with a window of its own, η in 1/Å²)"
+    elif functions.angular_cutoff != functions.cutoff:
+        cutoff += f", angular ones {_cutoff(functions.angular_cutoff)}"
+    return [f"{len(functions)} symmetry functions, cutoff {cutoff}", "", table]
+
+
+def _cutoff(cutoff: Cutoff) -> str:
+    form = f", γ {cutoff.gamma:g}" if cutoff.function == "polynomial" else ""
+    return f"{cutoff.radius:g} Å ({cutoff.function}{form})"
 
 
 def _locality(scan: ForceLocality) -> Sequence[str | Table]:

@@ -29,6 +29,7 @@ __all__ = [
     "NotNegative",
     "Place",
     "Positive",
+    "Possible",
     "Settings",
 ]
 
@@ -94,6 +95,8 @@ Item = TypeVar("Item")
 # TOML arrays come as lists, which strict mode would not take for tuples
 Listed = Annotated[tuple[Item, ...], Strict(False), Field(min_length=1)]
 Different = Annotated[Listed[Item], AfterValidator(_all_different)]
+Possible = Annotated[tuple[Item, ...], Strict(False), AfterValidator(_all_different)]
+"""Like Different, or none."""
 
 
 SettingsType = TypeVar("SettingsType", bound="Settings")

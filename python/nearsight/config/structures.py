@@ -13,6 +13,7 @@ from nearsight.config.fields import (
     InputFile,
     NotNegative,
     Positive,
+    Possible,
     Settings,
 )
 
@@ -89,11 +90,18 @@ class FeatureSettings(Settings):
     Fewer where the cells tell fewer apart."""
     method: Literal["cur", "force-correlation"] = "cur"
     """Ranking of the candidates: by CUR decomposition, or by correlation with the forces."""
+    by_cost: bool = False
+    """Divide the rank of a candidate by what it adds to the time of a force call; with
+    method = "cur". Cheap functions come first, and G4, which needs all pairs of neighbours, only
+    where it tells much more."""
     with_target: bool = False
     """Let the atoms of the target count too when the candidates are ranked, which needs no
     labels; with method = "cur". (The paper ranks them on the cells alone.)"""
     cutoff: Positive = 6.5
     """Cutoff radius of the symmetry functions, in Å."""
+    angular_cutoff: Positive | None = Field(default=None, examples=[5.0])
+    """That of G4 and G5, in Å, no larger; without, it is the same. Pairs of neighbours, nearly all
+    of the cost of G4, grow with its sixth power."""
     cutoff_function: Literal["cosine", "polynomial"] = "cosine"
     """Form of the cutoff."""
     gamma: Annotated[float, Field(ge=2)] | None = Field(default=None, examples=[4.0])
@@ -102,16 +110,29 @@ class FeatureSettings(Settings):
     """η of the radial candidates G2 (without unit: distances are divided by the cutoff)."""
     g2_r_s: Different[NotNegative] = (0.0, 2.0, 4.0)
     """Centres R_s of the radial candidates G2, in Å."""
-    g4_eta: Different[NotNegative] = (0.005, 0.1, 1.0)
-    """η of the angular candidates G4 (without unit)."""
+    g4_eta: Possible[NotNegative] = (0.005, 0.1, 1.0)
+    """η of the angular candidates G4 (without unit); without any there is no G4."""
     g4_zeta: Different[Annotated[float, Field(ge=1)]] = (1.0, 4.0, 16.0)
     """ζ of the angular candidates G4."""
     g4_gamma: Different[Annotated[float, Field(ge=-1, le=1)]] = (1.0, -1.0)
     """γ of the angular candidates G4."""
+    g5_eta: Possible[NotNegative] = Field(default=(), examples=[[0.005, 1.0]])
+    """η of the angular candidates G5; without any there is no G5. With ζ = 1, 2, 3, 4 and η ≤ 4
+    they need no pairs of neighbours and cost little more than G2."""
+    g5_zeta: Different[Annotated[float, Field(ge=1)]] = (1.0, 2.0, 4.0)
+    """ζ of the angular candidates G5."""
+    g5_gamma: Different[Annotated[float, Field(ge=-1, le=1)]] = (1.0, -1.0)
+    """γ of the angular candidates G5."""
     symmetry_functions: InputFile | None = Field(default=None, examples=["symmetry_functions.json"])
     """Symmetry functions chosen before (a file of select-features), instead of all the above."""
 
     replaces_all: ClassVar[str | None] = "symmetry_functions"
+
+    @property
+    def grid(self) -> dict[str, tuple[float, ...]]:
+        """The parameters of the candidates."""
+        names = [f"{kind}_{name}" for kind in ("g4", "g5") for name in ("eta", "zeta", "gamma")]
+        return {name: getattr(self, name) for name in ("g2_eta", "g2_r_s", *names)}
 
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSettings:
@@ -121,6 +142,13 @@ class FeatureSettings(Settings):
             raise ValueError('gamma belongs to cutoff_function = "polynomial" only')
         if self.with_target and self.method != "cur":
             raise ValueError('with_target needs method = "cur": forces on the target are not known')
+        if self.angular_cutoff is not None and self.angular_cutoff > self.cutoff:
+            raise ValueError(
+                f"angular_cutoff must not be larger than the cutoff {self.cutoff:g} Å, got "
+                f"{self.angular_cutoff:g}"
+            )
+        if self.by_cost and self.method != "cur":
+            raise ValueError('by_cost needs method = "cur"')
         beyond = [r_s for r_s in self.g2_r_s if r_s >= self.cutoff]
         if beyond:
             raise ValueError(f"g2_r_s must stay below the cutoff {self.cutoff:g} Å, got {beyond}")

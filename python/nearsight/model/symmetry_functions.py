@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,13 @@ class SymmetryFunctions:
         programs, take more time.
     cutoff : float or Cutoff
         Å; a number means the cosine cutoff. No function reaches farther.
+    angular_cutoff : float or Cutoff, optional
+        That of G4 and G5, no larger; a number means one of the same form. Without, it is
+        ``cutoff``.
+
+    Attributes
+    ----------
+    cutoff, angular_cutoff : Cutoff
 
     Raises
     ------
@@ -133,8 +140,14 @@ class SymmetryFunctions:
         self,
         functions: Mapping[str, Sequence[SymmetryFunction]],
         cutoff: float | Cutoff,
+        angular_cutoff: float | Cutoff | None = None,
     ) -> None:
         self.cutoff = cutoff if isinstance(cutoff, Cutoff) else Cutoff(float(cutoff))
+        if angular_cutoff is None:
+            angular_cutoff = self.cutoff
+        elif not isinstance(angular_cutoff, Cutoff):
+            angular_cutoff = replace(self.cutoff, radius=float(angular_cutoff))
+        self.angular_cutoff = angular_cutoff
         mentioned = [
             element for given in functions.values() for f in given for element in elements_of(f)
         ]
@@ -157,13 +170,17 @@ class SymmetryFunctions:
         for center, functions in self.functions.items():
             for f in functions:
                 given.append((type(f).__name__, index[center], *_core_row(f, index)))
+        cutoff, angular = ((c.function, float(c.radius), float(c.gamma)) for c in self._cutoffs)
         return _core.SymmetryFunctions(
             len(self.elements),
-            self.cutoff.function,
-            float(self.cutoff.radius),
-            float(self.cutoff.gamma),
+            cutoff,
+            angular,
             given,
         )
+
+    @property
+    def _cutoffs(self) -> tuple[Cutoff, Cutoff]:
+        return self.cutoff, self.angular_cutoff
 
     def __len__(self) -> int:
         return sum(len(f) for f in self.functions.values())
@@ -207,7 +224,7 @@ class SymmetryFunctions:
         """Select functions, by element, in the given order."""
         return SymmetryFunctions(
             {e: [self.functions[e][i] for i in indices] for e, indices in selected.items()},
-            self.cutoff,
+            *self._cutoffs,
         )
 
     @classmethod
@@ -221,32 +238,38 @@ class SymmetryFunctions:
         g4_eta: Sequence[float] = (0.005, 0.1, 1.0),
         g4_zeta: Sequence[float] = (1.0, 4.0, 16.0),
         g4_gamma: Sequence[float] = (1.0, -1.0),
+        g5_eta: Sequence[float] = (),
+        g5_zeta: Sequence[float] = (),
+        g5_gamma: Sequence[float] = (),
+        angular_cutoff: float | Cutoff | None = None,
     ) -> SymmetryFunctions:
         """Grid of candidates (SI Table S1: 78 for one element).
 
-        Every neighbour element gets all G2, every unordered pair of them all G4. Parameters vary
-        in the order in which they are named, the last fastest.
+        Every neighbour element gets all G2, every unordered pair of them all G4, then all G5.
+        Parameters vary in the order in which they are named, the last fastest.
         """
         pairs = list(combinations_with_replacement(elements, 2))
         grid: list[SymmetryFunction] = [
             G2(element, eta, r_s) for element in elements for eta in g2_eta for r_s in g2_r_s
         ]
+        angular = ((G4, g4_eta, g4_zeta, g4_gamma), (G5, g5_eta, g5_zeta, g5_gamma))
         grid += [
-            G4(pair, eta, zeta, gamma)
+            kind(pair, *parameters)
+            for kind, *values in angular
             for pair in pairs
-            for eta in g4_eta
-            for zeta in g4_zeta
-            for gamma in g4_gamma
+            for parameters in product(*values)
         ]
-        return cls(dict.fromkeys(elements, grid), cutoff)
+        return cls(dict.fromkeys(elements, grid), cutoff, angular_cutoff)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.functions, self.cutoff)
+        return type(self), (self.functions, *self._cutoffs)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content for JSON."""
+        apart = self.angular_cutoff != self.cutoff
         return {
             "cutoff": asdict(self.cutoff),
+            **({"angular_cutoff": asdict(self.angular_cutoff)} if apart else {}),
             "functions": {
                 element: [
                     f.to_dict()
@@ -272,7 +295,8 @@ class SymmetryFunctions:
             functions[element] = []
             for row in rows:
                 functions[element].append(_from_row(row))
-        return cls(functions, Cutoff(**content["cutoff"]))
+        angular = content.get("angular_cutoff")
+        return cls(functions, Cutoff(**content["cutoff"]), angular and Cutoff(**angular))
 
     def save(self, path: str | Path, **notes: Any) -> None:
         """Write a JSON file; ``notes`` are written but never read."""

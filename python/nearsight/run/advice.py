@@ -73,18 +73,15 @@ def check_candidates(config: Config, elements: tuple[str, ...]) -> None:
     candidates = SymmetryFunctions.candidates(
         elements,
         given.cutoff,
-        g2_eta=given.g2_eta,
-        g2_r_s=given.g2_r_s,
-        g4_eta=given.g4_eta,
-        g4_zeta=given.g4_zeta,
-        g4_gamma=given.g4_gamma,
+        angular_cutoff=given.angular_cutoff,
+        **given.grid,
     )
     for element in elements:
         count = given.count if isinstance(given.count, int) else given.count.get(element, 0)
         if count > candidates.size(element):
             raise InputError(
                 f"features.count = {count} is more than the {candidates.size(element)} candidates "
-                f"of {element}; the lists g2_eta, g2_r_s, g4_eta, g4_zeta and g4_gamma make these"
+                f"of {element}; the lists {', '.join(given.grid)} make these"
             )
 
 

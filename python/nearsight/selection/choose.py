@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from nearsight.selection import (
     image_descriptor,
     relative_norm_deviation,
 )
+from nearsight.selection.cost import marginal_costs
 from nearsight.structures.images import Image, check_structure
 
 __all__ = ["FeatureChoice", "choose_features", "choose_images", "elements_of"]
@@ -123,11 +125,8 @@ def choose_features(
     candidates = SymmetryFunctions.candidates(
         elements,
         cutoff,
-        g2_eta=settings.g2_eta,
-        g2_r_s=settings.g2_r_s,
-        g4_eta=settings.g4_eta,
-        g4_zeta=settings.g4_zeta,
-        g4_gamma=settings.g4_gamma,
+        angular_cutoff=settings.angular_cutoff,
+        **settings.grid,
     )
     features = [candidates.compute(image.atoms) for image in images]
     if targets and settings.method != "cur":
@@ -151,7 +150,15 @@ def choose_features(
             with threadpool_limits(1, user_api="blas"):
                 if settings.method == "cur":
                     scaled = _scaled(matrix, scaling, element)
-                    indices = cur(scaled, count, min_variance=0.0, scale=False, at_most=True)
+                    costs = partial(marginal_costs, candidates, element)
+                    indices = cur(
+                        scaled,
+                        count,
+                        min_variance=0.0,
+                        scale=False,
+                        at_most=True,
+                        costs=costs if settings.by_cost else None,
+                    )
                 else:
                     known, forces = _forces(images, element)
                     indices = force_correlation(matrix[known], forces, count, at_most=True)
@@ -166,7 +173,7 @@ def choose_features(
     functions = candidates.subset(chosen)
     return FeatureChoice(
         functions,
-        settings.method,
+        f"{settings.method} by cost" if settings.by_cost else settings.method,
         len(candidates),
         len(functions),
         max(deviations),

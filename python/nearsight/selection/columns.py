@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from nearsight.errors import InputError
 from nearsight.selection.greedy import Array, Indices, check_count, greedy
 
 __all__ = ["MIN_VARIANCE", "prepare_columns", "rounding_noise", "select_columns"]
+
+Remainder = tuple[Array, list[int]]
+"""What is left of the columns, and those taken."""
 
 MIN_VARIANCE = 1e-3
 """Columns of the unscaled matrix with no more variance than this are left out (Amp's value)."""
@@ -71,7 +74,11 @@ def rounding_noise(matrix: Array) -> Array:
 
 
 def select_columns(
-    matrix: Array, k: int, score: Callable[[Array], Array], at_most: bool = False
+    matrix: Array,
+    k: int,
+    score: Callable[[Array], Array],
+    at_most: bool = False,
+    costs: Callable[[Sequence[int]], Array] | None = None,
 ) -> Indices:
     """Take the best column, make all others orthogonal to it (eq. 7), repeat.
 
@@ -84,6 +91,8 @@ def select_columns(
         zero; their scores do not matter.
     at_most : bool
         Whether fewer than ``k`` columns will do.
+    costs : callable, optional
+        Columns taken → what each would cost after them, (m,): scores are divided by it.
 
     Returns
     -------
@@ -96,17 +105,23 @@ def select_columns(
     """
     noise = rounding_noise(matrix)
 
-    def score_of_left(left: Array) -> Array:
-        return np.where(left.any(axis=0), score(left), -np.inf)
+    def score_of_left(state: Remainder) -> Array:
+        left, chosen = state
+        scores = score(left)
+        if costs is not None:
+            scores = scores / costs(chosen)
+        return np.where(left.any(axis=0), scores, -np.inf)
 
-    def orthogonalise(left: Array, index: int) -> Array:
+    def orthogonalise(state: Remainder, index: int) -> Remainder:
+        left, chosen = state
         taken = left[:, index] / np.linalg.norm(left[:, index])
         left = left - np.outer(taken, taken @ left)
         left[:, index] = 0.0
         left[:, np.linalg.norm(left, axis=0) <= noise] = 0.0
-        return left
+        return left, [*chosen, index]
 
-    chosen = greedy(matrix, k, score_of_left, orthogonalise)
+    start: Remainder = (matrix, [])
+    chosen = greedy(start, k, score_of_left, orthogonalise)
     if len(chosen) < k and not at_most:
         raise InputError(
             f"k must be at most {len(chosen)}, the number of linearly independent columns of X, "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +21,7 @@ def cur(
     min_variance: float = MIN_VARIANCE,
     scale: bool = True,
     at_most: bool = False,
+    costs: Callable[[Sequence[int]], Array] | None = None,
 ) -> Indices:
     """Choose k columns of X by their importance scores (SI eqs. 5 to 7).
 
@@ -42,6 +45,9 @@ def cur(
         Whether to scale the columns; if False they are taken as they are, not even centred.
     at_most : bool
         Whether to choose fewer where no k columns vary enough and are linearly independent.
+    costs : callable, optional
+        Columns taken → what each column would cost after them, (p,), all positive: importance is
+        divided by it.
 
     Returns
     -------
@@ -59,7 +65,21 @@ def cur(
     usable, matrix = prepare_columns(matrix, k, min_variance, scale, at_most)
     # The triangle of X = QR has the same right singular vectors and column products as X.
     triangle = np.linalg.qr(matrix).R
-    return usable[select_columns(triangle, k, lambda left: _importance(left, n_vectors), at_most)]
+
+    def costs_of_usable(chosen: Sequence[int]) -> Array:
+        assert costs is not None
+        of_all: Array = costs([int(usable[i]) for i in chosen])
+        return of_all[usable]
+
+    return usable[
+        select_columns(
+            triangle,
+            k,
+            lambda left: _importance(left, n_vectors),
+            at_most,
+            None if costs is None else costs_of_usable,
+        )
+    ]
 
 
 def _importance(left: Array, n_vectors: int) -> Array:

@@ -90,7 +90,11 @@ FunctionPart = Annotated[
 class FunctionsPart(Part):
     """Symmetry functions by central element, in the order of the features."""
 
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("angular_cutoff",)
+
     cutoff: CutoffPart
+    angular_cutoff: CutoffPart | None = None
+    """That of G4 and G5, where it is another one."""
     functions: dict[str, list[FunctionPart]]
 
     @property
@@ -112,7 +116,7 @@ class FunctionsRecord(FunctionsPart, Record):
     @property
     def version(self) -> int:
         """Of the file: 1 where older programs may read it."""
-        return 2 if self.are_general else 1
+        return 2 if self.are_general or self.angular_cutoff is not None else 1
 
 
 class ScalingPart(Part):
@@ -236,7 +240,9 @@ class EnsembleRecord(Record):
             for network in member.values()
             for layer in network.layers
         }
-        if self.scaling_form or self.symmetry_functions.are_general or activations - known:
+        functions = self.symmetry_functions
+        is_new = functions.are_general or functions.angular_cutoff is not None
+        if self.scaling_form or is_new or activations - known:
             return 3
         return 1 if self.baseline is None else 2
 
