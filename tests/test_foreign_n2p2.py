@@ -129,6 +129,21 @@ def test_two_elements_by_hand(keywords: str, tmp_path: Path) -> None:
     assert found.evaluate(larger).energy == pytest.approx(normalised * Hartree, rel=1e-12)
 
 
+def test_smaller_cutoff_of_the_angular_functions(tmp_path: Path) -> None:
+    """They keep their fast loops; what has yet another cutoff has not."""
+    text = TWO_ELEMENTS.replace("-1.0 2.0 6.0", "-1.0 2.0 4.0").replace(
+        "0.1 0.0 6.0", "0.1 0.0 5.0"
+    )
+    weights = write_folder(tmp_path, text)
+    functions = import_potential([tmp_path]).functions
+    assert functions.cutoff == Cutoff(6.0)
+    assert functions.angular_cutoff == Cutoff(4.0)
+    kinds = [type(f).__name__ for f in (*functions.functions["O"], *functions.functions["H"])]
+    assert kinds == ["G2", "G4", "Radial", "G2", "Radial"]
+    assert functions.functions["O"][1].eta == 0.01 * 4.0**2
+    assert weights
+
+
 def test_normalised_nodes(tmp_path: Path) -> None:
     weights = write_folder(tmp_path, TWO_ELEMENTS + "normalize_nodes\n")
     for z, n in ((1, 2), (8, 3)):
@@ -208,6 +223,9 @@ def general(shape: str, start: float, asymmetric: bool = False) -> SymmetryFunct
 FUNCTIONS = {
     "cosine": lambda: functions_of(("Au", "Pt"), CUTOFFS["cosine"]),
     "polynomial": lambda: functions_of(("Pt", "Au"), CUTOFFS["polynomial 2"]),
+    "two cutoffs": lambda: SymmetryFunctions(
+        functions_of(("Pt", "Au")).functions, Cutoff(6.5), Cutoff(4.7)
+    ),
     "tanh3": lambda: general("tanh3", 0.0),
     "polynomial2 from a half": lambda: general("polynomial2", 0.5, asymmetric=True),
     "exponential": lambda: general("exponential", 0.0),

@@ -139,7 +139,7 @@ def test_structures_that_are_not_written(tmp_path: Path) -> None:
         write_n2p2_data(place, [chunk])
     far = labelled(structure("cluster"), 0)
     far.positions[0, 0] = np.inf
-    with pytest.raises(InputError, match="structure 0: its positions or its cell are not finite"):
+    with pytest.raises(InputError, match="structure 0: its positions, cell or charges are not"):
         write_n2p2_data(place, [far])
     assert not place.exists()
 

@@ -25,6 +25,8 @@ CutoffKind cutoff_kind(const std::string& name) {
                               "', expected cosine or polynomial");
 }
 
+// (function, radius, gamma)
+using CutoffTuple = std::tuple<std::string, double, double>;
 // (shape, start, end, is_bump, is_asymmetric)
 using WindowTuple = std::tuple<std::string, double, double, bool, bool>;
 
@@ -43,8 +45,6 @@ GeneralForm make_form(const std::optional<FormTuple>& given) {
           angles ? make_window(*angles) : Window(), weights};
 }
 
-// (function, radius, gamma)
-using CutoffTuple = std::tuple<std::string, double, double>;
 // (kind, center, first, second, eta, r_s, zeta, gamma, form or None)
 using FunctionTuple = std::tuple<std::string, int, int, int, double, double, double, double,
                                  std::optional<FormTuple>>;

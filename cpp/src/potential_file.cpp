@@ -18,8 +18,7 @@ namespace nearsight {
 namespace {
 
 constexpr const char* kFormat = "nearsight-ensemble";
-// 1 has no baseline, 2 one cutoff and no functions of other programs
-constexpr int kVersion = 3;
+constexpr int kVersion = 3;  // 1 has no baseline, 2 no functions of other programs, one cutoff
 
 // A value of the file and its place in it, for messages. Reading makes the content canonical:
 // numbers that may have a fraction become floating-point numbers, defaults are filled in.

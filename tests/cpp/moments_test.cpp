@@ -59,14 +59,14 @@ TEST(Moments, OfAnOctahedronAreInClosedForm) {
   const std::vector<SymmetryFunction> list = every_g5();
   const Vector found = features_of(functions_of(list), given, work);
   for (std::size_t f = 0; f < list.size(); ++f) {
-    const SymmetryFunction& g5 = list[f];
-    const double one = std::exp(-g5.eta * a * a / (kRadius * kRadius)) * 0.5 *
+    const double eta = list[f].eta, zeta = list[f].zeta, gamma = list[f].gamma;
+    const int first = list[f].first, second = list[f].second;
+    const double one = std::exp(-eta * a * a / (kRadius * kRadius)) * 0.5 *
                        (1.0 + std::cos(static_cast<double>(kPi) * a / kRadius));
-    const int species = g5.first + g5.second;
-    const int right = species == 0 ? 4 : species == 1 ? 8 : 0;
-    const int straight = species == 0 ? 2 : species == 1 ? 0 : 1;
-    const double expected = std::pow(2.0, 1.0 - g5.zeta) * one * one *
-                            (right + straight * std::pow(1.0 - g5.gamma, g5.zeta));
+    const int right = first + second == 0 ? 4 : first + second == 1 ? 8 : 0;
+    const int straight = first + second == 0 ? 2 : first + second == 1 ? 0 : 1;
+    const double expected =
+        std::pow(2.0, 1.0 - zeta) * one * one * (right + straight * std::pow(1.0 - gamma, zeta));
     EXPECT_NEAR(found[f], expected, 1e-14) << "function " << f;
   }
 }

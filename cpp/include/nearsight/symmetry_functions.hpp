@@ -91,9 +91,9 @@ struct SymmetryPlan;
 
 class SymmetryFunctions {
  public:
-  // The radius of the cutoff is how far any function reaches. `angular`: the cutoff of G4 and G5,
-  // where it is another one. Throws std::invalid_argument for a species out of range or a parameter
-  // out of its domain.
+  // `angular`: the cutoff of G4 and G5, where it is another one. Throws std::invalid_argument for a
+  // species out of range or a parameter out of its domain. The radius of `cutoff` is how far any
+  // function reaches.
   SymmetryFunctions(int n_species, const Cutoff& cutoff,
                     const std::vector<SymmetryFunction>& functions,
                     const std::optional<Cutoff>& angular = {});

@@ -65,14 +65,30 @@ def to_functions(
     """
     reach = max(line.values["rc"] for of in lines.values() for line in of)
     kind, gamma = FAST.get(cutoff.type, FAST[1])
+    is_known = cutoff.type in FAST and cutoff.alpha == 0
+    fast = {
+        line.place: made
+        for of in lines.values()
+        for line in of
+        if is_known and (made := _fast(line, units)) is not None
+    }
+    angular = [
+        line.values["rc"]
+        for of in lines.values()
+        for line in of
+        if not isinstance(fast.get(line.place), G2 | None)
+    ]
+    inner = max(angular, default=reach)
     found: dict[str, list[SymmetryFunction]] = {}
     for element, of in lines.items():
         found[element] = []
         for line in of:
-            fast = cutoff.type in FAST and cutoff.alpha == 0 and line.values["rc"] == reach
-            made = _fast(line, units) if fast else None
+            made = fast.get(line.place)
+            if line.values["rc"] != (reach if isinstance(made, G2) else inner):
+                made = None
             found[element].append(made or _general(line, cutoff, units, list(lines)))
-    return SymmetryFunctions(found, Cutoff(float(reach * units.in_angstrom), kind, gamma))
+    outer, within = (Cutoff(float(r * units.in_angstrom), kind, gamma) for r in (reach, inner))
+    return SymmetryFunctions(found, outer, within)
 
 
 def _fast(line: FunctionLine, units: Units) -> SymmetryFunction | None:
@@ -140,8 +156,8 @@ class _Writer:
     """The cutoff that all functions share shows as they are written."""
 
     def __init__(self, functions: SymmetryFunctions, units: Units) -> None:
-        self.unit, self.radius = units.in_angstrom, functions.cutoff.radius
-        self.fast = (functions.cutoff.function, functions.cutoff.gamma)
+        self.unit = units.in_angstrom
+        self.cutoff_of_g2, self.angular = functions.cutoff, functions.angular_cutoff
         self.types: set[int] = set()
         self.starts: set[tuple[float, str]] = set()
 
@@ -149,12 +165,13 @@ class _Writer:
         if isinstance(function, Radial):
             return self._general(function)
         known = {form: number for number, form in FAST.items()}
-        kind, gamma = self.fast
+        cutoff = self.cutoff_of_g2 if isinstance(function, G2) else self.angular
+        kind, gamma = cutoff.function, cutoff.gamma
         number = known.get((kind, FAST[1][1] if kind == "cosine" else gamma))
         if number is None:
             raise InputError(f"n2p2 has no polynomial cutoff with γ = {gamma:g}, only with γ = 2")
         self.types.add(number)
-        rc = self._length(self.radius)
+        rc = self._length(cutoff.radius)
         self.starts.add((0.0, rc))
         square = Fraction(rc) ** 2
         eta = shortest(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from nearsight.errors import InputError
+from nearsight.model.general_functions import Radial
 from nearsight.model.symmetry_functions import G2, G4, G5, SymmetryFunction, SymmetryFunctions
 
 __all__ = ["cost_of", "marginal_costs"]
@@ -42,17 +44,24 @@ def cost_of(functions: SymmetryFunctions, given: Sequence[SymmetryFunction]) -> 
     Returns
     -------
     float, µs per atom
+
+    Raises
+    ------
+    InputError
+        For functions of other programs.
     """
     share = 1.0 / len(functions.elements)
     outer, inner = (c.radius / RADIUS for c in (functions.cutoff, functions.angular_cutoff))
     total = 0.0
     sets: dict[tuple[object, ...], list[G4 | G5]] = {}
     for f in given:
+        if isinstance(f, Radial):
+            raise InputError("by_cost knows the cost of G2, G4 and G5, not of imported functions")
         if isinstance(f, G2):
             total += RADIAL * share * outer**3
-        elif isinstance(f, G5) and f.zeta in MOMENTS and f.eta <= WIDEST:
+        elif not isinstance(f, G4) and f.zeta in MOMENTS and f.eta <= WIDEST:
             sets.setdefault(("moments", *sorted(f.elements), f.eta), []).append(f)
-        elif isinstance(f, (G4, G5)):
+        else:
             sets.setdefault((type(f).__name__, *sorted(f.elements)), []).append(f)
     for (kind, first, second, *_), members in sets.items():
         times = 1 if first == second else 2

@@ -140,8 +140,10 @@ def write_n2p2_data(
 
 
 def _lines(atoms: Atoms, name: str, units: Units) -> Iterator[str]:
-    if not (np.isfinite(atoms.positions).all() and np.isfinite(np.asarray(atoms.cell)).all()):
-        raise InputError(f"{name}: its positions or its cell are not finite")
+    charges, total = atoms.get_initial_charges(), atoms.info.get("charge", 0.0)
+    for what in (atoms.positions, np.asarray(atoms.cell), charges, total):
+        if not np.isfinite(what).all():
+            raise InputError(f"{name}: its positions, cell or charges are not finite")
     labels = read_labels(atoms)
     if labels.forces is None or (labels.energy is None and not atoms.info.get(CHUNK_KEY)):
         missing = "forces" if labels.forces is None else "energy"
@@ -161,7 +163,6 @@ def _lines(atoms: Atoms, name: str, units: Units) -> Iterator[str]:
     if atoms.pbc.all():
         for vector in np.asarray(atoms.cell):
             yield f"lattice {_texts(vector, length)}"
-    charges = atoms.get_initial_charges()
     for symbol, place, charge, force in zip(
         atoms.symbols, atoms.positions, charges, labels.forces, strict=True
     ):
@@ -170,7 +171,7 @@ def _lines(atoms: Atoms, name: str, units: Units) -> Iterator[str]:
             f"{_texts(force, energy / length)}"
         )
     yield f"energy {_texts([labels.energy], energy)}"
-    yield f"charge {float(atoms.info.get('charge', 0.0))!r}"
+    yield f"charge {float(total)!r}"
     yield "end"
 
 

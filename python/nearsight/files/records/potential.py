@@ -98,10 +98,9 @@ class FunctionsPart(Part):
     functions: dict[str, list[FunctionPart]]
 
     @property
-    def is_of_version_1(self) -> bool:
-        """Whether programs compute them that know one cutoff, and none of other programs'."""
-        general = (isinstance(f, GeneralRadialPart) for of in self.functions.values() for f in of)
-        return self.angular_cutoff is None and not any(general)
+    def are_general(self) -> bool:
+        """Whether one of them is of another program, which older versions do not compute."""
+        return any(isinstance(f, GeneralRadialPart) for of in self.functions.values() for f in of)
 
 
 class FunctionsRecord(FunctionsPart, Record):
@@ -116,8 +115,8 @@ class FunctionsRecord(FunctionsPart, Record):
 
     @property
     def version(self) -> int:
-        """Of the file: the lowest of the programs that may read it."""
-        return 1 if self.is_of_version_1 else 2
+        """Of the file: 1 where older programs may read it."""
+        return 2 if self.are_general or self.angular_cutoff is not None else 1
 
 
 class ScalingPart(Part):
@@ -233,11 +232,7 @@ class EnsembleRecord(Record):
 
     @property
     def version(self) -> int:
-        """Of the file: the lowest of the programs that may read it.
-
-        Those of version 1 know no baseline, those of version 2 one cutoff alone, and no functions,
-        scalings and activations of other programs.
-        """
+        """Of the file: the oldest that programs must know to compute what it holds."""
         known = {"linear", "tanh", "sigmoid", "softplus"}
         activations = {
             layer.activation
@@ -245,8 +240,9 @@ class EnsembleRecord(Record):
             for network in member.values()
             for layer in network.layers
         }
-        is_plain = self.symmetry_functions.is_of_version_1 and activations <= known
-        if self.scaling_form or not is_plain:
+        functions = self.symmetry_functions
+        is_new = functions.are_general or functions.angular_cutoff is not None
+        if self.scaling_form or is_new or activations - known:
             return 3
         return 1 if self.baseline is None else 2
 
