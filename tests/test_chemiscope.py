@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.cli import run_command
 from helpers.report import ATOMS, CALIBRATED, DIFFERENCE, iteration, save
 from nearsight.errors import InputError
 from nearsight.report.chemiscope import chemiscope_data, write_chemiscope
@@ -53,3 +54,15 @@ def test_files(full: Path, tmp_path: Path) -> None:
     without = save(tmp_path / "run", iteration(0, []))
     with pytest.raises(InputError, match="does not hold its targets"):
         write_chemiscope(without, tmp_path / "run.json")
+
+
+def test_the_command(full: Path, tmp_path: Path) -> None:
+    code, out, _ = run_command("export", full, tmp_path / "run.json", "--format", "chemiscope")
+    assert (code, out) == (0, f"{tmp_path / 'run.json'}: open it on chemiscope.org\n")
+    assert (tmp_path / "run.json").read_bytes() == (
+        write_chemiscope(full, tmp_path / "again.json").read_bytes()
+    )
+    code, _, err = run_command("export", full, tmp_path / "x", "--format", "chemiscope")
+    assert (code, err) == (
+        2, f"{tmp_path / 'x'}: chemiscope reads files that end in .json or .json.gz\n"
+    )  # fmt: skip
