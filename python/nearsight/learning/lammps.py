@@ -203,6 +203,7 @@ class _Session:
         start, digest = cut_frames(self.files.trajectory, state)
         was_run = self.files.dump(number).is_file()
         if was_run:
+            self.progress.note(f"{self.files.segment(number)}: read as far as LAMMPS came")
             read, uncertain, last = self._read(state, start, digest, number)
         if last == state.step and not self._is_over():
             was_run = False

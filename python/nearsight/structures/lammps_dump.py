@@ -76,7 +76,8 @@ def _split(path: str | Path) -> Iterator[list[str]]:
     """The lines of every frame, without its first line; a last one cut off is left out."""
     frame: list[str] | None = None
     with open_file(path) as stream:
-        for line in io.TextIOWrapper(stream, encoding="utf-8", errors="replace"):
+        for content in stream:
+            line = content.decode(errors="replace")
             if line != FRAME:
                 if frame is not None:
                     frame.append(line)
