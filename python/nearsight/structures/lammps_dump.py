@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ase.io
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from nearsight.errors import InputError
 from nearsight.reading import open_file
@@ -61,6 +62,9 @@ def iterate_dump(path: str | Path, elements: Sequence[str] | None = None) -> Ite
     InputError
         If it is no such dump, or does not tell the elements.
     """
+    for element in elements or ():
+        if element not in atomic_numbers or element == "X":
+            raise InputError(f"types must be elements such as Pt, got {element!r}")
     for frame in _split(path):
         _check_elements(frame, path, elements)
         text = io.StringIO(FRAME + "".join(frame))
