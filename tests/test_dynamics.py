@@ -26,6 +26,7 @@ from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
 import nearsight.learning.on_the_fly
+import nearsight.learning.uncertain
 from helpers import copper
 from helpers.recorder import Recorder, Stopped
 from nearsight.config import (
@@ -373,7 +374,7 @@ def test_ends_above_the_bound(ensemble: Ensemble, tmp_path: Path) -> None:
 def test_ends_where_it_is_uncertain_for_too_long(
     ensemble: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nearsight.learning.on_the_fly, "MAX_UNCERTAIN_IN_A_ROW", 7)
+    monkeypatch.setattr(nearsight.learning.uncertain, "MAX_UNCERTAIN_IN_A_ROW", 7)
     atoms = copper.particle()
     first = ensemble.evaluate(atoms).uncertainty_raw
     assert first is not None

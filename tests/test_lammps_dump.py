@@ -54,6 +54,7 @@ def test_elements_of_the_dump_and_a_choice_of_frames(tmp_path: Path) -> None:
         (frame(0, TYPES, ROWS), None, "does not tell the elements; dump a column element"),
         (frame(0, TYPES, ROWS), ["Pt"], "has atoms of type 2, elements of 1 types"),
         (frame(0, TYPES, ROWS)[:-9], ["Pt", "Cu"], "holds no whole frame"),
+        (frame(0, TYPES, ROWS[:1]) + frame(1, TYPES, ROWS)[:-9], ["Pt"], "has atoms of type 2"),
         ("ITEM: TIMESTEP\n", ["Pt"], "holds no whole frame"),
         (frame(0, "id element x y z", ["1 Au 0 0 zero"]), None, "no LAMMPS dump (ValueError"),
     ],
@@ -64,3 +65,18 @@ def test_mistakes(tmp_path: Path, text: str, elements: list[str] | None, sentenc
     with pytest.raises(InputError) as refused:
         read_dump(place, elements)
     assert str(refused.value).startswith(f"{place}: {sentence}")
+
+
+def test_types_that_are_no_elements(tmp_path: Path) -> None:
+    place = tmp_path / "x.dump"
+    place.write_text(frame(0, TYPES, ROWS))
+    for wrong in ("pt", "", "X"):
+        with pytest.raises(InputError, match="types must be elements such as Pt, got"):
+            read_dump(place, ["Cu", wrong])
+
+
+def test_a_frame_in_the_middle_that_is_torn(tmp_path: Path) -> None:
+    place = tmp_path / "x.dump"
+    place.write_text(frame(0, TYPES, ROWS)[:-9] + "\n" + frame(1, TYPES, ROWS))
+    with pytest.raises(InputError, match="no LAMMPS dump"):
+        read_dump(place, ["Pt", "Cu"])

@@ -21,8 +21,12 @@ from helpers import Array
 from helpers.cli import run_command
 from helpers.lammps import lammps, need_lammps
 from helpers.structures import functions_of, random_ensemble, structure, with_domain
+from nearsight.config import DynamicsSettings
 from nearsight.model.baseline import Baseline
 from nearsight.model.ensemble import Ensemble
+from nearsight.simulation.known import Limits
+from nearsight.simulation.lammps import Segment, write_lammps_input
+from nearsight.structures.lammps_dump import read_dump
 
 
 def files(folder: Path, atoms: Atoms, domain: bool = True) -> Ensemble:
@@ -170,6 +174,94 @@ def test_they_end_at_the_bound(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     text = lammps(tmp_path, (tmp_path / "in.lammps").read_text()).text
     assert "Fix halt condition for fix-id uncertain met on step" in text
+
+
+def dumped(folder: Path) -> list[int]:
+    """Steps of the frames."""
+    return [atoms.info["timestep"] for atoms in read_dump(folder / "frames.dump")]
+
+
+@pytest.mark.slow
+@pytest.mark.lammps
+@pytest.mark.parametrize("domain", [True, False])
+def test_what_there_is_to_learn_from_is_dumped(tmp_path: Path, domain: bool) -> None:
+    """All looks from half the threshold on, and else every tenth step."""
+    need_lammps()
+    atoms = particle()
+    ensemble = files(tmp_path, atoms, domain)
+    first = ensemble.evaluate(atoms).uncertainty_raw
+    assert first is not None
+    found = {}
+    for low in (0.99, 1.01):
+        threshold = str(2 * low * float(first.max()))
+        options = ["--threshold", threshold, "--temperature", "1", "--steps", "23"]
+        options += ["--max-extrapolation", "1e9", "--conditions", "NVE"]
+        done = run_command("lammps", "input", "fit", "start.traj", *options)
+        assert done.code == 0, done.err
+        lammps(tmp_path, (tmp_path / "in.lammps").read_text())
+        found[low] = dumped(tmp_path)
+        for frame in read_dump(tmp_path / "frames.dump"):
+            raw = ensemble.evaluate(frame).uncertainty_raw
+            assert raw is not None
+            step = frame.info["timestep"]
+            assert raw.max() >= low * first.max() * (1 - 1e-9) or step in (0, 10, 20, 23)
+    assert set(found[0.99]) > {0, 1, 10, 20, 23}
+    assert found[1.01][:1] == [0]
+    assert 1 not in found[1.01]
+
+
+@pytest.mark.slow
+@pytest.mark.lammps
+@pytest.mark.parametrize("begin", [0, 40])
+def test_they_end_after_a_hundred_uncertain_looks(tmp_path: Path, begin: int) -> None:
+    need_lammps()
+    atoms = particle()
+    ensemble = files(tmp_path, atoms)
+    settings = DynamicsSettings(temperature=1.0, steps=500, watch_every=2, write_every=4)
+    write_lammps_input(
+        tmp_path / "in.lammps",
+        tmp_path / "fit" / "best.json",
+        ensemble.elements,
+        atoms,
+        settings,
+        Limits(1e-9, 1e12, 1e9),
+        segment=Segment(begin, 2),
+    )
+    text = lammps(tmp_path, (tmp_path / "in.lammps").read_text()).text
+    # looks 1 to 100 of the whole dynamics, or 101 to 200: the first whole hundred
+    end = 200 if begin == 0 else 400
+    assert f"Fix halt condition for fix-id long met on step {end}" in text
+    assert dumped(tmp_path) == list(range(begin, end + 1, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.lammps
+def test_a_ramp_goes_on_where_it_was(tmp_path: Path) -> None:
+    """A segment from step 800 of 1000: a strong bath is between 740 and 900 K there."""
+    need_lammps()
+    atoms = particle()
+    ensemble = files(tmp_path, atoms)
+    settings = DynamicsSettings(
+        temperature=100.0, final_temperature=900.0, friction=1000.0, steps=1000, timestep=0.5
+    )
+    write_lammps_input(
+        tmp_path / "in.lammps",
+        tmp_path / "fit" / "best.json",
+        ensemble.elements,
+        atoms,
+        settings,
+        Limits(1e6, 1.5, 1e9),
+        segment=Segment(800, 2),
+    )
+    lammps(tmp_path, (tmp_path / "in.lammps").read_text())
+    temperatures = [
+        atoms.get_temperature()
+        for atoms in read_dump(tmp_path / "frames.dump")
+        if atoms.info["timestep"] > 850
+    ]
+    # σ of one of them is T √(2 / 3N); they are correlated over 2 steps only
+    spread = 820 * np.sqrt(2 / (3 * len(atoms)) / len(temperatures))
+    assert np.mean(temperatures) == pytest.approx(840.0, abs=40 + 4 * spread)
 
 
 @pytest.mark.slow

@@ -228,6 +228,19 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "seconds": 1.25,
         "ended": "",
     },
+    "lammps-state": {
+        "inputs": "0a1b",
+        "mark": "5c6d",
+        "threshold": 0.1,
+        "step": 10,
+        "frames": 3,
+        "segments": 2,
+        "learned_at": 2,
+        "rounds": [{**ROUND, "high": None}],
+        "seconds": 1.25,
+        "ended": "",
+        "sha256": "2c3d",
+    },
     "reference": {"energies": [1.5], "forces": [[1.0, 0.0, -0.1]]},
     "symmetry-functions": {**FUNCTIONS, "notes": {"method": "cur"}},
     "ensemble": {
@@ -302,7 +315,9 @@ def test_read_and_written_again_it_has_the_same_bytes(kind: str, tmp_path: Path)
     assert not list(tmp_path.glob(".*"))
 
 
-DIGESTED = ("evaluation", "stages", "failures", "path", "harvest", "dynamics-state")
+DIGESTED = (
+    "evaluation", "stages", "failures", "path", "harvest", "dynamics-state", "lammps-state"
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", DIGESTED)

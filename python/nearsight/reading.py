@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from nearsight.errors import InputError
 
-__all__ = ["read_file", "split_selection"]
+__all__ = ["open_file", "read_file", "split_selection"]
 
 
 def read_file(path: str | Path) -> bytes:
@@ -20,11 +23,25 @@ def read_file(path: str | Path) -> bytes:
         If it is missing or unreadable, or no file but a folder, a pipe or a device, whose end may
         never come.
     """
+    with open_file(path) as stream:
+        return stream.read()
+
+
+@contextmanager
+def open_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to be read.
+
+    Raises
+    ------
+    InputError
+        See `read_file`.
+    """
     path = Path(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: cannot be read (not a file)")
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            yield stream
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

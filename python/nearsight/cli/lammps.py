@@ -1,4 +1,4 @@
-"""Commands for LAMMPS: lammps input, build."""
+"""Commands for LAMMPS: lammps input, md, build."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from typing import Annotated
 
 import typer
 
-from nearsight.cli.app import Seed, app, output, show
+from nearsight.cli.app import Seed, app, display, find_modules_in, output, show, work_folder
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
-from nearsight.cli.places import EnsembleFile, ensemble_file, load_ensemble
+from nearsight.cli.places import (
+    EnsembleFile,
+    Folder,
+    Format,
+    ensemble_file,
+    load_ensemble,
+    run_folder,
+)
 from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import InputError
 
@@ -18,7 +25,7 @@ lammps = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(
     lammps,
     name="lammps",
-    help="Run a potential in LAMMPS: input, build.",
+    help="Run a potential in LAMMPS: input, md, build.",
     rich_help_panel=PANEL,
 )
 
@@ -49,7 +56,7 @@ def lammps_input(
 ) -> None:
     """Write a script and its structure."""
     output(output_file)
-    from nearsight.learning.on_the_fly import trusted_below
+    from nearsight.simulation.known import Limits
     from nearsight.simulation.lammps import write_lammps_input
     from nearsight.structures.images import check_structure, read_structure
 
@@ -60,22 +67,62 @@ def lammps_input(
     check_structure(atoms, model.elements, structure)
     first = model.evaluate(atoms).uncertainty_raw
     assert first is not None
-    window = RetrainingSettings().window
-    bound = window * trusted_below(dynamics, float(first.max()))
+    limits = Limits.of(dynamics, RetrainingSettings().window, float(first.max()))
     data = write_lammps_input(
         output_file,
         ensemble_file(ensemble),
         model.elements,
         atoms,
         dynamics,
-        bound,
-        None if model.domain is None else window * dynamics.max_extrapolation,
+        limits,
+        model.domain is not None,
         seed,
     )
     show(
         f"{output_file}, {data}: {len(atoms)} atoms, {dynamics.steps} steps, "
-        f"which end where the raw uncertainty is above {bound:.4g} eV/Å"
+        f"which end where the raw uncertainty is above {limits.high:.4g} eV/Å"
     )
+
+
+@command(
+    "md",
+    PANEL,
+    "Molecular dynamics by LAMMPS that retrain where they become uncertain.",
+    "A finished run (its folder or TOML) and STRUCTURE, in any format that ASE reads. LAMMPS needs "
+    "pair_style nearsight (pip install nearsight-lammps).",
+    "A folder with the trajectory of all of it (md.traj), the last potential (best.json), and a "
+    "folder for every script of LAMMPS. Where fix halt ends one, the parent of the run is asked "
+    "about atoms of its uncertain frames, the ensemble learns them, and the next one goes on from "
+    "the last trusted frame. Stop it at any moment: the same command continues.",
+    'nearsight lammps md nft/ relaxed.extxyz --temperature 1000 --program "mpiexec -n 4 lmp"',
+    group=lammps,
+)
+def lammps_md(
+    folder: Folder,
+    structure: Annotated[
+        str, typer.Argument(metavar="STRUCTURE", help="The structure to begin with.")
+    ],
+    dynamics: DynamicsSettings,
+    file_format: Format = None,
+    program: Annotated[
+        str, typer.Option(metavar="COMMAND", help="The command that starts LAMMPS.")
+    ] = "lmp",
+    workdir: Annotated[Path, typer.Option(help="The folder of the dynamics.")] = Path("lammps"),
+    seed: Seed = 0,
+) -> None:
+    """Molecular dynamics by LAMMPS."""
+    place = work_folder(workdir)
+    from nearsight.run import finished
+    from nearsight.structures.images import read_structure
+
+    run = run_folder(folder)
+    load_ensemble(run, structure)  # whether there is one
+    atoms = read_structure(structure, file_format)
+    find_modules_in(run.absolute().parent)  # whose parent may be a module beside it
+    with display() as progress:
+        summary = finished.run_in_lammps(run, atoms, place, dynamics, program, seed, progress)
+    show(f"{place / 'md.traj'}: {summary}")
+    show(f"To see what the last potential says of it: nearsight evaluate {place} {place}/md.traj")
 
 
 @command(

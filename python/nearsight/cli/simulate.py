@@ -43,6 +43,14 @@ def retrain(
         ),
     ] = None,
     file_format: Format = None,
+    types: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Pt,Cu,...",
+            help="Elements of the atom types, where the frames are a dump of LAMMPS that does not "
+            "tell them.",
+        ),
+    ] = None,
     workdir: Annotated[
         Path | None,
         typer.Option(
@@ -58,7 +66,14 @@ def retrain(
     from nearsight.run import finished
     from nearsight.structures.images import read_structures
 
-    given = None if frames is None else read_structures(frames, file_format)
+    if types is not None:
+        from nearsight.structures.lammps_dump import read_dump
+
+        if frames is None:
+            raise InputError("--types is for the frames of --frames")
+        given = read_dump(frames, [each.strip() for each in types.split(",")])
+    else:
+        given = None if frames is None else read_structures(frames, file_format)
     find_modules_in(folder.absolute().parent)
     with display() as progress:
         result = finished.retrain(folder, place, retraining, relaxation, progress, given)

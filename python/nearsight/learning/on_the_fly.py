@@ -18,31 +18,28 @@ from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.records import DynamicsRound, DynamicsState
 from nearsight.files.trajectory import read_frames
-from nearsight.learning.harvest import Harvest, doubt_of, harvest, load_harvest, save_harvest
+from nearsight.learning.harvest import Harvest
 from nearsight.learning.learner import Learner
 from nearsight.learning.on_the_fly_files import DynamicsFiles, FramesDigest
 from nearsight.learning.state import weight_bytes
+from nearsight.learning.uncertain import (
+    UncertainFrames,
+    choose,
+    count_retrainings,
+    why_no_retraining,
+)
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import without_results
 from nearsight.parents.database import fingerprint
-from nearsight.progress import Progress, count_noun
+from nearsight.progress import Progress
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
-from nearsight.simulation.known import doubt, why_unknown
+from nearsight.simulation.known import MAX_UNCERTAIN_IN_A_ROW, Limits
 from nearsight.structures.images import check_structure
 
-__all__ = ["Dynamics", "trusted_below"]
+__all__ = ["Dynamics"]
 
 Array = npt.NDArray[np.float64]
-
-MIN_THRESHOLD = 0.1
-"""eV/Å. Thermal forces are ten times that: in Pt260 0.8 eV/Å at 300 K, 1.5 at 1000 K (EMT)."""
-CANDIDATE_FRACTION = 0.5
-"""Part of the threshold from which on frames and atoms are candidates to be learned: what makes a
-frame uncertain is mostly two or three atoms that collide, for a few steps."""
-MAX_UNCERTAIN_IN_A_ROW = 100
-"""Looks at the uncertainty without a trusted frame among them after which there are enough
-uncertain ones to learn from."""
 
 
 @dataclass(frozen=True)
@@ -127,17 +124,6 @@ class Dynamics:
 
 
 @dataclass
-class UncertainFrames:
-    """Uncertain frames since the last trusted one, and the reason to stop for them."""
-
-    frames: list[Atoms] = field(default_factory=list)
-    raw: list[Array] = field(default_factory=list)
-    beyond: tuple[Atoms, Array] | None = None
-    in_a_row: int = 0
-    reason: str = ""
-
-
-@dataclass
 class _Session:
     """Dynamics in their folder."""
 
@@ -174,7 +160,8 @@ class _Session:
             state, uncertain = self._advance(ensemble, state)
             if uncertain is None:
                 continue
-            reason = self._bound(state)
+            can_learn = self.learner is not None
+            reason = why_no_retraining(self.dynamics.settings, state.rounds, can_learn)
             found = None if reason else self._harvest(ensemble, state, uncertain)
             if found is None or not found.chosen:
                 reason = reason or "there is no uncertain atom to learn from"
@@ -187,7 +174,7 @@ class _Session:
             state = self._save(state, rounds=[*state.rounds, learned], learned_at=state.frames)
         window = self.dynamics.retraining.window
         self.files.write_record(state, self.dynamics.settings, window)
-        return f"{state.ended}{_retrainings(state)}"
+        return f"{state.ended}{count_retrainings(state.rounds)}"
 
     def _begin(self, ensemble: Ensemble, atoms: Atoms, inputs: str) -> DynamicsState:
         """The first frame, and the state there."""
@@ -197,13 +184,13 @@ class _Session:
             give_momenta(moving, settings.temperature, self.dynamics.seed)
         integrator = self._integrator(ensemble, moving)
         raw, grade = _uncertainty(moving)
-        threshold = trusted_below(settings, float(raw.max()))
+        limits = Limits.of(settings, self.dynamics.retraining.window, float(raw.max()))
         with Trajectory(self.files.trajectory, "w") as writer:
             self.frames = FramesDigest()
             self.frames.add(self.files.write(writer, integrator, raw, grade))
         state = DynamicsState(
             inputs=inputs,
-            threshold=threshold,
+            threshold=limits.threshold,
             integrator=integrator.state,
             sha256=self.frames.hexdigest,
         )
@@ -217,9 +204,11 @@ class _Session:
         settings = self.dynamics.settings
         moving, self.frames = self.files.go_back(state)
         integrator = self._integrator(ensemble, moving, state)
-        high = state.threshold * self.dynamics.retraining.window
+        limits = Limits(
+            state.threshold, self.dynamics.retraining.window, settings.max_extrapolation
+        )
         frames = state.frames
-        uncertain = UncertainFrames()
+        uncertain = UncertainFrames(limits)
         blas = threadpool_limits(1, user_api="blas")  # its threads would be in the force calls' way
         with blas, Trajectory(self.files.trajectory, "a") as writer:
             while integrator.step < settings.steps:
@@ -235,18 +224,8 @@ class _Session:
                 if not write and step % settings.watch_every:
                     continue
                 raw, grade = _uncertainty(moving)
-                doubts = doubt(raw, grade, state.threshold, settings.max_extrapolation)
-                largest = float(doubts.max())
                 self._tell_isolated(moving, step)
-                _note(uncertain, moving, doubts, state.threshold, high)
-                if largest > high:
-                    reason = why_unknown(moving, raw, grade, high, settings.max_extrapolation)
-                    uncertain.reason = f"at step {step} {reason}"
-                elif uncertain.in_a_row >= MAX_UNCERTAIN_IN_A_ROW:
-                    uncertain.reason = (
-                        f"the last {MAX_UNCERTAIN_IN_A_ROW} frames up to step {step} were all "
-                        "uncertain"
-                    )
+                largest = uncertain.look(moving, step, raw, grade)
                 if write or uncertain.reason:
                     self.frames.add(self.files.write(writer, integrator, raw, grade))
                     frames += 1
@@ -257,7 +236,7 @@ class _Session:
                 if uncertain.reason:
                     return state, uncertain
                 if write and largest < state.threshold:
-                    uncertain = UncertainFrames()
+                    uncertain = UncertainFrames(limits)
                     state = self._save(
                         state,
                         step=step,
@@ -288,50 +267,15 @@ class _Session:
         self.learner.ensemble.save(self.files.folder / "best.json")
         return self.learner.ensemble
 
-    def _bound(self, state: DynamicsState) -> str:
-        """Reason why there is no further retraining; empty if there is one."""
-        settings = self.dynamics.settings
-        if self.learner is None or settings.max_rounds == 0:
-            return "there is no retraining"
-        if len(state.rounds) >= settings.max_rounds:
-            return _there_were(settings.max_rounds, "retraining")
-        if state.chunks >= settings.max_chunks:
-            return _there_were(state.chunks, "chunk")
-        return ""
-
     def _harvest(
         self, ensemble: Ensemble, state: DynamicsState, uncertain: UncertainFrames
     ) -> Harvest | None:
-        """Choose from the uncertain frames since the last retraining, and keep the choice.
-
-        Where there is none, since one step led from a trusted frame out of the window, that one
-        is used: no force beyond the window has led to it.
-        """
-        folder = self.files.round(len(state.rounds) + 1)
-        known = load_harvest(folder)
-        if known is not None:
-            return known[0]
-        low = CANDIDATE_FRACTION * state.threshold
-        high = state.threshold * self.dynamics.retraining.window
-        frames, raw = [], []
+        """Choose from the uncertain frames since the last retraining, and keep the choice."""
         since = max(state.learned_at, state.frames - MAX_UNCERTAIN_IN_A_ROW)
-        for atoms in read_frames(self.files.trajectory, since, state.frames):
-            most = self.dynamics.settings.max_extrapolation
-            doubts = doubt_of(ensemble, atoms, state.threshold, most)
-            if low <= doubts.max() <= high:
-                frames.append(atoms)
-                raw.append(doubts)
-        frames, raw = frames + uncertain.frames, raw + uncertain.raw
-        top: float | None = high
-        if not frames and uncertain.beyond is not None:
-            frames, raw, top = [uncertain.beyond[0]], [uncertain.beyond[1]], None
-        if not frames:
-            return None
+        before = read_frames(self.files.trajectory, since, state.frames)
         most = self.dynamics.settings.max_chunks - state.chunks
         most = min(self.dynamics.retraining.chunks, most)
-        chosen = harvest(ensemble, frames, raw, low, top, most)
-        save_harvest(folder, chosen, frames)
-        return chosen
+        return choose(self.files.round(len(state.rounds) + 1), ensemble, before, uncertain, most)
 
     def _end(self, state: DynamicsState, reason: str) -> DynamicsState:
         return self._save(state, ended=reason)
@@ -362,32 +306,3 @@ def _uncertainty(moving: Atoms) -> tuple[Array, Array | None]:
     """(N,) raw uncertainty, eV/Å, and (N,) extrapolation grades, where the ensemble has them."""
     raw: Array = moving.calc.get_property("uncertainty_raw", moving)
     return raw, moving.calc.results.get("extrapolation")
-
-
-def trusted_below(settings: DynamicsSettings, first: float) -> float:
-    """Raw uncertainty (eV/Å) below which frames are trusted, from that of the first one."""
-    return settings.threshold or max(MIN_THRESHOLD, 2.0 * first)
-
-
-def _note(
-    uncertain: UncertainFrames, moving: Atoms, doubts: Array, low: float, high: float
-) -> None:
-    """Take down a frame that is not trusted."""
-    largest = float(doubts.max())
-    if CANDIDATE_FRACTION * low <= largest <= high:
-        uncertain.frames.append(moving.copy())
-        uncertain.raw.append(doubts)
-    uncertain.in_a_row = 0 if largest < low else uncertain.in_a_row + 1
-    if largest > high:
-        uncertain.beyond = (moving.copy(), doubts)
-
-
-def _there_were(count: int, noun: str) -> str:
-    return f"there {'was' if count == 1 else 'were'} {count_noun(count, noun)}"
-
-
-def _retrainings(state: DynamicsState) -> str:
-    if not state.rounds:
-        return ""
-    learned = count_noun(state.chunks, "chunk")
-    return f"; {count_noun(len(state.rounds), 'retraining')} with {learned}"

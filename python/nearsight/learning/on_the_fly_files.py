@@ -17,12 +17,17 @@ from nearsight.config import DynamicsSettings
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.atomic import write_text
 from nearsight.files.names import round_folder
-from nearsight.files.records import DynamicsFrames, DynamicsRecord, DynamicsState
+from nearsight.files.records import (
+    DynamicsFrames,
+    DynamicsRecord,
+    DynamicsState,
+    LammpsState,
+)
 from nearsight.files.trajectory import count_frames, read_frames, write_frames
 from nearsight.simulation.integrators import Integrator
 from nearsight.structures.labels import PREDICTED_KEY
 
-__all__ = ["DynamicsFiles", "FramesDigest"]
+__all__ = ["DynamicsFiles", "FramesDigest", "cut_frames", "write_record"]
 
 Array = npt.NDArray[np.float64]
 
@@ -144,12 +149,7 @@ class DynamicsFiles:
         """
         if not self.log.is_file():
             raise DamagedFileError(f"{self.log}: missing")
-        frames = FramesDigest()
-        for atoms in read_frames(self.trajectory, stop=state.frames):
-            frames.add(atoms)
-        if state.sha256 not in (None, frames.hexdigest):
-            raise DamagedFileError(f"{self.trajectory}: damaged, or of other dynamics")
-        return frames
+        return frames_digest(self.trajectory, state)
 
     def go_back(self, state: DynamicsState) -> tuple[Atoms, FramesDigest]:
         """Cut trajectory and log to the frames of the state; the last of these, as it was.
@@ -165,46 +165,85 @@ class DynamicsFiles:
         DamagedFileError
             If the trajectory has fewer frames, or is damaged.
         """
-        found = count_frames(self.trajectory)
-        if found < state.frames:
-            raise DamagedFileError(
-                f"{self.trajectory}: damaged, or cut: it holds {found} frames instead of "
-                f"{state.frames}"
-            )
-        frames = self.check(state)
-        # also without frames beyond: a kill may have left part of one
-        write_frames(self.trajectory, read_frames(self.trajectory, stop=state.frames))
+        if not self.log.is_file():
+            raise DamagedFileError(f"{self.log}: missing")
+        atoms, frames = cut_frames(self.trajectory, state)
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         write_text(self.log, "".join(lines[: state.frames + 1]))
-        (atoms,) = read_frames(self.trajectory, state.frames - 1, state.frames)
-        atoms.calc = None
         return atoms, frames
 
     def write_record(self, state: DynamicsState, settings: DynamicsSettings, window: float) -> None:
         """Write ``dynamics.json``, with a number per frame of the trajectory for the report."""
-        rows = []
-        n_atoms = 0
-        for atoms in read_frames(self.trajectory):
-            n_atoms = len(atoms)
-            rows.append(
-                (
-                    atoms.info["step"] * settings.timestep / 1000.0,
-                    atoms.get_temperature(),
-                    atoms.get_potential_energy(),
-                    atoms.get_kinetic_energy(),
-                    atoms.info["max_uncertainty"],
-                    atoms.info["mean_uncertainty"],
-                )
-            )
-        columns = dict(zip(DynamicsFrames.model_fields, np.array(rows).T, strict=True))
-        record = DynamicsRecord(
-            settings=settings.model_dump(mode="json"),
-            n_atoms=n_atoms,
-            threshold=state.threshold,
-            window=window,
-            ended=state.ended,
-            seconds=state.seconds,
-            frames=DynamicsFrames(**columns),
-            rounds=state.rounds,
+        write_record(self.trajectory, state, settings, window)
+
+
+def frames_digest(trajectory: Path, state: DynamicsState | LammpsState) -> FramesDigest:
+    """The digest of the frames of a state, if they are there as they were.
+
+    Raises
+    ------
+    DamagedFileError
+        If they are not.
+    """
+    frames = FramesDigest()
+    for atoms in read_frames(trajectory, stop=state.frames):
+        frames.add(atoms)
+    if state.sha256 not in (None, frames.hexdigest):
+        raise DamagedFileError(f"{trajectory}: damaged, or of other dynamics")
+    return frames
+
+
+def cut_frames(trajectory: Path, state: DynamicsState | LammpsState) -> tuple[Atoms, FramesDigest]:
+    """Cut a trajectory to the frames of a state; the last of these, and the digest of all.
+
+    Raises
+    ------
+    DamagedFileError
+        If the trajectory has fewer frames, or is damaged.
+    """
+    found = count_frames(trajectory)
+    if found < state.frames:
+        raise DamagedFileError(
+            f"{trajectory}: damaged, or cut: it holds {found} frames instead of {state.frames}"
         )
-        record.save(self.folder / DynamicsRecord.FILE)
+    frames = frames_digest(trajectory, state)
+    # also without frames beyond: a kill may have left part of one
+    write_frames(trajectory, read_frames(trajectory, stop=state.frames))
+    (atoms,) = read_frames(trajectory, state.frames - 1, state.frames)
+    atoms.calc = None
+    return atoms, frames
+
+
+def write_record(
+    trajectory: Path,
+    state: DynamicsState | LammpsState,
+    settings: DynamicsSettings,
+    window: float,
+) -> None:
+    """Write ``dynamics.json`` beside a trajectory, with a number per frame for the report."""
+    rows = []
+    n_atoms = 0
+    for atoms in read_frames(trajectory):
+        n_atoms = len(atoms)
+        rows.append(
+            (
+                atoms.info["step"] * settings.timestep / 1000.0,
+                atoms.get_temperature(),
+                atoms.get_potential_energy(),
+                atoms.get_kinetic_energy(),
+                atoms.info["max_uncertainty"],
+                atoms.info["mean_uncertainty"],
+            )
+        )
+    columns = dict(zip(DynamicsFrames.model_fields, np.array(rows).T, strict=True))
+    record = DynamicsRecord(
+        settings=settings.model_dump(mode="json"),
+        n_atoms=n_atoms,
+        threshold=state.threshold,
+        window=window,
+        ended=state.ended,
+        seconds=state.seconds,
+        frames=DynamicsFrames(**columns),
+        rounds=state.rounds,
+    )
+    record.save(trajectory.with_name(DynamicsRecord.FILE))

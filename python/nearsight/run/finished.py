@@ -12,6 +12,7 @@ from ase import Atoms
 from nearsight.config import Config, DynamicsSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError
 from nearsight.files.records import RetrainingRecord
+from nearsight.learning.lammps import LammpsDynamics
 from nearsight.learning.learner import Learner
 from nearsight.learning.nft import NFT
 from nearsight.learning.on_the_fly import Dynamics
@@ -25,9 +26,10 @@ from nearsight.progress import Progress
 from nearsight.run.folder import RunFolder
 from nearsight.run.follow_up import AS_NEEDED, FollowUp, write_relaxed
 from nearsight.run.frames import believable
+from nearsight.simulation.lammps_program import LammpsProgram
 from nearsight.structures.images import read_images, read_structures
 
-__all__ = ["learn_to_relax", "open_finished_run", "retrain", "run_dynamics"]
+__all__ = ["learn_to_relax", "open_finished_run", "retrain", "run_dynamics", "run_in_lammps"]
 
 
 @contextmanager
@@ -214,6 +216,57 @@ def run_dynamics(
         progress.stage("Dynamics", str(source))
         dynamics = Dynamics(settings, latest.settings, seed)
         return dynamics.run(latest.ensemble, atoms, folder, latest, progress)
+
+
+def run_in_lammps(
+    run: str | Path,
+    atoms: Atoms,
+    folder: str | Path,
+    settings: DynamicsSettings | None = None,
+    program: str = "lmp",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> str:
+    """Run molecular dynamics by LAMMPS that retrain where they become uncertain, and go on.
+
+    Interrupted dynamics go on from where ``folder`` stands.
+
+    Parameters
+    ----------
+    run : path
+        Folder of a finished run: its parent labels chunks of the uncertain frames.
+    atoms : ase.Atoms
+        The structure to begin with. Fixed atoms stay; momenta it carries are kept.
+    folder : path
+        Gets ``md.traj``, ``dynamics.json``, ``best.json`` and a folder for every script.
+    settings : DynamicsSettings, optional
+    program : str
+        The command that starts LAMMPS, e.g. ``"mpiexec -n 4 lmp"``.
+    seed : int
+        Of the first velocities and of the heat baths.
+    progress : Progress, optional
+
+    Returns
+    -------
+    str
+        How the dynamics ended, in a sentence.
+
+    Raises
+    ------
+    InputError
+        For a structure, conditions or an ensemble that cannot be worked with, a folder of other
+        ones, or if LAMMPS is missing or fails.
+    ParentError
+        If the parent fails on every chunk of a retraining.
+    """
+    progress = progress or Progress()
+    folder = _as_folder(folder)
+    lammps = LammpsProgram.parse(program)
+    with open_finished_run(Path(run), progress) as finished:
+        latest = finished.latest
+        progress.stage("Dynamics by LAMMPS", str(run))
+        dynamics = LammpsDynamics(settings or DynamicsSettings(), latest.settings, seed, lammps)
+        return dynamics.run(latest, atoms, folder, progress)
 
 
 def _as_folder(path: str | Path) -> Path:

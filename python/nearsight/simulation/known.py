@@ -2,13 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 
-__all__ = ["doubt", "why_unknown"]
+from nearsight.config import DynamicsSettings
+
+__all__ = ["MAX_UNCERTAIN_IN_A_ROW", "Limits", "doubt", "why_unknown"]
 
 Array = npt.NDArray[np.float64]
+
+MIN_THRESHOLD = 0.1
+"""eV/Å. Thermal forces are ten times that: in Pt260 0.8 eV/Å at 300 K, 1.5 at 1000 K (EMT)."""
+CANDIDATE_FRACTION = 0.5
+"""Part of the threshold from which on frames and atoms are candidates to be learned: what makes a
+frame uncertain is mostly two or three atoms that collide, for a few steps."""
+MAX_UNCERTAIN_IN_A_ROW = 100
+"""Looks at the uncertainty without a trusted frame among them after which there are enough
+uncertain ones to learn from."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where dynamics are trusted, learned from, and ended.
+
+    Attributes
+    ----------
+    threshold : float, eV/Å
+        Raw uncertainty below which a frame is trusted.
+    window : float
+        They end above this many times the threshold.
+    most : float
+        Extrapolation grade up to which an atom is known.
+    """
+
+    threshold: float
+    window: float
+    most: float = 1.0
+
+    @classmethod
+    def of(cls, settings: DynamicsSettings, window: float, first: float) -> Limits:
+        """Those of dynamics whose first frame has the raw uncertainty ``first``, eV/Å."""
+        threshold = settings.threshold or max(MIN_THRESHOLD, 2.0 * first)
+        return cls(threshold, window, settings.max_extrapolation)
+
+    @property
+    def low(self) -> float:
+        """Uncertainty from which on there is something to learn, eV/Å."""
+        return CANDIDATE_FRACTION * self.threshold
+
+    @property
+    def high(self) -> float:
+        """Uncertainty above which nothing is believed, eV/Å."""
+        return self.threshold * self.window
+
+    def doubt(self, raw: Array, grade: Array | None) -> Array:
+        """(N,) `doubt` by raw uncertainties and grades."""
+        return doubt(raw, grade, self.threshold, self.most)
 
 
 def doubt(uncertainty: Array, grade: Array | None, threshold: float, most: float = 1.0) -> Array:

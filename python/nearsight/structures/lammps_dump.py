@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ase.io
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from nearsight.errors import InputError
-from nearsight.reading import read_file
+from nearsight.reading import open_file
 
-__all__ = ["is_dump", "read_dump"]
+__all__ = ["is_dump", "iterate_dump", "read_dump"]
 
 FRAME = "ITEM: TIMESTEP\n"
 
@@ -47,21 +48,49 @@ def read_dump(path: str | Path, elements: Sequence[str] | None = None) -> list[A
     InputError
         If it is no such dump, holds no whole frame, or does not tell the elements.
     """
-    text = read_file(path).decode(errors="replace")
-    frames = [each.splitlines(keepends=True) for each in text.split(FRAME)[1:]]
-    if frames and not _is_whole(frames[-1]):
-        del frames[-1]
+    frames = list(iterate_dump(path, elements))
     if not frames:
         raise InputError(f"{path}: holds no whole frame of a LAMMPS dump")
-    for frame in frames:
+    return frames
+
+
+def iterate_dump(path: str | Path, elements: Sequence[str] | None = None) -> Iterator[Atoms]:
+    """The frames of `read_dump`, one after the other; there may be none.
+
+    Raises
+    ------
+    InputError
+        If it is no such dump, or does not tell the elements.
+    """
+    for element in elements or ():
+        if element not in atomic_numbers or element == "X":
+            raise InputError(f"types must be elements such as Pt, got {element!r}")
+    for frame in _split(path):
         _check_elements(frame, path, elements)
-    whole = "".join(FRAME + "".join(frame) for frame in frames)
-    try:
-        found = ase.io.read(io.StringIO(whole), ":", "lammps-dump-text", specorder=elements)
-    except Exception as error:  # a damaged dump makes ASE raise whatever it does
-        raise InputError(f"{path}: no LAMMPS dump ({type(error).__name__}: {error})") from error
-    assert isinstance(found, list)
-    return [_plain(atoms) for atoms in found]
+        text = io.StringIO(FRAME + "".join(frame))
+        try:
+            atoms = ase.io.read(text, 0, "lammps-dump-text", specorder=elements)
+        except Exception as error:  # a damaged dump makes ASE raise whatever it does
+            raise InputError(f"{path}: no LAMMPS dump ({type(error).__name__}: {error})") from error
+        assert isinstance(atoms, Atoms)
+        yield _plain(atoms)
+
+
+def _split(path: str | Path) -> Iterator[list[str]]:
+    """The lines of every frame, without its first line; a last one cut off is left out."""
+    frame: list[str] | None = None
+    with open_file(path) as stream:
+        for content in stream:
+            line = content.decode(errors="replace")
+            if line != FRAME:
+                if frame is not None:
+                    frame.append(line)
+                continue
+            if frame is not None:
+                yield frame
+            frame = []
+    if frame is not None and _is_whole(frame):
+        yield frame
 
 
 def _is_whole(frame: list[str]) -> bool:

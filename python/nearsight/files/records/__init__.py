@@ -10,6 +10,7 @@ from nearsight.files.records.dynamics import (
     DynamicsRecord,
     DynamicsRound,
     DynamicsState,
+    LammpsState,
 )
 from nearsight.files.records.locality import ForceLocality
 from nearsight.files.records.parent import FinishedCalculation
@@ -79,6 +80,7 @@ __all__ = [
     "HarvestSummary",
     "InitialCells",
     "Iteration",
+    "LammpsState",
     "Model",
     "Part",
     "Record",

@@ -10,7 +10,7 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_vali
 from nearsight.files.records.base import Array, Part, Record, Seconds, Vector, check_lengths
 from nearsight.files.records.simulation import HarvestSummary
 
-__all__ = ["DynamicsFrames", "DynamicsRecord", "DynamicsRound", "DynamicsState"]
+__all__ = ["DynamicsFrames", "DynamicsRecord", "DynamicsRound", "DynamicsState", "LammpsState"]
 
 
 class _Stop(Part):
@@ -149,3 +149,52 @@ class DynamicsRecord(Record):
             return np.full(len(self.frames.time), float(first))
         length = self.settings["steps"] * self.settings["timestep"] / 1000.0
         return np.asarray(first + (last - first) * self.frames.time / length)
+
+
+class LammpsState(Record):
+    """Dynamics by LAMMPS at the last trusted frame (``lammps.json``).
+
+    Attributes
+    ----------
+    inputs : str
+        Digest of settings, structure and ensemble.
+    mark : str
+        What the environment of LAMMPS holds, by which it is found and ended.
+    threshold : float, eV/Å
+        Raw uncertainty below which a frame is trusted.
+    step : int
+    frames : int
+        Frames of the trajectory up to here.
+    segments : int
+        Scripts that were run and read.
+    learned_at : int
+        Frames of the trajectory when the ensemble was last retrained.
+    rounds : list of DynamicsRound
+    seconds : float
+        Work so far.
+    ended : str
+        Reason why there is nothing left to do; empty while there is.
+    sha256 : str
+        Checksum of these frames.
+    """
+
+    FORMAT: ClassVar[str] = "nearsight-lammps-state"
+    FILE: ClassVar[str] = "lammps.json"
+    IS_DIGESTED: ClassVar[bool] = True
+
+    inputs: str
+    mark: str
+    threshold: FiniteFloat
+    step: NonNegativeInt = 0
+    frames: PositiveInt = 1
+    segments: NonNegativeInt = 0
+    learned_at: NonNegativeInt = 0
+    rounds: list[DynamicsRound] = Field(default_factory=list)
+    seconds: Seconds = 0.0
+    ended: str = ""
+    sha256: str
+
+    @property
+    def chunks(self) -> int:
+        """Chunks learned in all rounds."""
+        return sum(each.chosen for each in self.rounds)

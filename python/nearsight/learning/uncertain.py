@@ -1,0 +1,142 @@
+"""Uncertain frames of dynamics: the reason to stop for them, and what is learned from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+
+from nearsight.config import DynamicsSettings
+from nearsight.files.records import DynamicsRound
+from nearsight.learning.harvest import Harvest, doubt_of, harvest, load_harvest, save_harvest
+from nearsight.model.ensemble import Ensemble
+from nearsight.progress import count_noun
+from nearsight.simulation.known import MAX_UNCERTAIN_IN_A_ROW, Limits, why_unknown
+
+__all__ = ["UncertainFrames", "choose", "count_retrainings", "why_no_retraining"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass
+class UncertainFrames:
+    """Uncertain frames since the last trusted one, and the reason to stop for them."""
+
+    limits: Limits
+    frames: list[Atoms] = field(default_factory=list)
+    raw: list[Array] = field(default_factory=list)
+    beyond: tuple[Atoms, Array] | None = None
+    in_a_row: int = 0
+    reason: str = ""
+
+    def look(self, atoms: Atoms, step: int, raw: Array, grade: Array | None) -> float:
+        """Take down a frame that is not trusted, and whether to stop for it.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            A copy is kept.
+        step : int
+        raw : (N,) float64, eV/Å
+            Raw uncertainty.
+        grade : (N,) float64 or None
+            Extrapolation grades.
+
+        Returns
+        -------
+        float, eV/Å
+            The largest `doubt`.
+        """
+        limits = self.limits
+        doubts = limits.doubt(raw, grade)
+        largest = float(doubts.max())
+        if limits.low <= largest <= limits.high:
+            self.frames.append(atoms.copy())
+            self.raw.append(doubts)
+        self.in_a_row = 0 if largest < limits.threshold else self.in_a_row + 1
+        if largest > limits.high:
+            self.beyond = (atoms.copy(), doubts)
+            reason = why_unknown(atoms, raw, grade, limits.high, limits.most)
+            self.reason = f"at step {step} {reason}"
+        elif self.in_a_row >= MAX_UNCERTAIN_IN_A_ROW:
+            self.reason = (
+                f"the last {MAX_UNCERTAIN_IN_A_ROW} frames up to step {step} were all uncertain"
+            )
+        return largest
+
+
+def choose(
+    folder: Path,
+    ensemble: Ensemble,
+    before: Iterable[Atoms],
+    uncertain: UncertainFrames,
+    count: int,
+) -> Harvest | None:
+    """Choose from the uncertain frames since the last retraining, and keep the choice.
+
+    Where there is none, since one step led from a trusted frame out of the window, that one is
+    used: no force beyond the window has led to it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the retraining; what was chosen there already stays.
+    ensemble : Ensemble
+    before : iterable of ase.Atoms
+        Trusted frames since the last retraining; those of interest are used, too.
+    uncertain : UncertainFrames
+    count : int
+        Atoms to choose at most.
+
+    Returns
+    -------
+    Harvest or None
+        None if there is no frame to choose from.
+    """
+    known = load_harvest(folder)
+    if known is not None:
+        return known[0]
+    limits = uncertain.limits
+    frames, raw = [], []
+    for atoms in before:
+        doubts = doubt_of(ensemble, atoms, limits.threshold, limits.most)
+        if limits.low <= doubts.max() <= limits.high:
+            frames.append(atoms)
+            raw.append(doubts)
+    frames, raw = frames + uncertain.frames, raw + uncertain.raw
+    top: float | None = limits.high
+    if not frames and uncertain.beyond is not None:
+        frames, raw, top = [uncertain.beyond[0]], [uncertain.beyond[1]], None
+    if not frames:
+        return None
+    chosen = harvest(ensemble, frames, raw, limits.low, top, count)
+    save_harvest(folder, chosen, frames)
+    return chosen
+
+
+def why_no_retraining(
+    settings: DynamicsSettings, rounds: Sequence[DynamicsRound], can_learn: bool
+) -> str:
+    """Reason why there is no further retraining after these; empty if there is one."""
+    if not can_learn or settings.max_rounds == 0:
+        return "there is no retraining"
+    if len(rounds) >= settings.max_rounds:
+        return _there_were(settings.max_rounds, "retraining")
+    chunks = sum(each.chosen for each in rounds)
+    return _there_were(chunks, "chunk") if chunks >= settings.max_chunks else ""
+
+
+def _there_were(count: int, noun: str) -> str:
+    return f"there {'was' if count == 1 else 'were'} {count_noun(count, noun)}"
+
+
+def count_retrainings(rounds: Sequence[DynamicsRound]) -> str:
+    """The end of a sentence on dynamics with these retrainings."""
+    if not rounds:
+        return ""
+    learned = count_noun(sum(each.chosen for each in rounds), "chunk")
+    return f"; {count_noun(len(rounds), 'retraining')} with {learned}"
