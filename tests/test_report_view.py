@@ -19,6 +19,7 @@ from helpers.report import (
     DIFFERENCE,
     RAW,
     REFERENCE,
+    RELAXATION,
     RUN,
     TRUE,
     add_structures,
@@ -30,6 +31,7 @@ from helpers.report import (
 from nearsight.errors import InputError
 from nearsight.files.names import iteration_folder
 from nearsight.files.records import Cost
+from nearsight.files.trajectory import write_frames
 from nearsight.report import figures
 from nearsight.report.atoms import coordination, parts_by_coordination, parts_by_element
 from nearsight.report.data import RunData
@@ -160,6 +162,14 @@ def test_damaged_chunks(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:200])
     with pytest.raises(InputError, match=re.escape(str(path))):
         RunData.load(folder)
+
+
+def test_another_trajectory(tmp_path: Path) -> None:
+    folder = three(tmp_path / "run", relaxation=RELAXATION)
+    add_structures(folder)
+    write_frames(folder / "relaxation.traj", [ATOMS, ATOMS])
+    with pytest.raises(InputError, match=r"relaxation\.traj: does not fit relaxation\.json"):
+        write_report(folder)
 
 
 # --- figures -----------------------------------------------------------------------------------

@@ -445,9 +445,8 @@ def test_lines_of_a_verdict_that_go_on_stand_further_in(begun: Path) -> None:
     show_status(status, Console(width=40, file=shown, force_terminal=True, color_system=None))
     lines = [line.rstrip() for line in shown.getvalue().splitlines()]
     start = next(n for n, line in enumerate(lines) if line.startswith("  true error"))
-    assert " ".join(lines[start : start + 2]).split() == (
-        "true error 1 meV/Å on average; error in test chunks 2 meV/Å".split()
-    )
+    words = " ".join(lines[start : start + 2]).split()
+    assert " ".join(words) == "true error 1 meV/Å on average; error in test chunks 2 meV/Å"
     assert lines[start + 1].startswith("    ")
     assert max(map(len, lines[start:])) <= 40
     assert lines[-2:] == ["Next: go on", "  nearsight md x"]

@@ -106,7 +106,7 @@ def read_chunks(
             continue  # of an earlier version; or drawn once more
         if of_target and number is not None:
             seen.add(number)
-        force, size = image.forces[0], _size(image.atoms)
+        force, size = image.forces[0], _size(image.atoms, run.chunk_radius)
         chosen = uncertainty = error = None
         if of_target and number is not None:
             if place is None and iteration is not None:
@@ -162,9 +162,9 @@ def _centre(image: Image, targets: Targets) -> int | None:
     return int(targets.offsets[frame] + index)
 
 
-def _size(atoms: Atoms) -> int:
+def _size(atoms: Atoms, radius: float) -> int:
     """Atoms of the chunk itself, where more of its surroundings are kept with it."""
     if "surroundings_radius" not in atoms.info:
         return len(atoms)
     distances = np.linalg.norm(atoms.positions - atoms.positions[0], axis=1)
-    return int((distances <= float(atoms.info["chunk_radius"])).sum())
+    return int((distances <= radius).sum())

@@ -32,7 +32,7 @@ from nearsight.files.records.comparison import ROLES
 from nearsight.report.atoms import coordination
 from nearsight.report.chunks import Chunk, read_chunks
 from nearsight.report.iteration import IterationData
-from nearsight.structures.images import read_structures
+from nearsight.structures.images import check_structure, read_structures
 
 __all__ = ["RunData", "TargetData", "report_json"]
 
@@ -365,6 +365,8 @@ def _structures(path: Path, run: RunRecord) -> tuple[Atoms, ...]:
     if not path.exists():
         return ()
     found = tuple(read_structures(path))
+    for number, atoms in enumerate(found):
+        check_structure(atoms, name=f"{path}, structure {number}")
     if [len(atoms) for atoms in found] != [target.n_atoms for target in run.targets]:
         raise InputError(f"{path}: holds other structures than the targets in {RunRecord.FILE}")
     return found

@@ -93,6 +93,7 @@ def png(figure: Figure) -> bytes:
     """The figure as PNG; the same data give the same bytes with the same matplotlib."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.set_layout_engine("none")  # drawn again, it would be laid out a little differently
     return buffer.getvalue()
 
 

@@ -63,6 +63,7 @@ def svg(figure: Figure, name: str, title: str) -> Markup:
     buffer = io.StringIO()
     with rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", transparent=True, metadata=NOTHING)
+    figure.set_layout_engine("none")  # as `png`
     for key, line in told.items():
         line.set_gid(atoms[key])
     root = ElementTree.fromstring(buffer.getvalue())

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
+from nearsight.errors import DamagedFileError
 from nearsight.files.records import RelaxationPath
 from nearsight.files.trajectory import read_frames
 from nearsight.report.data import RunData
@@ -35,6 +36,11 @@ def view_data(data: RunData) -> dict[str, Any] | None:
     -------
     None
         If the folder does not hold the targets, or they are too large.
+
+    Raises
+    ------
+    DamagedFileError
+        If the trajectory of a relaxation is damaged, or that of another one.
     """
     total = sum(len(atoms) for atoms in data.structures)
     if not 0 < total <= MOST_ATOMS:
@@ -97,10 +103,11 @@ def _relaxation(data: RunData, number: int, most: int) -> dict[str, Any] | None:
         return None
     frames = list(read_frames(path))
     record: RelaxationPath = relaxation.ensemble
+    shape = data.structures[number].positions.shape
     if len(frames) != len(record.energies) or any(
-        len(frame) != len(data.structures[number]) for frame in frames
+        frame.positions.shape != shape or not np.isfinite(frame.positions).all() for frame in frames
     ):
-        return None
+        raise DamagedFileError(f"{path}: does not fit {relaxation.FILE}")
     steps = _spread(len(frames), most)
     uncertainties = [_of_frame(frames[step]) for step in steps]
     return {
@@ -113,12 +120,16 @@ def _relaxation(data: RunData, number: int, most: int) -> dict[str, Any] | None:
 
 def _of_frame(atoms: Atoms) -> list[int] | None:
     """Calibrated uncertainties that a frame carries; None in runs of earlier versions."""
-    found = np.asarray(atoms.info.get("uncertainty", []), dtype=float)
-    return _micro(found) if found.shape == (len(atoms),) else None
+    found = np.asarray(atoms.info.get("uncertainty", []))
+    if found.dtype != float or found.shape != (len(atoms),) or not np.isfinite(found).all():
+        return None
+    return _micro(found)
 
 
 def _element(number: int) -> dict[str, Any]:
-    color = "".join(f"{round(255 * part):02x}" for part in jmol_colors[number])
+    color = "".join(
+        f"{round(255 * part):02x}" for part in jmol_colors[min(number, len(jmol_colors) - 1)]
+    )
     symbol = Atoms(numbers=[number]).get_chemical_formula()
     return {"symbol": symbol, "color": f"#{color}", "radius": round(covalent_radii[number], 2)}
 
