@@ -99,6 +99,20 @@ def test_exported_centres_train_nearsight_and_others(path: Path) -> None:
     assert [image.is_chunk for image in read_images("all.extxyz")] == [False] * 3 + [True] * 2
 
 
+@pytest.mark.parametrize("names", [[], ["--reference-names"]])
+def test_exported_centres_are_read_back_as_chunks(path: Path, names: list[str]) -> None:
+    """In the style of MACE, too: no energy, one force, whatever the others are."""
+    run("labels", "export", path, "all.extxyz", "--centres", "--role", "chunk", *names)
+    column = "REF_forces_atomic_weights" if names else "force_weights"
+    given = ase.io.read("all.extxyz", ":")
+    for atoms, image in zip(given, read_images("all.extxyz"), strict=True):
+        assert atoms.arrays[column].tolist() == [1.0] + [0.0] * (len(atoms) - 1)
+        assert atoms.info["config_energy_weight"] == 0.0
+        forces = atoms.arrays["REF_forces"] if names else atoms.calc.results["forces"]
+        assert image.energy is None
+        np.testing.assert_array_equal(image.forces, forces[:1])
+
+
 def test_nothing_to_export_is_said(path: Path) -> None:
     code, _, err = run("labels", "export", path, "none.extxyz", "--role", "whole")
     assert (code, err) == (2, f"{path}: no calculation of that role\n")

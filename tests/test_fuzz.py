@@ -29,3 +29,18 @@ def test_damaged_files_end_with_a_sentence(tmp_path: Path) -> None:
     for name, count in CASES.items():
         assert f"{name}: {count} in " in done.stdout
     assert not (tmp_path / "wrong").exists()
+
+
+def test_damaged_files_of_other_programs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, PROGRAM.with_name("fuzz_foreign.py"), "--potentials", "500",
+         "--structures", "300", "--seed", "7", "--keep", "wrong"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "potentials: 500 in " in done.stdout
+    assert "structures: 300 in " in done.stdout

@@ -11,6 +11,7 @@ import pytest
 from ase.io import read, write
 
 from helpers.cli import python
+from helpers.general import general_ensemble
 from helpers.library import LEVELS, build_example, call_example
 from helpers.structures import CUTOFFS, functions_of, random_ensemble, structure, with_domain
 from nearsight.files.records import Bound, Bounds
@@ -34,6 +35,21 @@ found = Ensemble.load(sys.argv[1]).evaluate(read(sys.argv[2]))
 grade = 0.0 * found.energies if found.extrapolation is None else found.extrapolation
 np.save(sys.argv[3], np.column_stack([found.energies, found.forces, found.uncertainty, grade]))
 """
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_functions_of_other_programs(programs: dict[str, Path], tmp_path: Path, level: str) -> None:
+    """Equal to Python to the last bit, with another scaling and other activations, too."""
+    potential, place, result = tmp_path / "p.json", tmp_path / "s.extxyz", tmp_path / "result.npy"
+    write(place, structure("left-handed", 2))
+    general_ensemble(read(place)).save(potential)
+    done = python("-c", EVALUATE, potential, place, result, NEARSIGHT_ISA=level)
+    if "cannot run here" in done.err:
+        pytest.skip(f"this processor has no {level}")
+    assert done.code == 0, done.err
+    rows, said = call_example(programs[level], potential, place)
+    assert not said
+    np.testing.assert_array_equal(rows, np.load(result))
 
 
 @pytest.mark.parametrize("level", LEVELS)

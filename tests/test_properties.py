@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from helpers import Array
 from helpers.structures import ELEMENTS, functions_of, random_ensemble, scattered, structure
 from nearsight.model.ensemble import Ensemble, Evaluation
-from nearsight.model.symmetry_functions import Scaling
+from nearsight.model.scaling import Scaling
 
 quick = settings(max_examples=20, deadline=None, derandomize=True)
 SEEDS = st.integers(min_value=0, max_value=2**32 - 1)

@@ -21,6 +21,7 @@ NAMES = set(
     Initialization InputError LocalitySettings NFT NFTSettings NearsightCalculator
     NetworkSettings Parent ParentError ParentSettings RelaxationSettings ReportSettings
     RetrainingSettings Run SymmetryFunctions TargetSettings TrainingSettings build_info cur
+    export_potential import_potential
     extract_chunk farthest_point_sampling force_correlation force_locality harvest
     image_descriptor relative_norm_deviation relax retrain run_dynamics snapshot suggest_config
 """.split()  # noqa: SIM905

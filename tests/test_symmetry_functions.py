@@ -19,7 +19,8 @@ from helpers import Array, reference
 from helpers.differences import error_of
 from helpers.structures import CUTOFFS, ELEMENTS, functions_of, scattered, structure
 from nearsight.errors import InputError
-from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, Scaling, SymmetryFunctions
+from nearsight.model.scaling import Scaling
+from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
 from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
 

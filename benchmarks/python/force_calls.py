@@ -27,7 +27,7 @@ from rich.table import Table
 
 from nearsight import G2, G4, G5, Ensemble, NearsightCalculator, SymmetryFunctions, build_info
 from nearsight.model.network import Layer, Network, stack
-from nearsight.model.symmetry_functions import Scaling
+from nearsight.model.scaling import Scaling
 
 RADIAL = [  # eta, R_s
     (0.42813323987193913, 0),

@@ -3,7 +3,8 @@
     python benchmarks/python/fuzz_library.py --potentials 5000
 
 The library and `examples/cpp` are built, or `--program` is taken. Then potentials are damaged as by
-`fuzz_files.py`, each from a seed, one in four without its digest. The program must refuse them with
+`fuzz_files.py`, each from a seed, one in four without its digest, one in three with functions of
+other programs. The program must refuse them with
 one sentence that names the file and exit code 2, or compute what Python computes of the same file,
 to 1e-9; what Python refuses it must refuse, or give numbers that are not finite.
 """
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_files import assert_sentence, carry_out, damaged
 
+from helpers.general import general_ensemble
 from helpers.library import build_example
 from helpers.structures import functions_of, random_ensemble, structure, with_domain
 from nearsight.errors import InputError
@@ -42,11 +44,13 @@ class Base:
         self.atoms = read(self.structure)
         functions = functions_of(("Pt", "Au"), 5.0)
         ensemble = random_ensemble(functions, self.atoms, members=3, hidden=(4,))
-        with_domain(ensemble, self.atoms).save(self.place)
-        self.whole = self.place.read_bytes()
-        content = json.loads(self.whole)
-        del content["digest"]
-        self.without_digest = (json.dumps(content, indent=1) + "\n").encode()
+        self.files = []
+        for each in (ensemble, ensemble, general_ensemble(self.atoms)):
+            with_domain(each, self.atoms).save(self.place)
+            whole = self.place.read_bytes()
+            content = json.loads(whole)
+            del content["digest"]
+            self.files.append((whole, (json.dumps(content, indent=1) + "\n").encode()))
 
     def expected(self) -> np.ndarray | None:
         """Rows of the example by Python; None where it refuses the file or its results."""
@@ -59,9 +63,8 @@ class Base:
 
     def case(self, dice: random.Random) -> str:
         """Damage it once; what came of it."""
-        self.place.write_bytes(
-            damaged(self.whole if dice.random() < 0.75 else self.without_digest, dice)
-        )
+        whole, without_digest = dice.choice(self.files)
+        self.place.write_bytes(damaged(whole if dice.random() < 0.75 else without_digest, dice))
         done = subprocess.run(
             [self.program, self.place, self.structure],
             env=os.environ | {"OMP_NUM_THREADS": "1"},

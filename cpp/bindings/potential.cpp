@@ -40,8 +40,12 @@ Vector vector(const Array<double>& array, const char* name) {
   return Eigen::Map<const Vector>(array.data(), array.size());
 }
 
-py::tuple scale_features(const Array<double>& minimum, const Array<double>& maximum) {
-  const Scaling made = linear_scaling(vector(minimum, "minimum"), vector(maximum, "maximum"));
+py::tuple scale_features(const Array<double>& minimum, const Array<double>& maximum,
+                         const Array<double>& mean, const Array<double>& sigma,
+                         const std::string& kind, double low, double high) {
+  const Scaling made = linear_scaling({vector(minimum, "minimum"), vector(maximum, "maximum"),
+                                       vector(mean, "mean"), vector(sigma, "sigma")},
+                                      {scaling_kind(kind), low, high});
   return py::make_tuple(vector_array(made.scale), vector_array(made.offset));
 }
 
@@ -109,7 +113,8 @@ py::dict evaluate(const Potential& potential, const Structure& structure, const 
 }  // namespace
 
 void bind_potential(py::module_& m) {
-  m.def("linear_scaling", &scale_features, py::arg("minimum"), py::arg("maximum"));
+  m.def("linear_scaling", &scale_features, py::arg("minimum"), py::arg("maximum"), py::arg("mean"),
+        py::arg("sigma"), py::arg("kind"), py::arg("low"), py::arg("high"));
   m.attr("DOMAIN_SPREAD") = Domain::kSpread;
   m.attr("DOMAIN_BOX") = Domain::kBox;
   py::class_<Potential>(m, "Potential", py::module_local())

@@ -1,5 +1,7 @@
 #include "nearsight/symmetry_functions.hpp"
 
+#include <optional>
+
 #include "arrays.hpp"
 #include "nearsight/fingerprints.hpp"
 
@@ -11,6 +13,8 @@ FunctionKind function_kind(const std::string& name) {
   if (name == "G2") return FunctionKind::kG2;
   if (name == "G4") return FunctionKind::kG4;
   if (name == "G5") return FunctionKind::kG5;
+  if (name == "Radial") return FunctionKind::kRadial;
+  if (name == "Angular") return FunctionKind::kAngular;
   throw std::invalid_argument("unknown kind of symmetry function '" + name + "'");
 }
 
@@ -23,8 +27,27 @@ CutoffKind cutoff_kind(const std::string& name) {
 
 // (function, radius, gamma)
 using CutoffTuple = std::tuple<std::string, double, double>;
-// (kind, center, first, second, eta, r_s, zeta, gamma)
-using FunctionTuple = std::tuple<std::string, int, int, int, double, double, double, double>;
+// (shape, start, end, is_bump, is_asymmetric)
+using WindowTuple = std::tuple<std::string, double, double, bool, bool>;
+
+Window make_window(const WindowTuple& given) {
+  const auto& [shape, start, end, is_bump, is_asymmetric] = given;
+  return {window_shape(shape), start, end, is_bump, is_asymmetric};
+}
+
+// (window, is_closed, window of the angle or None, weights by species or an empty list)
+using FormTuple = std::tuple<WindowTuple, bool, std::optional<WindowTuple>, std::vector<double>>;
+
+GeneralForm make_form(const std::optional<FormTuple>& given) {
+  if (!given) return {};
+  const auto& [window, is_closed, angles, weights] = *given;
+  return {make_window(window), is_closed, angles.has_value(),
+          angles ? make_window(*angles) : Window(), weights};
+}
+
+// (kind, center, first, second, eta, r_s, zeta, gamma, form or None)
+using FunctionTuple = std::tuple<std::string, int, int, int, double, double, double, double,
+                                 std::optional<FormTuple>>;
 
 Cutoff make_cutoff(const CutoffTuple& given) {
   const auto& [function, radius, gamma] = given;
@@ -35,8 +58,9 @@ SymmetryFunctions make_functions(int n_species, const CutoffTuple& cutoff,
                                  const CutoffTuple& angular_cutoff,
                                  const std::vector<FunctionTuple>& given) {
   std::vector<SymmetryFunction> functions;
-  for (const auto& [name, center, first, second, eta, r_s, zeta, angular] : given)
-    functions.push_back({function_kind(name), center, first, second, eta, r_s, zeta, angular});
+  for (const auto& [name, center, first, second, eta, r_s, zeta, angular, form] : given)
+    functions.push_back(
+        {function_kind(name), center, first, second, eta, r_s, zeta, angular, make_form(form)});
   return SymmetryFunctions(n_species, make_cutoff(cutoff), functions, make_cutoff(angular_cutoff));
 }
 

@@ -145,12 +145,16 @@ void contract_all(const SymmetryPlan& plan, int species, Workspace& work, const 
 void SymmetryFunctions::contract(int center, Workspace& work, const double* gradient, Index lanes,
                                  double* out) const {
   contract_all(*plan_, center, work, gradient, lanes, ToArray{out, lanes});
+  const GeneralPlan& general = plan_->centers[center].general;
+  if (!general.empty()) general.contract(work, gradient, lanes, out);
 }
 
 void SymmetryFunctions::add_forces(int center, Workspace& work, const double* gradient, Index lanes,
                                    const int* rows, Index self, double* forces) const {
   contract_all(*plan_, center, work, gradient, lanes,
                ToForces{forces, forces + self * 3 * lanes, work.bonds.data(), rows, lanes});
+  const GeneralPlan& general = plan_->centers[center].general;
+  if (!general.empty()) general.add_forces(work, gradient, lanes, rows, self, forces);
 }
 
 }  // namespace nearsight

@@ -20,8 +20,15 @@ Activation activation_from_name(const std::string& name) {
   if (name == "tanh") return Activation::kTanh;
   if (name == "sigmoid") return Activation::kSigmoid;
   if (name == "softplus") return Activation::kSoftplus;
-  throw std::invalid_argument("unknown activation '" + name +
-                              "', expected linear, tanh, sigmoid or softplus");
+  if (name == "relu") return Activation::kRelu;
+  if (name == "gaussian") return Activation::kGaussian;
+  if (name == "cosine") return Activation::kCosine;
+  if (name == "reversed_sigmoid") return Activation::kReversedSigmoid;
+  if (name == "exponential") return Activation::kExponential;
+  if (name == "square") return Activation::kSquare;
+  throw std::invalid_argument("unknown activation '" + name.substr(0, 40) +
+                              "', expected linear, tanh, sigmoid, softplus, relu, gaussian, "
+                              "cosine, reversed_sigmoid, exponential or square");
 }
 
 void activate(Activation f, const double* z, Index n, double* a, double* slope, double* curvature) {
@@ -52,6 +59,36 @@ void activate(Activation f, const double* z, Index n, double* a, double* slope, 
         slope[i] = sigmoid;
         if (curvature) curvature[i] = sigmoid * (1.0 - sigmoid);
       }
+      return;
+    case Activation::kRelu:
+      value = in.max(0.0);
+      first = (in > 0.0).select(Eigen::ArrayXd::Ones(n), 0.0);
+      if (curvature) ArrayMap(curvature, n).setZero();
+      return;
+    case Activation::kGaussian:
+      value = (-0.5 * in.square()).exp();
+      first = -in * value;
+      if (curvature) ArrayMap(curvature, n) = (in.square() - 1.0) * value;
+      return;
+    case Activation::kCosine:
+      value = in.cos();
+      first = -in.sin();
+      if (curvature) ArrayMap(curvature, n) = -value;
+      return;
+    case Activation::kReversedSigmoid:
+      value = 1.0 / (1.0 + in.max(-40.0).min(40.0).exp());
+      first = value * (value - 1.0);
+      if (curvature) ArrayMap(curvature, n) = first * (2.0 * value - 1.0);
+      return;
+    case Activation::kExponential:
+      value = (-in).exp();
+      first = -value;
+      if (curvature) ArrayMap(curvature, n) = value;
+      return;
+    case Activation::kSquare:
+      value = in.square();
+      first = 2.0 * in;
+      if (curvature) ArrayMap(curvature, n).setConstant(2.0);
       return;
   }
 }

@@ -18,7 +18,7 @@ namespace nearsight {
 namespace {
 
 constexpr const char* kFormat = "nearsight-ensemble";
-constexpr int kVersion = 3;  // 1 has no baseline, 2 no angular cutoff of its own
+constexpr int kVersion = 3;  // 1 has no baseline, 2 no functions of other programs, one cutoff
 
 // A value of the file and its place in it, for messages. Reading makes the content canonical:
 // numbers that may have a fraction become floating-point numbers, defaults are filled in.
@@ -41,6 +41,7 @@ class Entry {
     if (!value_.contains(key)) value_[key] = otherwise;
     return (*this)[key];
   }
+  bool has(const std::string& key) const { return value_.is_object() && value_.contains(key); }
   // Refuses an object with any other key: it may mean what this library does not compute.
   void check_keys(const std::vector<std::string>& known) const {
     for (const std::string& key : keys())
@@ -67,6 +68,10 @@ class Entry {
   std::string text() const {
     if (!value_.is_string()) refuse("expected text");
     return value_.get<std::string>();
+  }
+  bool flag() const {
+    if (!value_.is_boolean()) refuse("expected true or false");
+    return value_.get<bool>();
   }
   double number() const {
     if (!value_.is_number()) refuse("expected a number");
@@ -120,15 +125,56 @@ Cutoff read_cutoff(const Entry& entry) {
           entry["radius"].number(), entry.get("gamma", 4.0).number()};
 }
 
+Window read_window(const Entry& entry) {
+  entry.check_keys({"shape", "start", "end", "bump", "asymmetric"});
+  return {window_shape(entry["shape"].text()), entry["start"].number(), entry["end"].number(),
+          entry["bump"].flag(), entry["asymmetric"].flag()};
+}
+
+// A function of other programs: of one neighbour, or of two.
+SymmetryFunction read_general(const Entry& entry, FunctionKind kind, int center, double eta,
+                              const Elements& elements) {
+  const bool angular = kind == FunctionKind::kAngular;
+  entry.check_keys(angular ? Elements{"type", "elements", "eta", "r_s", "window", "weights", "zeta",
+                                      "gamma", "closed", "angles"}
+                           : Elements{"type", "elements", "eta", "r_s", "window", "weights"});
+  SymmetryFunction made{kind, center, 0, 0, eta, entry["r_s"].number(), 1.0, 0.0};
+  made.form.window = read_window(entry["window"]);
+  const std::vector<Entry> named = entry["elements"].list();
+  const bool weighted = entry.has("weights");
+  const std::size_t expected = weighted ? 0 : angular ? 2 : 1;
+  if (named.size() != expected)
+    entry["elements"].refuse("expected " + std::to_string(expected) + " elements");
+  if (!weighted) {
+    made.first = species_of(named.front(), elements);
+    made.second = species_of(named.back(), elements);
+  } else {
+    entry["weights"].check_keys(elements);
+    if (entry["weights"].keys().empty()) entry["weights"].refuse("expected at least one");
+    for (const std::string& element : elements)
+      made.form.weights.push_back(entry["weights"].has(element) ? entry["weights"][element].number()
+                                                                : 0.0);
+  }
+  if (!angular) return made;
+  made.zeta = entry["zeta"].number();
+  made.gamma = entry["gamma"].number();
+  made.form.is_closed = entry["closed"].flag();
+  made.form.by_angle = entry.has("angles");
+  if (made.form.by_angle) made.form.angles = read_window(entry["angles"]);
+  return made;
+}
+
 SymmetryFunction read_function(const Entry& entry, int center, const Elements& elements) {
   const std::string type = entry["type"].text();
   const double eta = entry["eta"].number();
+  if (type == "Radial") return read_general(entry, FunctionKind::kRadial, center, eta, elements);
+  if (type == "Angular") return read_general(entry, FunctionKind::kAngular, center, eta, elements);
   if (type == "G2") {
     entry.check_keys({"type", "element", "eta", "r_s"});
     const int first = species_of(entry["element"], elements);
     return {FunctionKind::kG2, center, first, 0, eta, entry.get("r_s", 0.0).number(), 1.0, 0.0};
   }
-  if (type != "G4" && type != "G5") entry["type"].refuse("expected G2, G4 or G5");
+  if (type != "G4" && type != "G5") entry["type"].refuse("expected G2, G4, G5, Radial or Angular");
   entry.check_keys({"type", "elements", "eta", "zeta", "gamma"});
   const std::vector<Entry> pair = entry["elements"].list();
   if (pair.size() != 2) entry["elements"].refuse("expected two elements");
@@ -162,15 +208,23 @@ void check_range(const Entry& entry, const Vector& minimum, const Vector& maximu
     entry.refuse("expected a maximum for every minimum, at least as large");
 }
 
-std::vector<Scaling> read_scaling(const Entry& entry, const Elements& elements) {
+ScalingForm read_scaling_form(const Entry& entry) {
+  entry.check_keys({"kind", "low", "high"});
+  return {scaling_kind(entry["kind"].text()), entry["low"].number(), entry["high"].number()};
+}
+
+std::vector<Scaling> read_scaling(const Entry& entry, const Elements& elements,
+                                  const ScalingForm& form) {
   std::vector<Scaling> found;
   entry.check_keys(elements);
   for (const std::string& element : elements) {
     const Entry of = entry[element];
-    of.check_keys({"minimum", "maximum"});
-    const Vector minimum = of["minimum"].vector(), maximum = of["maximum"].vector();
-    check_range(of, minimum, maximum);
-    found.push_back(linear_scaling(minimum, maximum));
+    of.check_keys({"minimum", "maximum", "mean", "sigma"});
+    FeatureStatistics known{of["minimum"].vector(), of["maximum"].vector(), {}, {}};
+    check_range(of, known.minimum, known.maximum);
+    if (of.has("mean")) known.mean = of["mean"].vector();
+    if (of.has("sigma")) known.sigma = of["sigma"].vector();
+    found.push_back(linear_scaling(known, form));
   }
   return found;
 }
@@ -306,7 +360,7 @@ PotentialFile read_content(Json& content) {
   check_header(content);
   content.erase("format");
   content.erase("version");
-  for (const char* key : {"digest", "domain", "baseline", "bounds"})
+  for (const char* key : {"digest", "domain", "baseline", "bounds", "scaling_form"})
     if (content.contains(key) && content[key].is_null()) content.erase(key);
   if (content.contains("baseline"))
     throw std::invalid_argument("has a baseline, which only the Python package computes as yet");
@@ -317,7 +371,7 @@ PotentialFile read_content(Json& content) {
     content.erase("digest");
   }
   root.check_keys({"units", "elements", "provenance", "calibration", "symmetry_functions",
-                   "scaling", "domain", "bounds", "multiplicities", "members"});
+                   "scaling", "scaling_form", "domain", "bounds", "multiplicities", "members"});
   if (root["units"].value() != Json{{"energy", "eV"}, {"length", "Å"}})
     root["units"].refuse("units must be eV and Å");
   if (!root["provenance"].value().is_object()) root["provenance"].refuse("expected an object");
@@ -331,7 +385,9 @@ PotentialFile read_content(Json& content) {
   }
   if (elements.empty()) root["elements"].refuse("expected at least one");
   SymmetryFunctions functions = read_functions(root["symmetry_functions"], elements);
-  const std::vector<Scaling> scaling = read_scaling(root["scaling"], elements);
+  const ScalingForm form =
+      root.has("scaling_form") ? read_scaling_form(root["scaling_form"]) : ScalingForm();
+  const std::vector<Scaling> scaling = read_scaling(root["scaling"], elements, form);
   std::vector<Domain> domains;
   double largest = 0.0;
   if (content.contains("domain")) {

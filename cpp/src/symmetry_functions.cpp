@@ -155,6 +155,7 @@ void SymmetryFunctions::evaluate(int center, const std::vector<int>& species,
   if (plan_->pair_etas > 0) add_angular<Derivatives>(*plan_, plan, table, work);
   if (!plan.moments.empty()) add_moments<Derivatives>(*plan_, plan, table, work);
   add_features(plan, work);
+  if (!plan.general.empty()) plan.general.evaluate<Derivatives>(work);
 }
 
 template void SymmetryFunctions::evaluate<false>(int, const std::vector<int>&, Workspace&) const;

@@ -24,6 +24,10 @@ void check(const SymmetryFunction& f, int n_species) {
     throw std::invalid_argument("gamma of an angular symmetry function must lie in [-1, 1]");
 }
 
+bool is_general(const SymmetryFunction& f) {
+  return f.kind == FunctionKind::kRadial || f.kind == FunctionKind::kAngular;
+}
+
 // Whether moments serve a function: what they add up is as large as (sum A)^2, so a narrow A, of
 // which pairs that count little have 1e-5 of it and less, would lose its last digits.
 bool has_moments(FunctionKind kind, double eta, double zeta) {
@@ -36,7 +40,8 @@ bool has_moments(FunctionKind kind, double eta, double zeta) {
 std::set<double> distinct_etas(const std::vector<SymmetryFunction>& functions, bool by_moments) {
   std::set<double> etas;
   for (const SymmetryFunction& f : functions)
-    if (f.kind != FunctionKind::kG2 && has_moments(f.kind, f.eta, f.zeta) == by_moments)
+    if (f.kind != FunctionKind::kG2 && !is_general(f) &&
+        has_moments(f.kind, f.eta, f.zeta) == by_moments)
       etas.insert(f.eta);
   return etas;
 }
@@ -177,10 +182,14 @@ SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff, const Cutoff& an
     center.g5.resize(pairs);
   }
   for (const SymmetryFunction& f : functions) {
-    check(f, n_species);
+    is_general(f) ? check_general(f, n_species, cutoff.radius) : check(f, n_species);
     CenterPlan& center = centers[f.center];
     const Index column = center.size++;
     max_size = std::max(max_size, center.size);
+    if (is_general(f)) {
+      center.general.add(f, column, n_species);
+      continue;
+    }
     if (f.kind == FunctionKind::kG2) {
       RadialPlan& radial_plan = center.radial[f.first];
       radial_plan.eta.push_back(f.eta / (cutoff.radius * cutoff.radius));

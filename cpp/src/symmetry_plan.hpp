@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "general_functions.hpp"
 #include "nearsight/symmetry_functions.hpp"
 #include "radial_factors.hpp"
 
@@ -76,6 +77,7 @@ struct CenterPlan {
   std::vector<AngularPlan> g4, g5;  // by species of j * n_species + species of k
   std::vector<MomentSet> moments;
   std::vector<Index> sums;  // by species of j: how many
+  GeneralPlan general;
 };
 
 struct SymmetryPlan {

@@ -18,6 +18,8 @@ from .config import TargetSettings as TargetSettings
 from .config import TrainingSettings as TrainingSettings
 from .errors import InputError as InputError
 from .errors import ParentError as ParentError
+from .foreign.potentials import export_potential as export_potential
+from .foreign.potentials import import_potential as import_potential
 from .learning.harvest import harvest as harvest
 from .learning.initial_cells import Initialization as Initialization
 from .learning.locality import ForceLocality as ForceLocality

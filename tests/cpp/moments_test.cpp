@@ -59,7 +59,8 @@ TEST(Moments, OfAnOctahedronAreInClosedForm) {
   const std::vector<SymmetryFunction> list = every_g5();
   const Vector found = features_of(functions_of(list), given, work);
   for (std::size_t f = 0; f < list.size(); ++f) {
-    const auto& [kind, center, first, second, eta, r_s, zeta, gamma] = list[f];
+    const double eta = list[f].eta, zeta = list[f].zeta, gamma = list[f].gamma;
+    const int first = list[f].first, second = list[f].second;
     const double one = std::exp(-eta * a * a / (kRadius * kRadius)) * 0.5 *
                        (1.0 + std::cos(static_cast<double>(kPi) * a / kRadius));
     const int right = first + second == 0 ? 4 : first + second == 1 ? 8 : 0;

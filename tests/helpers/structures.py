@@ -16,12 +16,12 @@ from helpers import Array
 from nearsight.model.domain import Domain, Environments
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import Layer, Network, stack
+from nearsight.model.scaling import Scaling
 from nearsight.model.symmetry_functions import (
     G2,
     G4,
     G5,
     Cutoff,
-    Scaling,
     SymmetryFunction,
     SymmetryFunctions,
 )

@@ -12,12 +12,12 @@ from ase import Atoms
 
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.network import Layer, Network, stack
+from nearsight.model.scaling import Scaling
 from nearsight.model.symmetry_functions import (
     G2,
     G4,
     G5,
     Cutoff,
-    Scaling,
     SymmetryFunction,
     SymmetryFunctions,
 )

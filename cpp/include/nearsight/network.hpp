@@ -8,9 +8,21 @@
 
 namespace nearsight {
 
-enum class Activation { kLinear, kTanh, kSigmoid, kSoftplus };
+// The last six, of n2p2: max(z, 0), exp(-z^2/2), cos z, 1 - sigmoid, exp(-z), z^2.
+enum class Activation {
+  kLinear,
+  kTanh,
+  kSigmoid,
+  kSoftplus,
+  kRelu,
+  kGaussian,
+  kCosine,
+  kReversedSigmoid,
+  kExponential,
+  kSquare
+};
 
-// Throws std::invalid_argument for an unknown name ("linear", "tanh", "sigmoid", "softplus").
+// Throws std::invalid_argument for an unknown name ("linear", "tanh", "sigmoid", "softplus", ...).
 Activation activation_from_name(const std::string& name);
 
 // a = f(z), da/dz and d2a/dz2, element by element over n values.

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "nearsight/neighbor_list.hpp"
@@ -33,7 +34,46 @@ struct Cutoff {
   double gamma;   // polynomial only
 };
 
-enum class FunctionKind { kG2, kG4, kG5 };
+// Of other programs (n2p2's): plain loops evaluate those, not the fast ones of G2, G4 and G5.
+//
+//   rho(r) = exp(-eta (r - R_s)^2) window(r), eta in 1/Å^2
+//   radial:  G_i = sum_j w_j rho(R_ij)
+//   angular: G_i = sum_{j<k} w_jk A(theta) rho(R_ij) rho(R_ik) [rho(R_jk) where it is closed]
+//            A = 2^(1-zeta) (1 + gamma cos)^zeta where that is positive, or a window of the angle
+//
+// w is 1 for the species of the function, or the product of given weights.
+enum class WindowShape {
+  kHard,
+  kCosine,
+  kTanh3,        // tanh^3(1 - r / end)
+  kScaledTanh3,  // the same over tanh^3(1)
+  kExponential,  // exp(1 - 1 / (1 - x^2))
+  kPolynomial1,  // of degree 3, 5, 7 and 9: with 1, 2, 3, 4 derivatives of zero at both ends
+  kPolynomial2,
+  kPolynomial3,
+  kPolynomial4
+};
+
+// Throws std::invalid_argument for an unknown name ("hard", "cosine", "tanh3", ...).
+WindowShape window_shape(const std::string& name);
+
+// 1 up to `start` and falling to 0 at `end`; a bump is 1 in the middle, and 0 at both. An
+// asymmetric one takes (2 - x) x for x, which goes from 0 to 1 on the way down.
+struct Window {
+  WindowShape shape = WindowShape::kCosine;
+  double start = 0.0, end = 1.0;  // Å, or degrees
+  bool is_bump = false, is_asymmetric = false;
+};
+
+struct GeneralForm {
+  Window window;
+  bool is_closed = false;  // angular only, as the next two
+  bool by_angle = false;   // whether `angles` stands for zeta and gamma
+  Window angles;
+  std::vector<double> weights;  // of all species; empty for functions of some
+};
+
+enum class FunctionKind { kG2, kG4, kG5, kRadial, kAngular };
 
 struct SymmetryFunction {
   FunctionKind kind;
@@ -41,9 +81,10 @@ struct SymmetryFunction {
   int first;   // species of the neighbour (G2) or of one of the two (G4, G5)
   int second;  // G4, G5: species of the other; the order does not matter
   double eta;
-  double r_s;    // G2 only, Å
-  double zeta;   // G4, G5 only, >= 1
-  double gamma;  // G4, G5 only
+  double r_s;             // not of G4, G5; Å
+  double zeta;            // angular ones only, >= 1 in G4, G5
+  double gamma;           // angular ones only
+  GeneralForm form = {};  // radial and angular ones of other programs only
 };
 
 struct SymmetryPlan;
@@ -51,7 +92,8 @@ struct SymmetryPlan;
 class SymmetryFunctions {
  public:
   // `angular`: the cutoff of G4 and G5, where it is another one. Throws std::invalid_argument for a
-  // species out of range or a parameter out of its domain.
+  // species out of range or a parameter out of its domain. The radius of `cutoff` is how far any
+  // function reaches.
   SymmetryFunctions(int n_species, const Cutoff& cutoff,
                     const std::vector<SymmetryFunction>& functions,
                     const std::optional<Cutoff>& angular = {});
@@ -76,6 +118,8 @@ class SymmetryFunctions {
     std::vector<Index> fill;
     std::vector<std::uint16_t> list;
     Scratch neighbors, pairs, moments, slopes, angular, per_sum;
+    Scratch general, general_radial;  // of functions of other programs
+    std::vector<int> general_species;
   };
 
   // Features of an atom of species `center` with the bonds in `work`; with Derivatives, `contract`

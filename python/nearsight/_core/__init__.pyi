@@ -17,7 +17,15 @@ DOMAIN_SPREAD: float
 
 def load(level: str) -> ModuleType | None: ...
 def build_info() -> dict[str, Any]: ...
-def linear_scaling(minimum: _Floats, maximum: _Floats) -> tuple[_Floats, _Floats]:
+def linear_scaling(
+    minimum: _Floats,
+    maximum: _Floats,
+    mean: _Floats,
+    sigma: _Floats,
+    kind: str,
+    low: float,
+    high: float,
+) -> tuple[_Floats, _Floats]:
     """Scale and offset (S) of an element's features."""
 
 class Structure:
@@ -61,7 +69,7 @@ class SymmetryFunctions:
         n_species: int,
         cutoff: tuple[str, float, float],
         angular_cutoff: tuple[str, float, float],
-        functions: Sequence[tuple[str, int, int, int, float, float, float, float]],
+        functions: Sequence[tuple[Any, ...]],
     ) -> None: ...
     def size(self, species: int) -> int: ...
     def features(self, structure: Structure, threads: int = 0) -> _Floats: ...

@@ -8,12 +8,13 @@ import signal
 import sys
 
 # each module adds its commands to the app; the help shows them in this order
-from nearsight.cli import new, run, simulate, stages, model, lammps, labels, doctor  # isort: skip
+from nearsight.cli import new, run, simulate, stages, model, foreign, lammps, labels, doctor  # isort: skip
 from nearsight.cli.app import app
 
 __all__ = [
     "app",
     "doctor",
+    "foreign",
     "labels",
     "lammps",
     "main",

@@ -179,7 +179,8 @@ def self_test() -> float:
 
     from nearsight.model.ensemble import Ensemble
     from nearsight.model.network import Layer, Network
-    from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+    from nearsight.model.scaling import Scaling
+    from nearsight.model.symmetry_functions import SymmetryFunctions
 
     random = np.random.default_rng(0)
     atoms = bulk("Cu", cubic=True).repeat(2)

@@ -13,6 +13,7 @@ from nearsight.errors import InputError
 from nearsight.files.atomic import read_json
 from nearsight.files.records import EnsembleRecord, ForceLocality, FunctionsRecord
 from nearsight.model.ensemble import Ensemble
+from nearsight.model.general_functions import Angular, Radial
 from nearsight.model.symmetry_functions import (
     G2,
     Cutoff,
@@ -83,15 +84,17 @@ def _functions(functions: SymmetryFunctions) -> Sequence[str | Table]:
     for element, of_element in functions.functions.items():
         groups: dict[tuple[str, str], list[SymmetryFunction]] = {}
         for each in of_element:
-            groups.setdefault((_neighbours(each), type(each).__name__), []).append(each)
+            groups.setdefault((_neighbours(each), _kind(each)), []).append(each)
         for (neighbours, kind), group in groups.items():
             parameters = [
-                _range({getattr(each, name, None) for each in group})
+                _range({_parameter(each, name) for each in group})
                 for name in ("eta", "r_s", "zeta", "gamma")
             ]
             table.add_row(element, neighbours, kind, str(len(group)), *parameters)
     cutoff = _cutoff(functions.cutoff)
-    if functions.angular_cutoff != functions.cutoff:
+    if all(isinstance(f, Radial) for of in functions.functions.values() for f in of):
+        cutoff = f"{functions.cutoff.radius:g} Å (each with a window of its own, η in 1/Å²)"
+    elif functions.angular_cutoff != functions.cutoff:
         cutoff += f", angular ones {_cutoff(functions.angular_cutoff)}"
     return [f"{len(functions)} symmetry functions, cutoff {cutoff}", "", table]
 
@@ -124,7 +127,22 @@ def _figure(value: float, decimals: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
+def _kind(function: SymmetryFunction) -> str:
+    name = type(function).__name__
+    if not isinstance(function, Radial):
+        return name
+    return f"{name}, {'bump, ' * function.window.bump}{function.window.shape}"
+
+
+def _parameter(function: SymmetryFunction, name: str) -> float | None:
+    """A parameter, if it has a meaning."""
+    by_angle = isinstance(function, Angular) and function.angles is not None
+    return None if by_angle and name in ("zeta", "gamma") else getattr(function, name, None)
+
+
 def _neighbours(function: SymmetryFunction) -> str:
+    if isinstance(function, Radial) and function.weights:
+        return "all, weighted"
     return function.element if isinstance(function, G2) else "-".join(function.elements)
 
 

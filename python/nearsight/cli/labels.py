@@ -133,7 +133,8 @@ def export_labels(
         typer.Option(
             "--centres",
             help="Mark in chunks that only the force on the centre, atom 0, counts: a column "
-            "force_weights of 1 and 0, and nearsight_chunk=T.",
+            "force_weights of 1 and 0 (REF_forces_atomic_weights with --reference-names), "
+            "config_energy_weight=0, and nearsight_chunk=T.",
         ),
     ] = False,
     force: Force = False,
@@ -286,10 +287,12 @@ def _labelled(row: Row, reference_names: bool, centres: bool) -> Atoms:
     from nearsight.structures.images import CHUNK_KEY
 
     atoms = row.atoms.copy()
+    atoms.set_constraint()  # codes that read them back set those forces to zero
     atoms.info |= {"row": row.number, **row.notes}
     if centres and row.notes.get("role") == "chunk":
-        atoms.info[CHUNK_KEY] = True
-        atoms.arrays["force_weights"] = np.eye(1, len(atoms))[0]
+        atoms.info |= {CHUNK_KEY: True, "config_energy_weight": 0.0, "config_stress_weight": 0.0}
+        column = "REF_forces_atomic_weights" if reference_names else "force_weights"
+        atoms.arrays[column] = np.eye(1, len(atoms))[0]
     known = {"energy": row.energy, "forces": row.forces}
     if row.stress is not None:
         known["stress"] = row.stress

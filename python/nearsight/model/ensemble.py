@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from nearsight.files.records.potential import UNITS
 from nearsight.model.baseline import Baseline
 from nearsight.model.domain import Domain
 from nearsight.model.network import Network, core_potential, stack
-from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+from nearsight.model.scaling import Scaling, ScalingForm
+from nearsight.model.symmetry_functions import SymmetryFunctions
 
 __all__ = ["CONFIDENCE", "Ensemble", "Evaluation"]
 
@@ -262,6 +263,9 @@ class Ensemble:
             "calibration": self.calibration,
             "symmetry_functions": self.functions.to_dict(),
             "scaling": self.scaling.to_dict(),
+            "scaling_form": None
+            if self.scaling.form == ScalingForm()
+            else asdict(self.scaling.form),
             "domain": None if self.domain is None else self.domain.to_dict(),
             "baseline": None if self.baseline is None else self.baseline.to_dict(),
             "bounds": None if self.bounds is None else self.bounds.model_dump(),
@@ -291,7 +295,7 @@ class Ensemble:
         try:
             found = cls(
                 SymmetryFunctions.from_dict(content["symmetry_functions"]),
-                Scaling.from_dict(content["scaling"]),
+                Scaling.from_dict(content["scaling"], content.get("scaling_form")),
                 stack(
                     [
                         {element: Network.from_dict(network) for element, network in member.items()}

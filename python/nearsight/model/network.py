@@ -13,7 +13,8 @@ from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.model.baseline import Baseline
 from nearsight.model.domain import Domain
-from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+from nearsight.model.scaling import Scaling
+from nearsight.model.symmetry_functions import SymmetryFunctions
 
 __all__ = [
     "Layer",

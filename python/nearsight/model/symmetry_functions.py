@@ -1,4 +1,4 @@
-"""Symmetry functions: definitions, the grid of candidates, and scaling."""
+"""Symmetry functions: definitions, and the grid of candidates."""
 
 from __future__ import annotations
 
@@ -17,9 +17,18 @@ from ase.data import atomic_numbers
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.files.records import FunctionsRecord
+from nearsight.model.general_functions import Angular, Radial
 from nearsight.structures.images import core_structure
 
-__all__ = ["G2", "G4", "G5", "Cutoff", "Scaling", "SymmetryFunction", "SymmetryFunctions"]
+__all__ = [
+    "G2",
+    "G4",
+    "G5",
+    "Cutoff",
+    "SymmetryFunction",
+    "SymmetryFunctions",
+    "elements_of",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -99,7 +108,7 @@ class G5(_Angular):
     """`G4` without the two factors in R_jk (n2p2's wide angular function)."""
 
 
-SymmetryFunction = G2 | G4 | G5
+SymmetryFunction = G2 | G4 | G5 | Radial | Angular
 _KINDS: dict[str, type[G2] | type[G4] | type[G5]] = {"G2": G2, "G4": G4, "G5": G5}
 
 
@@ -109,9 +118,10 @@ class SymmetryFunctions:
     Parameters
     ----------
     functions : mapping of str to sequence of G2, G4 or G5
-        By central element; the order is that of the features.
+        By central element; the order is that of the features. `Radial` and `Angular`, of other
+        programs, take more time.
     cutoff : float or Cutoff
-        Å; a number means the cosine cutoff.
+        Å; a number means the cosine cutoff. No function reaches farther.
     angular_cutoff : float or Cutoff, optional
         That of G4 and G5, no larger; a number means one of the same form. Without, it is
         ``cutoff``.
@@ -139,10 +149,7 @@ class SymmetryFunctions:
             angular_cutoff = replace(self.cutoff, radius=float(angular_cutoff))
         self.angular_cutoff = angular_cutoff
         mentioned = [
-            element
-            for given in functions.values()
-            for f in given
-            for element in ((f.element,) if isinstance(f, G2) else f.elements)
+            element for given in functions.values() for f in given for element in elements_of(f)
         ]
         self.elements: tuple[str, ...] = tuple(dict.fromkeys([*functions, *mentioned]))
         self.functions: dict[str, tuple[SymmetryFunction, ...]] = {
@@ -162,12 +169,7 @@ class SymmetryFunctions:
         given = []
         for center, functions in self.functions.items():
             for f in functions:
-                if isinstance(f, G2):
-                    row = (index[f.element], 0, float(f.eta), float(f.r_s), 1.0, 0.0)
-                else:
-                    first, second = (index[e] for e in f.elements)
-                    row = (first, second, float(f.eta), 0.0, float(f.zeta), float(f.gamma))
-                given.append((type(f).__name__, index[center], *row))
+                given.append((type(f).__name__, index[center], *_core_row(f, index)))
         cutoff, angular = ((c.function, float(c.radius), float(c.gamma)) for c in self._cutoffs)
         return _core.SymmetryFunctions(
             len(self.elements),
@@ -269,7 +271,12 @@ class SymmetryFunctions:
             "cutoff": asdict(self.cutoff),
             **({"angular_cutoff": asdict(self.angular_cutoff)} if apart else {}),
             "functions": {
-                element: [{"type": type(f).__name__, **asdict(f)} for f in functions]
+                element: [
+                    f.to_dict()
+                    if isinstance(f, Radial)
+                    else {"type": type(f).__name__, **asdict(f)}
+                    for f in functions
+                ]
                 for element, functions in self.functions.items()
             },
         }
@@ -287,8 +294,7 @@ class SymmetryFunctions:
         for element, rows in content["functions"].items():
             functions[element] = []
             for row in rows:
-                values = dict(row)
-                functions[element].append(_KINDS[values.pop("type")](**values))
+                functions[element].append(_from_row(row))
         angular = content.get("angular_cutoff")
         return cls(functions, Cutoff(**content["cutoff"]), angular and Cutoff(**angular))
 
@@ -312,59 +318,29 @@ class SymmetryFunctions:
             raise InputError(f"{path}: {error}") from error
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """Min–max scaling of the features to [−1, 1], by element.
+def elements_of(function: SymmetryFunction) -> tuple[str, ...]:
+    """Elements of the neighbours of a function."""
+    if isinstance(function, G2):
+        return (function.element,)
+    return function.named if isinstance(function, Radial) else function.elements
 
-    Attributes
-    ----------
-    minimum, maximum : dict of str to (features,) float64
-    """
 
-    minimum: dict[str, Array]
-    maximum: dict[str, Array]
+def _core_row(function: SymmetryFunction, index: Mapping[str, int]) -> tuple[Any, ...]:
+    """Neighbours and numbers of a function, as the core takes them."""
+    if isinstance(function, G2):
+        return index[function.element], 0, float(function.eta), float(function.r_s), 1.0, 0.0, None
+    first, second = ([index[e] for e in function.elements] * 2 or [0, 0])[:2]
+    if not isinstance(function, Radial):
+        zeta, gamma = float(function.zeta), float(function.gamma)
+        return first, second, float(function.eta), 0.0, zeta, gamma, None
+    zeta, gamma = getattr(function, "zeta", 1.0), getattr(function, "gamma", 0.0)
+    numbers = (float(function.eta), float(function.r_s), float(zeta), float(gamma))
+    return first, second, *numbers, function.form(index)
 
-    @classmethod
-    def fit(cls, functions: SymmetryFunctions, features: Iterable[Mapping[str, Array]]) -> Scaling:
-        """From the features of structures, as `SymmetryFunctions.compute` gives them.
 
-        Raises
-        ------
-        InputError
-            If an element of ``functions`` occurs in none of them.
-        """
-        minimum, maximum = {}, {}
-        structures = list(features)
-        for element in functions.elements:
-            parts = [s[element] for s in structures if element in s]
-            if not parts:
-                raise InputError(
-                    f"no structure contains {element} with neighbours: "
-                    "its features cannot be scaled"
-                )
-            features = np.concatenate(parts)
-            minimum[element] = features.min(axis=0)
-            maximum[element] = features.max(axis=0)
-        return cls(minimum, maximum)
-
-    def linear(self, element: str) -> tuple[Array, Array]:
-        """``scale, offset`` so that scaled = scale · G + offset.
-
-        A feature that never varied carries no information and is scaled to zero.
-        """
-        return _core.linear_scaling(self.minimum[element], self.maximum[element])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain content for JSON."""
-        return {
-            element: {"minimum": self.minimum[element], "maximum": self.maximum[element]}
-            for element in self.minimum
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Scaling:
-        """The inverse of `to_dict`; the content of a record."""
-        return cls(
-            {e: np.asarray(v["minimum"], dtype=float) for e, v in content.items()},
-            {e: np.asarray(v["maximum"], dtype=float) for e, v in content.items()},
-        )
+def _from_row(row: Mapping[str, Any]) -> SymmetryFunction:
+    """A function from its content in a record."""
+    if row["type"] in ("Radial", "Angular"):
+        return (Radial if row["type"] == "Radial" else Angular).from_dict(row)
+    values = dict(row)
+    return _KINDS[values.pop("type")](**values)

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
-from nearsight.model.symmetry_functions import Cutoff, Scaling, SymmetryFunctions
+from nearsight.model.scaling import Scaling
+from nearsight.model.symmetry_functions import Cutoff, SymmetryFunctions
 from nearsight.selection import (
     cur,
     farthest_point_sampling,

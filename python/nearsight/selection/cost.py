@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nearsight.model.symmetry_functions import G2, G4, SymmetryFunction, SymmetryFunctions
+from nearsight.errors import InputError
+from nearsight.model.general_functions import Radial
+from nearsight.model.symmetry_functions import G2, G4, G5, SymmetryFunction, SymmetryFunctions
 
 __all__ = ["cost_of", "marginal_costs"]
 
@@ -42,12 +44,19 @@ def cost_of(functions: SymmetryFunctions, given: Sequence[SymmetryFunction]) -> 
     Returns
     -------
     float, µs per atom
+
+    Raises
+    ------
+    InputError
+        For functions of other programs.
     """
     share = 1.0 / len(functions.elements)
     outer, inner = (c.radius / RADIUS for c in (functions.cutoff, functions.angular_cutoff))
     total = 0.0
-    sets: dict[tuple[object, ...], list[SymmetryFunction]] = {}
+    sets: dict[tuple[object, ...], list[G4 | G5]] = {}
     for f in given:
+        if isinstance(f, Radial):
+            raise InputError("by_cost knows the cost of G2, G4 and G5, not of imported functions")
         if isinstance(f, G2):
             total += RADIAL * share * outer**3
         elif not isinstance(f, G4) and f.zeta in MOMENTS and f.eta <= WIDEST:
@@ -56,7 +65,7 @@ def cost_of(functions: SymmetryFunctions, given: Sequence[SymmetryFunction]) -> 
             sets.setdefault((type(f).__name__, *sorted(f.elements)), []).append(f)
     for (kind, first, second, *_), members in sets.items():
         times = 1 if first == second else 2
-        zetas = [f.zeta for f in members if not isinstance(f, G2)]
+        zetas = [f.zeta for f in members]
         if kind == "moments":
             of_set = MOMENTS[int(max(zetas))] + OF_MOMENTS * len(members)
             total += times * share * inner**3 * of_set

@@ -22,7 +22,7 @@ from nearsight.errors import InputError
 from nearsight.files.atomic import remove, write_bytes
 from nearsight.reading import split_selection
 from nearsight.structures.labels import CHUNK_KEY, WEIGHTS_KEY, read_labels
-from nearsight.structures.lammps_dump import is_dump, read_dump
+from nearsight.structures.own_formats import reader_of
 
 __all__ = [
     "CHUNK_KEY",
@@ -276,8 +276,8 @@ def read_structures(path: str | Path, file_format: str | None = None) -> list[At
     if not (place.is_file() or place.is_dir()):  # a pipe would never end
         raise InputError(f"{name}: {'not a file' if place.exists() else 'no such file'}")
     try:
-        if file_format is None and place.is_file() and is_dump(place):
-            found = read_dump(place)[string2index(selection or ":")]
+        if file_format is None and place.is_file() and (reader := reader_of(place)):
+            found = reader(place)[string2index(selection or ":")]
         else:
             found = ase.io.read(
                 name,

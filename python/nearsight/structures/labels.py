@@ -59,6 +59,7 @@ MEANINGS = {
         ),
         "force weights",
     ),
+    **dict.fromkeys(("config_energy_weight", "energy_weight"), "energy weight"),
 }
 """What names mean, in lower case and without those prefixes and suffixes."""
 
@@ -72,7 +73,8 @@ class Labels:
     Attributes
     ----------
     energy : float, eV, or None
-        The free energy where there is one: the forces derive from it.
+        The free energy where there is one: the forces derive from it. None, too, where it has the
+        weight 0 (``config_energy_weight``).
     forces : (N, 3) float64, eV/Å, or None
         Zero where they are not known.
     force_weights : (N,) float64, or None
@@ -134,6 +136,8 @@ def read_labels(atoms: Atoms) -> Labels:
     weights = _one(found["force weights"], "force weights", (len(atoms),))
     if energy is not None and np.isinf(energy):
         raise InputError(f"its {kind} is not finite")
+    if _one(found["energy weight"], "energy weight", ()) == 0.0:
+        energy = None
     if forces is not None and weights is None and energy is None and atoms.info.get(CHUNK_KEY):
         weights = np.eye(1, len(atoms))[0]
     given = {kind: energy, "forces": forces}

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.model.baseline import Baseline
-from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+from nearsight.model.scaling import Scaling
+from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
 

@@ -11,7 +11,8 @@ from ase import Atoms
 from nearsight.config import NetworkSettings
 from nearsight.errors import InputError
 from nearsight.model.baseline import Baseline
-from nearsight.model.symmetry_functions import Scaling, SymmetryFunctions
+from nearsight.model.scaling import Scaling
+from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, check_structure
 from nearsight.training.dataset import TrainingData

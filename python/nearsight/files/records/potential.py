@@ -49,6 +49,44 @@ class AngularPart(Part):
     gamma: FiniteFloat
 
 
+class WindowPart(Part):
+    """A window of a distance or an angle."""
+
+    shape: str
+    start: FiniteFloat
+    end: FiniteFloat
+    bump: bool
+    asymmetric: bool
+
+
+class GeneralRadialPart(Part):
+    """A radial symmetry function as other programs have it."""
+
+    type: Literal["Radial"]
+    elements: tuple[str, ...]
+    eta: FiniteFloat
+    r_s: FiniteFloat
+    window: WindowPart
+    weights: Annotated[dict[str, FiniteFloat], Field(min_length=1)] | None = None
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("weights", "angles")
+
+
+class GeneralAngularPart(GeneralRadialPart):
+    """An angular one."""
+
+    type: Literal["Angular"]  # type: ignore[assignment]
+    zeta: FiniteFloat
+    gamma: FiniteFloat
+    closed: bool
+    angles: WindowPart | None = None
+
+
+FunctionPart = Annotated[
+    RadialPart | AngularPart | GeneralRadialPart | GeneralAngularPart, Field(discriminator="type")
+]
+
+
 class FunctionsPart(Part):
     """Symmetry functions by central element, in the order of the features."""
 
@@ -57,7 +95,12 @@ class FunctionsPart(Part):
     cutoff: CutoffPart
     angular_cutoff: CutoffPart | None = None
     """That of G4 and G5, where it is another one."""
-    functions: dict[str, list[Annotated[RadialPart | AngularPart, Field(discriminator="type")]]]
+    functions: dict[str, list[FunctionPart]]
+
+    @property
+    def are_general(self) -> bool:
+        """Whether one of them is of another program, which older versions do not compute."""
+        return any(isinstance(f, GeneralRadialPart) for of in self.functions.values() for f in of)
 
 
 class FunctionsRecord(FunctionsPart, Record):
@@ -72,21 +115,34 @@ class FunctionsRecord(FunctionsPart, Record):
 
     @property
     def version(self) -> int:
-        """Of the file: 1 where programs that know one cutoff alone may read it."""
-        return 1 if self.angular_cutoff is None else 2
+        """Of the file: 1 where older programs may read it."""
+        return 2 if self.are_general or self.angular_cutoff is not None else 1
 
 
 class ScalingPart(Part):
-    """Range of the features of an element."""
+    """Range of the features of an element, and what else its scaling rests on."""
 
     minimum: Vector
     maximum: Vector
+    mean: Vector | None = None
+    sigma: Vector | None = None
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("mean", "sigma")
 
     @model_validator(mode="after")
     def _check(self) -> ScalingPart:
         if self.minimum.shape != self.maximum.shape or (self.maximum < self.minimum).any():
             raise ValueError("expected a maximum for every minimum, at least as large")
+        check_lengths(len(self.minimum), mean=self.mean, sigma=self.sigma)
         return self
+
+
+class ScalingFormPart(Part):
+    """How features are scaled, where it is not to [-1, 1]."""
+
+    kind: str
+    low: FiniteFloat
+    high: FiniteFloat
 
 
 class EnvironmentsPart(Part):
@@ -153,6 +209,8 @@ class EnsembleRecord(Record):
     calibration: Annotated[FiniteFloat, Field(gt=0)]
     symmetry_functions: FunctionsPart
     scaling: dict[str, ScalingPart]
+    scaling_form: ScalingFormPart | None = None
+    """Files of versions 1 and 2 have none."""
     domain: DomainPart | None = None
     """Older files have none."""
     baseline: BaselinePart | None = None
@@ -164,15 +222,27 @@ class EnsembleRecord(Record):
     digest: str | None = None
     """SHA-256 of all else; older files have none."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("digest", "domain", "baseline", "bounds")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = (
+        "digest",
+        "domain",
+        "baseline",
+        "bounds",
+        "scaling_form",
+    )
 
     @property
     def version(self) -> int:
-        """Of the file: the lowest of the programs that may read it.
-
-        Those of version 1 know no baseline, those of version 2 one cutoff alone.
-        """
-        if self.symmetry_functions.angular_cutoff is not None:
+        """Of the file: the oldest that programs must know to compute what it holds."""
+        known = {"linear", "tanh", "sigmoid", "softplus"}
+        activations = {
+            layer.activation
+            for member in self.members
+            for network in member.values()
+            for layer in network.layers
+        }
+        functions = self.symmetry_functions
+        is_new = functions.are_general or functions.angular_cutoff is not None
+        if self.scaling_form or is_new or activations - known:
             return 3
         return 1 if self.baseline is None else 2
 
