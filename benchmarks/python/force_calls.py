@@ -1,6 +1,6 @@
 """Force calls as a user sees them: through the ASE calculator, time per atom and memory.
 
-    OMP_NUM_THREADS=1 python benchmarks/python/force_calls.py [--large | --threads N]
+    OMP_NUM_THREADS=1 python benchmarks/python/force_calls.py [--large | --sets | --threads N]
 
 Where dscribe (PyPI) is installed, its ACSF of the same 20 functions are timed beside ours: values
 only, which is what both can do in one call. Every figure is a median of CPU time (of wall time with
@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from ase import Atoms
@@ -25,7 +25,7 @@ from ase.cluster.octahedron import Octahedron
 from rich.console import Console
 from rich.table import Table
 
-from nearsight import G2, G4, Ensemble, NearsightCalculator, SymmetryFunctions, build_info
+from nearsight import G2, G4, G5, Ensemble, NearsightCalculator, SymmetryFunctions, build_info
 from nearsight.model.network import Layer, Network, stack
 from nearsight.model.scaling import Scaling
 
@@ -63,13 +63,15 @@ def particle(length: int, cut: int) -> Atoms:
     return atoms
 
 
-def ensemble(members: int) -> Ensemble:
+PAPER = SymmetryFunctions(
+    {"Pt": [G2("Pt", *f) for f in RADIAL] + [G4(("Pt", "Pt"), *f) for f in ANGULAR]}, CUTOFF
+)
+
+
+def ensemble(members: int, functions: SymmetryFunctions = PAPER) -> Ensemble:
     """Random networks of the paper's DFT shape, 20-5-5-1."""
-    functions = SymmetryFunctions(
-        {"Pt": [G2("Pt", *f) for f in RADIAL] + [G4(("Pt", "Pt"), *f) for f in ANGULAR]}, CUTOFF
-    )
     rng = np.random.default_rng(0)
-    sizes = [20, 5, 5, 1]
+    sizes = [len(functions), 5, 5, 1]
     networks = []
     for _ in range(members):
         layers = tuple(
@@ -187,6 +189,36 @@ def compare_values(console: Console, functions: SymmetryFunctions, rounds: int) 
     console.print(table)
 
 
+def compare_sets(console: Console, rounds: int) -> None:
+    """Ten members with 11 G2 and several sets of angular functions, on 1415 atoms."""
+    radial = [G2("Pt", *f) for f in RADIAL]
+
+    def angular(kind: type[G4] | type[G5], *eta: float, zeta: tuple[int, ...]) -> list[G4 | G5]:
+        return [kind(("Pt", "Pt"), *f) for f in product(eta, zeta, (1, -1))]
+
+    sets: dict[str, list[G4 | G5]] = {
+        "none": [],
+        "Table S2": [G4(("Pt", "Pt"), *f) for f in ANGULAR],
+        "G4, ζ 1 4": angular(G4, 0.005, zeta=(1, 4)),
+        "G5, ζ 1": angular(G5, 0.005, zeta=(1,)),
+        "G5, ζ 1 4": angular(G5, 0.005, zeta=(1, 4)),
+        "G5, ζ 1 2 4, two η": angular(G5, 0.005, 1.0, zeta=(1, 2, 4)),
+        "G5, ζ 16": angular(G5, 0.005, zeta=(16,)),
+    }
+    cutoffs = ((CUTOFF, CUTOFF), (CUTOFF, 5.5), (5.5, 5.5))
+    names = (f"{outer:g} Å" if outer == inner else f"{outer:g} / {inner:g} Å"
+             for outer, inner in cutoffs)  # fmt: skip
+    table = Table("angular", "number", *names, title="Ten members, µs/atom")
+    atoms = particle(15, 7)
+    for name, given in sets.items():
+        found = [SymmetryFunctions({"Pt": radial + given}, *c) for c in cutoffs]
+        models = [NearsightCalculator(ensemble(10, f), threads=1) for f in found]
+        times = cpu_times({str(n): mover(atoms, m) for n, m in enumerate(models)}, rounds)
+        figures = (t.text(1e6 / len(atoms)) for t in times.values())
+        table.add_row(name, str(len(given)), *figures)
+    console.print(table)
+
+
 def compare_threads(console: Console, threads: int, rounds: int) -> None:
     """Wall time with one and with several threads, five calls after another as in a relaxation."""
     ten = ensemble(10)
@@ -242,11 +274,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--large", action="store_true", help="100,000 and 1,000,000 atoms only")
+    parser.add_argument("--sets", action="store_true", help="several sets of functions only")
     parser.add_argument("--threads", type=int, help="wall time with so many threads only")
     options = parser.parse_args()
     console = Console()
     if options.threads:
         compare_threads(console, options.threads, options.rounds)
+        return
+    if options.sets:
+        compare_sets(console, options.rounds)
         return
     if options.large:
         large(console)
