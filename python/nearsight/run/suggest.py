@@ -61,6 +61,9 @@ FEWEST_CHUNKS = 8
 # eV/Å by the ensemble, whose error comes on top: that leaves room below the usual 0.05
 RELAXED = 0.03
 CHEAP_PARENTS = ("emt",)
+# Cutoff of the angular functions in distances of nearest neighbours: half the time of a force call,
+# and errors no larger (docs/performance.md); 1.8 is too short
+SHELLS = 2.0
 # The λ to begin with for a parent that may not be nearsighted; the validation chunks choose
 STARTING_L2 = 1e-3
 
@@ -98,6 +101,7 @@ def suggest_config(
         features=FeatureSettings(
             count=FUNCTIONS.get(count, MOST_FUNCTIONS),
             with_target=True,
+            angular_cutoff=_angular_cutoff(elements),
         ),
         # The paper's networks for DFT; they grow where the validation chunks show that it helps
         network=NetworkSettings(hidden_layers=(5, 5)),
@@ -134,6 +138,14 @@ def distilled(config: Config, geometries: GeometrySettings) -> Config:
         "report": ReportSettings(true_forces=True),  # the target as given has its labels
     }
     return config.model_copy(update=changes)
+
+
+def _angular_cutoff(elements: tuple[str, ...]) -> float | None:
+    """Behind the third shell of neighbours (1.7 of their distance), for metals; Å."""
+    if not all(is_metal(element) for element in elements):
+        return None
+    radius = round(SHELLS * max(nearest_neighbour_distance(element) for element in elements), 1)
+    return radius if radius < FeatureSettings().cutoff else None
 
 
 def _parent(name: str, elements: tuple[str, ...]) -> ParentSettings:
