@@ -30,7 +30,8 @@ from rich.table import Column, Table
 from nearsight.config import Config
 from nearsight.files.atomic import read_json, write_text
 from nearsight.files.records import Verdict
-from nearsight.model.ensemble import COVERAGE, Ensemble
+from nearsight.files.records.bounds import STATED
+from nearsight.model.ensemble import Ensemble
 from nearsight.progress import LogProgress
 from nearsight.report.data import RunData
 from nearsight.run.run import Run
@@ -239,7 +240,7 @@ class Row:
         bars = {
             "MAE": self.accuracy.mae < MAE_BARS[self.elements],
             "chunks": self.enough is not None and self.enough <= CHUNKS_BARS[self.elements],
-            "coverage": self.accuracy.covered >= COVERAGE,
+            "coverage": self.accuracy.covered >= STATED,
             "fmax": self.fmax <= FMAX_BARS[self.elements],
         }
         return ", ".join(name for name, met in bars.items() if not met)
@@ -304,7 +305,7 @@ def main() -> None:
     Console(width=150).print(table)
     print(
         f"bars for one, two, three elements: MAE < {_bars(MAE_BARS)} meV/Å with "
-        f"{_bars(CHUNKS_BARS)} chunks; coverage ≥ {100 * COVERAGE:g} %; EMT fmax at the "
+        f"{_bars(CHUNKS_BARS)} chunks; coverage ≥ {100 * STATED:g} %; EMT fmax at the "
         f"ensemble's minimum ≤ {_bars(FMAX_BARS)} eV/Å"
     )
 
