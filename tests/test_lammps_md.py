@@ -266,6 +266,17 @@ def test_a_folder_of_others(place: Path, hot: tuple[Path, str]) -> None:
             other.run(learner(place / "nft"), copper.particle(), place / "md")
 
 
+def test_a_folder_of_dynamics_by_ase(place: Path, hot: tuple[Path, str]) -> None:
+    """Neither takes the other's trajectory for its own."""
+    trained = learner(place / "nft")
+    settings = DynamicsSettings(threshold=1e3, max_extrapolation=1e3, steps=2)
+    Dynamics(settings).run(trained.ensemble, copper.particle(), place / "md")
+    with pytest.raises(InputError, match="md: holds other dynamics; use another folder"):
+        dynamics(place).run(trained, copper.particle(), place / "md")
+    with pytest.raises(InputError, match="md: holds dynamics of LAMMPS; use another folder"):
+        Dynamics(settings).run(trained.ensemble, copper.particle(), hot[0] / "md")
+
+
 # -- parts of it
 
 
@@ -378,6 +389,7 @@ def test_no_finished_run(run_of_it: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "is the folder of a run" in done.err or "no such program" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs signals and /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_ctrl_c_ends_all_that_lammps_has_started(

@@ -179,7 +179,6 @@ class _Session:
         window = self.dynamics.retraining.window
         limits = Limits.of(settings, window, float(first.uncertainty_raw.max()))
         digest = FramesDigest()
-        self.files.begin_again()  # of others there may be segments
         with Trajectory(self.files.trajectory, "w") as writer:
             digest.add(self.files.write(writer, moving, 0, ensemble, first))
         return self._save(
@@ -225,7 +224,8 @@ class _Session:
             ended = f"the time of {settings.max_hours:g} h is over"
         state = self._save(state, ended=ended)
         if not ended and not was_run:
-            raise InputError(failure or f"{self.files.segment(number)}: LAMMPS has ended at {last}")
+            early = f"{self.files.segment(number)}: LAMMPS has ended at step {last}, too early"
+            raise InputError(failure or early)
         return state, uncertain
 
     def _run_lammps(self, state: LammpsState, start: Atoms, number: int) -> str:
