@@ -451,11 +451,11 @@ def test_a_dump_is_learned(
 # -- LAMMPS itself
 
 
-def lammps_dynamics(**settings: Any) -> LammpsDynamics:
+def lammps_dynamics(program: str = "lmp", **settings: Any) -> LammpsDynamics:
     """Short ones, which nothing ends."""
     calm = {"threshold": 1e6, "max_extrapolation": 1e9, "steps": 20, "write_every": 5}
     return LammpsDynamics(
-        DynamicsSettings.model_validate(calm | settings), program=LammpsProgram.parse("lmp")
+        DynamicsSettings.model_validate(calm | settings), program=LammpsProgram.parse(program)
     )
 
 
@@ -481,7 +481,8 @@ def test_the_trajectory_is_that_of_ase(place: Path, kind: str) -> None:
         atoms.rattle(0.05, seed=3)
         atoms.set_constraint(FixAtoms([0, 5]))
     trained = learner(place / "nft")
-    loop = lammps_dynamics(conditions="NVE", temperature=400.0)
+    program = "lmp" if kind == "particle" else "mpiexec -n 2 lmp"
+    loop = lammps_dynamics(program, conditions="NVE", temperature=400.0)
     assert loop.run(trained, atoms, place / "md") == "all 20 steps are done"
     Dynamics(loop.settings).run(trained.ensemble, atoms, place / "ase")
     for one, two in zip(frames(place / "md"), frames(place / "ase"), strict=True):

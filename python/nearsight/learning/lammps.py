@@ -26,6 +26,7 @@ from nearsight.learning.uncertain import (
     UncertainFrames,
     choose,
     count_retrainings,
+    tell_isolated,
     why_no_retraining,
 )
 from nearsight.model.ensemble import Ensemble
@@ -128,6 +129,7 @@ class _Session:
     progress: Progress
     before: float = 0.0  # seconds of work of earlier sessions
     began: float = field(default_factory=time.perf_counter)
+    isolated: set[int] = field(default_factory=set)
 
     def run(self, atoms: Atoms) -> str:
         """Begin or take up, and go on to the end; begin again where a file is damaged."""
@@ -280,6 +282,8 @@ class _Session:
                     break
                 raw, grade = found.uncertainty_raw, found.extrapolation
                 assert raw is not None  # members were asked for
+                lone = found.isolated
+                self.isolated = tell_isolated(lone, self.isolated, step, self.progress)
                 largest = uncertain.look(atoms, step, raw, grade)
                 if halted == step and not uncertain.reason:  # by a last digit
                     uncertain.reason = f"LAMMPS has ended at step {step}, at the bound"
