@@ -33,6 +33,7 @@ from nearsight.errors import InputError
 from nearsight.files.records import DynamicsRecord, LammpsState
 from nearsight.learning.lammps import LammpsDynamics
 from nearsight.learning.learner import Learner
+from nearsight.learning.on_the_fly import Dynamics
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
@@ -265,6 +266,17 @@ def test_a_folder_of_others(place: Path, hot: tuple[Path, str]) -> None:
             other.run(learner(place / "nft"), copper.particle(), place / "md")
 
 
+def test_a_folder_of_dynamics_by_ase(place: Path, hot: tuple[Path, str]) -> None:
+    """Neither takes the other's trajectory for its own."""
+    trained = learner(place / "nft")
+    settings = DynamicsSettings(threshold=1e3, max_extrapolation=1e3, steps=2)
+    Dynamics(settings).run(trained.ensemble, copper.particle(), place / "md")
+    with pytest.raises(InputError, match="md: holds other dynamics; use another folder"):
+        dynamics(place).run(trained, copper.particle(), place / "md")
+    with pytest.raises(InputError, match="md: holds dynamics of LAMMPS; use another folder"):
+        Dynamics(settings).run(trained.ensemble, copper.particle(), hot[0] / "md")
+
+
 # -- parts of it
 
 
@@ -377,6 +389,7 @@ def test_no_finished_run(run_of_it: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "is the folder of a run" in done.err or "no such program" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs signals and /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_ctrl_c_ends_all_that_lammps_has_started(
@@ -412,7 +425,90 @@ def test_ctrl_c_ends_all_that_lammps_has_started(
     assert [atoms.info["step"] for atoms in frames(tmp_path / "md")] == [0, 2, 4, 6]
 
 
+def test_a_dump_is_learned(
+    run_of_it: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of types alone, whose elements are given."""
+    monkeypatch.chdir(run_of_it)
+    options = ("--program", STUB, "--workdir", tmp_path / "md")
+    assert run_command(*COMMAND, *options).code == 0
+    text = (tmp_path / "md" / "segment-01" / "frames.dump").read_text()
+    text = text.replace("id element", "id type").replace(" Cu ", " 1 ")
+    (tmp_path / "types.dump").write_text(text)
+    learn = ["retrain", "nft", "--frames", str(tmp_path / "types.dump")]
+    learn += ["--workdir", str(tmp_path / "learned"), "--threshold", "1e-3", "--window", "1e6"]
+    learn += ["--chunks", "2", "--max-rounds", "1", "--target-chunks", "0"]
+    done = run_command(*learn)
+    assert done.code == 2
+    assert "does not tell the elements" in done.err
+    done = run_command(*learn, "--types", "Cu")
+    assert done.code == 0, done.err
+    assert (tmp_path / "learned" / "retraining-01" / "chunks.extxyz").is_file()
+    done = run_command("retrain", "nft", "--types", "Cu")
+    assert (done.code, done.err) == (2, "--types is for the frames of --frames\n")
+
+
 # -- LAMMPS itself
+
+
+def lammps_dynamics(program: str = "lmp", **settings: Any) -> LammpsDynamics:
+    """Short ones, which nothing ends."""
+    calm = {"threshold": 1e6, "max_extrapolation": 1e9, "steps": 20, "write_every": 5}
+    return LammpsDynamics(
+        DynamicsSettings.model_validate(calm | settings), program=LammpsProgram.parse(program)
+    )
+
+
+def logged_energies(folder: Path) -> list[float]:
+    """Potential energies of the table of LAMMPS."""
+    rows = [
+        line.split() for line in (folder / "segment-01" / "log.lammps").read_text().splitlines()
+    ]
+    rows = [each for each in rows if len(each) == 8 and set("".join(each)) <= set("0123456789.e+-")]
+    return [float(words[2]) for words in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.lammps
+@pytest.mark.parametrize("kind", ["particle", "slab"])
+def test_the_trajectory_is_that_of_ase(place: Path, kind: str) -> None:
+    """NVE where the structure was; the constants of LAMMPS differ in the seventh digit."""
+    need_lammps()
+    atoms = copper.particle()
+    if kind == "slab":
+        atoms = bulk("Cu").repeat((4, 4, 3))
+        atoms.pbc = (True, True, False)
+        atoms.rattle(0.05, seed=3)
+        atoms.set_constraint(FixAtoms([0, 5]))
+    trained = learner(place / "nft")
+    program = "lmp" if kind == "particle" else "mpiexec -n 2 lmp"
+    loop = lammps_dynamics(program, conditions="NVE", temperature=400.0)
+    assert loop.run(trained, atoms, place / "md") == "all 20 steps are done"
+    Dynamics(loop.settings).run(trained.ensemble, atoms, place / "ase")
+    for one, two in zip(frames(place / "md"), frames(place / "ase"), strict=True):
+        assert one.info["step"] == two.info["step"]
+        np.testing.assert_allclose(one.positions, two.positions, atol=2e-6)
+        np.testing.assert_allclose(one.get_momenta(), two.get_momenta(), atol=1e-4)
+        np.testing.assert_array_equal(one.cell, two.cell)
+        assert one.get_potential_energy() == pytest.approx(two.get_potential_energy(), abs=1e-4)
+    assert np.abs(one.positions - atoms.positions).max() > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.lammps
+def test_a_cell_that_changes_is_turned_back(place: Path) -> None:
+    """The energies of the frames are those of LAMMPS's own table."""
+    need_lammps()
+    atoms = bulk("Cu").repeat((4, 4, 4))
+    atoms.rattle(0.05, seed=3)
+    loop = lammps_dynamics(conditions="NPT", pressure=20.0, pressure_time=100.0, steps=60)
+    loop.run(learner(place / "nft"), atoms, place / "md")
+    found = frames(place / "md")
+    assert found[-1].cell.volume < 0.99 * atoms.cell.volume
+    stretch = found[-1].cell.array @ np.linalg.inv(atoms.cell.array)
+    np.testing.assert_allclose(stretch, stretch[0, 0] * np.eye(3), atol=1e-9)
+    energies = [frame.get_potential_energy() for frame in found]
+    np.testing.assert_allclose(energies, logged_energies(place / "md"), atol=2e-4)
 
 
 @pytest.mark.slow

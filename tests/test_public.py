@@ -23,7 +23,8 @@ NAMES = set(
     RetrainingSettings Run SymmetryFunctions TargetSettings TrainingSettings build_info cur
     export_potential import_potential
     extract_chunk farthest_point_sampling force_correlation force_locality harvest
-    image_descriptor relative_norm_deviation relax retrain run_dynamics snapshot suggest_config
+    image_descriptor relative_norm_deviation relax retrain run_dynamics run_in_lammps snapshot
+    suggest_config
 """.split()  # noqa: SIM905
 )
 

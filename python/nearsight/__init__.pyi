@@ -37,6 +37,7 @@ from .model.symmetry_functions import SymmetryFunctions as SymmetryFunctions
 from .parents import Parent as Parent
 from .run.finished import retrain as retrain
 from .run.finished import run_dynamics as run_dynamics
+from .run.finished import run_in_lammps as run_in_lammps
 from .run.run import Run as Run
 from .run.suggest import suggest_config as suggest_config
 from .selection import cur as cur

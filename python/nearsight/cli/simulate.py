@@ -65,15 +65,13 @@ def retrain(
     place = work_folder(workdir or folder / name)
     from nearsight.run import finished
     from nearsight.structures.images import read_structures
+    from nearsight.structures.lammps_dump import read_dump
 
-    if types is not None:
-        from nearsight.structures.lammps_dump import read_dump
-
-        if frames is None:
-            raise InputError("--types is for the frames of --frames")
+    if frames is None and types is not None:
+        raise InputError("--types is for the frames of --frames")
+    given = None if frames is None or types is not None else read_structures(frames, file_format)
+    if frames is not None and types is not None:
         given = read_dump(frames, [each.strip() for each in types.split(",")])
-    else:
-        given = None if frames is None else read_structures(frames, file_format)
     find_modules_in(folder.absolute().parent)
     with display() as progress:
         result = finished.retrain(folder, place, retraining, relaxation, progress, given)

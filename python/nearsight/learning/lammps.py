@@ -26,6 +26,7 @@ from nearsight.learning.uncertain import (
     UncertainFrames,
     choose,
     count_retrainings,
+    tell_isolated,
     why_no_retraining,
 )
 from nearsight.model.ensemble import Ensemble
@@ -128,6 +129,7 @@ class _Session:
     progress: Progress
     before: float = 0.0  # seconds of work of earlier sessions
     began: float = field(default_factory=time.perf_counter)
+    isolated: set[int] = field(default_factory=set)
 
     def run(self, atoms: Atoms) -> str:
         """Begin or take up, and go on to the end; begin again where a file is damaged."""
@@ -179,7 +181,6 @@ class _Session:
         window = self.dynamics.retraining.window
         limits = Limits.of(settings, window, float(first.uncertainty_raw.max()))
         digest = FramesDigest()
-        self.files.begin_again()  # of others there may be segments
         with Trajectory(self.files.trajectory, "w") as writer:
             digest.add(self.files.write(writer, moving, 0, ensemble, first))
         return self._save(
@@ -225,7 +226,8 @@ class _Session:
             ended = f"the time of {settings.max_hours:g} h is over"
         state = self._save(state, ended=ended)
         if not ended and not was_run:
-            raise InputError(failure or f"{self.files.segment(number)}: LAMMPS has ended at {last}")
+            early = f"{self.files.segment(number)}: LAMMPS has ended at step {last}, too early"
+            raise InputError(failure or early)
         return state, uncertain
 
     def _run_lammps(self, state: LammpsState, start: Atoms, number: int) -> str:
@@ -280,6 +282,8 @@ class _Session:
                     break
                 raw, grade = found.uncertainty_raw, found.extrapolation
                 assert raw is not None  # members were asked for
+                lone = found.isolated
+                self.isolated = tell_isolated(lone, self.isolated, step, self.progress)
                 largest = uncertain.look(atoms, step, raw, grade)
                 if halted == step and not uncertain.reason:  # by a last digit
                     uncertain.reason = f"LAMMPS has ended at step {step}, at the bound"

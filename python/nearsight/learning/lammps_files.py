@@ -12,7 +12,7 @@ from ase import Atoms
 from nearsight.errors import InputError
 from nearsight.files.atomic import remove
 from nearsight.files.names import round_folder
-from nearsight.files.records import Harvest, LammpsState
+from nearsight.files.records import DynamicsState, Harvest, LammpsState
 from nearsight.model.ensemble import Ensemble, Evaluation
 from nearsight.model.snapshot import labelled
 from nearsight.simulation.lammps import DUMP
@@ -53,6 +53,8 @@ class LammpsFiles:
         """
         path = self.folder / LammpsState.FILE
         if not path.exists():
+            if (self.folder / DynamicsState.FILE).exists() or any(self.folder.glob("segment-*")):
+                raise InputError(f"{self.folder}: holds other dynamics; use another folder")
             return None
         state = LammpsState.load(path)
         if state.inputs != inputs:
@@ -63,11 +65,13 @@ class LammpsFiles:
         return state
 
     def begin_again(self) -> None:
-        """Remove state, trajectory, segments, and what was chosen from them; trainings stay."""
+        """Remove segments, trajectory, what was chosen from them, and state; trainings stay.
+
+        The state goes last: without it, segments are taken for somebody else's.
+        """
         chosen = self.folder.glob(f"retraining-*/{Harvest.FILE}")
-        for path in (self.folder / LammpsState.FILE, self.trajectory, *chosen):
-            path.unlink(missing_ok=True)
-        for path in self.folder.glob("segment-*"):
+        state = self.folder / LammpsState.FILE
+        for path in (*self.folder.glob("segment-*"), *chosen, self.trajectory, state):
             remove(path)
 
     def save(self, state: LammpsState) -> None:

@@ -26,6 +26,7 @@ from nearsight.learning.uncertain import (
     UncertainFrames,
     choose,
     count_retrainings,
+    tell_isolated,
     why_no_retraining,
 )
 from nearsight.model.calculator import NearsightCalculator
@@ -224,7 +225,8 @@ class _Session:
                 if not write and step % settings.watch_every:
                     continue
                 raw, grade = _uncertainty(moving)
-                self._tell_isolated(moving, step)
+                isolated = moving.calc.results["isolated"]
+                self.isolated = tell_isolated(isolated, self.isolated, step, self.progress)
                 largest = uncertain.look(moving, step, raw, grade)
                 if write or uncertain.reason:
                     self.frames.add(self.files.write(writer, integrator, raw, grade))
@@ -245,17 +247,6 @@ class _Session:
                         sha256=self.frames.hexdigest,
                     )
         return self._end(state, f"all {settings.steps} steps are done"), None
-
-    def _tell_isolated(self, moving: Atoms, step: int) -> None:
-        """Say once which atoms have left the others."""
-        isolated = moving.calc.results["isolated"]
-        new = [n for n in np.flatnonzero(isolated) if n not in self.isolated]
-        self.isolated = {int(n) for n in np.flatnonzero(isolated)}
-        if new:
-            self.progress.note(
-                f"step {step}: no neighbour within the cutoff of atom {', '.join(map(str, new))}; "
-                "such atoms have no force"
-            )
 
     def _retrain(self, number: int) -> Ensemble:
         if self.learner is None:

@@ -81,6 +81,8 @@ class DynamicsFiles:
         """
         path = self.folder / DynamicsState.FILE
         if not path.exists():
+            if (self.folder / LammpsState.FILE).exists():
+                raise InputError(f"{self.folder}: holds dynamics of LAMMPS; use another folder")
             return None
         state = DynamicsState.load(path)
         if state.inputs != inputs:

@@ -14,10 +14,16 @@ from nearsight.config import DynamicsSettings
 from nearsight.files.records import DynamicsRound
 from nearsight.learning.harvest import Harvest, doubt_of, harvest, load_harvest, save_harvest
 from nearsight.model.ensemble import Ensemble
-from nearsight.progress import count_noun
+from nearsight.progress import Progress, count_noun
 from nearsight.simulation.known import MAX_UNCERTAIN_IN_A_ROW, Limits, why_unknown
 
-__all__ = ["UncertainFrames", "choose", "count_retrainings", "why_no_retraining"]
+__all__ = [
+    "UncertainFrames",
+    "choose",
+    "count_retrainings",
+    "tell_isolated",
+    "why_no_retraining",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -140,3 +146,32 @@ def count_retrainings(rounds: Sequence[DynamicsRound]) -> str:
         return ""
     learned = count_noun(sum(each.chosen for each in rounds), "chunk")
     return f"; {count_noun(len(rounds), 'retraining')} with {learned}"
+
+
+def tell_isolated(
+    isolated: npt.NDArray[np.bool_], known: set[int], step: int, progress: Progress
+) -> set[int]:
+    """Say once which atoms have left the others.
+
+    Parameters
+    ----------
+    isolated : (N,) bool
+        Whether an atom has no neighbour.
+    known : set of int
+        The atoms that had none before.
+    step : int
+    progress : Progress
+
+    Returns
+    -------
+    set of int
+        The atoms that have none now.
+    """
+    found = [int(n) for n in np.flatnonzero(isolated)]
+    new = [n for n in found if n not in known]
+    if new:
+        progress.note(
+            f"step {step}: no neighbour within the cutoff of atom {', '.join(map(str, new))}; "
+            "such atoms have no force"
+        )
+    return set(found)

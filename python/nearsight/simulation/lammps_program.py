@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearsight.errors import InputError, plain_text
-from nearsight.executors.processes import STARTED_BY, kill_marked, last_line, marked
+from nearsight.executors.processes import STARTED_BY, kill_marked, last_line
 
 __all__ = ["LOG", "LammpsProgram", "error_in", "halt_in", "state_in"]
 
@@ -101,7 +101,7 @@ class LammpsProgram:
         log.unlink(missing_ok=True)
         until = None if seconds is None else time.monotonic() + seconds
         environment = os.environ | {STARTED_BY: mark, "PATH": _path()}
-        with (folder / OUTPUT).open("wb") as output, marked(mark):
+        with (folder / OUTPUT).open("wb") as output:
             process = subprocess.Popen(
                 [*self.words, "-in", script.name, "-log", LOG],
                 cwd=folder,
