@@ -175,6 +175,7 @@ def reduced(config: Config) -> Config:
     features = {
         "count": 16,
         "cutoff": 5.0,
+        "angular_cutoff": None,
         "g2_eta": (0.5, 2.0, 5.0, 20.0, 50.0),
         "g2_r_s": (0.0, 2.0, 4.0),
         "g4_eta": (0.005,),
