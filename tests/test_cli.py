@@ -54,7 +54,7 @@ def test_all_commands_are_there() -> None:
         "new", "distil", "run", "status", "report", "schema",
         "init", "select-images", "select-features", "train", "nft",
         "evaluate", "relax", "retrain", "md", "locality", "info", "doctor",
-        "labels list", "labels export", "labels copy", "labels verify",
+        "import", "export", "labels list", "labels export", "labels copy", "labels verify",
         "lammps input", "lammps build",
     }  # fmt: skip
 
