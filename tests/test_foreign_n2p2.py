@@ -23,7 +23,7 @@ from nearsight.model.baseline import Baseline
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.general_functions import Angular, Radial, Window
 from nearsight.model.scaling import Scaling, ScalingForm
-from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
+from nearsight.model.symmetry_functions import G2, Cutoff, SymmetryFunctions
 from nearsight.structures.units import Units
 
 DATA = Path(__file__).parent / "validation" / "data" / "n2p2"
@@ -134,14 +134,13 @@ def test_smaller_cutoff_of_the_angular_functions(tmp_path: Path) -> None:
     text = TWO_ELEMENTS.replace("-1.0 2.0 6.0", "-1.0 2.0 4.0").replace(
         "0.1 0.0 6.0", "0.1 0.0 5.0"
     )
-    weights = write_folder(tmp_path, text)
+    write_folder(tmp_path, text)
     functions = import_potential([tmp_path]).functions
     assert functions.cutoff == Cutoff(6.0)
     assert functions.angular_cutoff == Cutoff(4.0)
     kinds = [type(f).__name__ for f in (*functions.functions["O"], *functions.functions["H"])]
     assert kinds == ["G2", "G4", "Radial", "G2", "Radial"]
     assert functions.functions["O"][1].eta == 0.01 * 4.0**2
-    assert weights
 
 
 def test_normalised_nodes(tmp_path: Path) -> None:
@@ -380,8 +379,6 @@ def test_what_n2p2_cannot_express(name: str, tmp_path: Path) -> None:
 
 
 # --- refusals ----------------------------------------------------------------------------------
-
-NAMES = {G4: 3, G5: 9}
 
 
 def changed(old: str, new: str) -> Callable[[Path], None]:
