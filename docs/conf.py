@@ -19,7 +19,7 @@ OVERVIEW = Path(__file__).with_name("README.md")
 
 project = "nearsight"
 author = copyright = "The nearsight developers"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"
 include_patterns = ["*.md", "docs/**.md", "benchmarks/README.md", "tests/validation/README.md"]
 exclude_patterns = ["[.]*", "build", "cpp", "dist", "examples", "python"]
@@ -33,6 +33,10 @@ templates_path = ["templates"]
 
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4
+nb_execution_mode = "cache"
+nb_execution_in_temp = True
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
 suppress_warnings = ["misc.highlighting_failure"]  # … stands for what is left out of JSON
 
 autodoc_default_options = {"members": True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import pytest
@@ -154,6 +155,20 @@ def test_new_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = run_command("new", "POSCAR")
     assert code == 0
     assert "\nThe target is periodic, with more than 8 Å of empty space in all dir" in out
+
+
+@pytest.mark.parametrize(
+    ("features", "cutoff", "sentence"),
+    [
+        ({"g2_r_s": [0.0, 3.0]}, [4.0, 3.0], "must be above all of features.g2_r_s, got 3 Å and 3"),
+        ({"symmetry_functions": "f.json"}, [4.0], "needs candidates to choose from: leave it out"),
+    ],
+)
+def test_cutoffs_to_try(features: dict[str, Any], cutoff: list[float], sentence: str) -> None:
+    given = {"count": None, "cutoff": None} if "symmetry_functions" in features else {}
+    text = tiny_config(features=given | features, capacity={"cutoff": cutoff})
+    with pytest.raises(InputError, match=f"capacity.cutoff {sentence}"):
+        check_candidates(Config.parse(text), ("Cu",))
 
 
 def test_more_functions_than_candidates(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from helpers.records import make_iteration
 from nearsight.config import CapacitySettings, NFTSettings, TrainingSettings
 from nearsight.executors.local import LocalExecutor
 from nearsight.files.records import Iteration, Model
-from nearsight.learning.capacity import Capacity, choice_is_due, describe_choice, first_model
+from nearsight.learning.capacity import (
+    Capacity,
+    apply_model,
+    choice_is_due,
+    describe_choice,
+    first_model,
+)
 from nearsight.learning.labels import label_chunks, validation_chunks
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
@@ -158,6 +165,10 @@ def model(nodes: int, l2: float = 1e-4, force_decay: float | None = None) -> Mod
     return Model(hidden_layers=[nodes], l2=l2, force_decay=force_decay)
 
 
+def no_data(each: Model) -> Any:
+    """Where errors are made up, none are needed."""
+
+
 def choose(
     monkeypatch: pytest.MonkeyPatch, errors: Any, current: Model, **settings: Any
 ) -> tuple[Model, list[Model]]:
@@ -165,9 +176,9 @@ def choose(
     monkeypatch.setattr(Capacity, "_error", lambda _, data, images, each: errors(each))
     grid = {"hidden_layers": [[2], [4], [8], [16]], "l2": [1e-6, 1e-4, 1e-2], "force_decay": [2.0]}
     capacity = Capacity(
-        CapacitySettings.model_validate(grid | settings), TrainingSettings(), 0, Recorder()
+        CapacitySettings.model_validate(grid | settings), 6.5, TrainingSettings(), 0, Recorder()
     )
-    chosen, candidates = capacity.choose(None, (), current)  # type: ignore[arg-type]
+    chosen, candidates = capacity.choose(no_data, (), current)
     for each in candidates:
         assert each.error == errors(each.model)
     tried = [each.model for each in candidates]
@@ -219,11 +230,41 @@ def test_nothing_but_the_model_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tried == [model(4)]
 
 
+@pytest.mark.parametrize(
+    ("errors", "now", "expected"),
+    [
+        ({4.5: 1.0, 5.5: 1.0, 6.5: 1.0, 8.0: 0.98}, None, 4.5),  # no worse, and quicker
+        ({4.5: 1.01, 5.5: 1.0, 6.5: 1.0, 8.0: 0.98}, None, 5.5),
+        ({4.5: 1.2, 5.5: 1.1, 6.5: 1.0, 8.0: 0.98}, None, None),  # a longer one: clearly better?
+        ({4.5: 1.2, 5.5: 1.1, 6.5: 1.0, 8.0: 0.9}, None, 8.0),
+        ({4.5: 1.2, 5.5: 1.0, 6.5: 0.9, 8.0: 0.9}, 5.5, None),  # back to that of the run
+    ],
+)
+def test_a_cutoff_is_as_short_as_it_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+    errors: dict[float, float],
+    now: float | None,
+    expected: float | None,
+) -> None:
+    current = model(4).model_copy(update={"cutoff": now})
+    chosen, tried = choose(
+        monkeypatch,
+        lambda each: errors[each.cutoff or 6.5],
+        current,
+        cutoff=[4.5, 5.5, 8.0],
+        hidden_layers=[],
+        l2=[],
+        force_decay=[],
+    )
+    assert chosen.cutoff == expected
+    assert {each.cutoff for each in tried} <= {None, 4.5, 5.5, 8.0}
+
+
 def test_what_the_log_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    capacity = Capacity(copper.CAPACITY, TrainingSettings(), 0, Recorder())
+    capacity = Capacity(copper.CAPACITY, 6.5, TrainingSettings(), 0, Recorder())
     monkeypatch.setattr(Capacity, "_error", lambda _, data, images, each: 0.05 + 10 * each.l2)
     before = model(4, 1e-2, 2.0)
-    chosen, candidates = capacity.choose(None, (), before)  # type: ignore[arg-type]
+    chosen, candidates = capacity.choose(no_data, (), before)
     assert describe_choice(before, chosen, candidates) == (
         "of 4 models, 4 nodes, λ 1e-06, force_decay 2 Å: error on the validation chunks "
         "50 meV/Å, 4 nodes, λ 0.01, force_decay 2 Å 150"
@@ -270,14 +311,14 @@ REAL = CapacitySettings(
 def test_of_two_the_better_one(data: TrainingData) -> None:
     """λ = 10 and a single node keep the networks from learning; errors by EMT say so."""
     images = chosen_for_validation()
-    capacity = Capacity(REAL, TrainingSettings(), 3, Recorder())
+    capacity = Capacity(REAL, 6.5, TrainingSettings(), 3, Recorder())
     poor = Model(hidden_layers=[1], l2=10.0)
-    chosen, candidates = capacity.choose(data, images, poor)
+    chosen, candidates = capacity.choose(partial(apply_model, data), images, poor)
     assert chosen == Model(hidden_layers=[6], l2=1e-6)
     errors = {c.model.model_dump_json(): c.error for c in candidates}
     assert errors[chosen.model_dump_json()] < 0.5 * errors[poor.model_dump_json()]
     # from the other side: the good one stays
-    again, _ = capacity.choose(data, images, chosen)
+    again, _ = capacity.choose(partial(apply_model, data), images, chosen)
     assert again == chosen
 
 
@@ -291,9 +332,9 @@ def test_the_error_of_a_candidate_is_that_of_its_ensemble(
     images = chosen_for_validation()
     training = TrainingSettings(l2=1e-3, initial_iterations=10)
     settings = REAL.model_copy(update={"hidden_layers": (), "l2": ()})
-    capacity = Capacity(settings, training, 3, Recorder())
+    capacity = Capacity(settings, 6.5, training, 3, Recorder())
     one = Model(hidden_layers=[6], l2=1e-3)
-    _, (candidate,) = capacity.choose(bulk, images, one)
+    _, (candidate,) = capacity.choose(partial(apply_model, bulk), images, one)
     members = nft.ensemble.model_copy(update={"members": 2})
     ensemble = train_ensemble(cells, copper.functions(), nft.network, training, members, 3)
     assert isinstance(ensemble, Ensemble)
@@ -308,8 +349,8 @@ def test_it_is_seeded_and_any_engine_finds_the_same(data: TrainingData) -> None:
     current = Model(hidden_layers=[6], l2=1e-2)
 
     def found(seed: int, executor: Any = None) -> Any:
-        capacity = Capacity(settings, TrainingSettings(), seed, Recorder(), executor)
-        return capacity.choose(data, images, current)
+        capacity = Capacity(settings, 6.5, TrainingSettings(), seed, Recorder(), executor)
+        return capacity.choose(partial(apply_model, data), images, current)
 
     expected = found(3)
     assert found(3) == expected
@@ -323,6 +364,8 @@ def test_the_model_of_the_data_does_not_matter(data: TrainingData) -> None:
     images = chosen_for_validation()[:1]
     settings = REAL.model_copy(update={"l2": (), "iterations": 3})
     current = Model(hidden_layers=[6], l2=1e-4)
-    capacity = Capacity(settings, TrainingSettings(), 3, Recorder())
+    capacity = Capacity(settings, 6.5, TrainingSettings(), 3, Recorder())
     other = replace(data, hidden_layers=(3, 3), force_decay=1.0)
-    assert capacity.choose(other, images, current) == capacity.choose(data, images, current)
+    assert capacity.choose(partial(apply_model, other), images, current) == capacity.choose(
+        partial(apply_model, data), images, current
+    )

@@ -29,6 +29,7 @@ from nearsight.files.names import numbered
 from nearsight.files.records import (
     Reference,
     Relaxation,
+    Shell,
     Target,
 )
 from nearsight.report.checks import limiting_label_error
@@ -186,6 +187,25 @@ def test_labels_that_limit_the_accuracy(
     words = words_of(folder)
     assert advice in words
     assert f"parent’s own force on their centres is off by {plain(mev(off))} meV/Å" in words
+
+
+def test_chunks_learned_whole_have_no_error_of_labels(tmp_path: Path) -> None:
+    """They are exact for the chunk as cut, whatever the scan says of the target."""
+    scan = but(
+        LOCALITY,
+        indices=np.array([2]),
+        n_atoms=np.array([[2], [3], [4]]),
+        forces=np.full((3, 1, 3), 0.5),
+        true_forces=np.zeros((1, 3)),
+    )
+    shells = [Shell(distance=0.0, forces=2, error=0.001)]
+    steps = (iteration(0, [], 100.0), iteration(1, [0, 3], shells=shells))
+    run = but(RUN, chunk_radius=6.0, best_iteration=1)
+    folder = save(tmp_path / "run", *steps, run=run, reference=REFERENCE, locality=scan)
+    check = found_checks(folder)["chunk_radius"]
+    assert (check.status, check.numbers["limits"]) == ("met", False)
+    assert limiting_label_error(RunData.load(folder)) is None
+    assert "chunks as they are cut, where their forces are exact" in words_of(folder)
 
 
 def test_a_locality_scan_the_parent_failed_in(tmp_path: Path) -> None:

@@ -181,6 +181,22 @@ def test_version_without_the_core() -> None:
     assert lines == [f"nearsight {version('nearsight')}", "0", "[]"]
 
 
+@pytest.mark.parametrize("module", ["typer", "nearsight.config.structures", "nearsight.cli.run"])
+def test_ctrl_c_during_the_imports(module: str) -> None:
+    code = (
+        "import builtins, os, signal, sys\n"
+        "whole = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        f"    if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return whole(name, *rest)\n"
+        "builtins.__import__ = interrupted\n"
+        "from nearsight.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
 def test_openmp_is_told_to_wait_in_silence_by_the_command_line_alone() -> None:
     environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
     library = (

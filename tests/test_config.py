@@ -111,6 +111,10 @@ def test_defaults_are_those_of_the_paper() -> None:
             "line 3: features: symmetry_functions stands for all other keys here; leave out count",
         ),
         (
+            TARGET + "[dynamics]\ntimestep = 1e300",
+            "line 4: dynamics.timestep must be at most 100, got 1e+300",
+        ),
+        (
             TARGET + "[features]\ngamma = 4.0",
             'line 3: features: gamma belongs to cutoff_function = "polynomial" only',
         ),

@@ -131,6 +131,7 @@ def short_training() -> Iterator[None]:
             Config, "parse", classmethod(lambda *given, **named: quickened(parse(*given, **named)))
         )
         patch.setattr(nearsight.report.page, "png", lambda figure: b"")
+        patch.setattr(nearsight.report.page, "svg", lambda figure, name, title: "")
         yield
 
 

@@ -22,7 +22,12 @@ from helpers import copper
 from helpers.faulty import FAULTY, Script
 from helpers.recorder import Recorder, Stopped
 from helpers.trainings import assert_same, contents, train
-from nearsight.config import DynamicsSettings, RelaxationSettings, RetrainingSettings
+from nearsight.config import (
+    DynamicsSettings,
+    FeatureSettings,
+    RelaxationSettings,
+    RetrainingSettings,
+)
 from nearsight.errors import InputError, ParentError
 from nearsight.executors.local import LocalExecutor
 from nearsight.files.records import best_iteration
@@ -35,6 +40,7 @@ from nearsight.learning.state import Start, State
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
+from nearsight.selection.choose import choose_features
 from nearsight.structures.images import Image, read_images
 
 
@@ -221,6 +227,38 @@ def test_members_trained_by_an_engine_are_the_same(
     assert_same(tmp_path, finished[0])
 
 
+def test_a_model_with_a_cutoff_of_its_own(tmp_path: Path) -> None:
+    """Its functions are chosen anew, as those of the run were; stopped, it goes on with them."""
+    radii = (4.5, 5.4)
+    longer = replace(
+        copper.whole(max_chunks=5),
+        capacity=copper.CAPACITY.model_copy(update={"cutoff": radii, "l2": (), "force_decay": ()}),
+        features=FeatureSettings(count=8, g2_r_s=(0.0, 2.5)),
+    )
+    short = copper.functions(3.6)
+    state = run(tmp_path / "whole", longer, functions=short)
+    first, second, last = state.history
+    assert first.model is not None
+    assert second.model is not None
+    assert {c.model.cutoff for c in second.candidates} >= {None, *radii}
+    assert first.model.cutoff is None
+    radius = second.model.cutoff
+    assert radius in radii
+    for each, cutoff in zip(state.history, (3.6, radius, radius), strict=True):
+        place = tmp_path / "whole" / f"iteration-{each.iteration:03d}" / "ensemble.json"
+        assert Ensemble.load(place).functions.cutoff.radius == cutoff
+    expected = choose_features(
+        copper.cells(), longer.features.model_copy(update={"cutoff": radius})
+    )
+    assert state.ensemble.functions.to_dict() == expected.symmetry_functions.to_dict()
+    for number in range(3):
+        with pytest.raises(Stopped):
+            run(tmp_path / "stopped", longer, functions=short, progress=Recorder(iteration=number))
+    again = run(tmp_path / "stopped", longer, functions=short)
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+    assert again.model == state.model == last.model
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -228,9 +266,10 @@ def test_members_trained_by_an_engine_are_the_same(
         copper.whole(core_radius=3.0),
         copper.whole(force_decay=2.0),
         replace(copper.whole(), capacity=copper.CAPACITY.model_copy(update={"members": 3})),
+        replace(copper.whole(), capacity=copper.CAPACITY.model_copy(update={"cutoff": (4.0,)})),
         replace(copper.whole(), training=copper.TRAINING),
     ],
-    ids=["validation", "core", "decay", "capacity", "tolerance"],
+    ids=["validation", "core", "decay", "capacity", "cutoff", "tolerance"],
 )
 def test_a_folder_of_other_settings_is_refused(
     finished: tuple[Path, State], tmp_path: Path, changed: NFT

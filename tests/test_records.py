@@ -36,7 +36,7 @@ PATH = {"energies": [1.5, 1.25], "fmax": [0.5, 0.04], "converged": True}
 ENSEMBLE = {**PATH, "max_uncertainty": [0.1, 0.30000000000000004], "mean_uncertainty": [0.05, 0.1]}
 HARVEST = {"low": 0.05, "high": 0.1, "frames": 9, "kept": 4, "beyond": 1, "candidates": 12}
 STAGE = {"name": "Initial cells", "seconds": 4.5, "summary": "33 cells"}
-MODEL = {"hidden_layers": [5, 4], "l2": 1e-06, "force_decay": None}
+MODEL = {"hidden_layers": [5, 4], "l2": 1e-06, "force_decay": None, "cutoff": None}
 ROUND = {"step": 10, "reason": "uncertain", **HARVEST, "chosen": 3, "deviation": 0.01}
 
 FUNCTIONS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -273,7 +275,7 @@ def test_page_of_several_targets(several: Path) -> None:
         "Energy during the relaxations.",
     ):
         assert text in page.words
-    rows = re.findall(r"<tr><td>\d</td><th>(.*?)</th>", page.source)
+    rows = re.findall(r'<tr><td>\d</td><th scope="row">(.*?)</th>', page.source)
     assert rows == 2 * ["CuPt<sub>2</sub>", "Pt"]
 
 
@@ -389,14 +391,31 @@ def test_retraining_and_dynamics(tmp_path: Path) -> None:
 def test_page_stands_alone(full: Path) -> None:
     page = Page(full)
     assert not page.open  # every tag is closed
-    assert not re.search(r"https?://|url\(|@import", page.source)
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed"}
-    sources = [attributes["src"] for _, attributes in page.tags if "src" in attributes]
-    assert len(sources) == 7
-    assert all(
-        source is not None and source.startswith("data:image/png;base64,") for source in sources
+    assert not re.search(r"https?://|url\((?!#)|@import", page.source)
+    assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "embed", "img"}
+    assert not [attributes for _, attributes in page.tags if "src" in attributes]
+    links = [attributes["href"] or "" for _, attributes in page.tags if "href" in attributes]
+    names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert {link.removeprefix("#") for link in links} <= set(names)
+    assert len(names) == len(set(names))
+    drawn = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert [each["role"] for each in drawn] == 7 * ["img"]
+
+
+def test_nothing_but_the_script_of_the_page_may_run(full: Path) -> None:
+    page = Page(full)
+    (policy,) = (
+        attributes["content"]
+        for tag, attributes in page.tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
     )
-    assert not [attributes for _, attributes in page.tags if "href" in attributes]
+    data, script = re.findall(r"<script(?: [^>]*)?>(.*?)</script>", page.source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert policy is not None
+    assert set(policy.split("; ")) == {*allowed.split("; "), "img-src data:"}
+    assert json.loads(data)["radius"] == 8.0
+    assert not [name for _, attributes in page.tags for name in attributes if name[:2] == "on"]
 
 
 def test_page_says_the_decisive_figures(full: Path) -> None:
@@ -462,7 +481,8 @@ def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
     target = Target(n_atoms=4, formula="<i>Pt")
     run = but(RUN, target=target, targets=[target], parent={"calculator": "<script>"})
     page = page_of(save(tmp_path / "run", iteration(0, []), run=run))
-    assert not {"script", "i"} & {tag for tag, _ in page.tags}
+    assert "i" not in {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags].count("script") == 1  # the page's own
     assert "<i>Pt, trained on <script>" in page.words
 
 

@@ -435,6 +435,24 @@ def test_the_command_of_a_verdict_is_one_line(begun: Path) -> None:
     assert f"  nearsight md {begun} {'x' * 90}" in shown.getvalue().splitlines()
 
 
+def test_lines_of_a_verdict_that_go_on_stand_further_in(begun: Path) -> None:
+    verdict = Verdict(
+        use="dynamics", findings=[], expected=None, true_error=0.001, test_error=0.002,
+        bound=None, largest_bound=0.0, outside=None, advice="go on", command="nearsight md x",
+    )  # fmt: skip
+    shown = io.StringIO()
+    status = replace(RunStatus.of(begun), verdict=verdict)
+    show_status(status, Console(width=40, file=shown, force_terminal=True, color_system=None))
+    lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+    start = next(n for n, line in enumerate(lines) if line.startswith("  true error"))
+    assert " ".join(lines[start : start + 2]).split() == (
+        "true error 1 meV/Å on average; error in test chunks 2 meV/Å".split()
+    )
+    assert lines[start + 1].startswith("    ")
+    assert max(map(len, lines[start:])) <= 40
+    assert lines[-2:] == ["Next: go on", "  nearsight md x"]
+
+
 def test_one_way_to_ask_at_a_time(begun: Path) -> None:
     code, out, err = run_command("status", begun, "--json", "--watch")
     assert (code, out) == (2, "")

@@ -4,10 +4,11 @@
     python benchmarks/python/parents.py --workdir results
 
 runs every case with seeds 0 to 2, with ``labels = "chunk"``, ``"center"`` and ``"target"``, and
-prints one table. "unseen" are other structures, or other rattles of the target; "fmax" is the
-parent's largest force where the ensemble has relaxed the target to 0.03 eV/Å; "cost" is that of all
-labels in calculations of the whole target, which grow with the third power of the number of atoms
-(with the first for CHGNet).
+prints one table. "unseen" are other structures, or other rattles of the target; "expected/true"
+is the mean error that the verdict expects over the true one; "fmax" is the largest force of the
+parent where the ensemble has relaxed the target to 0.03 eV/Å; "cost" is that of all labels in
+calculations of the whole target, which grow with the third power of the number of atoms (with the
+first for CHGNet).
 
 Finished runs in ``--workdir`` are read, not repeated; one that was stopped is continued.
 ``--cases``, ``--labels`` and ``--seeds`` choose some of them, ``--variants`` other settings than
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accuracy import COLUMNS, Accuracy
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
@@ -39,9 +41,10 @@ from rich.table import Column, Table
 from nearsight import Ensemble, Parent
 from nearsight.config import Config
 from nearsight.files.atomic import read_json
+from nearsight.files.records import Verdict
 from nearsight.progress import LogProgress
 from nearsight.run.run import Run
-from nearsight.structures.images import write_structures
+from nearsight.structures.images import read_structure, write_structures
 
 
 class Boxed(Calculator):  # type: ignore[misc, unused-ignore]
@@ -212,6 +215,7 @@ KNOWN = {"repulsion": "zbl", "charges": "fitted"}
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {},
+    "short": {"features": {"cutoff": 5.5}},
     "charges": {"baseline": KNOWN},
     "core": {"nft": {"core_radius": 3.5}},
     "charges-core": {"baseline": KNOWN, "nft": {"core_radius": 3.5}},
@@ -255,55 +259,33 @@ def run(name: str, labels: str, variant: str, seed: int, workdir: Path) -> Path:
     return folder
 
 
-def row(name: str, labels: str, variant: str, seed: int, folder: Path) -> list[str]:
-    """Figures of a finished run."""
+def rows(name: str, labels: str, variant: str, seed: int, folder: Path) -> list[list[str]]:
+    """Figures of a finished run: on the target, and on the unseen structures if there are any."""
     case, report = CASES[name], read_json(folder / "report.json")
     last = next(i for i in report["iterations"] if i["iteration"] == report["best_iteration"])
-    unseen, covered = "-", "-"
-    if case.unseen is not None:
-        structures = case.unseen()
-        place = folder.parent / "unseen.db"
-        parent = Parent(f"{Path(__file__).stem}:{case.factory}", database=place)
-        ensemble = Ensemble.load(folder / "best.json")
-        found = [ensemble.evaluate(atoms) for atoms in structures]
-        true = [result.forces for result in parent.calculate_many(structures)]
-        pairs = zip(found, true, strict=True)
-        errors = np.concatenate([np.linalg.norm(each.forces - f, axis=1) for each, f in pairs])
-        bounds = np.concatenate([each.uncertainty for each in found])
-        unseen = f"{1000 * errors.mean():.1f}"
-        covered = f"{100 * (errors <= bounds).mean():.0f}"
-    relaxation = report["relaxation"] or {}
-    fmax = relaxation.get("parent_fmax_at_minimum")
-    return [
-        name,
-        labels,
-        variant,
-        str(seed),
-        str(last["chunks"]),
-        f"{1000 * last['mae']:.1f}",
-        f"{1000 * last['max_residual']:.0f}",
-        unseen,
-        f"{100 * last['coverage']:.0f}",
-        covered,
+    ensemble = Ensemble.load(folder / "best.json")
+    target = read_structure(folder / "target.extxyz")
+    reference = np.array(read_json(folder / "reference.json")["forces"])
+    found = Accuracy.of(ensemble, [(target, reference)])
+    expected = Verdict.load(folder / Verdict.FILE).expected
+    fmax = (report["relaxation"] or {}).get("parent_fmax_at_minimum")
+    run = [name, labels, variant, str(seed), str(last["chunks"])]
+    of_run = [
+        "-" if expected is None else f"{1000 * expected.mean / found.mae:.2f}",
         "-" if fmax is None else f"{fmax:.3f}",
         f"{sum(report['cost'][k] for k in ('chunks', 'validation', 'initial')):.2g}",
         f"{sum(i['seconds'] for i in report['iterations']):.0f}",
         ", ".join(f"{name} {bar:.0f}" for name, bar in case.bars.items()) or "-",
     ]
-
-
-COLUMNS = (
-    "labelled",
-    "MAE\nmeV/Å",
-    "max\nmeV/Å",
-    "unseen\nmeV/Å",
-    "covered\n%",
-    "unseen\ncovered, %",
-    "fmax\neV/Å",
-    "cost",
-    "training\ns",
-    "bar",
-)
+    lines = [[*run, "target", *found.cells, *of_run]]
+    if case.unseen is not None:
+        structures = case.unseen()
+        place = folder.parent / "unseen.db"
+        parent = Parent(f"{Path(__file__).stem}:{case.factory}", database=place)
+        forces = [result.forces for result in parent.calculate_many(structures)]
+        unseen = Accuracy.of(ensemble, zip(structures, forces, strict=True))
+        lines.append([*run, "unseen", *unseen.cells, *["" for _ in of_run]])
+    return lines
 
 
 def main() -> None:
@@ -314,13 +296,16 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=["plain"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     options = parser.parse_args()
-    columns = (Column(name, justify="right") for name in COLUMNS)
-    table = Table("case", "labels", "variant", "seed", *columns)
+    of_run = ("expected/\ntrue", "fmax\neV/Å", "cost", "training\ns", "bar")
+    columns = (Column(name, justify="right") for name in (*COLUMNS, *of_run))
+    table = Table("case", "labels", "variant", "seed", "labelled", "on", *columns)
     runs = product(options.cases, options.labels, options.variants, options.seeds)
     for name, labels, variant, seed in runs:
         folder = run(name, labels, variant, seed, options.workdir.absolute())
-        table.add_row(*row(name, labels, variant, seed, folder))
-    Console(width=140).print(table)
+        for line in rows(name, labels, variant, seed, folder):
+            table.add_row(*line)
+            print(*line, flush=True)
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from accuracy import COLUMNS, Accuracy
 from ase import Atoms
 from ase.build import add_adsorbate, fcc111, fcc211
 from ase.calculators.emt import EMT
@@ -25,10 +26,10 @@ from ase.neighborlist import neighbor_list
 from ase.optimize import LBFGS
 from rich.console import Console
 from rich.table import Column, Table
-from scipy.stats import spearmanr
 
 from nearsight.config import Config
 from nearsight.files.atomic import read_json, write_text
+from nearsight.files.records import Verdict
 from nearsight.model.ensemble import COVERAGE, Ensemble
 from nearsight.progress import LogProgress
 from nearsight.report.data import RunData
@@ -184,9 +185,8 @@ class Row:
     chunks: int
     enough: int | None  # chunks at which the MAE was below its bar
     uncertainty: float  # raw, of the structure, eV/Å
-    mae: float  # meV/Å
-    coverage: float  # calibrated
-    rank: float  # Spearman, uncertainty against error
+    accuracy: Accuracy
+    expected: float | None  # mean error that the verdict expects, over the true one
     fmax: float  # eV/Å
     energy_error: float  # meV/atom
     seconds: float
@@ -200,7 +200,8 @@ class Row:
         atoms = read_structure(folder / "target.extxyz")
         found = ensemble.evaluate(atoms, stress=False)
         forces = np.array(read_json(folder / "reference.json")["forces"])
-        errors = np.linalg.norm(found.forces - forces, axis=1)
+        accuracy = Accuracy.of(ensemble, [(atoms, forces)])
+        expected = Verdict.load(folder / Verdict.FILE).expected
         if data.retraining is None:
             path, minimum = data.relaxation.ensemble, "relaxed.extxyz"
         else:
@@ -225,9 +226,8 @@ class Row:
             chunks=ensemble.multiplicities.shape[1] - len(read_images(folder / "selected.extxyz")),
             enough=below[0] if below else None,
             uncertainty=float(found.uncertainty_raw.max()),
-            mae=1000 * float(errors.mean()),
-            coverage=float((errors <= found.uncertainty).mean()),
-            rank=float(spearmanr(found.uncertainty, errors).statistic),
+            accuracy=accuracy,
+            expected=None if expected is None else 1000 * expected.mean / accuracy.mae,
             fmax=float(np.linalg.norm(relaxed.get_forces(), axis=1).max()),
             energy_error=1000 * (ours - theirs) / len(atoms),
             seconds=data.run.seconds_total,
@@ -237,9 +237,9 @@ class Row:
     def missed(self) -> str:
         """The bars that are missed; empty if there is none."""
         bars = {
-            "MAE": self.mae < MAE_BARS[self.elements],
+            "MAE": self.accuracy.mae < MAE_BARS[self.elements],
             "chunks": self.enough is not None and self.enough <= CHUNKS_BARS[self.elements],
-            "coverage": self.coverage >= COVERAGE,
+            "coverage": self.accuracy.covered >= COVERAGE,
             "fmax": self.fmax <= FMAX_BARS[self.elements],
         }
         return ", ".join(name for name, met in bars.items() if not met)
@@ -254,9 +254,8 @@ class Row:
             f"{self.chunks}",
             "never" if self.enough is None else f"{self.enough}",
             f"{self.uncertainty:.4f}",
-            f"{self.mae:.2f}",
-            f"{100 * self.coverage:.1f}",
-            f"{self.rank:.2f}",
+            *self.accuracy.cells,
+            "-" if self.expected is None else f"{self.expected:.2f}",
             f"{self.fmax:.3f}",
             f"{self.energy_error:+.2f}",
             f"{self.seconds:.0f}",
@@ -290,9 +289,8 @@ def main() -> None:
                 "chunks",
                 "enough",
                 "uncertainty eV/Å",
-                "MAE meV/Å",
-                "coverage %",
-                "rank",
+                *COLUMNS,
+                "expected/\ntrue",
                 "EMT fmax eV/Å",
                 "ΔE error meV/atom",
                 "s",

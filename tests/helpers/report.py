@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from helpers.records import make_iteration
 from nearsight.files.names import iteration_folder
@@ -26,9 +27,12 @@ from nearsight.files.records import (
     Stage,
     Target,
 )
+from nearsight.files.trajectory import write_frames
+from nearsight.learning.targets import Targets
 from nearsight.report.checks import Check, checks, limiting_label_error
 from nearsight.report.data import RunData
 from nearsight.report.page import environment, write_report
+from nearsight.structures.images import Image, write_images, write_structures
 
 # Four atoms. The differences to the parent's forces are Pythagorean triples, so that the errors
 # are 0.005, 0.001, 0 and 0.010 eV/Å: mean 0.004; over atoms 0 and 3 0.0075; over 1 and 2 0.0005.
@@ -52,6 +56,9 @@ def iteration(number: int, chunks: list[int], scale: float = 1.0, **changes: Any
 
 
 CUPT3 = Target(n_atoms=4, formula="CuPt3")
+# Neighbours are up to 1.25 · 2.6 Å away: 2, 2, 3 and 1 of them. A chunk of 3 Å leaves atom 3 out
+# but around atom 2 and itself.
+ATOMS = Atoms("CuPt3", [[0, 0, 0], [2.6, 0, 0], [1.3, 2.2, 0], [1.3, 2.2, 2.6]])
 RUN = RunRecord(
     seed=7,
     parent={"calculator": "emt", "asap_cutoff": False},
@@ -131,6 +138,23 @@ def three(folder: Path, run: RunRecord = RUN, **files: Record) -> Path:
     return save(folder, *steps, run=but(run, best_iteration=1), **files)
 
 
+def add_structures(folder: Path) -> None:
+    """Write the target, the chunks of `three`, and the trajectory of the relaxation."""
+    write_structures(folder / "target.extxyz", [ATOMS])
+    for number, centres in ((1, [0, 3]), (2, [1])):
+        chunks = Targets((ATOMS,)).extract(centres, 3.0, 5.0)
+        images = [
+            Image.whole_chunk(chunk, np.tile(TRUE[centre], (len(chunk), 1)), 1.0)
+            for centre, chunk in zip(centres, chunks, strict=True)
+        ]
+        write_images(iteration_folder(folder, number) / "chunks.extxyz", images)
+    frames = [ATOMS.copy() for _ in PATH.energies]
+    for step, frame in enumerate(frames):
+        frame.positions[3] += [0, 0, 0.1 * step]
+        frame.info["uncertainty"] = ((1.0 + step) * CALIBRATED).tolist()
+    write_frames(folder / "relaxation.traj", frames)
+
+
 def full_run(folder: Path) -> Path:
     """A run with everything but retraining, dynamics and failures, and its report."""
     chosen = FeatureSummary(method="force-correlation", candidates=78, selected=21, deviation=0.012)
@@ -141,6 +165,7 @@ def full_run(folder: Path) -> Path:
         locality=LOCALITY,
         relaxation=RELAXATION,
     )
+    add_structures(folder)
     (folder / "config.toml").write_text("seed = 7 # </pre><script>&\n")
     write_report(folder)
     return folder
@@ -166,14 +191,14 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "img", "br"}:
+        if tag not in {"meta", "img", "br", "input"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.words += re.sub(r"\s+", " ", plain(data))
 
 

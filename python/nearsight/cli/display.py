@@ -225,6 +225,10 @@ def duration(seconds: float) -> str:
     return unbroken_duration(seconds).replace("\N{NO-BREAK SPACE}", " ")
 
 
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" "))]
+
+
 def verdict_text(verdict: Verdict, folder: Path, console: Console) -> Text:
     """The verdict on a run; its last line, which is to be copied, is in one piece.
 
@@ -233,6 +237,7 @@ def verdict_text(verdict: Verdict, folder: Path, console: Console) -> Text:
     *sentences, command = verdict.lines(folder)
     if console.is_terminal:
         sentences = [
-            textwrap.fill(each, console.width, subsequent_indent="  ") for each in sentences
+            textwrap.fill(each, console.width, subsequent_indent=_indent(each) + "  ")
+            for each in sentences
         ]
     return Text("\n".join([*sentences, command]))

@@ -10,7 +10,7 @@ import typer
 from nearsight.cli.app import output, show
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
-from nearsight.cli.places import is_run, load_ensemble
+from nearsight.cli.places import is_run, load_ensemble, run_folder
 from nearsight.errors import InputError
 from nearsight.progress import count_noun
 
@@ -133,12 +133,13 @@ def _import_structures(file: Path, place: Path, length_unit: str, energy_unit: s
 @command(
     "export",
     PANEL,
-    "Write a potential, or labelled structures, for n2p2 and RuNNer.",
+    "Write a potential, or labelled structures, for n2p2 and RuNNer; a run for chemiscope.",
     "SOURCE: an ensemble, and a folder to write, new or empty. Or labelled structures, and the "
-    "input.data to write.",
+    "input.data to write. Or a finished run, and with --format chemiscope a .json or .json.gz.",
     "input.nn, scaling.data and weights.XXX.data, also for LAMMPS's ML-HDNNP: of every member in a "
     "folder member-00, member-01, ..., and of their mean, as one larger network, in mean; of a "
-    "single member in TARGET itself. What the files cannot hold is said.",
+    "single member in TARGET itself. What the files cannot hold is said. For chemiscope "
+    "(chemiscope.org) the targets with forces, errors and uncertainties of their atoms.",
     "nearsight export best.json n2p2/",
 )
 def export_command(
@@ -147,13 +148,19 @@ def export_command(
     ],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="Folder, or file, to write.")],
     file_format: Annotated[
-        str, typer.Option("--format", metavar="NAME", help="Format of the files: n2p2.")
+        str, typer.Option("--format", metavar="NAME", help="Format of the files: n2p2, chemiscope.")
     ] = "n2p2",
     length_unit: LengthUnit = "angstrom",
     energy_unit: EnergyUnit = "eV",
     force: Force = False,
 ) -> None:
-    """Export a potential, or structures."""
+    """Export a potential, structures, or a run."""
+    if file_format == "chemiscope":
+        from nearsight.report.chemiscope import write_chemiscope
+
+        output(target, force)
+        show(f"{write_chemiscope(run_folder(source), target)}: open it on chemiscope.org")
+        return
     from nearsight.foreign.potentials import export_potential
 
     if not (is_run(source) or source.suffix == ".json"):

@@ -61,7 +61,6 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
         raise InputError(
             f"{error}; for a structure, nearsight new {config} writes a configuration"
         ) from error
-    from nearsight.files.records import Verdict
     from nearsight.progress import LogProgress, SeveralProgress
     from nearsight.run.run import Run
     from nearsight.run.status import StatusProgress
@@ -76,10 +75,17 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
     with display() as progress:
         files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
         Run(settings, folder, SeveralProgress(progress, *files)).execute()
-    show(f"ensemble: {folder / 'best.json'}", f"report: {folder / 'report.html'}", "")
-    if (folder / Verdict.FILE).exists():
-        from nearsight.cli.display import verdict_text
+    show(f"ensemble: {folder / 'best.json'}")
+    _show_report(folder)
 
+
+def _show_report(folder: Path) -> None:
+    """Print where the report is, and its verdict, with the next command last."""
+    from nearsight.cli.display import verdict_text
+    from nearsight.files.records import Verdict
+
+    show(f"report: {folder / 'report.html'}", "")
+    if (folder / Verdict.FILE).exists():
         console = printer()
         verdict = Verdict.load(folder / Verdict.FILE)
         console.print(verdict_text(verdict, folder, console), soft_wrap=True)
@@ -145,7 +151,7 @@ def report(
 
     folder = work_folder(run_folder(folder))
     write_report(folder)
-    show(f"report: {folder / 'report.html'}")
+    _show_report(folder)
 
 
 @command(

@@ -31,6 +31,7 @@ __all__ = [
     "Positive",
     "Possible",
     "Settings",
+    "Timestep",
 ]
 
 
@@ -87,6 +88,7 @@ def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Timestep = Annotated[float, Field(gt=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Element = Annotated[str, AfterValidator(_known_element)]
 InputFile = Annotated[Path, Strict(False), AfterValidator(_in_folder)]

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nearsight.config.fields import Count, Element, Listed, NotNegative, Positive, Settings
+from nearsight.config.fields import (
+    Count,
+    Element,
+    Listed,
+    NotNegative,
+    Positive,
+    Settings,
+    Timestep,
+)
 
 __all__ = [
     "BaselineSettings",
@@ -92,6 +100,9 @@ class CapacitySettings(Settings):
     """λ to try, beside that of [training]."""
     force_decay: tuple[Positive, ...] = Field(default=(2.0,), strict=False)
     """Values of nft.force_decay to try, in Å, beside none."""
+    cutoff: tuple[Positive, ...] = Field(default=(), strict=False, examples=[(5.5,)])
+    """Cutoff radii to try, in Å, beside that of [features], each with symmetry functions chosen as
+    those of [features] are. A shorter one is taken when it is no worse: it takes less time."""
     members: Members = 3
     """Networks in the ensemble of a candidate."""
     iterations: Count = 20
@@ -180,7 +191,7 @@ class GeometrySettings(Settings):
     chooses the model (see [capacity]) and calibrates the uncertainty."""
     temperature: Positive = 600.0
     """Temperature of the dynamics, in K: that of the intended use, or somewhat above."""
-    timestep: Positive = 2.0
+    timestep: Timestep = 2.0
     """Length of a step of the dynamics, in fs."""
     steps: Count = 300
     """Steps of the dynamics of an iteration."""

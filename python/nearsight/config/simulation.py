@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from nearsight.config.fields import Count, Positive, Settings
+from nearsight.config.fields import Count, Positive, Settings, Timestep
 
 __all__ = ["DynamicsSettings", "RetrainingSettings"]
 
@@ -41,7 +41,7 @@ class DynamicsSettings(Settings):
     """Temperature of the first velocities and of the heat bath, in K."""
     final_temperature: Positive | None = Field(default=None, examples=[1500.0])
     """Temperature of the heat bath at the last step, in K: it changes evenly until then."""
-    timestep: Positive = 2.0
+    timestep: Timestep = 2.0
     """Length of a step, in fs."""
     steps: Count = 1000
     """Number of steps."""

@@ -1,4 +1,4 @@
-"""The choice of the model: networks, λ and weights by distance, by the error on larger chunks.
+"""The choice of the model, by the error on larger chunks: cutoff, networks, λ, weights by distance.
 
 The error on chunks of the size that is trained on says how well these are fitted, rims included,
 and goes blind as they become many; the error on larger ones says what happens when the surroundings
@@ -44,7 +44,7 @@ def first_model(network: NetworkSettings, training: TrainingSettings, nft: NFTSe
 
 
 def apply_model(data: TrainingData, model: Model) -> TrainingData:
-    """The training data of a model; the same where λ alone differs, which they do not hold."""
+    """The data on a model's symmetry functions as it uses them; λ they do not hold."""
     layers = tuple(model.hidden_layers)
     if (layers, model.force_decay) == (tuple(data.hidden_layers), data.force_decay):
         return data
@@ -77,7 +77,8 @@ def describe_choice(
 def _described(model: Model) -> str:
     nodes = "-".join(str(n) for n in model.hidden_layers)
     decay = "" if model.force_decay is None else f", force_decay {model.force_decay:g} Å"
-    return f"{nodes} nodes, λ {model.l2:g}{decay}"
+    cutoff = "" if model.cutoff is None else f", cutoff {model.cutoff:g} Å"
+    return f"{nodes} nodes, λ {model.l2:g}{decay}{cutoff}"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class Capacity:
     ----------
     settings : CapacitySettings
         The candidates.
+    cutoff : float, Å
+        Of the run's symmetry functions.
     training : TrainingSettings
     seed : int
     progress : Progress
@@ -96,23 +99,28 @@ class Capacity:
     """
 
     settings: CapacitySettings
+    cutoff: float
     training: TrainingSettings
     seed: int
     progress: Progress
     executor: Executor | None = None
 
     def choose(
-        self, data: TrainingData, validation: Sequence[Image], current: Model
+        self,
+        data_of: Callable[[Model], TrainingData],
+        validation: Sequence[Image],
+        current: Model,
     ) -> tuple[Model, list[Candidate]]:
         """The best model and all that were tried, with their errors.
 
-        One thing is changed at a time: λ, the weights by distance, the networks (larger or smaller
-        as long as that helps), and λ again if the networks have changed.
+        One thing is changed at a time: the cutoff (of those that are no worse the shortest), λ, the
+        weights by distance, the networks (larger or smaller as long as that helps), and λ again if
+        the networks have changed.
 
         Parameters
         ----------
-        data : TrainingData
-            Of the current model or any other.
+        data_of : callable
+            Model → its training data.
         validation : sequence of Image
             Larger chunks; only the forces that have a weight count.
         current : Model
@@ -123,20 +131,34 @@ class Capacity:
         def error(model: Model) -> float:
             key = model.model_dump_json()
             if key not in errors:
-                errors[key] = Candidate(model=model, error=self._error(data, validation, model))
+                found = self._error(data_of(model), validation, model)
+                errors[key] = Candidate(model=model, error=found)
                 count = len(errors)
                 self.progress.advance(count, None, "models compared")
             return errors[key].error
 
-        best = self._best(error, current, self._with_l2(current))
+        begun = self._best_cutoff(error, current)
+        best = self._best(error, begun, self._with_l2(begun))
         decays = [None, *self.settings.force_decay]
         best = self._best(error, best, [_changed(best, force_decay=d) for d in decays])
         grown = self._best_size(error, best)
         if grown != best:
             grown = self._best(error, grown, self._with_l2(grown))
-        if error(grown) > GAIN * error(current):
-            grown = current
+        if error(grown) > GAIN * error(begun):
+            grown = begun
         return grown, list(errors.values())
+
+    def _best_cutoff(self, error: Callable[[Model], float], model: Model) -> Model:
+        """A longer one must be better by `GAIN`, a shorter one no worse than the best."""
+        now = model.cutoff or self.cutoff
+        others = {self.cutoff: None} | {each: each for each in self.settings.cutoff}
+        models = {radius: _changed(model, cutoff=each) for radius, each in others.items()}
+        longer = [each for radius, each in models.items() if radius > now]
+        best = self._best(error, model, longer)
+        for radius in sorted(models):
+            if radius < (best.cutoff or self.cutoff) and error(models[radius]) <= error(best):
+                return models[radius]
+        return best
 
     def _with_l2(self, model: Model) -> list[Model]:
         return [_changed(model, l2=l2) for l2 in self.settings.l2]
@@ -161,7 +183,6 @@ class Capacity:
         return best if error(best) <= GAIN * error(model) else model
 
     def _error(self, data: TrainingData, validation: Sequence[Image], model: Model) -> float:
-        data = apply_model(data, model)
         counts = draw_initial(self.settings.members, len(data.fingerprints), self.seed)
         training = self.training.model_copy(update={"l2": model.l2})
         fits = train_from_new_starts(

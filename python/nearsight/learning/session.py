@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,27 +28,24 @@ from nearsight.learning.capacity import (
 from nearsight.learning.earlier import has_other_labels, is_continued, set_aside
 from nearsight.learning.geometries import GeometryCandidates
 from nearsight.learning.labels import mend_image_files
+from nearsight.learning.model_data import ModelData
 from nearsight.learning.policy import decide_again, stop_reason
 from nearsight.learning.state import Start, State, Training, digest_of_inputs, trained_weights
 from nearsight.learning.targets import Targets
-from nearsight.model.baseline import Baseline
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Parent
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, write_images
 from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
-from nearsight.training.charges import make_baseline
 from nearsight.training.dataset import TrainingData
 from nearsight.training.environments import labelled_domain
-from nearsight.training.fingerprints import Fingerprints
 from nearsight.training.fit import (
     make_ensemble,
     train_from_new_starts,
     train_members,
     with_bounds,
 )
-from nearsight.training.preparation import prepare
 
 __all__ = ["Session"]
 
@@ -74,7 +71,8 @@ class Session:
         """Train on the first images alone."""
         began = time.perf_counter()
         nft, members = self.nft, self.nft.ensemble.members
-        data, model = self._prepare(self._baseline(self.images)), self._first_model
+        model = self._first_model
+        data = self._data.of(self.images, model, self._data.baseline(self.images, self.progress))
         starts: Sequence[Array] | None = None
         if self.start is None:
             counts = draw_initial(members, len(self.images), nft.seed)
@@ -98,17 +96,17 @@ class Session:
         images = (*state.images, *chunks.values())
         data = state.data
         if not last.chunk_indices:  # charges are fitted anew, to chunks too, before they stay
-            baseline = self._baseline(images)
-            data = data if baseline == data.baseline else self._prepare(baseline)
-        data = self._extend(data, images[len(data.fingerprints) :])
+            baseline = self._data.baseline(images, self.progress)
+            if baseline != data.baseline:
+                data = self._data.of(self.images, state.model, baseline)
+        data = self._data.extended(data, images)
         later = self._candidates.known_to(draw_later(members, len(chunks), nft.seed, number))
         counts = np.concatenate([state.multiplicities, later], axis=1)
         known = state.chunk_images
         again = [known[i] for i in last.again_indices]
         counts[:, again] += draw_again(members, len(again), nft.seed, number)
         known = {**known, **{i: len(state.images) + n for n, i in enumerate(chunks)}}
-        model, candidates = self._choose_model(state, data, len(known))
-        data = apply_model(data, model)
+        model, data, candidates = self._choose_model(state, data, images, len(known))
         # for members that know no chunk yet a new start is nearer to where they will end
         whole = nft.settings.labels != "center"
         fresh = model != state.model or data.baseline != state.data.baseline
@@ -148,7 +146,8 @@ class Session:
                 self.progress.note(f"{error}; repeating iteration {len(history)}")
                 break
             expected = self._provenance(len(history), iteration.chunk_indices)
-            same = found.functions.to_dict() == self.functions.to_dict()
+            functions = self._data.functions_of(iteration.model or self._first_model)
+            same = found.functions.to_dict() == functions.to_dict()
             if not (same and is_continued(found.provenance, expected)):
                 if same and has_other_labels(found.provenance, expected):
                     self.progress.note(set_aside(self.folder))
@@ -173,8 +172,7 @@ class Session:
         images = (*self.images, *(c for c in chunks.values() if isinstance(c, Image)))
         known |= {i: len(self.images) + n for n, i in enumerate(later)}
         model = history[-1].model or self._first_model
-        data = self._extend(self._prepare(ensemble.baseline), images[len(self.images) :])
-        data = apply_model(data, model)
+        data = self._data.of(images, model, ensemble.baseline)
         counts, weights = trained_weights(ensemble)
         started = self.start is not None
         for number, iteration in enumerate(history):
@@ -216,6 +214,10 @@ class Session:
         return first_model(self.nft.network, self.nft.training, self.nft.settings)
 
     @cached_property
+    def _data(self) -> ModelData:
+        return ModelData(self.nft, self.images, self.functions, self.targets, self.start)
+
+    @cached_property
     def _candidates(self) -> Candidates:
         kind = GeometryCandidates if self.nft.settings.labels == "target" else ChunkCandidates
         return kind(
@@ -229,37 +231,28 @@ class Session:
         )
 
     def _choose_model(
-        self, state: State, data: TrainingData, chunks: int
-    ) -> tuple[Model, list[Candidate]]:
+        self, state: State, data: TrainingData, images: Sequence[Image], chunks: int
+    ) -> tuple[Model, TrainingData, list[Candidate]]:
+        """The model to go on with, its data, and the candidates if there was a choice."""
         nft = self.nft
         if self.start or not state.validation or not choice_is_due(state.history, chunks):
-            return state.model, []
+            return state.model, data, []
+        known = {state.model.cutoff: data}
+
+        def data_of(model: Model) -> TrainingData:
+            if model.cutoff not in known:
+                known[model.cutoff] = self._data.of(images, model, data.baseline)
+            return apply_model(known[model.cutoff], model)
+
         settings = nft.capacity
         if nft.settings.labels == "target":  # there are no distances from a centre
             settings = settings.model_copy(update={"force_decay": ()})
-        capacity = Capacity(settings, nft.training, nft.seed, self.progress, self.executor)
-        model, candidates = capacity.choose(data, state.validation, state.model)
+        cutoff = self.functions.cutoff.radius
+        capacity = Capacity(settings, cutoff, nft.training, nft.seed, self.progress, self.executor)
+        model, candidates = capacity.choose(data_of, state.validation, state.model)
         said = describe_choice(state.model, model, candidates, nft.settings.noun)
         self.progress.note(said)
-        return model, candidates
-
-    def _baseline(self, images: Sequence[Image]) -> Baseline | None:
-        if self.start is not None:  # what the weights of trained members were made for
-            return self.start.ensemble.baseline
-        found = make_baseline(self.nft.baseline, images, self.functions, self.targets.structures)
-        if found is not None:
-            self.progress.note(f"baseline: {found.summary}")
-        return found
-
-    def _prepare(self, baseline: Baseline | None) -> TrainingData:
-        structures, network = self.targets.structures, self.nft.network
-        data = prepare(self.images, self.functions, network, structures, baseline=baseline)
-        data = apply_model(data, self._first_model)
-        if self.start is None:
-            return data
-        earlier = self.start.ensemble
-        intercepts = {e: float(n.intercept) for e, n in earlier.members[0].items()}
-        return replace(data, scaling=earlier.scaling, intercepts=intercepts)
+        return model, data_of(model), candidates
 
     @cached_property
     def _inputs(self) -> str:
@@ -293,10 +286,6 @@ class Session:
                 + (f"; when the cause is gone, delete {record} to try again" if record else "")
             )
         return labelled, failed
-
-    def _extend(self, data: TrainingData, chunks: Iterable[Image]) -> TrainingData:
-        prints = [Fingerprints.of(chunk, self.functions, data.baseline) for chunk in chunks]
-        return replace(data, fingerprints=[*data.fingerprints, *prints])
 
     def _provenance(self, iteration: int, chunk_indices: Sequence[int]) -> Mapping[str, Any]:
         nft = self.nft

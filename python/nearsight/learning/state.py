@@ -17,6 +17,7 @@ from nearsight.config import (
     CapacitySettings,
     Config,
     EnsembleSettings,
+    FeatureSettings,
     GeometrySettings,
     NetworkSettings,
     NFTSettings,
@@ -54,6 +55,8 @@ class Training:
         With ``labels = "target"``.
     baseline : BaselineSettings
         Pair terms that labels are without when they are learned.
+    features : FeatureSettings
+        Of the symmetry functions for other cutoffs, see ``capacity``.
     """
 
     settings: NFTSettings = field(default_factory=NFTSettings)
@@ -64,6 +67,7 @@ class Training:
     capacity: CapacitySettings = field(default_factory=CapacitySettings)
     geometries: GeometrySettings = field(default_factory=GeometrySettings)
     baseline: BaselineSettings = field(default_factory=BaselineSettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
 
     @classmethod
     def of(cls: type[T], config: Config) -> T:
@@ -77,6 +81,7 @@ class Training:
             config.capacity,
             config.geometries,
             config.baseline,
+            config.features,
         )
 
     @property
@@ -96,7 +101,11 @@ class Training:
             sections["geometries"] = self.geometries
         if self.baseline != BaselineSettings():
             sections["baseline"] = self.baseline
+        if self.capacity.cutoff:
+            sections["features"] = self.features
         content = {name: section.model_dump(mode="json") for name, section in sections.items()}
+        if not self.capacity.cutoff:
+            del content["capacity"]["cutoff"]
         if self.settings.trim is None:
             del content["nft"]["trim"]
         return content

@@ -143,7 +143,8 @@ def _scale(data: RunData) -> float:
 
 
 def _limits(data: RunData, labels: float) -> bool:
-    return labels > MAX_LABELS * _scale(data)
+    # forces of chunks learned whole are exact for what they are learned in
+    return not data.best.record.shells and labels > MAX_LABELS * _scale(data)
 
 
 def _chunk_radius(data: RunData) -> Check:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from ase import Atoms
 
 from nearsight.errors import InputError
 from nearsight.files.names import evaluation_files, numbered, round_folder
@@ -28,7 +29,10 @@ from nearsight.files.records import (
     best_iteration,
 )
 from nearsight.files.records.comparison import ROLES
+from nearsight.report.atoms import coordination
+from nearsight.report.chunks import Chunk, read_chunks
 from nearsight.report.iteration import IterationData
+from nearsight.structures.images import read_structures
 
 __all__ = ["RunData", "TargetData", "report_json"]
 
@@ -71,6 +75,13 @@ class RunData:
     dynamics : DynamicsRecord or None
     comparison : Comparison or None
         Of the same potential with the labels of chunks; None of runs of earlier versions.
+    structures : tuple of ase.Atoms
+        The targets; empty if the folder does not hold them.
+    coordination : (N,) int64
+        Neighbours of each of their atoms; see `coordination`.
+    chunks : tuple of Chunk
+    paths : tuple of Path
+        Trajectories of the relaxations, which may not be there.
     """
 
     run: RunRecord
@@ -83,6 +94,10 @@ class RunData:
     retrained: IterationData | None = None
     dynamics: DynamicsRecord | None = None
     comparison: Comparison | None = None
+    structures: tuple[Atoms, ...] = ()
+    coordination: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=int))
+    chunks: tuple[Chunk, ...] = ()
+    paths: tuple[Path, ...] = ()
 
     @property
     def trained(self) -> IterationData:
@@ -219,7 +234,9 @@ class RunData:
             _check_length(folder, "uncertainty_raw", record.uncertainty_raw, n_atoms)
             retrained = IterationData(record, forces, slice(n_atoms), sizes)
         config = folder / "config.toml"
-        return cls(
+        structures = _structures(folder / "target.extxyz", run)
+        neighbours = [coordination(atoms) for atoms in structures]
+        data = cls(
             run=run,
             iterations=tuple(iterations),
             locality=_optional(folder / ForceLocality.FILE, ForceLocality),
@@ -233,7 +250,17 @@ class RunData:
             retrained=retrained,
             dynamics=_optional(folder / "dynamics" / DynamicsRecord.FILE, DynamicsRecord),
             comparison=_optional(folder / Comparison.FILE, Comparison),
+            structures=structures,
+            coordination=np.concatenate(neighbours) if neighbours else np.zeros(0, dtype=int),
+            paths=tuple(folder / numbered("relaxation.traj", n) for n in range(len(run.targets))),
         )
+        if not structures:
+            return data
+        rounds = 0 if retraining is None else len(retraining.rounds)
+        chunks = read_chunks(
+            folder, run, data.iterations, data.best, rounds, structures, data.coordination
+        )
+        return replace(data, chunks=tuple(chunks))
 
 
 def report_json(data: RunData) -> dict[str, Any]:
@@ -332,6 +359,15 @@ def _best_of_round(folder: Path, number: int) -> Iteration:
 
 def _optional(path: Path, record: type[R]) -> R | None:
     return record.load(path) if path.exists() else None
+
+
+def _structures(path: Path, run: RunRecord) -> tuple[Atoms, ...]:
+    if not path.exists():
+        return ()
+    found = tuple(read_structures(path))
+    if [len(atoms) for atoms in found] != [target.n_atoms for target in run.targets]:
+        raise InputError(f"{path}: holds other structures than the targets in {RunRecord.FILE}")
+    return found
 
 
 def _check_length(path: Path, name: str, array: Array, expected: int) -> None:

@@ -1,4 +1,4 @@
-"""What all figures of a report share: colours, style, panels, axes, and how they become PNG.
+"""What all figures of a report share: colours, style, panels, axes, and how they become a picture.
 
 Colours are those of Okabe and Ito, distinguishable with any colour vision; legends stand outside
 the axes. Figures are drawn without pyplot.
@@ -16,12 +16,15 @@ import numpy.typing as npt
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 __all__ = [
+    "ATOMS",
     "BLUE",
     "GREEN",
     "GREY",
+    "GRID",
     "INK",
     "LIGHT",
     "ORANGE",
@@ -29,6 +32,7 @@ __all__ = [
     "TALL",
     "legend",
     "log_scale",
+    "name_atoms",
     "new_figure",
     "png",
     "small_multiples",
@@ -43,8 +47,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
-INK, GREY, LIGHT = "#24292f", "#7d858e", "#d5dae0"
+INK, GREY, LIGHT, GRID = "#24292f", "#7d858e", "#d5dae0", "#eaecef"
 TALL = 4.8
+ATOMS = "atoms "
+"""How the gid of a line begins that says which atoms its points are."""
 
 STYLE = {
     "axes.axisbelow": True,
@@ -56,7 +62,7 @@ STYLE = {
     "axes.spines.top": False,
     "figure.dpi": 200,
     "font.size": 9.0,
-    "grid.color": "#eaecef",
+    "grid.color": GRID,
     "grid.linewidth": 0.7,
     "legend.fontsize": 8.5,
     "legend.frameon": False,
@@ -125,6 +131,11 @@ def legend(figure: Figure, *axes: Axes, columns: int | None = None) -> None:
     handles = [handle for found, _ in pairs for handle in found]
     labels = [label for _, found in pairs for label in found]
     figure.legend(handles, labels, loc="outside lower center", ncols=columns or len(labels))
+
+
+def name_atoms(line: Line2D, numbers: npt.NDArray[np.int64]) -> None:
+    """Note which atoms the points of a line are; the page tells it of each point."""
+    line.set_gid(ATOMS + " ".join(map(str, numbers.tolist())))
 
 
 def step_axis(axes: Axes) -> None:

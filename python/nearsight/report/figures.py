@@ -25,6 +25,7 @@ from nearsight.report.drawing import (
     TALL,
     legend,
     log_scale,
+    name_atoms,
     new_figure,
     small_multiples,
     spaced,
@@ -185,8 +186,10 @@ def parity_figure(
             continue
         label = f"{mask.sum()} {noun} {name}: MAE {errors[mask].mean():.3g} meV/Å"
         dots: dict[str, Any] = {"color": color, "marker": marker, "markersize": 3.4, "alpha": 0.75}
-        upper.plot(true[mask], predicted[mask], linestyle="none", label=label, **dots)
-        lower.plot(true[mask], errors[mask], linestyle="none", **dots)
+        lines = upper.plot(true[mask], predicted[mask], linestyle="none", label=label, **dots)
+        lines += lower.plot(true[mask], errors[mask], linestyle="none", **dots)
+        for line in lines if noun == "atoms" else ():
+            name_atoms(line, np.flatnonzero(mask))
     upper.set_xlim(0, end)
     upper.set_ylim(0, end)
     upper.set_ylabel("|F|, ensemble (eV/Å)")
@@ -214,11 +217,15 @@ def uncertainty_figure(residuals: Array, raw: Array, calibrated: Array) -> Figur
         covered = int((residuals <= values).sum())
         share = 100 * covered / len(errors)
         label = f"{name}: {covered} of {len(errors)} errors within it ({share:.1f} %)"
-        axes.plot(1000 * values, errors, "o", markersize=3.4, label=label, **dots)
+        (line,) = axes.plot(1000 * values, errors, "o", markersize=3.4, label=label, **dots)
+        name_atoms(line, np.arange(len(errors)))
     outside = residuals > calibrated
     if outside.any():
         label = "outside the calibrated uncertainty"
-        axes.plot(1000 * calibrated[outside], errors[outside], "o", color=ORANGE, label=label)
+        (line,) = axes.plot(
+            1000 * calibrated[outside], errors[outside], "o", color=ORANGE, label=label
+        )
+        name_atoms(line, np.flatnonzero(outside))
     right = 1050 * max(raw.max(), calibrated.max(), 1e-9)
     axes.plot([0, right], [0, right], color=INK, linewidth=0.8, label="error = uncertainty")
     axes.set_xlim(0, right)

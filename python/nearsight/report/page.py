@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from nearsight.files.atomic import write_bytes, write_json, write_text
@@ -16,10 +20,13 @@ from nearsight.files.records import Verdict
 from nearsight.progress import count_noun
 from nearsight.report import figures, simulation_figures
 from nearsight.report import format as text
+from nearsight.report.atoms import BOND, parts_by_coordination, parts_by_element
 from nearsight.report.checks import checks, limiting_label_error
 from nearsight.report.data import RunData, report_json
 from nearsight.report.drawing import png
+from nearsight.report.svg import svg
 from nearsight.report.verdict import judge, told
+from nearsight.report.view import view_data
 
 __all__ = ["draw_figures", "environment", "write_numbers", "write_report"]
 
@@ -37,13 +44,14 @@ FIGURES = (
     "dynamics",
     "locality",
 )
+SCRIPTS = ("page.js", "view.js")
 
 
 def write_report(folder: str | Path) -> Path:
     """Write ``report.html``, ``report.json``, ``verdict.json`` and ``figures/*.png`` of a run.
 
-    The page holds its figures itself and needs neither a network nor a script. The same data give
-    the same bytes.
+    The page holds its figures and its script itself, needs no network, and shows all numbers
+    without the script too. The same data give the same bytes.
 
     Parameters
     ----------
@@ -61,33 +69,43 @@ def write_report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     data = RunData.load(folder)
-    images = {key: png(figure) for key, figure in draw_figures(data)}
     (folder / "figures").mkdir(exist_ok=True)
-    for key in FIGURES:
-        path = folder / "figures" / f"{key}.png"
-        if key in images:
-            write_bytes(path, images[key])
-        else:
-            path.unlink(missing_ok=True)  # from an earlier report, which had these data
+    drawn = {}
+    for key, figure in draw_figures(data):
+        write_bytes(folder / "figures" / f"{key}.png", png(figure))
+        drawn[key] = figure
+    for key in set(FIGURES) - drawn.keys():  # from an earlier report, which had these data
+        (folder / "figures" / f"{key}.png").unlink(missing_ok=True)
     verdict = write_numbers(folder, data)
     page = folder / "report.html"
-    sources = {key: base64.b64encode(image).decode() for key, image in images.items()}
-    content = (
-        environment()
-        .get_template("template.html")
-        .render(
-            data=data,
-            run=data.run,
-            best=data.best,
-            sources=sources,
-            checks=checks(data),
-            verdict=verdict,
-            name=folder.absolute().name,
-            label_error=limiting_label_error(data),
-        )
-    )
-    write_text(page, content)
+    write_text(page, _page(data, drawn, verdict, folder.absolute().name))
     return page
+
+
+def _page(data: RunData, drawn: Mapping[str, Figure], verdict: Verdict, name: str) -> str:
+    templates = environment()
+    script = "".join(
+        (files("nearsight.report") / each).read_text(encoding="utf-8") for each in SCRIPTS
+    )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    symbols = [symbol for atoms in data.structures for symbol in atoms.symbols]
+    templates.globals |= {"drawn": drawn, "svg": svg}
+    return templates.get_template("template.html").render(
+        data=data,
+        run=data.run,
+        best=data.best,
+        checks=checks(data),
+        verdict=verdict,
+        name=name,
+        place=shlex.quote(name),
+        label_error=limiting_label_error(data),
+        script=Markup(script),
+        digest=digest,
+        view=view_data(data),
+        by_element=parts_by_element(data.best, symbols) if symbols else [],
+        by_coordination=parts_by_coordination(data.best, data.coordination) if symbols else [],
+        bond=BOND,
+    )
 
 
 def write_numbers(folder: Path, data: RunData) -> Verdict:
@@ -109,7 +127,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(text, name) for name in text.__all__}
-    environment.filters["count"] = count_noun
+    environment.filters |= {"count": count_noun, "python": repr}
     environment.tests["finite"] = math.isfinite
     return environment
 

@@ -59,7 +59,7 @@ def retraining_figure(retraining: RetrainingRecord, parent: Array | None = None)
     if len(rounds) > 1 and rounds[1].harvest is not None and rounds[1].harvest.high is not None:
         window = (1000 * rounds[1].harvest.low, 1000 * rounds[1].harvest.high)
         lower.axhspan(*window, color=LIGHT, alpha=0.6, linewidth=0, label="window of round 1")
-    shades = colormaps["viridis_r"](np.linspace(0.25, 0.95, max(len(rounds) - 1, 1)))
+    shades = colormaps["viridis_r"](np.linspace(0.15, 0.7, max(len(rounds) - 1, 1)))
     everything = []
     for number, each in enumerate(rounds):
         path = each.paths[0]

@@ -66,10 +66,21 @@ def advice(config: Config, targets: Targets) -> list[str]:
 
 
 def check_candidates(config: Config, elements: tuple[str, ...]) -> None:
-    """Raise an `InputError` if more symmetry functions are to be chosen than there are."""
-    given = config.features
+    """Raise an `InputError` if more symmetry functions are to be chosen than there are, or none."""
+    given, cutoffs = config.features, config.capacity.cutoff
     if given.symmetry_functions is not None:
+        if cutoffs:
+            raise InputError(
+                "capacity.cutoff needs candidates to choose from: leave it out, or "
+                "features.symmetry_functions"
+            )
         return
+    short = [cutoff for cutoff in cutoffs if cutoff <= max(given.g2_r_s, default=0.0)]
+    if short:
+        raise InputError(
+            f"capacity.cutoff must be above all of features.g2_r_s, got {short[0]:g} Å and "
+            f"{max(given.g2_r_s):g} Å"
+        )
     candidates = SymmetryFunctions.candidates(
         elements,
         given.cutoff,

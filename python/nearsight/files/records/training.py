@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Model(Part):
-    """What a member is, beside its symmetry functions, and how it is held to the labels.
+    """What a member is, and how it is held to the labels.
 
     Attributes
     ----------
@@ -42,11 +42,14 @@ class Model(Part):
         λ.
     force_decay : float, Å, or None
         See `NFTSettings`.
+    cutoff : float, Å, or None
+        Of symmetry functions that were chosen for it; None for those of the run.
     """
 
     hidden_layers: list[PositiveInt]
     l2: Annotated[FiniteFloat, Field(ge=0)]
     force_decay: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    cutoff: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
 
 class Candidate(Part):
