@@ -11,8 +11,10 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
 
 from nearsight.errors import InputError
+from nearsight.structures.images import read_structures
 from nearsight.structures.labels import PREDICTED_KEY, read_labels
 
 FORCES = np.array([[0.0, 0.0, 1.5], [0.0, 0.0, -1.5]])
@@ -181,3 +183,34 @@ def test_what_was_calculated_after_a_prediction_is_a_label() -> None:
     found = read_labels(atoms)
     assert not found.predicted
     assert found.energy == -3.0
+
+
+def test_databases_of_ase(tmp_path: Path) -> None:
+    """Labels among the key-value pairs and the data of a row; ASE's selections."""
+    rng = np.random.default_rng(5)
+    place, forces = tmp_path / "all.db", rng.normal(size=(4, 3))
+    weights = np.array([1.0, 0.0, 0.5, 1.0])
+    atoms = Atoms("Pt4", [[0, 0, 0], [2.5, 0, 0], [0, 2.5, 0], [0, 0, 2.5]])
+    calculated = atoms.copy()
+    calculated.calc = SinglePointCalculator(calculated, energy=-3.0, forces=forces)
+    with connect(place) as database:
+        database.write(calculated, data={"force_weights": weights})
+        database.write(
+            atoms,
+            REF_energy=-4.0,
+            config_energy_weight=1.0,
+            data={"REF_forces": forces, "REF_forces_atomic_weights": weights, "notes": "none"},
+        )
+        database.write(atoms, nearsight_energy=-1.0)
+    first, second, third = (read_labels(each) for each in read_structures(place))
+    assert (first.energy, second.energy, third.energy) == (-3.0, -4.0, None)
+    assert third.predicted
+    for labels in (first, second):
+        np.testing.assert_array_equal(labels.forces, forces)
+        np.testing.assert_array_equal(labels.force_weights, weights)
+    for selection, count in (("@-1", 1), ("@:2", 2), ("@id=2", 1), ("@REF_energy<-1", 1)):
+        assert len(read_structures(f"{place}{selection}")) == count
+    with pytest.raises(InputError, match="there is no structure 7 in it"):
+        read_structures(f"{place}@7")
+    with pytest.raises(InputError, match="holds no structure"):
+        read_structures(f"{place}@id=9")

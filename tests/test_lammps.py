@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, make_supercell
 
+from helpers.general import general_ensemble
 from helpers.lammps import BAR, DUMP, STRESS, beginning, lammps, last_frame, need_lammps
 from helpers.structures import CUTOFFS, functions_of, random_ensemble, structure, with_domain
 from nearsight.model.ensemble import Ensemble
@@ -41,6 +42,11 @@ def system(name: str) -> tuple[Atoms, Ensemble]:
         atoms.symbols = [elements[i % 3] for i in range(len(atoms))]
         rotated = atoms.cell.standard_form()[0]  # LAMMPS's
         atoms.set_cell(rotated, scale_atoms=True)
+    elif name == "functions of other programs":
+        atoms = bulk("Pt", a=3.95, cubic=True).repeat(3)
+        atoms.symbols[::2] = "Au"
+        atoms.rattle(0.08, seed=4)
+        return atoms, with_domain(general_ensemble(atoms), atoms, every=9)
     elif name == "slab":
         atoms = fcc111("Pt", (5, 6, 4), a=3.95, orthogonal=True, vacuum=5.0)
         atoms.pbc = (True, True, False)
@@ -61,7 +67,17 @@ def two_elements() -> tuple[Atoms, Ensemble]:
     return atoms, with_domain(random_ensemble(functions_of(("Pt", "Cu"), 5.0), atoms), atoms)
 
 
-@pytest.mark.parametrize("name", ["particle", "bulk", "triclinic alloy", "slab", "lone atoms"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "particle",
+        "bulk",
+        "triclinic alloy",
+        "functions of other programs",
+        "slab",
+        "lone atoms",
+    ],
+)
 def test_the_same_as_in_python(tmp_path: Path, name: str) -> None:
     """By 1, 2 and 4 processes, the elements' order other than in the file."""
     atoms, ensemble = system(name)

@@ -63,31 +63,25 @@ def to_functions(
     InputError
         For a parameter out of its domain.
     """
-    reach = max(line.values["rc"] for of in lines.values() for line in of)
-    kind, gamma = FAST.get(cutoff.type, FAST[1])
     is_known = cutoff.type in FAST and cutoff.alpha == 0
-    fast = {
-        line.place: made
-        for of in lines.values()
-        for line in of
-        if is_known and (made := _fast(line, units)) is not None
+    pairs = {
+        element: [(line, _fast(line, units) if is_known else None) for line in of]
+        for element, of in lines.items()
     }
-    angular = [
-        line.values["rc"]
-        for of in lines.values()
-        for line in of
-        if not isinstance(fast.get(line.place), G2 | None)
-    ]
+    every = [pair for of in pairs.values() for pair in of]
+    reach = max(line.values["rc"] for line, _ in every)
+    angular = (line.values["rc"] for line, made in every if isinstance(made, G4 | G5))
     inner = max(angular, default=reach)
-    found: dict[str, list[SymmetryFunction]] = {}
-    for element, of in lines.items():
-        found[element] = []
-        for line in of:
-            made = fast.get(line.place)
-            if line.values["rc"] != (reach if isinstance(made, G2) else inner):
-                made = None
-            found[element].append(made or _general(line, cutoff, units, list(lines)))
+
+    def of_line(line: FunctionLine, made: SymmetryFunction | None) -> SymmetryFunction:
+        radius = reach if isinstance(made, G2) else inner
+        if made is not None and line.values["rc"] == radius:
+            return made
+        return _general(line, cutoff, units, list(lines))
+
+    kind, gamma = FAST.get(cutoff.type, FAST[1])
     outer, within = (Cutoff(float(r * units.in_angstrom), kind, gamma) for r in (reach, inner))
+    found = {element: [of_line(*pair) for pair in of] for element, of in pairs.items()}
     return SymmetryFunctions(found, outer, within)
 
 

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
 from ase.data import atomic_numbers
-from ase.io.formats import UnknownFileTypeError, string2index
+from ase.io.formats import UnknownFileTypeError
 
 from nearsight import _core
 from nearsight.errors import InputError
@@ -277,7 +277,7 @@ def read_structures(path: str | Path, file_format: str | None = None) -> list[At
         raise InputError(f"{name}: {'not a file' if place.exists() else 'no such file'}")
     try:
         if file_format is None and place.is_file() and (reader := reader_of(place)):
-            found = reader(place)[string2index(selection or ":")]
+            found = reader(place, selection)
         else:
             found = ase.io.read(
                 name,

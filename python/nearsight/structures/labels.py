@@ -18,6 +18,7 @@ __all__ = [
     "PREDICTED_KEY",
     "WEIGHTS_KEY",
     "Labels",
+    "is_label",
     "is_prediction",
     "labels_of",
     "read_labels",
@@ -158,6 +159,11 @@ def labels_of(atoms: Atoms, name: str) -> Labels:
         return read_labels(atoms)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+
+
+def is_label(name: str) -> bool:
+    """Whether a name is that of a label, or of its weight."""
+    return _plain(name) in MEANINGS
 
 
 def is_prediction(atoms: Atoms) -> bool:
