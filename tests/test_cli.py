@@ -55,7 +55,7 @@ def test_all_commands_are_there() -> None:
         "init", "select-images", "select-features", "train", "nft",
         "evaluate", "relax", "retrain", "md", "locality", "info", "doctor",
         "import", "export", "labels list", "labels export", "labels copy", "labels verify",
-        "lammps input", "lammps build",
+        "lammps input", "lammps md", "lammps build",
     }  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def lammps_input(
     "folder for every script of LAMMPS. Where fix halt ends one, the parent of the run is asked "
     "about atoms of its uncertain frames, the ensemble learns them, and the next one goes on from "
     "the last trusted frame. Stop it at any moment: the same command continues.",
-    'nearsight lammps md nft/ relaxed.extxyz --temperature 1000 --program "mpiexec -n 4 lmp"',
+    "nearsight lammps md nft/ relaxed.extxyz --temperature 1000",
     group=lammps,
 )
 def lammps_md(
