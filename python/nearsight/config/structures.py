@@ -100,9 +100,10 @@ class FeatureSettings(Settings):
     cutoff: Positive = 6.5
     """Cutoff radius of the symmetry functions, in Å."""
     angular_cutoff: Positive | None = Field(default=None, examples=[5.0])
-    """That of G4 and G5, in Å, no larger; without, it is the same. Pairs of neighbours, nearly all
-    of the cost of G4, grow with its sixth power: 5.5 for 6.5 Å halves the time of a force call.
-    Twice the distance of nearest neighbours was enough (performance.md)."""
+    """Cutoff radius of the angular functions G4 and G5, in Å, no larger than cutoff; the same when
+    left out. Pairs of neighbours, nearly all of the cost of G4, grow with its sixth power: 5.5 for
+    6.5 Å halves the time of a force call. Twice the distance of nearest neighbours was enough
+    (docs/performance.md)."""
     cutoff_function: Literal["cosine", "polynomial"] = "cosine"
     """Form of the cutoff."""
     gamma: Annotated[float, Field(ge=2)] | None = Field(default=None, examples=[4.0])
