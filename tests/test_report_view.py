@@ -30,7 +30,7 @@ from helpers.report import (
 )
 from nearsight.errors import InputError
 from nearsight.files.names import iteration_folder
-from nearsight.files.records import Cost
+from nearsight.files.records import Cost, Exploration
 from nearsight.files.trajectory import write_frames
 from nearsight.report import figures
 from nearsight.report.atoms import coordination, parts_by_coordination, parts_by_element
@@ -227,3 +227,19 @@ def test_many_points_become_a_picture() -> None:
     assert "data-points" not in text
     assert "data:image/png" in text
     assert len(text) < 200_000
+
+
+def test_geometries_of_the_whole_target_have_no_chunks(tmp_path: Path) -> None:
+    explored = Exploration(frames=3, broken=0, largest_uncertainty=0.01, numbers=[1])
+    steps = [iteration(n, list(range(n)), exploration=explored) for n in (0, 1)]
+    folder = save(tmp_path / "run", *steps, run=but(RUN, best_iteration=1), reference=REFERENCE)
+    write_structures(folder / "target.extxyz", [ATOMS])
+    found = view_data(RunData.load(folder))
+    assert found is not None
+    assert found["chunked"] is False
+    assert [each["name"] for each in found["iterations"]] == [
+        "iteration 0, 0 geometries",
+        "iteration 1, 1 geometries",
+    ]
+    assert [each["chunks"] for each in found["iterations"]] == [[], []]
+    write_report(folder)
