@@ -20,7 +20,14 @@ from helpers.differences import error_of
 from helpers.structures import CUTOFFS, ELEMENTS, functions_of, scattered, structure
 from nearsight.errors import InputError
 from nearsight.model.scaling import Scaling
-from nearsight.model.symmetry_functions import G2, G4, G5, Cutoff, SymmetryFunctions
+from nearsight.model.symmetry_functions import (
+    G2,
+    G4,
+    G5,
+    Cutoff,
+    SymmetryFunction,
+    SymmetryFunctions,
+)
 from nearsight.structures.images import Image
 from nearsight.training.fingerprints import Fingerprints
 
@@ -243,6 +250,20 @@ def test_angular_functions_have_a_cutoff_of_their_own(
     size = np.maximum(np.abs(derivatives).max(axis=(0, 1)), 1e-2)
     error = error_of(np.tensordot(direction, derivatives, axes=1), moved, enough=1e-9 * size)
     assert (error.max(axis=0) / size).max() < 1e-8
+
+
+@pytest.mark.parametrize("cutoffs", APART)
+def test_radial_functions_alone_have_the_larger_of_two_cutoffs(cutoffs: str) -> None:
+    """As where `by_cost` takes G2 alone, of candidates with two cutoffs."""
+    atoms = structure("cluster", 2)
+    given: dict[str, list[SymmetryFunction]] = {
+        e: [G2(n, eta, r_s) for n in ELEMENTS[:2] for eta in (0.05, 4.0) for r_s in (0.0, 2.0)]
+        for e in ELEMENTS[:2]
+    }
+    functions = SymmetryFunctions(given, *APART[cutoffs])
+    found, expected = functions.compute(atoms), reference.features(atoms, functions)
+    for element, features in expected.items():
+        np.testing.assert_allclose(found[element], features, rtol=1e-12, atol=1e-14)
 
 
 def test_equal_cutoffs_are_one() -> None:

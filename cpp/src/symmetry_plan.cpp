@@ -172,8 +172,8 @@ SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff, const Cutoff& an
   if (n_species < 1) throw std::invalid_argument("at least one species is needed");
   if (angular.radius > cutoff.radius)
     throw std::invalid_argument("the angular cutoff must not be larger than the cutoff");
-  apart = !etas.empty() && (angular.kind != cutoff.kind || angular.radius != cutoff.radius ||
-                            angular.gamma != cutoff.gamma);
+  apart = angular.kind != cutoff.kind || angular.radius != cutoff.radius ||
+          angular.gamma != cutoff.gamma;
   const std::size_t pairs = static_cast<std::size_t>(n_species) * n_species;
   centers.resize(n_species);
   for (CenterPlan& center : centers) {
