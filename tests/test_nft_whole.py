@@ -171,16 +171,16 @@ def test_the_log_tells_of_the_choice(tmp_path: Path) -> None:
 
 
 def test_it_ends_at_the_accuracy(finished: tuple[Path, State], tmp_path: Path) -> None:
-    """That of the second iteration of chunks; the settings change nothing before."""
+    """That of the first iteration of chunks; the settings change nothing before."""
     history = finished[1].history
     bounds = [float(each.uncertainty.max()) for each in history]
-    assert bounds[2] < bounds[1]
-    state = run(tmp_path, copper.whole(accuracy=bounds[2] * 1.0001))
-    assert len(state.history) == 3
+    assert bounds[1] < bounds[0]
+    state = run(tmp_path, copper.whole(accuracy=bounds[1] * 1.0001))
+    assert len(state.history) == 2
     assert state.stop_reason == (
-        f"the calibrated uncertainty is at most {bounds[2] * 1.0001:g} eV/Å"
+        f"the calibrated uncertainty is at most {bounds[1] * 1.0001:g} eV/Å"
     )
-    np.testing.assert_array_equal(state.history[-1].forces, history[2].forces)
+    np.testing.assert_array_equal(state.history[-1].forces, history[1].forces)
 
 
 # -- stopped and continued

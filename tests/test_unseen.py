@@ -160,13 +160,16 @@ def test_a_constant_is_used_where_it_is_as_sharp() -> None:
     assert follows is not None
     assert follows.floor == 0.0
     assert follows.of(raw).mean() > 5.0
-    found = fit_bound([Deviations(errors, raw)], floor=1.0)
+    found = fit_bound([Deviations(errors, raw)], floor=0.9)
     assert found is not None
     assert found.is_constant
-    assert found.floor == raw.max()
+    assert found.floor == np.quantile(raw, 0.9)
     width = found.of(raw)
-    assert np.ptp(width) == 0.0
-    assert width[0] == pytest.approx(np.quantile(errors, 0.99), abs=0.002)
+    common = raw <= found.floor
+    assert np.ptp(width[common]) == 0.0
+    assert width[common][0] == pytest.approx(np.quantile(errors, 0.99), abs=0.005)
+    # of a kind of structure with larger δ it states more
+    np.testing.assert_allclose(width[~common], found.factor * raw[~common])
     assert (errors <= width).mean() == pytest.approx(0.99, abs=0.003)
     assert (errors <= width * found.factor_95 / found.factor).mean() == pytest.approx(
         0.95, abs=0.01
@@ -177,7 +180,7 @@ def test_a_spread_that_tells_the_error_is_followed() -> None:
     rng = np.random.default_rng(0)
     raw = rng.lognormal(0.0, 1.0, 5000)
     errors = raw * rng.uniform(0.0, 1.0, 5000)
-    found = fit_bound([Deviations(errors, raw)], floor=1.0)
+    found = fit_bound([Deviations(errors, raw)], floor=0.9)
     assert found is not None
     assert not found.is_constant
     assert found.factor == pytest.approx(0.99, abs=0.005)
