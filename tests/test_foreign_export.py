@@ -211,6 +211,7 @@ def test_commands(tmp_path: Path) -> None:
     assert "1 member for Pt, 20 symmetry functions" in done.out
     done = run_command("export", tmp_path / "pt.json", tmp_path / "out")
     assert done.code == 0, done.err
+    assert f"{tmp_path / 'out'}: written" in done.out
     again = import_potential([tmp_path / "out"])
     same(Ensemble.load(tmp_path / "pt.json"), again)
     done = run_command("export", tmp_path / "pt.json", tmp_path / "out")
@@ -221,3 +222,35 @@ def test_commands(tmp_path: Path) -> None:
     assert "no input.nn in this folder" in done.err
     done = run_command("import", DATA, "-o", tmp_path / "x.json", "--length-unit", "nm")
     assert "unit of length 'nm': expected angstrom or bohr" in done.err
+
+
+def test_options_without_use_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    data, functions = tmp_path / "input.data", tmp_path / "Gs.json"
+    data.write_text("begin\natom 0 0 0 Cu 0 0 0 0 0\nenergy 0\nend\n")
+    functions.write_text('{"Pt": [{"type": "G2", "element": "Pt", "eta": 0.05}]}')
+    amp = tmp_path / "a.amp"
+    amp.write_text("{}")
+    bohr = ("--length-unit", "bohr")
+    for command, said in (
+        (("import", DATA, "--cutoff", "5"), "taken for a potential, which does not go with --cut"),
+        (("import", data, "--gamma", "4"), "an input.data, which does not go with --gamma"),
+        (("import", data, "--format", "amp"), "an input.data, which does not go with --format"),
+        (("import", functions, "--cutoff", "5", *bohr), "a Gs.json, which does not go with --len"),
+        (("import", amp, *bohr), "files of Amp are in Å and eV; leave out the units"),
+    ):
+        done = run_command(*command, "-o", out)
+        assert (done.code, done.err.count("\n")) == (2, 1), done.err
+        assert said in done.err
+    done = run_command("export", data, out, "--format", "runner")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "format 'runner' is not written, only n2p2, chemiscope" in done.err
+    assert not out.exists()
+
+
+def test_structures_without_labels_are_named_with_their_file(tmp_path: Path) -> None:
+    plain = structure("cluster")
+    plain.write(tmp_path / "plain.extxyz")
+    done = run_command("export", tmp_path / "plain.extxyz", tmp_path / "out.data")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "plain.extxyz, structure 0 carries no forces" in done.err

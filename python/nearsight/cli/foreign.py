@@ -74,14 +74,39 @@ def import_command(
     from nearsight.structures.n2p2_data import is_n2p2_data
 
     first = files[0]
+    with_units = (length_unit, energy_unit) != ("angstrom", "eV")
     if len(files) == 1 and first.is_file() and is_n2p2_data(first):
+        _refuse(first, "an input.data", cutoff, gamma, file_format not in (None, "n2p2"))
         place = output_file or Path("structures.extxyz")
         _import_structures(first, place, length_unit, energy_unit)
     elif len(files) == 1 and is_functions(first):
+        not_amp = file_format not in (None, "amp")
+        _refuse(first, "a Gs.json", None, None, not_amp, with_units)
         _import_functions(first, output_file or Path("symmetry_functions.json"), cutoff, gamma)
     else:
+        _refuse(first, "a potential", cutoff, gamma)
         place = output_file or Path("potential.json")
         _import_potential(files, place, file_format, length_unit, energy_unit)
+
+
+def _refuse(
+    file: Path,
+    kind: str,
+    cutoff: float | None,
+    gamma: float | None,
+    other_format: bool = False,
+    with_units: bool = False,
+) -> None:
+    """Raise an `InputError` for options that this kind of file has no use for."""
+    given = {
+        "--cutoff": cutoff is not None,
+        "--gamma": gamma is not None,
+        "--format": other_format,
+        "--length-unit, --energy-unit": with_units,
+    }
+    unused = ", ".join(name for name, is_given in given.items() if is_given)
+    if unused:
+        raise InputError(f"{file}: taken for {kind}, which does not go with {unused}")
 
 
 def _import_potential(
@@ -164,11 +189,13 @@ def export_command(
     from nearsight.foreign.potentials import export_potential
 
     if not (is_run(source) or source.suffix == ".json"):
+        if file_format != "n2p2":
+            raise InputError(f"format {file_format!r} is not written, only n2p2, chemiscope")
         _export_structures(source, target, length_unit, energy_unit, force)
         return
     made = load_ensemble(source)
     written = export_potential(made, target, file_format, length_unit, energy_unit)
-    show(f"{target}: {', '.join(written.folders)}")
+    show(f"{target}: {', '.join(written.folders)}" if len(made) > 1 else f"{target}: written")
     if written.left_out:
         show(f"left out, since they never vary: {written.left_out} symmetry functions")
     show("Not in these files: " + "; ".join(written.lost))
@@ -183,5 +210,5 @@ def _export_structures(
     from nearsight.structures.units import Units
 
     found = read_structures(source)
-    write_n2p2_data(target, found, Units(length_unit, energy_unit))
+    write_n2p2_data(target, found, Units(length_unit, energy_unit), source)
     show(f"{target}: {count_noun(len(found), 'structure')}")

@@ -56,6 +56,8 @@ def import_potential(
     if kind == "n2p2":
         return read_n2p2(places, units)
     if kind == "amp":
+        if units != Units():
+            raise InputError(f"{places[0]}: files of Amp are in Å and eV; leave out the units")
         return read_amp(places)
     raise InputError(f"format {kind!r} is not read, only {', '.join(FORMATS)}")
 

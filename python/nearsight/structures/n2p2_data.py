@@ -120,9 +120,21 @@ def _vector(words: Sequence[str], line: Line, unit: Fraction) -> list[float]:
 
 
 def write_n2p2_data(
-    path: str | Path, structures: Sequence[Atoms], units: Units | None = None
+    path: str | Path,
+    structures: Sequence[Atoms],
+    units: Units | None = None,
+    source: str | Path | None = None,
 ) -> None:
     """Write labelled structures so that `read_n2p2_data` gives the same to the last bit.
+
+    Parameters
+    ----------
+    path : str or Path
+    structures : sequence of Atoms
+    units : Units, optional
+        Of the file, which does not say them; Å and eV when left out.
+    source : str or Path, optional
+        The file they come from, to be named in messages.
 
     Raises
     ------
@@ -131,10 +143,11 @@ def write_n2p2_data(
         that do not all count alike: n2p2 has no place for that.
     """
     units = units or Units()
+    of = "" if source is None else f"{source}, "
     lines = [
         line
         for count, atoms in enumerate(structures)
-        for line in _lines(atoms, f"structure {count}", units)
+        for line in _lines(atoms, f"{of}structure {count}", units)
     ]
     write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
 
