@@ -349,7 +349,7 @@ def test_the_command(run_of_it: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("program", "trouble", "sentence"),
     [
-        ("no-such-lmp -x", "", "no-such-lmp: no such program; pip install nearsight-lammps brings"),
+        ("no-such-lmp -x", "", "no-such-lmp: no such program; pip install ./lammps, in a copy of"),
         ("", "", "program must be a command such as lmp, got nothing"),
         ("lmp 'x", "", 'program "lmp \'x": No closing quotation'),
         ("false", "", "false: ended with exit code 1"),

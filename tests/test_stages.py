@@ -331,7 +331,7 @@ def test_by_cost_cheap_functions_come_first() -> None:
         choose_features(copper.cells(), FeatureSettings(count=6, by_cost=by_cost, **grid))
         for by_cost in (False, True)
     )
-    assert (plain.method, cheap.method) == ("cur", "cur by cost")
+    assert (plain.method, cheap.method) == ("cur", "cur and cost")
     costs = [
         cost_of(c.symmetry_functions, c.symmetry_functions.functions["Cu"]) for c in (plain, cheap)
     ]

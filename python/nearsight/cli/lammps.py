@@ -35,10 +35,10 @@ app.add_typer(
     PANEL,
     "Write a LAMMPS script for molecular dynamics.",
     "ENSEMBLE, and STRUCTURE in any format that ASE reads.",
-    "A script for pair_style nearsight (pip install nearsight-lammps), and the structure beside it "
-    "(.data): masses, units, initial velocities, thermostat, the uncertainty of every atom by fix "
-    "pair, and fix halt where it is above 1.5 times the threshold, or an atom outside what there "
-    "are labels of, as with [bold]nearsight md[/bold].",
+    "A script for pair_style nearsight (pip install ./lammps, in a copy of nearsight), and the "
+    "structure beside it (.data): masses, units, initial velocities, thermostat, the uncertainty "
+    "of every atom by fix pair, and fix halt where it is above 1.5 times the threshold, or an atom "
+    "outside what there are labels of, as with [bold]nearsight md[/bold].",
     "nearsight lammps input best.json particle.xyz --temperature 300",
     without=("max_rounds", "max_chunks", "max_hours"),
     group=lammps,
@@ -89,7 +89,7 @@ def lammps_input(
     PANEL,
     "Molecular dynamics by LAMMPS that retrain where they become uncertain.",
     "A finished run (its folder or TOML) and STRUCTURE, in any format that ASE reads. LAMMPS needs "
-    "pair_style nearsight (pip install nearsight-lammps).",
+    "pair_style nearsight (pip install ./lammps, in a copy of nearsight).",
     "A folder with the trajectory of all of it (md.traj), the last potential (best.json), and a "
     "folder for every script of LAMMPS. Where fix halt ends one, the parent of the run is asked "
     "about atoms of its uncertain frames, the ensemble learns them, and the next one goes on from "
@@ -160,7 +160,8 @@ def lammps_build(
         from nearsight_lammps import BuildError, build
     except ImportError:
         raise InputError(
-            "lammps build needs the source of the plugin: pip install nearsight-lammps"
+            "lammps build needs the source of the plugin: pip install ./lammps, in a copy of "
+            "nearsight"
         ) from None
     try:
         version = build(headers, program, mpi, output_folder)

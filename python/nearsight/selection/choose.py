@@ -173,7 +173,7 @@ def choose_features(
     functions = candidates.subset(chosen)
     return FeatureChoice(
         functions,
-        f"{settings.method} by cost" if settings.by_cost else settings.method,
+        f"{settings.method} and cost" if settings.by_cost else settings.method,
         len(candidates),
         len(functions),
         max(deviations),

@@ -63,8 +63,8 @@ class LammpsProgram:
         found = shutil.which(words[0], path=_path())
         if found is None:
             raise InputError(
-                f"{words[0]}: no such program; pip install nearsight-lammps brings lmp, and "
-                '--program names another one, e.g. --program "mpiexec -n 4 lmp"'
+                f"{words[0]}: no such program; pip install ./lammps, in a copy of nearsight, "
+                'brings lmp, and --program names another one, e.g. --program "mpiexec -n 4 lmp"'
             )
         # it is started in another folder
         places = (str(Path(each).absolute()) if os.sep in each else each for each in words[1:])
@@ -130,9 +130,9 @@ class LammpsProgram:
         name = self.name
         if re.search(r"[Uu]n(recognized|known) pair style 'nearsight'", said):
             return (
-                f"{name}: this LAMMPS has no pair_style nearsight ({said}); pip install "
-                "nearsight-lammps brings one that has, and nearsight lammps build makes it for "
-                "another"
+                f"{name}: this LAMMPS has no pair_style nearsight ({said}); pip install ./lammps, "
+                "in a copy of nearsight, brings one that has, and nearsight lammps build makes it "
+                "for another"
             )
         if said:
             return f"{name}: {said} (see {folder / LOG})"
