@@ -29,7 +29,8 @@ Floats = npt.NDArray[np.float64]
 class Bound(Part):
     """A bound of errors: ``factor`` times the raw uncertainty δ, or ``floor`` if that is more.
 
-    The floor of forces is zero, or the largest δ of what it rests on: then it is a constant.
+    The floor of forces is zero, or a δ below which most of what it rests on lies: then the bound is
+    the same for nearly all.
 
     Attributes
     ----------
