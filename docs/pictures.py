@@ -151,7 +151,7 @@ def error_and_cost(whole: Path, centers: Path) -> Figure:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(0.1, 4.0)
-    axes.set_ylim(0.3, 50.0)
+    axes.set_ylim(0.15, 50.0)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())

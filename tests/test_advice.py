@@ -38,6 +38,8 @@ def test_networks_that_look_farther_than_chunks() -> None:
     assert said(PARTICLE, features={"cutoff": 12.0}, nft={"labels": "target"}) == []
     (sentence,) = said(PARTICLE, features={"cutoff": 12.0})
     assert "features.cutoff = 12 Å is more than nft.chunk_radius = 6.5 Å" in sentence
+    (sentence,) = said(PARTICLE, capacity={"cutoff": [6.0, 12.0]})
+    assert "capacity.cutoff = 12 Å is more than nft.chunk_radius = 6.5 Å" in sentence
 
 
 def test_targets_no_larger_than_a_chunk() -> None:

@@ -72,6 +72,13 @@ def test_a_good_run(tmp_path: Path) -> None:
     assert shlex.split(lines[-1])[:3] == ["nearsight", "relax", "al run/best.json"]
 
 
+@pytest.mark.parametrize(("floor", "same"), [(0.0, False), (0.008, True), (0.004, False)])
+def test_one_bound_of_all_atoms_is_called_so(tmp_path: Path, floor: float, same: bool) -> None:
+    """The largest is 12 meV/Å, 1.5 times a floor of 8; an atom outside has more than the others."""
+    said = verdict(tmp_path, bound=but(BOUND, floor=floor)).bound_sentence
+    assert ("the same for all atoms" in said) == same
+
+
 @pytest.mark.parametrize(
     ("error", "use"),
     [(0.049, "dynamics"), (0.051, "forces"), (0.19, "forces"), (0.21, "none")],

@@ -37,13 +37,17 @@ MOST_ATOMS = 2000
 def advice(config: Config, targets: Targets) -> list[str]:
     """Sentences on settings that are allowed and rarely meant."""
     found = []
-    cutoff, radius = config.features.cutoff, config.nft.chunk_radius
+    radius = config.nft.chunk_radius
+    cutoffs = [("features.cutoff", config.features.cutoff)]
+    cutoffs += [("capacity.cutoff", cutoff) for cutoff in config.capacity.cutoff]
     by_chunks = config.nft.labels != "target"
-    if by_chunks and config.features.symmetry_functions is None and cutoff > radius:
-        found.append(
-            f"features.cutoff = {cutoff:g} Å is more than nft.chunk_radius = {radius:g} Å: the "
+    if by_chunks and config.features.symmetry_functions is None:
+        found += [
+            f"{key} = {cutoff:g} Å is more than nft.chunk_radius = {radius:g} Å: the "
             "networks look farther than the calculations of chunks, which they learn from"
-        )
+            for key, cutoff in cutoffs
+            if cutoff > radius
+        ]
     for number, atoms in enumerate(targets.structures):
         name = "the target" if len(targets.structures) == 1 else f"target {number}"
         if by_chunks and _fits_into(atoms, radius):

@@ -128,7 +128,9 @@ class Verdict(Record):
                 f"{FEWEST_IMAGES} are needed)"
             )
         beside = self.largest_bound * bound.factor_95 / bound.factor
-        kind = ", the same for nearly all atoms" if bound.is_constant else ""
+        common = bound.factor * bound.floor  # of all atoms that are neither uncommon nor outside
+        same = bound.is_constant and self.largest_bound <= common * (1.0 + 1e-9)
+        kind = ", the same for all atoms" if same else ""
         return (
             f"error of an atom at most {figure(1000 * self.largest_bound)} meV/Å (99 %) or "
             f"{figure(1000 * beside)} (95 %){kind}; from {bound.labels} forces in {bound.images} "
