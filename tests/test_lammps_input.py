@@ -51,6 +51,13 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def test_files_with_a_space_in_their_names(tmp_path: Path) -> None:
+    files(tmp_path, particle())
+    done = run_command("lammps", "input", "fit", "start.traj", "-o", "in hot")
+    assert done.code == 0, done.err
+    assert 'read_data "in hot.data"\n' in Path("in hot").read_text()
+
+
 def test_the_script(tmp_path: Path) -> None:
     atoms = particle()
     atoms.set_constraint(FixAtoms([3, 0]))

@@ -336,12 +336,12 @@ COMMAND = (
 
 def test_the_command(run_of_it: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run_of_it)
-    folder = tmp_path / "md"
+    folder = tmp_path / "my md"
     done = run_command(*COMMAND, "--program", STUB, "--workdir", folder)
     assert done.code == 0, done.err
     said = " ".join(done.out.split())
     assert "md.traj: all 6 steps are done" in said
-    assert "nearsight evaluate" in said
+    assert f"nearsight evaluate '{folder}' '{folder / 'md.traj'}'" in said
     assert [atoms.info["step"] for atoms in frames(folder)] == [0, 2, 4, 6]
     assert (folder / "best.json").is_file()
 

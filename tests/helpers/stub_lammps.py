@@ -48,7 +48,7 @@ def run(script: str, log: TextIO, dump: TextIO, trouble: str, at: int) -> None:
     *_, elements = re.findall(r'^pair_coeff \* \* "(.+)" (.*)$', script, re.M)[0]
     ensemble = Ensemble.load("potential.json")
     types = dict(enumerate(elements.split(), 1))
-    data = words("read_data ")[0]
+    data = words("read_data ")[0].strip('"')
     atoms = read_lammps_data(data, units="metal", atom_style="atomic")
     atoms.symbols = [types[each] for each in atoms.arrays["type"]]
     atoms.pbc = [each == "p" for each in words("boundary ")]

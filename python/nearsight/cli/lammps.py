@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -122,7 +123,8 @@ def lammps_md(
     with display() as progress:
         summary = finished.run_in_lammps(run, atoms, place, dynamics, program, seed, progress)
     show(f"{place / 'md.traj'}: {summary}")
-    show(f"To see what the last potential says of it: nearsight evaluate {place} {place}/md.traj")
+    files = f"{quote(str(place))} {quote(str(place / 'md.traj'))}"
+    show(f"To see what the last potential says of it: nearsight evaluate {files}")
 
 
 @command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -200,14 +201,15 @@ def _what_next(ensemble: Path, structure: str, learned: bool) -> str:
     if learned:
         return (
             "The chunks of [retraining] are used up; more of them (max_chunks) in a configuration: "
-            f"nearsight retrain {ensemble} --frames {structure} --max-chunks 60"
+            f"nearsight retrain {quote(str(ensemble))} --frames {quote(structure)} --max-chunks 60"
         )
     run = run_folder(ensemble)
     if run.is_dir():
-        return f"To let the parent label what is not known: nearsight relax {run} {structure}"
+        files = f"{quote(str(run))} {quote(structure)}"
+        return f"To let the parent label what is not known: nearsight relax {files}"
     return (
         "To let the parent label what is not known, give the folder of the ensemble's run: "
-        f"nearsight relax FOLDER {structure}"
+        f"nearsight relax FOLDER {quote(structure)}"
     )
 
 

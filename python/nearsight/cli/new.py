@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -101,7 +102,7 @@ def new(
     first = "adapt the arguments in [parent], then " if config.parent.arguments else ""
     show(
         f"{output_file}: written for {atoms.symbols.formula:metal}; {first}start with: nearsight "
-        f"run {output_file}"
+        f"run {quote(str(output_file))}"
     )
 
 
@@ -182,7 +183,7 @@ def _proposal(
     check_structure(atoms, name=target, radius=config.nft.within(config.features.cutoff))
     title = (
         f"nearsight: nearsighted force training of {atoms.symbols.formula:metal}.\n"
-        f"Run it with:  nearsight run {file}\n"
+        f"Run it with:  nearsight run {quote(str(file))}\n"
         f"{WHAT_IS_SHOWN[full]}\n"
         f"For editors with taplo (key completion):  nearsight schema > {SCHEMA}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -69,7 +70,7 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
     if not sys.stderr.isatty():
         typer.echo(
             f"the lines below are also in {folder / 'run.log'}; to see where it stands: "
-            f"nearsight status {folder}",
+            f"nearsight status {quote(str(folder))}",
             err=True,
         )
     with display() as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -77,7 +78,8 @@ def retrain(
         result = finished.retrain(folder, place, retraining, relaxation, progress, given)
     show(f"{place / 'best.json'}: {result.summary}")
     if frames is not None:
-        show(f"To see what it says of the frames now: nearsight evaluate {place} {frames}")
+        files = f"{quote(str(place))} {quote(str(frames))}"
+        show(f"To see what it says of the frames now: nearsight evaluate {files}")
 
 
 @command(
@@ -142,4 +144,5 @@ def md(
         )
     show(f"{place / 'md.traj'}: {summary}")
     if not learns and run_of_it.is_dir():
-        show(f"To let it learn on the way: nearsight md {run_of_it} {structure}")
+        files = f"{quote(str(run_of_it))} {quote(structure)}"
+        show(f"To let it learn on the way: nearsight md {files}")

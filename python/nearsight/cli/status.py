@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from threading import Event
 
 from rich.console import Console, Group, RenderableType
@@ -115,7 +116,7 @@ def _stage(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:
         yield "stopped", when
     else:
         yield "stopped", f"without a word after {when}: killed, or its machine went down"
-    yield "to go on", Text(f"nearsight run {status.folder}", style="bold")
+    yield "to go on", Text(f"nearsight run {quote(str(status.folder))}", style="bold")
 
 
 def _chunks(status: RunStatus) -> Iterator[tuple[str, RenderableType]]:

@@ -219,7 +219,7 @@ def _system(
     yield "units metal"
     yield "atom_style atomic"
     yield f"boundary {' '.join('p' if each else 's' for each in atoms.pbc)}"
-    yield f"read_data {data}"
+    yield f'read_data "{data}"'
     if step:
         yield f"reset_timestep {step}"
     yield "pair_style nearsight"
