@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from nearsight.errors import InputError
 from nearsight.files.atomic import remove
 from nearsight.files.names import round_folder
 from nearsight.files.records import DynamicsState, Harvest, LammpsState
+from nearsight.learning.on_the_fly_files import check_inputs, save_after
 from nearsight.model.ensemble import Ensemble, Evaluation
 from nearsight.model.snapshot import labelled
 from nearsight.simulation.lammps import DUMP
@@ -57,11 +57,7 @@ class LammpsFiles:
                 raise InputError(f"{self.folder}: holds other dynamics; use another folder")
             return None
         state = LammpsState.load(path)
-        if state.inputs != inputs:
-            raise InputError(
-                f"{self.folder}: holds dynamics of other settings, structure or ensemble; use "
-                "another folder for these"
-            )
+        check_inputs(self.folder, state.inputs, inputs)
         return state
 
     def begin_again(self) -> None:
@@ -76,9 +72,7 @@ class LammpsFiles:
 
     def save(self, state: LammpsState) -> None:
         """Write the state, whole or not at all, once the frames it speaks of are on the disk."""
-        with self.trajectory.open("rb") as stream:
-            os.fsync(stream.fileno())
-        state.save(self.folder / LammpsState.FILE)
+        save_after(self.trajectory, state, self.folder / LammpsState.FILE)
 
     def write(
         self, writer: Any, atoms: Atoms, step: int, ensemble: Ensemble, found: Evaluation

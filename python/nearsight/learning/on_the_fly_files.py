@@ -22,12 +22,20 @@ from nearsight.files.records import (
     DynamicsRecord,
     DynamicsState,
     LammpsState,
+    Record,
 )
 from nearsight.files.trajectory import count_frames, read_frames, write_frames
 from nearsight.simulation.integrators import Integrator
 from nearsight.structures.labels import PREDICTED_KEY
 
-__all__ = ["DynamicsFiles", "FramesDigest", "cut_frames", "write_record"]
+__all__ = [
+    "DynamicsFiles",
+    "FramesDigest",
+    "check_inputs",
+    "cut_frames",
+    "save_after",
+    "write_record",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -85,11 +93,7 @@ class DynamicsFiles:
                 raise InputError(f"{self.folder}: holds dynamics of LAMMPS; use another folder")
             return None
         state = DynamicsState.load(path)
-        if state.inputs != inputs:
-            raise InputError(
-                f"{self.folder}: holds dynamics of other settings, structure or ensemble; use "
-                "another folder for these"
-            )
+        check_inputs(self.folder, state.inputs, inputs)
         return state
 
     def begin_again(self) -> None:
@@ -103,9 +107,7 @@ class DynamicsFiles:
 
     def save(self, state: DynamicsState) -> None:
         """Write the state, whole or not at all, once the frames it speaks of are on the disk."""
-        with self.trajectory.open("rb") as stream:
-            os.fsync(stream.fileno())
-        state.save(self.folder / DynamicsState.FILE)
+        save_after(self.trajectory, state, self.folder / DynamicsState.FILE)
 
     def write(self, writer: Any, integrator: Integrator, raw: Array, grade: Array | None) -> Atoms:
         """Add a frame to the trajectory, and a line to the log; the frame.
@@ -214,6 +216,22 @@ def cut_frames(trajectory: Path, state: DynamicsState | LammpsState) -> tuple[At
     (atoms,) = read_frames(trajectory, state.frames - 1, state.frames)
     atoms.calc = None
     return atoms, frames
+
+
+def check_inputs(folder: Path, found: str, expected: str) -> None:
+    """Raise an `InputError` if a folder holds dynamics of other inputs than are given."""
+    if found != expected:
+        raise InputError(
+            f"{folder}: holds dynamics of other settings, structure or ensemble; use another "
+            "folder for these"
+        )
+
+
+def save_after(trajectory: Path, state: Record, path: Path) -> None:
+    """Write a state, whole or not at all, once the frames it speaks of are on the disk."""
+    with trajectory.open("rb") as stream:
+        os.fsync(stream.fileno())
+    state.save(path)
 
 
 def write_record(
