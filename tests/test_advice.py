@@ -38,8 +38,20 @@ def test_networks_that_look_farther_than_chunks() -> None:
     assert said(PARTICLE, features={"cutoff": 12.0}, nft={"labels": "target"}) == []
     (sentence,) = said(PARTICLE, features={"cutoff": 12.0})
     assert "features.cutoff = 12 Å is more than nft.chunk_radius = 6.5 Å" in sentence
-    (sentence,) = said(PARTICLE, capacity={"cutoff": [6.0, 12.0]})
+    some = {"validation_chunks": 2}
+    (sentence,) = said(PARTICLE, capacity={"cutoff": [6.0, 12.0]}, nft=some)
     assert "capacity.cutoff = 12 Å is more than nft.chunk_radius = 6.5 Å" in sentence
+
+
+def test_cutoffs_to_try_without_validation() -> None:
+    tried = {"cutoff": [5.0]}
+    assert said(PARTICLE, capacity=tried, nft={"validation_chunks": 1}) == []
+    (sentence,) = said(PARTICLE, capacity=tried, nft={"validation_chunks": 0})
+    assert sentence.startswith("nft.validation_chunks = 0: nothing tells the cutoffs")
+    (sentence,) = said(
+        PARTICLE, capacity=tried, nft={"labels": "target"}, geometries={"validation": 0}
+    )
+    assert sentence.startswith("geometries.validation = 0: nothing tells the cutoffs")
 
 
 def test_targets_no_larger_than_a_chunk() -> None:

@@ -48,6 +48,11 @@ def advice(config: Config, targets: Targets) -> list[str]:
             for key, cutoff in cutoffs
             if cutoff > radius
         ]
+    validation = ("nft.validation_chunks", config.nft.validation_chunks)
+    if not by_chunks:
+        validation = ("geometries.validation", config.geometries.validation)
+    if config.capacity.cutoff and validation[1] == 0:
+        found.append(f"{validation[0]} = 0: nothing tells the cutoffs of capacity.cutoff apart")
     for number, atoms in enumerate(targets.structures):
         name = "the target" if len(targets.structures) == 1 else f"target {number}"
         if by_chunks and _fits_into(atoms, radius):
