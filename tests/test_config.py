@@ -276,6 +276,7 @@ def test_the_examples_are_the_paper_s_case(
     wanted = Config(
         target=config.target,
         initial=InitialSettings(elements=("Pt",)),
+        features=FeatureSettings(angular_cutoff=5.5 if name == "emt" else None),
         network=NetworkSettings(hidden_layers=(nodes, nodes)),
         training=TrainingSettings(**training),
         nft=NFTSettings(**nft),

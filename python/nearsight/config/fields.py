@@ -22,6 +22,7 @@ from nearsight.reading import split_selection
 
 __all__ = [
     "Count",
+    "CutoffRadius",
     "Different",
     "Element",
     "InputFile",
@@ -88,6 +89,7 @@ def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+CutoffRadius = Annotated[float, Field(gt=0, le=30)]
 Timestep = Annotated[float, Field(gt=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Element = Annotated[str, AfterValidator(_known_element)]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from nearsight.config.fields import (
     Count,
+    CutoffRadius,
     Element,
     Listed,
     NotNegative,
@@ -100,7 +101,7 @@ class CapacitySettings(Settings):
     """λ to try, beside that of [training]."""
     force_decay: tuple[Positive, ...] = Field(default=(2.0,), strict=False)
     """Values of nft.force_decay to try, in Å, beside none."""
-    cutoff: tuple[Positive, ...] = Field(default=(), strict=False, examples=[(5.5,)])
+    cutoff: tuple[CutoffRadius, ...] = Field(default=(), strict=False, examples=[(5.5,)])
     """Cutoff radii to try, in Å, beside that of [features], each with symmetry functions chosen as
     those of [features] are. A shorter one is taken when it is no worse: it takes less time."""
     members: Members = 3
