@@ -35,6 +35,7 @@ from nearsight.executors import (
     training_executor,
 )
 from nearsight.executors.local import LocalExecutor
+from nearsight.executors.slurm_commands import last_log_line
 
 DRIVER = """\
 import sys, time
@@ -385,3 +386,12 @@ def test_slurm_without_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="there is no sbatch on the PATH"):
         make_executor(ExecutorSettings(engine="slurm"), tmp_path)
+
+
+def test_why_slurm_ended_a_job_stands_before_what_others_say_of_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert last_log_line(log) == ""
+    log.write_text("begun\nslurmstepd: error: *** JOB 28 ON n CANCELLED AT now ***\nTerminated\n")
+    assert last_log_line(log) == ": slurmstepd: error: *** JOB 28 ON n CANCELLED AT now ***"
+    log.write_text("begun\nTerminated\n\n")
+    assert last_log_line(log) == ": Terminated"

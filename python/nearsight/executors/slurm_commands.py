@@ -77,5 +77,12 @@ def job_script(settings: ExecutorSettings, name: str, place: Path, command: str)
 
 
 def last_log_line(log: Path) -> str:
-    """The end of a sentence: the last line of a log, where SLURM says why it ended a job."""
-    return last_line(log.read_text(errors="replace")) if log.exists() else ""
+    """The end of a sentence: the line of a log where SLURM says why it ended a job, or the last.
+
+    What SLURM ended, the shell or a program, may say a word of its own after it.
+    """
+    if not log.exists():
+        return ""
+    text = log.read_text(errors="replace")
+    said = [line for line in text.splitlines()[-20:] if CANCELLED in line]
+    return last_line(said[-1] if said else text)
