@@ -132,20 +132,18 @@ template <int Rank>
   const Index step = center.max_sums * kAngularParts;
   for (Index b = first; b < last; b += kPairLanes, sums += kPairLanes * step) {
     const Direction u = unit_vectors(table, b);
-    const auto [e1x, e1y, e1z] =
-        Direction{load(table.row(b, table.kE1)), load(table.row(b, table.kE1 + 1)),
-                  load(table.row(b, table.kE1 + 2))};
-    const auto [e2x, e2y, e2z] =
-        Direction{load(table.row(b, table.kE2)), load(table.row(b, table.kE2 + 1)),
-                  load(table.row(b, table.kE2 + 2))};
+    const Direction e1{load(table.row(b, table.kE1)), load(table.row(b, table.kE1 + 1)),
+                       load(table.row(b, table.kE1 + 2))};
+    const Direction e2{load(table.row(b, table.kE2)), load(table.row(b, table.kE2 + 1)),
+                       load(table.row(b, table.kE2 + 2))};
     // M_l times u l times, and l - 1 times and once the vectors across it
     Vec along[Rank + 1], across1[Rank + 1], across2[Rank + 1];
     along[0] = one;
     const auto set = [&](int rank, const Direction& vector) {
       const auto [x, y, z] = vector;
       along[rank] = u.x * x + u.y * y + u.z * z;
-      across1[rank] = e1x * x + e1y * y + e1z * z;
-      across2[rank] = e2x * x + e2y * y + e2z * z;
+      across1[rank] = e1.x * x + e1.y * y + e1.z * z;
+      across2[rank] = e2.x * x + e2.y * y + e2.z * z;
     };
     set(1, lower_to_vector<1>(moment(1), u));
     if constexpr (Rank >= 2) set(2, lower_to_vector<2>(moment(2), u));
