@@ -16,7 +16,6 @@ from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.executors.processes import STARTED_BY, kill_marked
 from nearsight.files.records import DynamicsRound, LammpsState
-from nearsight.files.trajectory import read_frames
 from nearsight.learning.harvest import Harvest
 from nearsight.learning.lammps_files import LammpsFiles
 from nearsight.learning.learner import Learner
@@ -33,7 +32,7 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import without_results
 from nearsight.progress import Progress
 from nearsight.simulation.integrators import check_conditions, give_momenta
-from nearsight.simulation.known import MAX_UNCERTAIN_IN_A_ROW, Limits
+from nearsight.simulation.known import Limits
 from nearsight.simulation.lammps import Placement, Segment, write_lammps_input
 from nearsight.simulation.lammps_program import LOG, LammpsProgram, error_in, halt_in
 from nearsight.structures.images import check_structure
@@ -155,7 +154,7 @@ class _Session:
             state, uncertain = self._segment(state)
             if not uncertain.reason:
                 continue
-            reason = why_no_retraining(settings, state.rounds, can_learn=True)
+            reason = why_no_retraining(settings, state, can_learn=True)
             found = None if reason else self._harvest(state, uncertain)
             if found is None or not found.chosen:
                 reason = reason or "there is no uncertain atom to learn from"
@@ -168,7 +167,7 @@ class _Session:
             rounds = [*state.rounds, learned]
             state = self._save(state, rounds=rounds, learned_at=state.frames)
         write_record(self.files.trajectory, state, settings, self.dynamics.retraining.window)
-        return f"{state.ended}{count_retrainings(state.rounds)}"
+        return f"{state.ended}{count_retrainings(state)}"
 
     def _begin(self, atoms: Atoms, inputs: str) -> LammpsState:
         """The first frame, and the state there."""
@@ -306,12 +305,10 @@ class _Session:
 
     def _harvest(self, state: LammpsState, uncertain: UncertainFrames) -> Harvest | None:
         """Choose from the uncertain frames since the last retraining, and keep the choice."""
-        since = max(state.learned_at, state.frames - MAX_UNCERTAIN_IN_A_ROW)
-        before = read_frames(self.files.trajectory, since, state.frames)
         most = self.dynamics.settings.max_chunks - state.chunks
         most = min(self.dynamics.retraining.chunks, most)
         place = self.files.round(len(state.rounds) + 1)
-        return choose(place, self.learner.ensemble, before, uncertain, most)
+        return choose(place, self.learner.ensemble, self.files.trajectory, state, uncertain, most)
 
     def _limits(self, state: LammpsState) -> Limits:
         window = self.dynamics.retraining.window

@@ -17,7 +17,6 @@ from threadpoolctl import threadpool_limits
 from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.records import DynamicsRound, DynamicsState
-from nearsight.files.trajectory import read_frames
 from nearsight.learning.harvest import Harvest
 from nearsight.learning.learner import Learner
 from nearsight.learning.on_the_fly_files import DynamicsFiles, FramesDigest
@@ -35,7 +34,7 @@ from nearsight.model.snapshot import without_results
 from nearsight.parents.database import fingerprint
 from nearsight.progress import Progress
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
-from nearsight.simulation.known import MAX_UNCERTAIN_IN_A_ROW, Limits
+from nearsight.simulation.known import Limits
 from nearsight.structures.images import check_structure
 
 __all__ = ["Dynamics"]
@@ -162,7 +161,7 @@ class _Session:
             if uncertain is None:
                 continue
             can_learn = self.learner is not None
-            reason = why_no_retraining(self.dynamics.settings, state.rounds, can_learn)
+            reason = why_no_retraining(self.dynamics.settings, state, can_learn)
             found = None if reason else self._harvest(ensemble, state, uncertain)
             if found is None or not found.chosen:
                 reason = reason or "there is no uncertain atom to learn from"
@@ -175,7 +174,7 @@ class _Session:
             state = self._save(state, rounds=[*state.rounds, learned], learned_at=state.frames)
         window = self.dynamics.retraining.window
         self.files.write_record(state, self.dynamics.settings, window)
-        return f"{state.ended}{count_retrainings(state.rounds)}"
+        return f"{state.ended}{count_retrainings(state)}"
 
     def _begin(self, ensemble: Ensemble, atoms: Atoms, inputs: str) -> DynamicsState:
         """The first frame, and the state there."""
@@ -262,11 +261,10 @@ class _Session:
         self, ensemble: Ensemble, state: DynamicsState, uncertain: UncertainFrames
     ) -> Harvest | None:
         """Choose from the uncertain frames since the last retraining, and keep the choice."""
-        since = max(state.learned_at, state.frames - MAX_UNCERTAIN_IN_A_ROW)
-        before = read_frames(self.files.trajectory, since, state.frames)
         most = self.dynamics.settings.max_chunks - state.chunks
         most = min(self.dynamics.retraining.chunks, most)
-        return choose(self.files.round(len(state.rounds) + 1), ensemble, before, uncertain, most)
+        place = self.files.round(len(state.rounds) + 1)
+        return choose(place, ensemble, self.files.trajectory, state, uncertain, most)
 
     def _end(self, state: DynamicsState, reason: str) -> DynamicsState:
         return self._save(state, ended=reason)

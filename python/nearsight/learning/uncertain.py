@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.config import DynamicsSettings
-from nearsight.files.records import DynamicsRound
+from nearsight.files.records import DynamicsState, LammpsState
+from nearsight.files.trajectory import read_frames
 from nearsight.learning.harvest import Harvest, doubt_of, harvest, load_harvest, save_harvest
 from nearsight.model.ensemble import Ensemble
 from nearsight.progress import Progress, count_noun
@@ -78,7 +78,8 @@ class UncertainFrames:
 def choose(
     folder: Path,
     ensemble: Ensemble,
-    before: Iterable[Atoms],
+    trajectory: Path,
+    state: DynamicsState | LammpsState,
     uncertain: UncertainFrames,
     count: int,
 ) -> Harvest | None:
@@ -92,8 +93,10 @@ def choose(
     folder : Path
         Of the retraining; what was chosen there already stays.
     ensemble : Ensemble
-    before : iterable of ase.Atoms
-        Trusted frames since the last retraining; those of interest are used, too.
+    trajectory : Path
+        Its frames since the last retraining are used, too, where they are of interest.
+    state : DynamicsState or LammpsState
+        At the last trusted frame.
     uncertain : UncertainFrames
     count : int
         Atoms to choose at most.
@@ -108,7 +111,8 @@ def choose(
         return known[0]
     limits = uncertain.limits
     frames, raw = [], []
-    for atoms in before:
+    since = max(state.learned_at, state.frames - MAX_UNCERTAIN_IN_A_ROW)
+    for atoms in read_frames(trajectory, since, state.frames):
         doubts = doubt_of(ensemble, atoms, limits.threshold, limits.most)
         if limits.low <= doubts.max() <= limits.high:
             frames.append(atoms)
@@ -125,27 +129,26 @@ def choose(
 
 
 def why_no_retraining(
-    settings: DynamicsSettings, rounds: Sequence[DynamicsRound], can_learn: bool
+    settings: DynamicsSettings, state: DynamicsState | LammpsState, can_learn: bool
 ) -> str:
-    """Reason why there is no further retraining after these; empty if there is one."""
+    """Reason why there is no further retraining; empty if there is one."""
     if not can_learn or settings.max_rounds == 0:
         return "there is no retraining"
-    if len(rounds) >= settings.max_rounds:
+    if len(state.rounds) >= settings.max_rounds:
         return _there_were(settings.max_rounds, "retraining")
-    chunks = sum(each.chosen for each in rounds)
-    return _there_were(chunks, "chunk") if chunks >= settings.max_chunks else ""
+    return _there_were(state.chunks, "chunk") if state.chunks >= settings.max_chunks else ""
 
 
 def _there_were(count: int, noun: str) -> str:
     return f"there {'was' if count == 1 else 'were'} {count_noun(count, noun)}"
 
 
-def count_retrainings(rounds: Sequence[DynamicsRound]) -> str:
-    """The end of a sentence on dynamics with these retrainings."""
-    if not rounds:
+def count_retrainings(state: DynamicsState | LammpsState) -> str:
+    """The end of a sentence on dynamics with their retrainings."""
+    if not state.rounds:
         return ""
-    learned = count_noun(sum(each.chosen for each in rounds), "chunk")
-    return f"; {count_noun(len(rounds), 'retraining')} with {learned}"
+    learned = count_noun(state.chunks, "chunk")
+    return f"; {count_noun(len(state.rounds), 'retraining')} with {learned}"
 
 
 def tell_isolated(
