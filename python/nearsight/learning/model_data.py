@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from nearsight.files.records import Model
 from nearsight.learning.capacity import apply_model
@@ -44,16 +44,22 @@ class ModelData:
     functions: SymmetryFunctions
     targets: Targets
     start: Start | None
+    _chosen: dict[float, SymmetryFunctions] = field(default_factory=dict, init=False, repr=False)
 
     def functions_of(self, model: Model) -> SymmetryFunctions:
         """The symmetry functions of a model."""
         if model.cutoff is None or self.start is not None:
             return self.functions
+        if model.cutoff not in self._chosen:
+            self._chosen[model.cutoff] = self._choose(model.cutoff)
+        return self._chosen[model.cutoff]
+
+    def _choose(self, cutoff: float) -> SymmetryFunctions:
         features = self.nft.features
         angular = features.angular_cutoff
         cutoffs = {
-            "cutoff": model.cutoff,
-            "angular_cutoff": None if angular is None else min(angular, model.cutoff),
+            "cutoff": cutoff,
+            "angular_cutoff": None if angular is None else min(angular, cutoff),
         }
         features = features.model_copy(update=cutoffs)
         targets = self.targets.structures if features.with_target else ()
