@@ -240,6 +240,17 @@ def test_the_file_of_an_ensemble(tmp_path: Path) -> None:
         path.write_text(json.dumps(damaged))
         with pytest.raises(InputError, match=message):
             Ensemble.load(path)
+    damaged = json.loads(json.dumps(content))
+    damaged["domain"]["largest_uncertainty"] = 1e300
+    path.write_text(json.dumps(damaged))
+    with pytest.raises(InputError, match="largest_uncertainty"):
+        Ensemble.load(path)
+    size = len(damaged["domain"]["environments"]["Pt"]["center"])
+    damaged["domain"]["largest_uncertainty"] = 1.0
+    damaged["domain"]["environments"]["Pt"]["factor"] = np.full((size, size), 1e300).tolist()
+    path.write_text(json.dumps(damaged))
+    with pytest.raises(InputError, match="no finite energy and forces"):
+        Ensemble.load(path).evaluate(atoms)
     del content["domain"]["environments"]["Pt"]
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="the domain has no environments of Pt"):

@@ -449,7 +449,7 @@ def test_deep_nesting(tmp_path: Path) -> None:
     ("kind", "change", "message"),
     [
         ("evaluation", {"forces": [[1.0, 0.0, 0.0]]}, "forces has 1 entries, expected 3"),
-        ("evaluation", {"bounds": {"forces": BOUND | {"factor_95": 1e300}}}, "above factor"),
+        ("evaluation", {"bounds": {"forces": BOUND | {"factor_95": 1e30}}}, "above factor"),
         ("verdict", {"command": "rm -rf {run}"}, "command: string should match"),
         ("verdict", {"largest_bound": -0.1}, "largest_bound: input should be greater"),
         ("evaluation", {"forces": [[1.0, 0.0]]}, r"forces: expected shape \(n, 3\), found \(1, 2"),

@@ -264,7 +264,8 @@ void Potential::finish_virial(const Matrix& sums, Evaluation& result) const {
 }
 
 void Potential::check_finite(const Call& call, const Evaluation& result) {
-  double sum = result.energy + result.virial.sum();
+  double sum = result.energy + result.energy_deviation + result.virial.sum();
+  sum += result.virial_deviation.sum() + result.extrapolation.sum();
   if (call.gradients) sum += result.mean_forces.sum() + result.deviation.sum();
   if (!(std::abs(sum) < kLargest))
     throw std::invalid_argument(

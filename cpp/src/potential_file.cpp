@@ -20,6 +20,8 @@ namespace {
 
 constexpr const char* kFormat = "nearsight-ensemble";
 constexpr int kVersion = 3;  // 1 has no baseline, 2 no functions of other programs, one cutoff
+constexpr double kLargestBound =
+    1e50;  // of a factor, and of an uncertainty in eV/A: products are finite
 
 using Elements = std::vector<std::string>;
 
@@ -243,6 +245,7 @@ std::pair<double, double> read_bound(const Entry& entry) {
   const double floor = entry.get("floor", 0.0).number();
   if (!(factor >= beside && beside > 0.0 && floor >= 0.0))
     entry.refuse("expected factors above 0, factor_95 the smaller, and a floor of 0 or more");
+  if (!(factor <= kLargestBound && floor <= kLargestBound)) entry.refuse("expected at most 1e50");
   entry["labels"].count();
   entry["images"].count();
   return {floor, factor};
@@ -290,7 +293,8 @@ PotentialFile read_content(Json& content) {
     root["units"].refuse("units must be eV and Å");
   if (!root["provenance"].value().is_object()) root["provenance"].refuse("expected an object");
   const double calibration = root["calibration"].number();
-  if (!(calibration > 0.0)) root["calibration"].refuse("expected more than 0");
+  if (!(calibration > 0.0 && calibration <= kLargestBound))
+    root["calibration"].refuse("expected more than 0, at most 1e50");
   Elements elements;
   for (const Entry& symbol : root["elements"].list()) {
     if (std::find(elements.begin(), elements.end(), symbol.text()) != elements.end())
@@ -307,7 +311,8 @@ PotentialFile read_content(Json& content) {
   if (content.contains("domain")) {
     domains = read_domain(root["domain"], elements, scaling);
     largest = root["domain"]["largest_uncertainty"].number();
-    if (!(largest >= 0.0)) root["domain"].refuse("expected an uncertainty of 0 or more");
+    if (!(largest >= 0.0 && largest <= kLargestBound))
+      root["domain"].refuse("expected an uncertainty of 0 or more, at most 1e50");
   }
   const double floor = content.contains("bounds") ? read_bounds(root["bounds"], calibration) : 0.0;
   std::vector<NetworkBatch> networks = read_networks(root["members"], elements, scaling);

@@ -10,7 +10,16 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_vali
 
 from nearsight.files.records.base import Part
 
-__all__ = ["FEWEST", "FEWEST_IMAGES", "STATED", "Bound", "Bounds", "ExpectedError"]
+__all__ = [
+    "FEWEST",
+    "FEWEST_IMAGES",
+    "STATED",
+    "Bound",
+    "Bounds",
+    "ExpectedError",
+    "Factor",
+    "Uncertainty",
+]
 
 STATED = 0.99
 """Part of the errors that the stated uncertainty is to cover."""
@@ -21,8 +30,11 @@ FEWEST_IMAGES = 2
 Pt260 (EMT) the mean error in one (48 forces) was off by more than 15 % in 15 to 21 %, in two in 7
 to 13 %."""
 
-Factor = Annotated[FiniteFloat, Field(gt=0)]
-NotNegative = Annotated[FiniteFloat, Field(ge=0)]
+LARGEST = 1e50
+"""Of a factor, and of an uncertainty in eV/Å: their products are finite."""
+
+Factor = Annotated[FiniteFloat, Field(gt=0, le=LARGEST)]
+Uncertainty = Annotated[FiniteFloat, Field(ge=0, le=LARGEST)]
 Floats = npt.NDArray[np.float64]
 
 
@@ -44,7 +56,7 @@ class Bound(Part):
 
     factor: Factor
     factor_95: Factor
-    floor: NotNegative = 0.0
+    floor: Uncertainty = 0.0
     labels: NonNegativeInt
     images: NonNegativeInt
 
@@ -106,13 +118,13 @@ class ExpectedError(Part):
         Mean length of these forces.
     """
 
-    mean: NotNegative
-    low: NotNegative
-    high: NotNegative
+    mean: Uncertainty
+    low: Uncertainty
+    high: Uncertainty
     forces: PositiveInt
     images: PositiveInt
     source: Literal["validation", "out-of-bag"]
-    typical: NotNegative
+    typical: Uncertainty
 
     @model_validator(mode="after")
     def _check(self) -> ExpectedError:

@@ -15,7 +15,7 @@ from nearsight.files.records.base import (
     array_of,
     check_lengths,
 )
-from nearsight.files.records.bounds import Bounds
+from nearsight.files.records.bounds import Bounds, Factor, Uncertainty
 
 __all__ = ["EnsembleRecord", "FunctionsRecord"]
 
@@ -167,7 +167,7 @@ class EnvironmentsPart(Part):
 class DomainPart(Part):
     """What the labels of an ensemble cover."""
 
-    largest_uncertainty: Annotated[FiniteFloat, Field(ge=0)]
+    largest_uncertainty: Uncertainty
     environments: dict[str, EnvironmentsPart]
 
 
@@ -206,7 +206,7 @@ class EnsembleRecord(Record):
     units: dict[str, str]
     elements: list[str]
     provenance: dict[str, Any]
-    calibration: Annotated[FiniteFloat, Field(gt=0)]
+    calibration: Factor
     symmetry_functions: FunctionsPart
     scaling: dict[str, ScalingPart]
     scaling_form: ScalingFormPart | None = None
