@@ -34,6 +34,7 @@ __all__ = [
     "Possible",
     "Settings",
     "Timestep",
+    "Zeta",
 ]
 
 
@@ -93,6 +94,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 CutoffRadius = Annotated[float, Field(gt=0, le=30)]
 Hours = Annotated[float, Field(gt=0, le=1e6)]
 Timestep = Annotated[float, Field(gt=0, le=100)]
+Zeta = Annotated[float, Field(ge=1, le=10_000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Element = Annotated[str, AfterValidator(_known_element)]
 InputFile = Annotated[Path, Strict(False), AfterValidator(_in_folder)]
