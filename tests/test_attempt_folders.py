@@ -56,6 +56,42 @@ def test_several_runs_in_one_start_folder(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("engine", ["inline", "threads", "inline in a thread"])
+def test_a_calculator_that_writes_where_its_process_is(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a ``directory``, and pays no heed to it."""
+    monkeypatch.chdir(tmp_path)
+    parent = Parent("helpers.file_based:WritesHere")
+    cells = rattled_cells(3)
+    if engine == "inline":
+        check_labels(parent, cells)
+    else:
+        with ThreadPoolExecutor(2) as pool:
+            if engine == "threads":
+                parent.executor = pool
+                check_labels(parent, cells)
+            else:
+                pool.submit(check_labels, parent, cells).result()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["work", "nowhere"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_directory_among_the_arguments(
+    place: str, absolute: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder, there already or not, would be that of all calculations."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work").mkdir()
+    settings = ExecutorSettings(engine="local", workers=2)
+    directory = str(tmp_path / place) if absolute else place
+    parent = Parent(FILE_BASED, {"pause": 0.3, "directory": directory}, engine=settings)
+    with make_executor(settings, tmp_path) as parent.executor:  # type: ignore[union-attr]
+        check_labels(parent, rattled_cells(4))
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 @pytest.mark.parametrize(("keep", "kept"), [("failed", 1), ("all", 2), ("none", 0)])
 def test_what_is_kept(keep: str, kept: int, tmp_path: Path) -> None:
     root = tmp_path / "parent"
@@ -87,7 +123,13 @@ def test_retries_have_folders_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("Moves", "changed the structure"), ("HoldsAnother", "result of another structure")],
+    [
+        ("Moves", "changed the structure"),
+        ("ChangesPeriodicity", "changed the structure"),
+        ("LosesPositions", "changed the structure"),
+        ("HoldsAnother", "result of another structure"),
+        ("HoldsNothing", "result of another structure"),
+    ],
 )
 def test_a_result_belongs_to_the_structure_asked_for(name: str, message: str) -> None:
     with pytest.raises(ParentError, match=message):
@@ -130,15 +172,18 @@ def test_paths_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     Path("pseudos").mkdir()
     Path("PBE").touch()
+    Path("tmp").mkdir()
     given = {
         "pseudo_dir": "pseudos",
         "xc": "PBE",
         "profile": {"path": "./pseudos"},
         "n": ["x/y"],
+        "outdir": "./tmp",
     }
     assert with_absolute_paths(given) == {
         "pseudo_dir": str(tmp_path / "pseudos"),
         "xc": "PBE",
         "profile": {"path": str(tmp_path / "pseudos")},
         "n": ["x/y"],
+        "outdir": "./tmp",  # of its own files
     }

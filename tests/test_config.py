@@ -111,6 +111,22 @@ def test_defaults_are_those_of_the_paper() -> None:
             "line 3: features: symmetry_functions stands for all other keys here; leave out count",
         ),
         (
+            TARGET + "[parent]\ncost_exponent = 1e6",
+            "line 4: parent.cost_exponent must be at most 20, got 1000000.0",
+        ),
+        (
+            TARGET + "[executor]\npatience = 1e18",
+            "line 4: executor.patience must be at most 1000000, got 1e+18",
+        ),
+        (
+            TARGET + "[executor]\ntime_limit = 1e308",
+            "line 4: executor.time_limit must be at most 1000000, got 1e+308",
+        ),
+        (
+            TARGET + "[features]\ng5_zeta = [1e300]",
+            "line 4: features.g5_zeta[0] must be at most 10000, got 1e+300",
+        ),
+        (
             TARGET + "[dynamics]\ntimestep = 1e300",
             "line 4: dynamics.timestep must be at most 100, got 1e+300",
         ),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -170,6 +171,33 @@ def test_results_that_cannot_be_believed(
     assert_right(parent.calculate(chain(4)), chain(4))
     assert on_record(parent)[0]["failed"] == [reason]
     assert parent.known == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        ("panic", "_Panic: of another language"),
+        ("cancel", "CancelledError"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["inline", "local", "threads"])
+def test_whatever_a_parent_raises_is_a_failure(
+    make: Callable[..., Parent], local: LocalExecutor, engine: str, trouble: str, reason: str
+) -> None:
+    """Even what is no `Exception`."""
+    with ThreadPoolExecutor(1) as threads:
+        executor = {"inline": None, "local": local, "threads": threads}[engine]
+        parent = make({"4": trouble}, executor=executor, retries=[{"faults": {}}])
+        assert_right(parent.calculate(chain(4)), chain(4))
+    assert on_record(parent)[0]["failed"] == [reason]
+    assert on_record(parent)[0]["lost"] == []
+
+
+def test_a_parent_that_empties_the_environment(
+    make: Callable[..., Parent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    assert_right(make({"4": "empty the environment"}).calculate(chain(4)), chain(4))
 
 
 @pytest.mark.parametrize(

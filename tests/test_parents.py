@@ -238,6 +238,18 @@ def test_refuses_a_module_that_breaks(tmp_path: Path, monkeypatch: pytest.Monkey
         Parent("broken_parent:make")
 
 
+@pytest.mark.parametrize("ends", ["raise SystemExit(0)", "def make(): raise SystemExit(0)"])
+def test_refuses_a_module_that_ends_the_program(
+    ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a script does that parses its command line."""
+    name = f"ending_parent_{len(ends)}"
+    (tmp_path / f"{name}.py").write_text(f"{ends}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="cannot be (imported|made).*SystemExit: 0"):
+        Parent(f"{name}:make")
+
+
 class Factory:
     def make(self) -> EMT:
         return EMT()
@@ -273,6 +285,11 @@ def test_a_structure_without_atoms_is_refused(emt_parent: Parent) -> None:
         (lambda: FaultyEMT({"*": "raise"}), "RuntimeError: SCF did not converge"),
         (scripted(free_energy=np.nan), "energy not finite"),
         (scripted(free_energy=np.inf), "energy not finite"),
+        (scripted(free_energy=np.complex128(1.0)), "ValueError: energy not of real numbers"),
+        (scripted(free_energy="-1.5"), "ValueError: energy not of real numbers"),
+        (scripted(free_energy=True), "ValueError: energy not of real numbers"),
+        (scripted(free_energy=[1.0]), "ValueError: energy of shape (1,), not ()"),
+        (scripted(forces=np.zeros((4, 3), bool)), "ValueError: forces not of real numbers"),
         (scripted(forces=np.full((4, 3), np.nan)), "forces not finite"),
         (scripted(forces=[[0, 0, np.inf]] * 4), "forces not finite"),
         (scripted(forces=np.zeros((3, 3))), "forces of shape (3, 3), not (4, 3)"),

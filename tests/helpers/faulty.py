@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -30,6 +31,10 @@ class _Speechless(Exception):
 
     def __str__(self) -> str:
         raise ValueError("no words")
+
+
+class _Panic(BaseException):
+    """As those of Rust, which are no `Exception`."""
 
 
 class Script:
@@ -137,6 +142,15 @@ class FaultyEMT(EMT):
             # Ctrl-C is ignored in what a shell starts in the background.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.kill(os.getpid(), signal.SIGINT)
+
+    def _panic(self) -> None:
+        raise _Panic("of another language")
+
+    def _cancel(self) -> None:
+        raise asyncio.CancelledError
+
+    def _empty_the_environment(self) -> None:
+        os.environ.clear()
 
     def _sleep(self) -> None:
         time.sleep(100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,47 @@ class HoldsAnother(FileBasedEMT):
         super().calculate(atoms, *arguments)
         self.atoms = read(Path(self.directory) / "in.traj")
         self.atoms.positions[0] += 0.1
+
+
+class WritesHere(EMT):  # type: ignore[misc]
+    """EMT through a file of a fixed name where its process is, whatever its ``directory``."""
+
+    def calculate(self, *arguments: Any) -> None:
+        """Calculate; what is there already is taken for the result."""
+        super().calculate(*arguments)
+        here = Path("energy.txt")
+        if not here.exists():
+            here.write_text(repr(float(self.results["energy"])))
+            time.sleep(0.1)
+        energy = float(here.read_text())
+        self.results["energy"] = self.results["free_energy"] = energy
+
+
+class ChangesPeriodicity(EMT):  # type: ignore[misc]
+    """Calculates the structure as if it were not periodic."""
+
+    def calculate(self, atoms: Atoms, *arguments: Any) -> None:
+        """Change it and calculate."""
+        atoms.pbc = False
+        super().calculate(atoms, *arguments)
+
+
+class LosesPositions(EMT):  # type: ignore[misc]
+    """Leaves the structure with positions that are no numbers."""
+
+    def calculate(self, atoms: Atoms, *arguments: Any) -> None:
+        """Calculate and change it."""
+        super().calculate(atoms, *arguments)
+        atoms.positions[0] = np.nan
+
+
+class HoldsNothing(EMT):  # type: ignore[misc]
+    """Holds a structure whose positions are no numbers."""
+
+    def calculate(self, *arguments: Any) -> None:
+        """Calculate and change what it holds."""
+        super().calculate(*arguments)
+        self.atoms.positions[:] = np.nan
 
 
 def rattled_cells(count: int) -> list[Atoms]:

@@ -25,6 +25,7 @@ __all__ = [
     "CutoffRadius",
     "Different",
     "Element",
+    "Hours",
     "InputFile",
     "Listed",
     "NotNegative",
@@ -33,6 +34,7 @@ __all__ = [
     "Possible",
     "Settings",
     "Timestep",
+    "Zeta",
 ]
 
 
@@ -90,7 +92,9 @@ def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 CutoffRadius = Annotated[float, Field(gt=0, le=30)]
+Hours = Annotated[float, Field(gt=0, le=1e6)]
 Timestep = Annotated[float, Field(gt=0, le=100)]
+Zeta = Annotated[float, Field(ge=1, le=10_000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Element = Annotated[str, AfterValidator(_known_element)]
 InputFile = Annotated[Path, Strict(False), AfterValidator(_in_folder)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from nearsight.config.fields import Count, Place, Positive, Settings
+from nearsight.config.fields import Count, Hours, Place, Positive, Settings
 
 __all__ = ["ExecutorSettings", "ParentSettings"]
 
@@ -39,7 +39,7 @@ class ParentSettings(Settings):
     retries: tuple[Arguments, ...] = Field(default=(), examples=[[{"maxiter": 500}]], strict=False)
     """Further attempts when a calculation has failed: arguments to change, a table per attempt;
     {} tries the same again. When the last one fails too, the structure is given up."""
-    cost_exponent: Positive = 3.0
+    cost_exponent: Annotated[float, Field(gt=0, le=20)] = 3.0
     """Power of the number of atoms that the cost of a calculation grows with, for the comparison
     with one calculation of the whole target (3: DFT, 1: linear scaling)."""
     keep_files: Literal["failed", "all", "none"] = "failed"
@@ -63,7 +63,7 @@ class ExecutorSettings(Settings):
     """Threads of each calculation (OMP_NUM_THREADS)."""
     trainings: bool = False
     """Train the members of the ensemble there too, instead of in the program."""
-    patience: Positive = 72.0
+    patience: Hours = 72.0
     """Hours to wait without any job coming back before giving up waiting (not the jobs: the same
     command goes on waiting for them)."""
     resubmissions: Annotated[int, Field(ge=0, le=1_000_000)] = 3
@@ -75,9 +75,9 @@ class ExecutorSettings(Settings):
     """Partition of the jobs."""
     cores: Count = 1
     """Processes (MPI ranks) of one calculation."""
-    time_limit: Positive = 24.0
+    time_limit: Hours = 24.0
     """Time limit of a job, in hours."""
-    memory: Positive = Field(default=2.0)
+    memory: Annotated[float, Field(gt=0, le=1e6)] = 2.0
     """Memory of a job, in GB."""
     header: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         default=(), examples=[["#SBATCH --account=my-group"]]

@@ -15,6 +15,7 @@ from nearsight.config.fields import (
     Positive,
     Possible,
     Settings,
+    Zeta,
 )
 
 __all__ = ["FeatureSettings", "ImageSettings", "InitialSettings", "TargetSettings"]
@@ -114,14 +115,14 @@ class FeatureSettings(Settings):
     """Centres R_s of the radial candidates G2, in Å."""
     g4_eta: Possible[NotNegative] = (0.005, 0.1, 1.0)
     """η of the angular candidates G4 (without unit); without any there is no G4."""
-    g4_zeta: Different[Annotated[float, Field(ge=1)]] = (1.0, 4.0, 16.0)
+    g4_zeta: Different[Zeta] = (1.0, 4.0, 16.0)
     """ζ of the angular candidates G4."""
     g4_gamma: Different[Annotated[float, Field(ge=-1, le=1)]] = (1.0, -1.0)
     """γ of the angular candidates G4."""
     g5_eta: Possible[NotNegative] = Field(default=(), examples=[[0.005, 1.0]])
     """η of the angular candidates G5; without any there is no G5. With ζ = 1, 2, 3, 4 and η ≤ 4
     they need no pairs of neighbours and cost little more than G2."""
-    g5_zeta: Different[Annotated[float, Field(ge=1)]] = (1.0, 2.0, 4.0)
+    g5_zeta: Different[Zeta] = (1.0, 2.0, 4.0)
     """ζ of the angular candidates G5."""
     g5_gamma: Different[Annotated[float, Field(ge=-1, le=1)]] = (1.0, -1.0)
     """γ of the angular candidates G5."""

@@ -37,7 +37,7 @@ def marked(mark: str) -> Iterator[None]:
         raise
     finally:
         if before is None:
-            del os.environ[STARTED_BY]
+            os.environ.pop(STARTED_BY, None)  # which the calculation may have emptied
         else:
             os.environ[STARTED_BY] = before
 

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ase import Atoms
@@ -17,6 +18,7 @@ from ase.config import cfg
 
 from nearsight.errors import InputError
 from nearsight.parents.code import Arguments, Code, Preset, in_box
+from nearsight.parents.folders import SCRATCH
 
 __all__ = ["ASE_CODES", "ASECode"]
 
@@ -144,6 +146,7 @@ class ASECode(Code):
     def check(self, arguments: Arguments | None = None) -> None:
         """See `Code.check`."""
         self._class()
+        self._check_places(arguments or {})
         if arguments is None or self.name in STARTED_AT_ONCE:
             return
         probe = Atoms("H", cell=[10.0, 10.0, 10.0])
@@ -193,12 +196,24 @@ class ASECode(Code):
                 return get_calculator_class(self.name)
             module, _, attribute = self.path.partition(":")
             return operator.attrgetter(attribute)(importlib.import_module(module))
-        except Exception as error:  # a broken installation may raise anything
+        except (Exception, SystemExit) as error:  # a broken installation may raise anything
             needs = f" (pip install {self.install})" if self.install else ""
             raise InputError(
                 f'calculator = "{self.name}" cannot be imported: {type(error).__name__}: '
                 f"{error}{needs}"
             ) from error
+
+    def _check_places(self, arguments: Arguments) -> None:
+        for key, value in arguments.items():
+            if isinstance(value, Mapping):
+                self._check_places(value)
+            elif key in SCRATCH and isinstance(value, str):
+                if Path(value).is_absolute() or ".." in Path(value).parts:
+                    raise InputError(
+                        f"parent {self.name}: {key} = {value!r} would be one folder for all "
+                        "calculations, which get each other's files there; leave it out: each "
+                        "works in an empty folder of its own"
+                    )
 
     def _no_command(self) -> str:
         program = PROGRAMS.get(self.name, self.name)
@@ -223,6 +238,8 @@ def _any_set(variables: Sequence[str]) -> bool:
 ASE_CODES: Mapping[str, Code] = {
     **{name: ASECode(name) for name in names if name not in NOT_OF_ARGUMENTS | {"gpaw"}},
     "emt": EMTCode(),
+    # else ESPRESSO_TMPDIR, if it is set, would be one folder for all calculations
+    "espresso": ASECode("espresso", defaults={"outdir": "."}),
     "tblite": ASECode("tblite", "tblite.ase:TBLite", "tblite", {"verbosity": 0}),
 }
 """The codes by their names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
@@ -54,8 +55,7 @@ class Attempts:
     """Where and how the next attempt on a structure is carried out.
 
     Without an executor that is this process. A calculation goes to a child of it if its calculator
-    would leave files in the working folder of this process, or if this process has ended in it
-    repeatedly.
+    cannot be told where to write, or if this process has ended in it repeatedly.
 
     Parameters
     ----------
@@ -134,8 +134,12 @@ class Attempts:
 
     def _carry_out(self, job: Job, note: Callable[[str], None]) -> Future[list[Outcome]]:
         ends = self._begun.times(job.key)
+        spec = self.method.spec
         risky = ends > TRUSTED or self.keeper.failures.lost(job.key)
-        if self.method.spec.apart or (risky and self.method.spec.findable):
+        # a thread cannot have a working folder of its own
+        alone = threading.current_thread() is threading.main_thread()
+        files = spec.findable and not spec.in_process
+        if spec.apart or (spec.findable and risky) or (files and not alone):
             if ends > TRUSTED:
                 note(f"calculating {name_of(job.atoms)} in a process of its own: {_ended(ends)}")
             future = self._in_child(job)
@@ -147,8 +151,8 @@ class Attempts:
             here.set_result([{"failure": _ended(ends)}])
             return here
         with self._begun.mark(job.key):
-            make = self.method.spec.maker(self._changes(job))
-            outcome = try_one(make, job.atoms, job.stress, self._path(job))
+            make = spec.maker(self._changes(job))
+            outcome = try_one(make, job.atoms, job.stress, self._path(job), enter=files)
             about = self.about(job) | {"structure": job.atoms.todict()}
             keep_result(self.keeper.results.path(job.key), about, outcome)
             here.set_result([outcome])

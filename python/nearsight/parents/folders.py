@@ -17,7 +17,10 @@ from typing import Any, Literal
 
 from nearsight.errors import cannot_be
 
-__all__ = ["AttemptFolders", "attempt_folder", "with_absolute_paths", "working_in"]
+__all__ = ["SCRATCH", "AttemptFolders", "attempt_folder", "with_absolute_paths", "working_in"]
+
+SCRATCH = {"outdir", "wfcdir", "perm", "scratch"}
+"""Arguments (of Quantum ESPRESSO, NWChem) that name a folder for files of fixed names."""
 
 KEY_LENGTH = 16  # of the name of a folder; 64 bits of the fingerprint
 
@@ -128,22 +131,24 @@ def attempt_folder(path: str | None, shared: bool = False) -> Iterator[str]:
 def working_in(folder: str, calculator: Any, enter: bool) -> Iterator[None]:
     """Have a calculator work in a folder.
 
+    Its ``directory``, where it has one, is set: one that is among its arguments would be the same
+    for all calculations.
+
     Parameters
     ----------
     folder : str
     calculator : ASE calculator
     enter : bool
-        Make it the working folder of this process; otherwise the ``directory`` of the calculator
-        is set, where it has one.
+        Make it the working folder of this process.
     """
     main = threading.current_thread() is threading.main_thread()
     before = Path.cwd() if main else None  # the calculator may go elsewhere
-    own = None if enter else getattr(calculator, "directory", None)
-    if enter:
-        os.chdir(folder)
-    elif own is not None:
-        calculator.directory = Path(folder)
+    own = getattr(calculator, "directory", None)
     try:
+        if enter:
+            os.chdir(folder)
+        if own is not None and not (enter and Path(own).resolve() == Path(folder).resolve()):
+            calculator.directory = Path(folder)
         yield
     finally:
         if before is not None:
@@ -156,7 +161,8 @@ def with_absolute_paths(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a calculator whose relative paths hold in any working folder.
 
     A text is a path if something of that name is here and it contains a slash, or its key ends in
-    ``dir``, ``directory``, ``folder``, ``path`` or ``file``.
+    ``dir``, ``directory``, ``folder``, ``path`` or ``file``; those of `SCRATCH` stay in the folder
+    of the attempt.
     """
 
     def absolute(key: str, value: Any) -> Any:
@@ -165,7 +171,7 @@ def with_absolute_paths(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, list):
             return [absolute(key, each) for each in value]
         named = key.lower().endswith(("dir", "directory", "folder", "path", "file"))
-        if isinstance(value, str) and value and (named or "/" in value):
+        if isinstance(value, str) and value and key not in SCRATCH and (named or "/" in value):
             with suppress(OSError, ValueError):  # too long for a path, or with a NUL
                 if Path(value).exists():
                     return str(Path(value).absolute())

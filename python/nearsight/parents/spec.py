@@ -51,7 +51,9 @@ class CalculatorSpec:
     portable : bool
         Whether name and arguments suffice to make the calculator in another process.
     apart : bool
-        Whether the calculator leaves files in the working folder of its process.
+        Whether the calculator needs a process with a working folder of its own.
+    in_process : bool
+        Whether it is known to leave nothing in that folder.
 
     Raises
     ------
@@ -92,7 +94,8 @@ class CalculatorSpec:
             "arguments": self._given["arguments"],
             **{key: self._given[key] for key in ("chunks", "bulk") if self._given[key]},
         }
-        self.apart = self.name in CODES and not CODES[self.name].in_process
+        self.in_process = self.name in CODES and CODES[self.name].in_process
+        self.apart = self.name in CODES and not self.in_process
         self._check([{}, *(self._written(each) for each in retries)])
 
     def _take_ready(self, calculator: Calculator, arguments: bool) -> None:
@@ -103,7 +106,7 @@ class CalculatorSpec:
             )
         parameters = dict(getattr(calculator, "parameters", {}))
         self.name = _qualified_name(type(calculator))
-        self.portable = self.apart = False
+        self.portable = self.apart = self.in_process = False
         self._make = lambda atoms, _: (atoms, _reset(calculator))
         self._preset = {}
         self._given = {}
@@ -182,9 +185,9 @@ class CalculatorSpec:
                 tried.append((kind, arguments))
                 try:
                     self._try(arguments, kind)
-                except InputError:
+                except (InputError, KeyboardInterrupt):
                     raise
-                except Exception as error:  # whatever a parent code raises at its arguments
+                except BaseException as error:  # whatever a parent code raises at its arguments
                     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
                     text = plain_text(str(error).partition("\n\n")[0])
                     reason = f"{type(error).__name__}: {text}".removesuffix(": ")
@@ -290,7 +293,9 @@ def _import_factory(name: str, script: str | None) -> Callable[..., Any]:
             module = _import_script(script)
         else:
             module = importlib.import_module(module_name)
-    except Exception as error:  # a module may raise anything while it is imported
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may raise anything while it is imported
         raise InputError(
             f"{failure}module {module_name} cannot be imported ({type(error).__name__}: {error})"
         ) from error

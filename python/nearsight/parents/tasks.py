@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.errors import UnavailableError, is_full, plain_text, text_of
+from nearsight.executors.local import LocalExecutor
 from nearsight.parents.codes import CODES
 from nearsight.parents.database import ParentResult
 from nearsight.parents.folders import attempt_folder, with_absolute_paths, working_in
@@ -81,13 +82,19 @@ def make_task(
 
 
 def _perform(task: Mapping[str, Any]) -> Outcome:
-    try:
-        make = factory_named(task["calculator"], task["folder"], task["script"])
-    except Exception as error:  # a module may raise anything while it is imported
-        return {"failure": reason_of(error)}
-    atoms = Atoms.fromdict(task["structure"])
+    name = task["calculator"]
+    in_process = name in CODES and CODES[name].in_process
     # threads of one process have one working folder
     alone = threading.current_thread() is threading.main_thread()
+    if not (alone or in_process or task["script"]):
+        with LocalExecutor(1, threads=None) as child:
+            (outcome,) = child.submit(run_tasks, [task]).result()
+        return dict(outcome)
+    try:
+        make = factory_named(name, task["folder"], task["script"])
+    except BaseException as error:  # a module may raise anything while it is imported
+        return {"failure": reason_of(error)}
+    atoms = Atoms.fromdict(task["structure"])
     try:
         outcome = try_one(
             lambda given: make(given, task["arguments"]),
@@ -97,7 +104,7 @@ def _perform(task: Mapping[str, Any]) -> Outcome:
             shared=task["shared"],
             enter=alone,
             # some codes start their program as soon as the calculator is made
-            inside=task["calculator"] in CODES and not CODES[task["calculator"]].in_process,
+            inside=name in CODES and not in_process,
         )
     except KeyboardInterrupt as error:  # the parent's own: a Ctrl-C does not reach a worker
         return {"failure": reason_of(error)}
@@ -144,7 +151,9 @@ def try_one(
         with attempt_folder(folder, shared) as place:
             try:
                 return vars(_evaluate(make, atoms, stress, place, enter, inside))
-            except (Exception, SystemExit) as error:  # a parent code raises whatever it likes
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a parent code raises whatever it likes
                 if is_full(error) or _has_no_room(place):
                     return {"full": reason_of(error)}
                 return {"failure": reason_of(error)}
@@ -177,16 +186,19 @@ def _evaluate(
         prepared.calc = calculator
         consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
         # + 0.0 turns -0.0 into 0.0: SQLite does not keep the sign of a zero
-        energy = float(prepared.get_potential_energy(force_consistent=consistent)) + 0.0
+        energy = _real(prepared.get_potential_energy(force_consistent=consistent), "energy") + 0.0
         forces = _real(prepared.get_forces(), "forces")
         tensor = _real(_stress(prepared), "stress") if stress else None
     if getattr(calculator, "converged", None) is False:  # of VASP
         raise RuntimeError("self-consistency was not reached")
+    if np.shape(energy):
+        raise ValueError(f"energy of shape {np.shape(energy)}, not ()")
     _check_same(asked, prepared, "the calculator changed the structure it was given")
     known = getattr(calculator, "atoms", None)
     if isinstance(known, Atoms):
         _check_same(asked, known, "the calculator holds the result of another structure")
-    return ParentResult(energy, forces, time.perf_counter() - start, cached=False, stress=tensor)
+    seconds = time.perf_counter() - start
+    return ParentResult(float(energy), forces, seconds, cached=False, stress=tensor)
 
 
 NO_ROOM = 1 << 16  # bytes
@@ -195,20 +207,24 @@ SAME = 1e-4  # Å; files of codes round positions
 
 def _check_same(asked: Atoms, found: Atoms, complaint: str) -> None:
     """Refuse a label of another structure than was asked for."""
-    if (
-        len(asked) != len(found)
-        or (asked.numbers != found.numbers).any()
-        or np.abs(asked.positions - found.positions).max() > SAME
-        or np.abs(np.asarray(asked.cell) - np.asarray(found.cell)).max() > SAME
+    if not (
+        np.array_equal(asked.numbers, found.numbers)
+        and np.array_equal(asked.pbc, found.pbc)
+        and _near(asked.positions, found.positions)
+        and _near(np.asarray(asked.cell), np.asarray(found.cell))
     ):
         raise ValueError(complaint)
+
+
+def _near(asked: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> bool:
+    return bool((np.abs(asked - found) <= SAME).all())  # false where one is no number
 
 
 def _real(values: Any, name: str) -> npt.NDArray[np.float64]:
     """Real numbers, none of them masked."""
     if np.ma.is_masked(values):
         raise ValueError(f"{name} with masked values")
-    if np.iscomplexobj(values):
+    if np.asarray(values).dtype.kind not in "iuf":
         raise ValueError(f"{name} not of real numbers")
     return np.array(values, dtype=np.float64)
 

@@ -45,7 +45,7 @@ class AngularPart(Part):
     type: Literal["G4", "G5"]
     elements: tuple[str, str]
     eta: FiniteFloat
-    zeta: FiniteFloat
+    zeta: Annotated[FiniteFloat, Field(le=10_000)]
     gamma: FiniteFloat
 
 
@@ -76,7 +76,7 @@ class GeneralAngularPart(GeneralRadialPart):
     """An angular one."""
 
     type: Literal["Angular"]  # type: ignore[assignment]
-    zeta: FiniteFloat
+    zeta: Annotated[FiniteFloat, Field(le=10_000)]
     gamma: FiniteFloat
     closed: bool
     angles: WindowPart | None = None
