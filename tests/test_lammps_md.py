@@ -176,8 +176,8 @@ def test_stopped_while_it_learns(place: Path, hot: tuple[Path, str], stop: dict[
         progress.stages.append("Chunks")
     lines: list[str] = []
     told = LineProgress(lines.append)
+    both = SeveralProgress(told, progress)
     with pytest.raises(Stopped):
-        both = SeveralProgress(told, progress)
         dynamics(place).run(learner(place / "nft"), copper.particle(), place / "md", both)
     sentence = dynamics(place).run(learner(place / "nft"), copper.particle(), place / "md", told)
     assert sentence == hot[1]
