@@ -298,15 +298,27 @@ def test_a_finished_one_is_not_done_again(
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "named"),
     [
-        lambda ensemble, atoms: (Dynamics(settings(temperature=301.0)), ensemble, atoms),
-        lambda ensemble, atoms: (Dynamics(settings(), seed=1), ensemble, atoms),
-        lambda ensemble, atoms: (Dynamics(settings()), ensemble, atoms[1:]),
-        lambda ensemble, atoms: (
-            Dynamics(settings()),
-            replace(ensemble, networks=stack(ensemble.members[1:])),
-            atoms,
+        (
+            lambda ensemble, atoms: (Dynamics(settings(temperature=301.0)), ensemble, atoms),
+            r"other settings \(temperature was .*, now 301.0\)",
+        ),
+        (
+            lambda ensemble, atoms: (Dynamics(settings(), seed=1), ensemble, atoms),
+            r"other settings \(seed was 0, now 1\)",
+        ),
+        (
+            lambda ensemble, atoms: (Dynamics(settings()), ensemble, atoms[1:]),
+            "another structure or ensemble",
+        ),
+        (
+            lambda ensemble, atoms: (
+                Dynamics(settings()),
+                replace(ensemble, networks=stack(ensemble.members[1:])),
+                atoms,
+            ),
+            "another structure or ensemble",
         ),
     ],
 )
@@ -315,10 +327,11 @@ def test_a_folder_of_others(
     cell: Atoms,
     tmp_path: Path,
     change: Callable[[Ensemble, Atoms], tuple[Dynamics, Ensemble, Atoms]],
+    named: str,
 ) -> None:
     Dynamics(settings()).run(ensemble, cell, tmp_path)
     dynamics, model, atoms = change(ensemble, cell)
-    with pytest.raises(InputError, match="of other settings"):
+    with pytest.raises(InputError, match=f"holds dynamics of {named}; use another folder"):
         dynamics.run(model, atoms, tmp_path)
 
 

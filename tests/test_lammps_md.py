@@ -37,6 +37,7 @@ from nearsight.learning.on_the_fly import Dynamics
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
+from nearsight.progress import LineProgress, SeveralProgress
 from nearsight.run.run import Run
 from nearsight.simulation.lammps import Placement, Segment
 from nearsight.simulation.lammps_program import LammpsProgram
@@ -173,12 +174,18 @@ def test_stopped_while_it_learns(place: Path, hot: tuple[Path, str], stop: dict[
     progress = Recorder(**stop)
     if "within" in stop:
         progress.stages.append("Chunks")
+    lines: list[str] = []
+    told = LineProgress(lines.append)
+    both = SeveralProgress(told, progress)
     with pytest.raises(Stopped):
-        dynamics(place).run(learner(place / "nft"), copper.particle(), place / "md", progress)
-    sentence = dynamics(place).run(learner(place / "nft"), copper.particle(), place / "md")
+        dynamics(place).run(learner(place / "nft"), copper.particle(), place / "md", both)
+    sentence = dynamics(place).run(learner(place / "nft"), copper.particle(), place / "md", told)
     assert sentence == hot[1]
     assert (place / "md" / "md.traj").read_bytes() == (hot[0] / "md" / "md.traj").read_bytes()
     assert calculations(place) == calculations(hot[0])
+    # what was told is not told again with the time of today
+    iterations = [line.split(maxsplit=1)[1] for line in lines if " iteration " in line]
+    assert len(set(iterations)) == len(iterations) >= 2
 
 
 def test_lammps_killed(place: Path, hot: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,9 +268,26 @@ def test_a_trajectory_that_was_cut(place: Path, hot: tuple[Path, str]) -> None:
 
 def test_a_folder_of_others(place: Path, hot: tuple[Path, str]) -> None:
     shutil.copytree(hot[0] / "md", place / "md")
-    for other in (dynamics(place, temperature=2001.0), dynamics(place, steps=61)):
-        with pytest.raises(InputError, match="of other settings"):
+    for other, named in (
+        (dynamics(place, temperature=2001.0), "temperature was 3000.0, now 2001.0"),
+        (
+            dynamics(place, steps=61, write_every=4),
+            "steps was 60, now 61; write_every was 2, now 4",
+        ),
+        (replace(dynamics(place), seed=1), "seed was 0, now 1"),
+    ):
+        with pytest.raises(InputError, match=rf"md: holds dynamics of other settings \({named}\)"):
             other.run(learner(place / "nft"), copper.particle(), place / "md")
+    moved = copper.particle()
+    moved.positions[0] += 0.01
+    with pytest.raises(InputError, match="md: holds dynamics of another structure or ensemble;"):
+        dynamics(place).run(learner(place / "nft"), moved, place / "md")
+    # as an earlier version wrote it
+    path = place / "md" / "lammps.json"
+    LammpsState.load(path).model_copy(update={"settings": None}).save(path)
+    assert "settings" not in path.read_text()
+    with pytest.raises(InputError, match="of other settings, another structure or ensemble;"):
+        dynamics(place, steps=61).run(learner(place / "nft"), copper.particle(), place / "md")
 
 
 def test_a_folder_of_dynamics_by_ase(place: Path, hot: tuple[Path, str]) -> None:

@@ -84,7 +84,8 @@ class Progress:
 
         Keys as in ``evaluation.json``'s summary: ``iteration``, ``chunks``,
         ``structure_uncertainty`` (raw, eV/Å), ``structure_uncertainty_calibrated`` (None: not
-        calibrated yet), ``seconds``, ``best`` (bool: it is the best so far).
+        calibrated yet), ``seconds``, ``best`` (bool: it is the best so far); ``read_back`` is there
+        if it was told before the work was interrupted.
         """
 
     def note(self, text: str) -> None:
@@ -139,8 +140,9 @@ class LineProgress(Progress):
             self._line(f"  {done}{f' of {total}' if total else ''} {what}".rstrip())
 
     def iteration(self, record: Mapping[str, Any]) -> None:
-        """Write the figures of the iteration."""
-        self._line(f"  {iteration_sentence(record)}")
+        """Write the figures of the iteration, unless an earlier line has them."""
+        if not record.get("read_back"):
+            self._line(f"  {iteration_sentence(record)}")
 
     def note(self, text: str) -> None:
         """Write the sentence."""

@@ -98,23 +98,36 @@ REFUSED = {
     "dict(model=open('{place}', 'w'))": "dict, OrderedDict, array or matrix",
     "[x for x in (1,)]": "expected a value, found 'x for",
     "(lambda: 0)()": "expected a value, found 'lambda",
-    "dict(a=1).__class__": "expected the end, found '.__class__'",
-    "{'a': 1" + "}" * 0: "expected '}', found 'the end'",
+    "dict(a=1).__class__": "expected a value, found '.__class__'",
+    "dict(1)": "dict, OrderedDict, array or matrix",
+    "dict": "expected a value, found 'dict'",
+    "{1, 2}": "expected a value, found '{1, 2}'",
+    "{'a': 1": "no values of Python: .* was never closed",
+    "[1)": "no values of Python: closing parenthesis",
     "[" * 500 + "]" * 500: "no more than 12 levels",
     "array([1], dtype=object)": r"expected a value, found 'object\)'",
     "{1.5: 2}": "keys that are text or whole numbers",
     "f'{1}'": "expected a value",
     "1e999": "a finite number",
+    "[-1e999]": "a finite number",
     "9" * 5000: "a number of fewer digits",
-    "'a' 'b'": "expected the end",
+    "'a' 'b'": "expected a comma",
+    r"'\x'": "no values of Python",
+    "'\0'": "no values of Python",
     "nan": "expected a value",
     "-" * 5000 + "1": "expected a value",
     "": "expected a value, found 'the end'",
     "OrderedDict([1, 2])": "pairs of a key and a value",
+    # each would end the whole of Python 3.10 in its parser
+    "1" + "+1" * 300_000: r"expected a comma, found '\+1",
+    "dict" + "()" * 300_000: r"expected a comma, found '\(\)",
+    "[]" + "[0]" * 300_000: r"expected a comma, found '\[0",
+    "1" + ".a" * 300_000: "expected a value, found 'a.a",
+    "1" + "*1" * 300_000: r"expected a value, found '\*1",
 }
 
 
-@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:20].encode())
 def test_texts_that_are_refused(text: str, tmp_path: Path) -> None:
     """Nothing in them is executed."""
     place = tmp_path / "executed"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import math
 import re
-from collections.abc import Callable
+import warnings
 from typing import Any
 
 from nearsight.errors import InputError, plain_text
@@ -15,131 +14,23 @@ __all__ = ["read_literal"]
 DEEPEST = 12
 """Levels of brackets; Amp's files have 6."""
 
-SPACE = re.compile(r"\s*")
-NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-STRING = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
-NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
-WORDS = {"None": None, "True": True, "False": False}
-CLOSING = {"[": "]", "(": ")", "{": "}"}
+LARGEST = 1e300
+"""Numbers are below this."""
 
+MOST_DIGITS = 60
+"""Characters of a number."""
 
-class _Reader:
-    """A place in a text; every method reads what begins there."""
-
-    def __init__(self, text: str) -> None:
-        self.text, self.at, self.depth = text, 0, 0
-
-    def error(self, expected: str) -> InputError:
-        found = plain_text(self.text[self.at : self.at + 20], 20) or "the end"
-        return InputError(f"expected {expected}, found {found!r} at character {self.at}")
-
-    def take(self, token: str) -> bool:
-        """Whether this token is next; it is read if so."""
-        self.skip()
-        if not self.text.startswith(token, self.at):
-            return False
-        self.at += len(token)
-        return True
-
-    def need(self, token: str) -> None:
-        if not self.take(token):
-            raise self.error(repr(token))
-
-    def match(self, pattern: re.Pattern[str]) -> str | None:
-        self.skip()
-        found = pattern.match(self.text, self.at)
-        if found is None:
-            return None
-        self.at = found.end()
-        return found.group()
-
-    def skip(self) -> None:
-        found = SPACE.match(self.text, self.at)
-        assert found is not None
-        self.at = found.end()
-
-    def value(self) -> Any:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise self.error(f"no more than {DEEPEST} levels of brackets")
-        try:
-            return self._value()
-        finally:
-            self.depth -= 1
-
-    def _value(self) -> Any:
-        if self.take("["):
-            return self.items("]", self.value)
-        if self.take("("):
-            return self.items(")", self.value)
-        if self.take("{"):
-            return self.mapping(self.items("}", self.pair))
-        if (text := self.match(STRING)) is not None:
-            try:
-                return ast.literal_eval(text)  # one string, as the pattern says
-            except (ValueError, SyntaxError):
-                raise self.error("a string without wrong escapes") from None
-        if (text := self.match(NUMBER)) is not None:
-            if len(text) > 60:
-                raise self.error("a number of fewer digits")
-            number = int(text) if text.lstrip("+-").isdigit() else float(text)
-            if not math.isfinite(number):
-                raise self.error("a finite number")
-            return number
-        start = self.at
-        name = self.match(NAME)
-        if name in WORDS:
-            return WORDS[name]
-        if name is not None and self.take("("):
-            return self.call(name, start)
-        self.at = start
-        raise self.error("a value")
-
-    def items(self, closing: str, item: Callable[[], Any]) -> list[Any]:
-        found = []
-        while not self.take(closing):
-            found.append(item())
-            if not self.take(","):
-                self.need(closing)
-                break
-        return found
-
-    def pair(self) -> tuple[Any, Any]:
-        key = self.value()
-        self.need(":")
-        return key, self.value()
-
-    def argument(self) -> tuple[Any, Any]:
-        """A keyword argument, or (None, value)."""
-        start = self.at
-        name = self.match(NAME)
-        if name is not None and self.take("="):
-            return name, self.value()
-        self.at = start
-        return None, self.value()
-
-    def mapping(self, pairs: list[Any]) -> dict[Any, Any]:
-        if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-            raise self.error("pairs of a key and a value before")
-        if not all(isinstance(key, str | int) for key, _ in pairs):
-            raise self.error("keys that are text or whole numbers before")
-        return dict(pairs)
-
-    def call(self, name: str, start: int) -> Any:
-        """What Amp's files name: dict(...), OrderedDict([...]), array([...]), matrix([...])."""
-        arguments = self.items(")", self.argument)
-        given = [value for key, value in arguments if key is None]
-        named = {key: value for key, value in arguments if key is not None}
-        if name == "dict" and not given:
-            return named
-        if name == "OrderedDict" and not named and len(given) <= 1:
-            pairs = given[0] if given else []
-            if isinstance(pairs, list):
-                return self.mapping(pairs)
-        if name in ("array", "matrix") and len(given) == 1 and not named:
-            return given[0]
-        self.at = start
-        raise self.error("dict, OrderedDict, array or matrix, and nothing else that is called")
+# All that Amp writes. Where thousands of operators, calls or attributes follow one another, the
+# parser of Python 3.10 ends the program: no other tokens reach it, nor a value after a value.
+TOKEN = re.compile(
+    r"""\s*(?:(?P<closing>[\])}]) | (?P<opening>[\[({]) | (?P<between>[,:] | [A-Za-z_]\w*\s*=)
+    | (?P<called>[A-Za-z_]\w*)\s*\( | (?P<value>None\b | True\b | False\b
+      | '(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*"
+      | [+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?))""",
+    re.VERBOSE,
+)
+CALLED = ("dict", "OrderedDict", "array", "matrix")
+NOT_CALLED = "dict, OrderedDict, array or matrix, and nothing else that is called"
 
 
 def read_literal(text: str) -> Any:
@@ -148,11 +39,80 @@ def read_literal(text: str) -> Any:
     Raises
     ------
     InputError
-        For anything else, and more than one value.
+        For anything else.
     """
-    reader = _Reader(text)
-    value = reader.value()
-    reader.skip()
-    if reader.at != len(text):
-        raise reader.error("the end")
-    return value
+    text = text.strip()
+    _check_tokens(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes that are none
+            tree = ast.parse(text, mode="eval")
+    except SyntaxError as error:
+        raise InputError(f"no values of Python: {plain_text(error.msg)}") from None
+    except ValueError:  # a null character, half a character
+        raise InputError("no values of Python: characters that are not for text") from None
+    return _value(tree.body, text)
+
+
+def _error(expected: str, found: str | None) -> InputError:
+    return InputError(f"expected {expected}, found {plain_text((found or '')[:20]) or 'the end'!r}")
+
+
+def _check_tokens(text: str) -> None:
+    at, depth, after_value = 0, 0, False
+    while at < len(text):
+        token = TOKEN.match(text, at)
+        rest = text[at : at + 20]
+        if token is None:
+            raise _error("a value", rest)
+        kind = token.lastgroup
+        if after_value and kind in ("opening", "called", "value"):
+            raise _error("a comma", rest)
+        if kind == "called" and token["called"] not in CALLED:
+            raise _error(NOT_CALLED, rest)
+        if kind == "value" and token["value"][0] not in "'\"" and len(token["value"]) > MOST_DIGITS:
+            raise _error("a number of fewer digits", rest)
+        depth += (kind in ("opening", "called")) - (kind == "closing")
+        if depth > DEEPEST:
+            raise _error(f"no more than {DEEPEST} levels of brackets", rest)
+        after_value = kind in ("closing", "value")
+        at = token.end()
+    if not after_value:
+        raise _error("a value", "")
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not abs(number) < LARGEST:
+            raise _error("a finite number", ast.get_source_segment(text, node))
+        case ast.Constant(value=value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=number):
+            return -_value(number, text)
+        case ast.UnaryOp(op=ast.UAdd(), operand=number):
+            return _value(number, text)
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_value(item, text) for item in items]
+        case ast.Dict():
+            pairs = [
+                [_value(key, text), _value(value, text)]
+                for key, value in zip(node.keys, node.values, strict=True)
+                if key is not None  # of **, which is no token
+            ]
+            return _mapping(pairs)
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=named):
+            return {each.arg: _value(each.value, text) for each in named}
+        case ast.Call(func=ast.Name(id="OrderedDict"), args=[] | [_], keywords=[]):
+            return _mapping(_value(node.args[0], text) if node.args else [])
+        case ast.Call(func=ast.Name(id="array" | "matrix"), args=[only], keywords=[]):
+            return _value(only, text)
+    found = ast.get_source_segment(text, node)
+    raise _error(NOT_CALLED if isinstance(node, ast.Call) else "a value", found)
+
+
+def _mapping(pairs: Any) -> dict[str | int, Any]:
+    if not (isinstance(pairs, list) and all(isinstance(p, list) and len(p) == 2 for p in pairs)):
+        raise InputError("expected pairs of a key and a value")
+    if not all(isinstance(key, str | int) for key, _ in pairs):
+        raise InputError("expected keys that are text or whole numbers")
+    return dict(pairs)

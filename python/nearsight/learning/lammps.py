@@ -114,8 +114,17 @@ class LammpsDynamics:
 
     def inputs(self, ensemble: Ensemble, atoms: Atoms) -> str:
         """SHA-256 over all that decides the dynamics."""
-        same = Dynamics(self.settings, self.retraining, self.seed).inputs(ensemble, atoms)
+        same = self._by_ase.inputs(ensemble, atoms)
         return hashlib.sha256(f"LAMMPS {same}".encode()).hexdigest()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Settings and seed by name."""
+        return self._by_ase.given
+
+    @property
+    def _by_ase(self) -> Dynamics:
+        return Dynamics(self.settings, self.retraining, self.seed)
 
 
 @dataclass
@@ -144,7 +153,7 @@ class _Session:
     def _go_on(self, atoms: Atoms) -> str:
         settings = self.dynamics.settings
         inputs = self.dynamics.inputs(self.learner.ensemble, atoms)
-        state = self.files.load(inputs) or self._begin(atoms, inputs)
+        state = self.files.load(inputs, self.dynamics.given) or self._begin(atoms, inputs)
         kill_marked(state.mark, STARTED_BY)  # a LAMMPS that has outlived us
         self.before = state.seconds
         for number in range(1, len(state.rounds) + 1):
@@ -185,6 +194,7 @@ class _Session:
         return self._save(
             LammpsState(
                 inputs=inputs,
+                settings=self.dynamics.given,
                 mark=uuid4().hex,
                 threshold=limits.threshold,
                 sha256=digest.hexdigest,

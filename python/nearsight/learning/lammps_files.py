@@ -43,7 +43,7 @@ class LammpsFiles:
         """The folder of a retraining, from 1."""
         return round_folder(self.folder, number)
 
-    def load(self, inputs: str) -> LammpsState | None:
+    def load(self, inputs: str, settings: dict[str, Any]) -> LammpsState | None:
         """The state in the folder, or None.
 
         Raises
@@ -57,7 +57,7 @@ class LammpsFiles:
                 raise InputError(f"{self.folder}: holds other dynamics; use another folder")
             return None
         state = LammpsState.load(path)
-        check_inputs(self.folder, state.inputs, inputs)
+        check_inputs(self.folder, state, inputs, settings)
         return state
 
     def begin_again(self) -> None:

@@ -122,6 +122,16 @@ class Dynamics:
         content = fingerprint(plain, text).encode() + atoms.get_momenta().tobytes()
         return hashlib.sha256(content + weight_bytes(ensemble)).hexdigest()
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """Settings and seed by name."""
+        retraining = self.retraining.model_dump(mode="json")
+        return {
+            **self.settings.model_dump(mode="json"),
+            **{f"retraining.{key}": value for key, value in retraining.items()},
+            "seed": self.seed,
+        }
+
 
 @dataclass
 class _Session:
@@ -149,7 +159,7 @@ class _Session:
 
     def _go_on(self, ensemble: Ensemble, atoms: Atoms) -> str:
         inputs = self.dynamics.inputs(ensemble, atoms)
-        state = self.files.load(inputs) or self._begin(ensemble, atoms, inputs)
+        state = self.files.load(inputs, self.dynamics.given) or self._begin(ensemble, atoms, inputs)
         self.before = state.seconds
         if state.ended:
             self.files.check(state)
@@ -190,6 +200,7 @@ class _Session:
             self.frames.add(self.files.write(writer, integrator, raw, grade))
         state = DynamicsState(
             inputs=inputs,
+            settings=self.dynamics.given,
             threshold=limits.threshold,
             integrator=integrator.state,
             sha256=self.frames.hexdigest,

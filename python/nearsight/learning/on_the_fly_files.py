@@ -79,7 +79,7 @@ class DynamicsFiles:
         """The folder of a retraining, from 1."""
         return round_folder(self.folder, number)
 
-    def load(self, inputs: str) -> DynamicsState | None:
+    def load(self, inputs: str, settings: dict[str, Any]) -> DynamicsState | None:
         """The state in the folder, or None.
 
         Raises
@@ -93,7 +93,7 @@ class DynamicsFiles:
                 raise InputError(f"{self.folder}: holds dynamics of LAMMPS; use another folder")
             return None
         state = DynamicsState.load(path)
-        check_inputs(self.folder, state.inputs, inputs)
+        check_inputs(self.folder, state, inputs, settings)
         return state
 
     def begin_again(self) -> None:
@@ -218,13 +218,19 @@ def cut_frames(trajectory: Path, state: DynamicsState | LammpsState) -> tuple[At
     return atoms, frames
 
 
-def check_inputs(folder: Path, found: str, expected: str) -> None:
+def check_inputs(
+    folder: Path, found: DynamicsState | LammpsState, inputs: str, settings: dict[str, Any]
+) -> None:
     """Raise an `InputError` if a folder holds dynamics of other inputs than are given."""
-    if found != expected:
-        raise InputError(
-            f"{folder}: holds dynamics of other settings, structure or ensemble; use another "
-            "folder for these"
-        )
+    if found.inputs == inputs:
+        return
+    what = "other settings, another structure or ensemble"
+    if found.settings is not None:
+        kept = found.settings
+        keys = [key for key in settings | kept if kept.get(key) != settings.get(key)]
+        named = [f"{key} was {kept.get(key)}, now {settings.get(key)}" for key in keys]
+        what = f"other settings ({'; '.join(named)})" if named else "another structure or ensemble"
+    raise InputError(f"{folder}: holds dynamics of {what}; use another folder for these")
 
 
 def save_after(trajectory: Path, state: Record, path: Path) -> None:

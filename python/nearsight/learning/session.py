@@ -177,7 +177,8 @@ class Session:
         started = self.start is not None
         for number, iteration in enumerate(history):
             best = best_iteration(history[: number + 1], started)
-            self.progress.iteration(iteration.summary(best == number))
+            summary = iteration.summary(best == number)
+            self.progress.iteration({**summary, "read_back": True})
         return State(
             images,
             data,

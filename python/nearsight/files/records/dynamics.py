@@ -47,12 +47,14 @@ class DynamicsState(Record):
         Reason why there is nothing left to do; empty while there is.
     sha256 : str or None
         Checksum of these frames; None in files of earlier versions.
+    settings : dict or None
+        Settings and seed by name, which tell what differs; None in files of earlier versions.
     """
 
     FORMAT: ClassVar[str] = "nearsight-dynamics-state"
     FILE: ClassVar[str] = "state.json"
     IS_DIGESTED: ClassVar[bool] = True
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("sha256",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("sha256", "settings")
 
     inputs: str
     threshold: FiniteFloat
@@ -64,6 +66,7 @@ class DynamicsState(Record):
     seconds: Seconds = 0.0
     ended: str = ""
     sha256: str | None = None
+    settings: dict[str, Any] | None = None
 
     @property
     def chunks(self) -> int:
@@ -176,11 +179,14 @@ class LammpsState(Record):
         Reason why there is nothing left to do; empty while there is.
     sha256 : str
         Checksum of these frames.
+    settings : dict or None
+        As in `DynamicsState`.
     """
 
     FORMAT: ClassVar[str] = "nearsight-lammps-state"
     FILE: ClassVar[str] = "lammps.json"
     IS_DIGESTED: ClassVar[bool] = True
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("settings",)
 
     inputs: str
     mark: str
@@ -193,6 +199,7 @@ class LammpsState(Record):
     seconds: Seconds = 0.0
     ended: str = ""
     sha256: str
+    settings: dict[str, Any] | None = None
 
     @property
     def chunks(self) -> int:
