@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -19,6 +18,7 @@ from nearsight.cli.places import (
     load_ensemble,
     run_folder,
 )
+from nearsight.cli.run import show_report
 from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import InputError
 
@@ -123,8 +123,7 @@ def lammps_md(
     with display() as progress:
         summary = finished.run_in_lammps(run, atoms, place, dynamics, program, seed, progress)
     show(f"{place / 'md.traj'}: {summary}")
-    files = f"{quote(str(place))} {quote(str(place / 'md.traj'))}"
-    show(f"To see what the last potential says of it: nearsight evaluate {files}")
+    show_report(place)
 
 
 @command(

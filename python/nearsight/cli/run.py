@@ -77,10 +77,10 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
         files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
         Run(settings, folder, SeveralProgress(progress, *files)).execute()
     show(f"ensemble: {folder / 'best.json'}")
-    _show_report(folder)
+    show_report(folder)
 
 
-def _show_report(folder: Path) -> None:
+def show_report(folder: Path) -> None:
     """Print where the report is, and its verdict, with the next command last."""
     from nearsight.cli.display import verdict_text
     from nearsight.files.records import Verdict
@@ -139,8 +139,9 @@ def status(
 @command(
     "report",
     PANEL,
-    "Write the report of a finished run again.",
-    "FOLDER, the folder of a run.",
+    "Write the report of a finished run, retraining or dynamics again.",
+    "FOLDER, the folder of a run, or one of retrain, relax (where something was learned), md or "
+    "lammps md.",
     "report.html (one file, with the figures in it), report.json and figures/ in that folder.",
     "nearsight report nft/",
 )
@@ -149,10 +150,13 @@ def report(
 ) -> None:
     """Write the report of a run."""
     from nearsight.report.page import write_report
+    from nearsight.report.work import is_work
+    from nearsight.report.work_page import write_work_report
 
     folder = work_folder(run_folder(folder))
-    write_report(folder)
-    _show_report(folder)
+    write = write_work_report if is_work(folder) else write_report
+    write(folder)
+    show_report(folder)
 
 
 @command(

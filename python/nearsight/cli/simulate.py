@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from nearsight.cli.app import Seed, display, find_modules_in, show, work_folder
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
 from nearsight.cli.places import Folder, Format, is_run, load_ensemble, run_folder
-from nearsight.cli.run import run
+from nearsight.cli.run import run, show_report
 from nearsight.config import Config, DynamicsSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError
 from nearsight.reading import split_selection
@@ -77,9 +76,7 @@ def retrain(
     with display() as progress:
         result = finished.retrain(folder, place, retraining, relaxation, progress, given)
     show(f"{place / 'best.json'}: {result.summary}")
-    if frames is not None:
-        files = f"{quote(str(place))} {quote(str(frames))}"
-        show(f"To see what it says of the frames now: nearsight evaluate {files}")
+    show_report(place)
 
 
 @command(
@@ -143,6 +140,4 @@ def md(
             run_of_it if learns else model, atoms, place, dynamics, seed, progress
         )
     show(f"{place / 'md.traj'}: {summary}")
-    if not learns and run_of_it.is_dir():
-        files = f"{quote(str(run_of_it))} {quote(structure)}"
-        show(f"To let it learn on the way: nearsight md {files}")
+    show_report(place)

@@ -83,6 +83,8 @@ class LammpsFiles:
         frame.info["step"] = step
         frame.info["max_uncertainty"] = float(found.uncertainty_raw.max())
         frame.info["mean_uncertainty"] = float(found.uncertainty_raw.mean())
+        if found.uncertainty is not None:
+            frame.info["max_calibrated"] = float(found.uncertainty.max())
         if found.extrapolation is not None:
             frame.info["max_extrapolation"] = float(found.extrapolation.max())
         writer.write(frame)

@@ -127,6 +127,7 @@ class DynamicsFiles:
         moving.info["max_uncertainty"] = float(raw.max())
         moving.info["mean_uncertainty"] = float(raw.mean())
         moving.info["uncertainty_raw"] = raw.tolist()
+        moving.info["max_calibrated"] = float(moving.calc.results["uncertainty"].max())
         if grade is not None:
             moving.info["max_extrapolation"] = float(grade.max())
         writer.write(moving)
@@ -250,18 +251,21 @@ def write_record(
     rows = []
     n_atoms = 0
     for atoms in read_frames(trajectory):
-        n_atoms = len(atoms)
+        n_atoms, info = len(atoms), atoms.info
         rows.append(
-            (
-                atoms.info["step"] * settings.timestep / 1000.0,
-                atoms.get_temperature(),
-                atoms.get_potential_energy(),
-                atoms.get_kinetic_energy(),
-                atoms.info["max_uncertainty"],
-                atoms.info["mean_uncertainty"],
-            )
+            {
+                "time": info["step"] * settings.timestep / 1000.0,
+                "temperature": atoms.get_temperature(),
+                "potential_energy": atoms.get_potential_energy(),
+                "kinetic_energy": atoms.get_kinetic_energy(),
+                "max_uncertainty": info["max_uncertainty"],
+                "mean_uncertainty": info["mean_uncertainty"],
+                "max_calibrated": info.get("max_calibrated"),
+                "extrapolation": info.get("max_extrapolation"),
+            }
         )
-    columns = dict(zip(DynamicsFrames.model_fields, np.array(rows).T, strict=True))
+    columns = {name: [row[name] for row in rows] for name in DynamicsFrames.model_fields}
+    known = {name: np.array(values) for name, values in columns.items() if None not in values}
     record = DynamicsRecord(
         settings=settings.model_dump(mode="json"),
         n_atoms=n_atoms,
@@ -269,7 +273,7 @@ def write_record(
         window=window,
         ended=state.ended,
         seconds=state.seconds,
-        frames=DynamicsFrames(**columns),
+        frames=DynamicsFrames(**known),
         rounds=state.rounds,
     )
     record.save(trajectory.with_name(DynamicsRecord.FILE))

@@ -19,6 +19,7 @@ from nearsight.files.records import (
     RetrainingRound,
     RoundRecord,
 )
+from nearsight.files.records.simulation import UNDECIDED
 from nearsight.learning.harvest import Harvest, doubt_of, harvest, load_harvest, save_harvest
 from nearsight.learning.learner import Learner
 from nearsight.learning.paths import Frames, Relaxations, known_round, read_paths, trajectory
@@ -29,7 +30,7 @@ from nearsight.simulation.known import doubt
 
 __all__ = ["Retraining", "RetrainingResult"]
 
-DECISIVE = 0.9
+DECISIVE = 1.0 - UNDECIDED
 """Part of the frames whose uncertainty decides between rounds: the largest of all is that of one
 frame, often the first steps from a rattled structure."""
 CANDIDATE_FRACTION = 0.5

@@ -34,7 +34,7 @@ from nearsight.report.chunks import Chunk, read_chunks
 from nearsight.report.iteration import IterationData
 from nearsight.structures.images import check_structure, read_structures
 
-__all__ = ["RunData", "TargetData", "report_json"]
+__all__ = ["RunData", "TargetData", "best_of_round", "optional", "report_json"]
 
 Array = npt.NDArray[np.float64]
 R = TypeVar("R", bound=Record)
@@ -208,7 +208,7 @@ class RunData:
         n_atoms = run.target.n_atoms
         if n_atoms != sum(target.n_atoms for target in run.targets):
             raise InputError(f"{place}: target and targets differ in their atoms")
-        reference = _optional(folder / Reference.FILE, Reference)
+        reference = optional(folder / Reference.FILE, Reference)
         forces = None if reference is None else reference.forces
         if forces is not None:
             _check_length(folder / Reference.FILE, "forces", forces, n_atoms)
@@ -227,10 +227,10 @@ class RunData:
                 f"{place}: best_iteration is {run.best_iteration}, "
                 f"but the folder holds iterations 0 to {len(iterations) - 1}"
             )
-        retraining = _optional(folder / RetrainingRecord.FILE, RetrainingRecord)
+        retraining = optional(folder / RetrainingRecord.FILE, RetrainingRecord)
         retrained = None
         if retraining is not None and retraining.best:
-            record = _best_of_round(folder, retraining.best)
+            record = best_of_round(folder, retraining.best)
             _check_length(folder, "uncertainty_raw", record.uncertainty_raw, n_atoms)
             retrained = IterationData(record, forces, slice(n_atoms), sizes)
         config = folder / "config.toml"
@@ -239,17 +239,17 @@ class RunData:
         data = cls(
             run=run,
             iterations=tuple(iterations),
-            locality=_optional(folder / ForceLocality.FILE, ForceLocality),
+            locality=optional(folder / ForceLocality.FILE, ForceLocality),
             relaxations=tuple(
-                _optional(folder / numbered(Relaxation.FILE, n), Relaxation)
+                optional(folder / numbered(Relaxation.FILE, n), Relaxation)
                 for n in range(len(run.targets))
             ),
             config=config.read_bytes().decode(errors="replace") if config.exists() else None,
             reference_failed=reference is not None and forces is None,
             retraining=retraining,
             retrained=retrained,
-            dynamics=_optional(folder / "dynamics" / DynamicsRecord.FILE, DynamicsRecord),
-            comparison=_optional(folder / Comparison.FILE, Comparison),
+            dynamics=optional(folder / "dynamics" / DynamicsRecord.FILE, DynamicsRecord),
+            comparison=optional(folder / Comparison.FILE, Comparison),
             structures=structures,
             coordination=np.concatenate(neighbours) if neighbours else np.zeros(0, dtype=int),
             paths=tuple(folder / numbered("relaxation.traj", n) for n in range(len(run.targets))),
@@ -348,7 +348,7 @@ def _relaxation_json(relaxation: Relaxation | None) -> dict[str, Any] | None:
     }
 
 
-def _best_of_round(folder: Path, number: int) -> Iteration:
+def best_of_round(folder: Path, number: int) -> Iteration:
     """The iteration of a round of retraining whose ensemble was kept."""
     place = round_folder(folder, number)
     history = [Iteration.load(path) for path in evaluation_files(place)]
@@ -357,7 +357,8 @@ def _best_of_round(folder: Path, number: int) -> Iteration:
     return history[best_iteration(history, started=True)]
 
 
-def _optional(path: Path, record: type[R]) -> R | None:
+def optional(path: Path, record: type[R]) -> R | None:
+    """The record in a file; None if there is no file."""
     return record.load(path) if path.exists() else None
 
 

@@ -28,7 +28,7 @@ from nearsight.report.svg import svg
 from nearsight.report.verdict import judge, told
 from nearsight.report.view import view_data
 
-__all__ = ["draw_figures", "environment", "write_numbers", "write_report"]
+__all__ = ["draw_figures", "environment", "page_script", "write_numbers", "write_report"]
 
 FIGURES = (
     "iterations",
@@ -83,13 +83,9 @@ def write_report(folder: str | Path) -> Path:
 
 
 def _page(data: RunData, drawn: Mapping[str, Figure], verdict: Verdict, name: str) -> str:
-    templates = environment()
-    script = "".join(
-        (files("nearsight.report") / each).read_text(encoding="utf-8") for each in SCRIPTS
-    )
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    templates = environment(drawn)
+    script, digest = page_script()
     symbols = [symbol for atoms in data.structures for symbol in atoms.symbols]
-    templates.globals |= {"drawn": drawn, "svg": svg}
     return templates.get_template("template.html").render(
         data=data,
         run=data.run,
@@ -99,7 +95,7 @@ def _page(data: RunData, drawn: Mapping[str, Figure], verdict: Verdict, name: st
         name=name,
         place=shlex.quote(name),
         label_error=limiting_label_error(data),
-        script=Markup(script),
+        script=script,
         digest=digest,
         view=view_data(data),
         by_element=parts_by_element(data.best, symbols) if symbols else [],
@@ -117,8 +113,16 @@ def write_numbers(folder: Path, data: RunData) -> Verdict:
     return verdict
 
 
-def environment() -> Environment:
-    """Jinja environment of the templates, with their filters."""
+def page_script() -> tuple[Markup, str]:
+    """The script of a page, and the digest by which its browser knows it."""
+    script = "".join(
+        (files("nearsight.report") / each).read_text(encoding="utf-8") for each in SCRIPTS
+    )
+    return Markup(script), base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def environment(drawn: Mapping[str, Figure] | None = None) -> Environment:
+    """Jinja environment of the templates, with their filters, and the figures of a page."""
     environment = Environment(
         loader=PackageLoader("nearsight.report", ""),
         autoescape=True,
@@ -128,6 +132,7 @@ def environment() -> Environment:
     )
     environment.filters |= {name: getattr(text, name) for name in text.__all__}
     environment.filters |= {"count": count_noun, "python": repr}
+    environment.globals |= {"drawn": drawn or {}, "svg": svg}
     environment.tests["finite"] = math.isfinite
     return environment
 

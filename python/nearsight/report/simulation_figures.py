@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
@@ -17,11 +20,13 @@ from nearsight.report.drawing import (
     PURPLE,
     legend,
     log_scale,
+    new_figure,
     step_axis,
     styled,
 )
+from nearsight.report.work import Learned, Series
 
-__all__ = ["dynamics_figure", "retraining_figure"]
+__all__ = ["dynamics_figure", "frames_figure", "learned_figure", "retraining_figure"]
 
 Array = npt.NDArray[np.float64]
 
@@ -129,4 +134,92 @@ def dynamics_figure(dynamics: DynamicsRecord) -> Figure:
     uncertainty.set_xlabel("time (ps)")
     figure.align_ylabels(list(panels))
     legend(figure, temperature, uncertainty, columns=3)
+    return figure
+
+
+@styled
+def frames_figure(
+    before: Series,
+    after: Series | None = None,
+    time: Array | None = None,
+    retrained: Sequence[float] = (),
+) -> Figure:
+    """Largest uncertainty and extrapolation grade of an atom, frame by frame.
+
+    Parameters
+    ----------
+    before : Series
+        The frames as they were met, or before any retraining.
+    after : Series, optional
+        After it, of the same frames or of another relaxation.
+    time : (n,) float, ps, optional
+        Of the frames; their numbers when left out.
+    retrained : sequence of float, ps
+        When the ensemble was retrained.
+    """
+    known = before.extrapolation is not None
+    figure = Figure(figsize=(5.0, 4.8 if known else 3.2), layout="constrained")
+    panels = list(np.ravel(figure.subplots(2 if known else 1, 1, sharex=True)))
+    drawn = [(before, PURPLE, "s", "before" if after is not None else "largest of the atoms")]
+    if after is not None:
+        drawn.append((after, BLUE, "o", "after retraining"))
+    grades = [[1.0]]
+    for series, color, marker, label in drawn:
+        x = np.arange(len(series.uncertainty)) if time is None else time
+        form: dict[str, Any] = {"color": color, "linewidth": 0.9}
+        if time is None:
+            form |= {"marker": marker, "markersize": 3.0}
+        panels[0].plot(x, 1000 * series.uncertainty, label=label, **form)
+        if known and series.extrapolation is not None:
+            panels[1].plot(x, series.extrapolation, **form)
+            grades.append(series.extrapolation)
+    for axes in panels:
+        for moment in retrained:
+            axes.axvline(moment, color=ORANGE, linewidth=0.7, alpha=0.6)
+    if len(retrained):
+        panels[0].plot([], [], color=ORANGE, linewidth=0.9, label="retraining")
+    kind = "99 %" if before.stated else "raw"
+    panels[0].set_ylabel(f"largest uncertainty,\n{kind} (meV/Å)")
+    log_scale(panels[0], 1000 * np.concatenate([each.uncertainty for each, *_ in drawn]))
+    if known:
+        panels[1].axhline(1.0, color=GREY, linestyle="--", linewidth=1.0, label="outside above")
+        panels[1].set_ylabel("largest\nextrapolation grade")
+        if max(map(np.max, grades)) > 3.0:
+            log_scale(panels[1], np.concatenate(grades))
+    panels[-1].set_xlabel("frame" if time is None else "time (ps)")
+    figure.align_ylabels(panels)
+    legend(figure, *panels, columns=3)
+    return figure
+
+
+@styled
+def learned_figure(learned: Sequence[Learned]) -> Figure:
+    """Errors of the labelled forces by their length, before they were learned and after."""
+    figure, axes = new_figure()
+    lengths = np.concatenate([each.lengths for each in learned])
+    known = [each for each in learned if each.before is not None]
+    drawn = [(lengths, np.concatenate([each.after for each in learned]), BLUE, "o", "now")]
+    if known:
+        before = np.concatenate([each.before for each in known if each.before is not None])
+        of_known = np.concatenate([each.lengths for each in known])
+        drawn.insert(0, (of_known, before, ORANGE, "^", "before"))
+    for x, errors, color, marker, label in drawn:
+        named = f"{label}: mean {1000 * errors.mean():.3g} meV/Å"
+        axes.plot(
+            x, 1000 * errors, linestyle="none", color=color, marker=marker, markersize=3.2,
+            alpha=0.7, label=named,
+        )  # fmt: skip
+    end = float(lengths.max()) * 1.04
+    low = max(float(lengths.min()), 1e-3 * end)
+    axes.plot(
+        [low, end],
+        [1000 * low, 1000 * end],
+        color=GREY,
+        linewidth=0.8,
+        label="as large as the force",
+    )
+    log_scale(axes, 1000 * np.concatenate([errors for _, errors, *_ in drawn]))
+    axes.set_xlabel("|F|, parent (eV/Å)")
+    axes.set_ylabel("error (meV/Å)")
+    legend(figure, axes, columns=1)
     return figure

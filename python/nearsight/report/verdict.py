@@ -7,18 +7,30 @@ stay on the parent's surface, forces good to 10 % a minimum that is one of the p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nearsight.config import RelaxationSettings
-from nearsight.files.records import Finding, Use, Verdict
-from nearsight.files.records.verdict import RUN, USES, figure
+from nearsight.files.records import Bounds, Finding, Iteration, Use, Verdict
+from nearsight.files.records.verdict import USES, figure
 from nearsight.progress import count_noun
 from nearsight.report.data import RunData
+from nearsight.report.next_step import next_step
 
-__all__ = ["judge", "told"]
+__all__ = [
+    "BOUND",
+    "ERROR",
+    "Limits",
+    "allowed",
+    "judge",
+    "of_training",
+    "part",
+    "told",
+    "typical_force",
+    "uncalibrated",
+]
 
 Limits = tuple[float, float, float]
 
@@ -40,12 +52,6 @@ APART = 3.0
 """RMS misfit of a member, in those of the median, above which it counts as not converged."""
 WORTH = 0.01
 """And in typical forces: below, nothing depends on it."""
-STEPS_MORE = 2
-"""By which a budget that was too small is multiplied."""
-VALIDATING = 3
-"""Validation chunks that are proposed where there are none."""
-LEAST = 8
-"""Chunks, or geometries, below which no budget is proposed."""
 
 
 def judge(data: RunData) -> Verdict:
@@ -53,7 +59,7 @@ def judge(data: RunData) -> Verdict:
     best = data.best
     findings = list(_findings(data))
     use = min((finding.allows for finding in findings), key=USES.index)
-    advice, command = _next(data, use, {f.key for f in findings if f.allows == use})
+    advice, command = next_step(data, use, {f.key for f in findings if f.allows == use})
     bounds = best.record.bounds
     test = None if data.comparison is None else data.comparison.summary("test")
     return Verdict(
@@ -103,35 +109,24 @@ def _findings(data: RunData) -> Iterator[Finding]:
     if error is None and record.expected is not None:
         error, how = record.expected.mean, "expected"
     if error is not None:
-        yield _part("error", f"the {how} error of a force", error, typical, ERROR)
+        yield part("error", f"the {how} error of a force", error, typical, ERROR)
         yield from _below_fmax(data, error, how)
     yield from _certainty(data, typical)
-    misfit = record.force_rmse
-    yield _part("misfit", "the misfit (RMS) of the training's own labels", misfit, typical, MISFIT)
-    energy = record.energy_rmse
-    yield Finding(
-        key="energy",
-        allows=_allowed(energy, ENERGY),
-        value=energy,
-        sentence=f"the misfit (RMS) of the labelled energies is {figure(1000 * energy)} meV/atom "
-        f"(dynamics up to {1000 * ENERGY[0]:g}, relaxation {1000 * ENERGY[1]:g}, forces "
-        f"{1000 * ENERGY[2]:g})",
-    )
-    yield from _members(record.member_force_rmse, typical)
+    yield from of_training(record, typical)
     labels = data.label_error
     if labels is not None:
         name = (
             f"the error of the parent's force on the centre of a {data.run.chunk_radius:g} Å chunk"
         )
-        yield _part("locality", name, labels, typical, LABELS)
+        yield part("locality", name, labels, typical, LABELS)
     yield from _relaxations(data)
 
 
-def _part(key: str, name: str, value: float, typical: float, limits: Limits) -> Finding:
+def part(key: str, name: str, value: float, typical: float, limits: Limits) -> Finding:
     """A finding on a force, eV/Å, compared with the typical one."""
     return Finding(
         key=key,
-        allows=_allowed(value / typical, limits),
+        allows=allowed(value / typical, limits),
         value=value,
         sentence=f"{name} is {figure(1000 * value)} meV/Å, {figure(100 * value / typical, 2)} % "
         f"of the typical force {typical:.3g} eV/Å (dynamics up to {100 * limits[0]:g} %, "
@@ -139,8 +134,36 @@ def _part(key: str, name: str, value: float, typical: float, limits: Limits) -> 
     )
 
 
-def _allowed(value: float, limits: Limits) -> Use:
+def allowed(value: float, limits: Limits) -> Use:
+    """The most demanding use whose limit is no smaller."""
     return USES[sum(value <= limit for limit in limits)]
+
+
+def of_training(record: Iteration, typical: float) -> Iterator[Finding]:
+    """Findings on how well an ensemble fits the labels it was trained on."""
+    misfit = record.force_rmse
+    yield part("misfit", "the misfit (RMS) of the training's own labels", misfit, typical, MISFIT)
+    energy = record.energy_rmse
+    yield Finding(
+        key="energy",
+        allows=allowed(energy, ENERGY),
+        value=energy,
+        sentence=f"the misfit (RMS) of the labelled energies is {figure(1000 * energy)} meV/atom "
+        f"(dynamics up to {1000 * ENERGY[0]:g}, relaxation {1000 * ENERGY[1]:g}, forces "
+        f"{1000 * ENERGY[2]:g})",
+    )
+    yield from _members(record.member_force_rmse, typical)
+
+
+def uncalibrated(bounds: Bounds | None) -> Finding:
+    """What is found where the uncertainty does not rest on enough."""
+    return Finding(
+        key="calibration",
+        allows="forces",
+        value=0.0 if bounds is None else bounds.forces.labels,
+        sentence="the uncertainty is not calibrated yet: too few labels that the members do not "
+        "know",
+    )
 
 
 def _below_fmax(data: RunData, error: float, how: str) -> Iterator[Finding]:
@@ -158,22 +181,16 @@ def _below_fmax(data: RunData, error: float, how: str) -> Iterator[Finding]:
 def _certainty(data: RunData, typical: float) -> Iterator[Finding]:
     best, bounds = data.best, data.best.record.bounds
     if bounds is None or not best.record.is_calibrated:
-        yield Finding(
-            key="calibration",
-            allows="forces",
-            value=0.0 if bounds is None else bounds.forces.labels,
-            sentence="the uncertainty is not calibrated yet: too few labels that the members do "
-            "not know",
-        )
+        yield uncalibrated(bounds)
     else:
         largest = best.structure_uncertainty_calibrated
         name = "the uncertainty (99 %) of the most uncertain atom"
-        yield _part("bound", name, largest, typical, BOUND)
+        yield part("bound", name, largest, typical, BOUND)
     if best.outside is not None:
         atoms = len(best.forces)
         yield Finding(
             key="outside",
-            allows=_allowed(best.outside / atoms, OUTSIDE),
+            allows=allowed(best.outside / atoms, OUTSIDE),
             value=best.outside,
             sentence=f"{best.outside} of {count_noun(atoms, 'atom')} are outside what there are "
             f"labels of (relaxation up to {100 * OUTSIDE[1]:g} %, forces {100 * OUTSIDE[2]:g} %)",
@@ -220,81 +237,3 @@ def _relaxations(data: RunData) -> Iterator[Finding]:
         sentence=f"the parent's largest force where the relaxation ended is {figure(1000 * force)} "
         f"meV/Å, with fmax = {1000 * fmax:g} meV/Å (up to {ABOVE_FMAX:g} times that)",
     )
-
-
-class Step(NamedTuple):
-    """What to do next; `RUN` stands for the folder of the run."""
-
-    advice: str
-    command: str
-
-
-RELAX = Step(
-    "relax the target, or any structure like it",
-    f"nearsight relax {RUN}/best.json {RUN}/target.extxyz -o relaxed.extxyz",
-)
-MOVE = Step(
-    "run dynamics; they stop, or label more, where the potential becomes uncertain",
-    f"nearsight md {RUN} {RUN}/relaxed.extxyz",
-)
-VERIFY = Step(
-    "labels that cannot be fitted: have the parent calculate some of them again, to see whether "
-    "they are what it gives",
-    f"nearsight labels verify {RUN}/parent.db --again 3",
-)
-LARGER = Step(
-    "the chunks are too small for this parent: in a copy of the configuration, larger.toml beside "
-    "it, set chunk_radius = %.1f under [nft]",
-    "nearsight run larger.toml",
-)
-MORE = Step(
-    f"train on more: in the configuration ({RUN}.toml, or {RUN}/config.toml) set %s; what is done "
-    "stays",
-    f"nearsight run {RUN}",
-)
-VALIDATE = Step(
-    "in a copy of the configuration, validated.toml beside it, set %s: what is never trained on "
-    "tells the error",
-    "nearsight run validated.toml",
-)
-RETRAIN = Step(
-    "let it learn from its own relaxation: the parent labels what it is uncertain of on the way",
-    f"nearsight retrain {RUN}",
-)
-
-
-def _next(data: RunData, use: Use, limiting: set[str]) -> Step:
-    if use == USES[-1]:
-        return MOVE if data.relaxed else RELAX
-    if "misfit" in limiting and use == USES[0]:
-        return VERIFY
-    if "locality" in limiting:
-        return LARGER._replace(advice=LARGER.advice % (1.25 * data.run.chunk_radius))
-    if "calibration" in limiting or data.best.record.expected is None:
-        return VALIDATE._replace(advice=VALIDATE.advice % _validating(data))
-    if _is_starved(data):
-        return MORE._replace(advice=MORE.advice % _budget(data))
-    return RETRAIN
-
-
-def _validating(data: RunData) -> str:
-    record, expected = data.best.record, data.best.record.expected
-    given = expected is not None and expected.source == "validation"
-    number = STEPS_MORE * expected.images if given and expected is not None else VALIDATING
-    if record.noun == "chunks":
-        return f"validation_chunks = {number} under [nft]"
-    return f"validation = {number} under [geometries]"
-
-
-def _budget(data: RunData) -> str:
-    record = data.best.record
-    most = max(STEPS_MORE * record.chunks, LEAST)
-    if record.noun == "chunks":
-        return f"max_chunks = {most} under [nft]"
-    return f"max_geometries = {most} under [geometries]"
-
-
-def _is_starved(data: RunData) -> bool:
-    """Whether training ended with its best iteration because nothing more was allowed."""
-    last = data.iterations[-1]
-    return data.run.stop_reason.startswith("there are") and data.trained is last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from ase import Atoms
 
 from nearsight.config import Config, DynamicsSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError
-from nearsight.files.records import RetrainingRecord
+from nearsight.files.records import RetrainingRecord, Source, Work
 from nearsight.learning.lammps import LammpsDynamics
 from nearsight.learning.learner import Learner
 from nearsight.learning.nft import NFT
@@ -23,6 +24,8 @@ from nearsight.model.ensemble import Ensemble, as_ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Parent
 from nearsight.progress import Progress
+from nearsight.report.work import BEFORE
+from nearsight.report.work_page import write_work_report
 from nearsight.run.folder import RunFolder
 from nearsight.run.follow_up import AS_NEEDED, FollowUp, write_relaxed
 from nearsight.run.frames import believable
@@ -89,8 +92,8 @@ def retrain(
     run : path
         Folder of a finished run; its parent labels the chunks.
     folder : path, optional
-        Gets ``best.json``, the rounds and, without ``frames``, ``retrained.extxyz``; ``retrained``
-        in ``run`` when left out.
+        Gets ``best.json``, the rounds, ``report.html`` and, without ``frames``,
+        ``retrained.extxyz``; ``retrained`` in ``run`` when left out.
     settings : RetrainingSettings, optional
     relaxation : RelaxationSettings, optional
     progress : Progress, optional
@@ -126,6 +129,7 @@ def retrain(
         result.learner.ensemble.save(folder / "best.json")
         if frames is None:
             write_relaxed(folder, result)
+        _report(folder, "retrain", Path(run), learner.ensemble)
     return result
 
 
@@ -144,7 +148,7 @@ def learn_to_relax(
         Folder of the run; its parent labels the chunks.
     atoms : ase.Atoms
     folder : Path
-        Gets ``best.json`` and the rounds.
+        Gets ``best.json``, the rounds and ``report.html``.
     settings : RelaxationSettings
     progress : Progress
 
@@ -162,6 +166,7 @@ def learn_to_relax(
         paths = Relaxations((atoms,), settings)
         result = Retraining(paths, settings.max_uncertainty).run(learner, folder, progress)
         result.learner.ensemble.save(folder / "best.json")
+        _report(folder, "relax", run, learner.ensemble)
     return result
 
 
@@ -186,7 +191,7 @@ def run_dynamics(
     atoms : ase.Atoms
         The structure to begin with. Its constraints hold; momenta it carries are kept.
     folder : path
-        Gets ``md.traj``, ``md.log`` and ``dynamics.json``.
+        Gets ``md.traj``, ``md.log``, ``dynamics.json`` and ``report.html``.
     settings : DynamicsSettings, optional
     seed : int
         Of the first velocities and of the heat bath.
@@ -210,12 +215,17 @@ def run_dynamics(
     if isinstance(source, Ensemble) or not Path(source).is_dir():
         ensemble = as_ensemble(source)
         progress.stage("Dynamics")
-        return Dynamics(settings, seed=seed).run(ensemble, atoms, folder, progress=progress)
+        summary = Dynamics(settings, seed=seed).run(ensemble, atoms, folder, progress=progress)
+        place = None if isinstance(source, Ensemble) else Path(source)
+        _report(folder, "md", place, ensemble, learns=False)
+        return summary
     with open_finished_run(Path(source), progress) as finished:
         latest = finished.latest
         progress.stage("Dynamics", str(source))
         dynamics = Dynamics(settings, latest.settings, seed)
-        return dynamics.run(latest.ensemble, atoms, folder, latest, progress)
+        summary = dynamics.run(latest.ensemble, atoms, folder, latest, progress)
+        _report(folder, "md", Path(source), latest.ensemble)
+    return summary
 
 
 def run_in_lammps(
@@ -238,7 +248,8 @@ def run_in_lammps(
     atoms : ase.Atoms
         The structure to begin with. Fixed atoms stay; momenta it carries are kept.
     folder : path
-        Gets ``md.traj``, ``dynamics.json``, ``best.json`` and a folder for every script.
+        Gets ``md.traj``, ``dynamics.json``, ``best.json``, ``report.html`` and a folder for every
+        script.
     settings : DynamicsSettings, optional
     program : str
         The command that starts LAMMPS, e.g. ``"mpiexec -n 4 lmp"``.
@@ -266,7 +277,19 @@ def run_in_lammps(
         latest = finished.latest
         progress.stage("Dynamics by LAMMPS", str(run))
         dynamics = LammpsDynamics(settings or DynamicsSettings(), latest.settings, seed, lammps)
-        return dynamics.run(latest, atoms, folder, progress)
+        summary = dynamics.run(latest, atoms, folder, progress)
+        _report(folder, "lammps md", Path(run), latest.ensemble)
+    return summary
+
+
+def _report(
+    folder: Path, command: Work, path: Path | None, before: Ensemble, learns: bool = True
+) -> None:
+    """Keep what the work began with, and write its page."""
+    before.save(folder / BEFORE)
+    place = None if path is None else os.path.relpath(path, folder)
+    Source(command=command, path=place, learns=learns).save(folder / Source.FILE)
+    write_work_report(folder)
 
 
 def _as_folder(path: str | Path) -> Path:

@@ -40,6 +40,7 @@ from nearsight.files.records.simulation import (
     RetrainingRound,
     RoundRecord,
 )
+from nearsight.files.records.source import Source, Work
 from nearsight.files.records.training import (
     SLACK,
     Candidate,
@@ -92,12 +93,14 @@ __all__ = [
     "RoundRecord",
     "RunRecord",
     "Shell",
+    "Source",
     "Stage",
     "Stages",
     "Status",
     "Target",
     "Use",
     "Verdict",
+    "Work",
     "best_iteration",
     "best_of",
 ]

@@ -75,7 +75,13 @@ class DynamicsState(Record):
 
 
 class DynamicsFrames(Part):
-    """A value for every frame of the trajectory: ps, K, eV, eV/Å (raw)."""
+    """A value for every frame of the trajectory: ps, K, eV, eV/Å (raw).
+
+    ``max_calibrated`` (eV/Å) and ``extrapolation`` are the largest stated uncertainty and grade of
+    an atom; None in files of earlier versions, and without a domain.
+    """
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("max_calibrated", "extrapolation")
 
     time: Vector
     temperature: Vector
@@ -83,6 +89,8 @@ class DynamicsFrames(Part):
     kinetic_energy: Vector
     max_uncertainty: Vector
     mean_uncertainty: Vector
+    max_calibrated: Vector | None = None
+    extrapolation: Vector | None = None
 
     @model_validator(mode="after")
     def _check(self) -> DynamicsFrames:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 from pydantic import FiniteFloat, NonNegativeInt, model_validator
 
 from nearsight.files.records.base import Part, Record, Vector, check_lengths
@@ -18,6 +19,9 @@ __all__ = [
     "RetrainingRound",
     "RoundRecord",
 ]
+
+UNDECIDED = 0.1
+"""Part of the frames of a round that does not decide between it and others."""
 
 
 class RelaxationPath(Part):
@@ -236,11 +240,22 @@ class RetrainingRound(Part):
         return self
 
     @property
-    def rank(self) -> tuple[int, float]:
-        """Smaller is better: the number of paths that break off, then the uncertainty."""
+    def outside(self) -> float:
+        """Part of the frames with an atom outside, beyond the tenth that does not decide."""
+        grades = [each.extrapolation for each in self.paths if each.extrapolation is not None]
+        if not grades:
+            return 0.0
+        return max(0.0, float((np.concatenate(grades) > 1.0).mean()) - UNDECIDED)
+
+    @property
+    def rank(self) -> tuple[int, float, float]:
+        """Smaller is better: paths that break off, frames outside, then the uncertainty.
+
+        Outside the members agree on what none of them knows, and are less certain afterwards.
+        """
         broken = sum(bool(each.broken) for each in self.paths)
         decisive = self.largest_uncertainty if self.uncertainty is None else self.uncertainty
-        return broken, float("inf") if decisive is None else decisive
+        return broken, self.outside, float("inf") if decisive is None else decisive
 
 
 class RoundRecord(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from os.path import normpath
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -21,9 +22,10 @@ USES: tuple[Use, ...] = ("none", "forces", "relaxation", "dynamics")
 HEADLINES: dict[Use, str] = {
     "dynamics": "Usable for dynamics",
     "relaxation": "Usable for relaxation, not for dynamics",
-    "forces": "Usable for forces on the target as given, not for relaxation",
+    "forces": "Usable for forces on {subject}, not for relaxation",
     "none": "Not usable",
 }
+TARGET = "the target as given"
 RUN = "{run}"
 """Stands for the folder of the run."""
 
@@ -78,7 +80,11 @@ class Verdict(Record):
         What to do next, in a sentence; `RUN` stands for the folder of the run.
     command : str
         What to type: one of nearsight's.
+    subject : str or None
+        What it was asked of; None: the target as given.
     """
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("subject",)
 
     FORMAT: ClassVar[str] = "nearsight-verdict"
     FILE: ClassVar[str] = "verdict.json"
@@ -93,11 +99,12 @@ class Verdict(Record):
     outside: NonNegativeInt | None
     advice: str
     command: Annotated[str, Field(pattern="^nearsight ")]
+    subject: str | None = None
 
     @property
     def headline(self) -> str:
         """The use in a few words."""
-        return HEADLINES[self.use]
+        return HEADLINES[self.use].format(subject=self.subject or TARGET)
 
     @property
     def limiting(self) -> list[Finding]:
@@ -137,14 +144,19 @@ class Verdict(Record):
             "structures that the members did not know"
         )
 
+    @property
+    def sentences(self) -> list[str]:
+        """On the error, where it is asked for or known, and on the bounds."""
+        told = self.subject is None or self.expected is not None
+        return [self.error_sentence, self.bound_sentence] if told else [self.bound_sentence]
+
     def lines(self, run: str | Path) -> list[str]:
         """The verdict as a terminal shows it, for the folder of the run."""
         why = [finding.sentence for finding in self.limiting]
         return [
             f"{self.headline}.",
             *(f"  because {sentence}" for sentence in why),
-            f"  {self.error_sentence}",
-            f"  {self.bound_sentence}",
+            *(f"  {sentence}" for sentence in self.sentences),
             f"Next: {self.next_step(run)}",
             f"  {self.next_command(run)}",
         ]
@@ -155,8 +167,8 @@ class Verdict(Record):
 
     def next_command(self, run: str | Path) -> str:
         """The command for the folder of the run, as a shell takes it."""
-        words = (word.replace(RUN, str(run)) for word in self.command.split(" "))
-        return shlex.join(words)
+        words = (word.replace(RUN, str(run)) for word in shlex.split(self.command))
+        return shlex.join(normpath(word) if "/.." in word else word for word in words)
 
 
 def expected_sentence(expected: ExpectedError) -> str:

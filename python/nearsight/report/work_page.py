@@ -1,0 +1,161 @@
+"""The report of retraining, a relaxation or dynamics in a folder of its own."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from nearsight.files.atomic import write_bytes, write_json, write_text
+from nearsight.files.records import Verdict
+from nearsight.progress import count_noun
+from nearsight.report.drawing import png
+from nearsight.report.page import environment, page_script
+from nearsight.report.simulation_figures import (
+    dynamics_figure,
+    frames_figure,
+    learned_figure,
+    retraining_figure,
+)
+from nearsight.report.verdict import told
+from nearsight.report.work import WorkData, summary
+from nearsight.report.work_verdict import judge_work
+
+__all__ = ["write_work_report"]
+
+
+def write_work_report(folder: str | Path) -> Path:
+    """Write ``report.html``, ``report.json``, ``verdict.json`` and ``figures/*.png``.
+
+    Parameters
+    ----------
+    folder : path
+        Of a retraining, a relaxation that learned, or dynamics.
+
+    Returns
+    -------
+    path of the page
+
+    Raises
+    ------
+    InputError
+        See `WorkData.load`.
+    """
+    folder = Path(folder)
+    data = WorkData.load(folder)
+    verdict = judge_work(data)
+    rounds = [_round(data, number) for number in range(len(data.learned))]
+    (folder / "figures").mkdir(exist_ok=True)
+    drawn = dict(_figures(data))
+    for key, figure in drawn.items():
+        write_bytes(folder / "figures" / f"{key}.png", png(figure))
+    name = folder.absolute().name
+    content = {
+        "kind": data.kind,
+        "command": None if data.source is None else data.source.command,
+        "frames": len(data.series.uncertainty),
+        "uncertainty": {
+            "stated": data.series.stated,
+            "nine_of_ten": data.series.decisive,
+            "largest": float(data.series.uncertainty.max()),
+            "nine_of_ten_before": data.first.decisive,
+            "largest_before": float(data.first.uncertainty.max()),
+        },
+        "outside": data.series.outside,
+        "outside_before": data.first.outside,
+        "typical": data.typical,
+        "rounds": rounds,
+        "ended": _ended(data),
+        "verdict": told(verdict, name),
+    }
+    write_json(folder / "report.json", content)
+    verdict.save(folder / Verdict.FILE)
+    page = folder / "report.html"
+    write_text(page, _page(data, drawn, verdict, rounds, name))
+    return page
+
+
+def _page(
+    data: WorkData,
+    drawn: dict[str, Figure],
+    verdict: Verdict,
+    rounds: list[dict[str, Any]],
+    name: str,
+) -> str:
+    templates = environment(drawn)
+    script, digest = page_script()
+    record = data.dynamics or data.retraining
+    assert record is not None  # one of the two
+    return templates.get_template("work.html").render(
+        data=data,
+        verdict=verdict,
+        name=name,
+        place=shlex.quote(name),
+        rounds=rounds,
+        noun="chunk" if all(each.chunks for each in data.learned) else "geometry",
+        summary=_ended(data),
+        why=_why_nothing(data),
+        has_ensemble=(data.folder / "best.json").exists(),
+        settings=record.settings,
+        script=script,
+        digest=digest,
+    )
+
+
+def _round(data: WorkData, number: int) -> dict[str, Any]:
+    """Figures of a round, and what led to it."""
+    learned = data.learned[number]
+    if data.dynamics is not None:
+        found = data.dynamics.rounds[learned.round - 1]
+        time = data.dynamics.round_times[learned.round - 1]
+        because = f"{time:g} ps: {found.reason}"
+    else:
+        assert data.retraining is not None  # one of the two
+        harvest = data.retraining.rounds[learned.round].harvest
+        because = "–" if harvest is None else f"{harvest.kept} of {harvest.frames}"
+    return {**summary(learned), "because": because}
+
+
+def _ended(data: WorkData) -> str:
+    """How it ended, in a sentence."""
+    if data.dynamics is not None:
+        motion = data.dynamics
+        learned = f", with {count_noun(motion.chunks, 'chunk')}" if motion.rounds else ""
+        trusted = int((motion.frames.max_uncertainty < motion.threshold).sum())
+        return (
+            f"The dynamics ended: {motion.ended}. There were "
+            f"{count_noun(len(motion.rounds), 'retraining')} on the way{learned}. {trusted} of "
+            f"{count_noun(len(motion.frames.time), 'frame')} have an uncertainty (raw) below "
+            f"{1000 * motion.threshold:.3g} meV/Å, up to which they are trusted."
+        )
+    retraining = data.retraining
+    assert retraining is not None  # one of the two
+    kept = f"that after round {retraining.best}" if retraining.best else "the one before any round"
+    return (
+        f"The ensemble in best.json is {kept}. Retraining ended because {retraining.stop_reason}."
+    )
+
+
+def _why_nothing(data: WorkData) -> str:
+    """The reason why nothing was labelled."""
+    if data.retraining is not None:
+        return data.retraining.stop_reason
+    if data.source is not None and not data.source.learns:
+        return "an ensemble alone has no parent to ask"
+    return "no frame was so uncertain that the dynamics had to stop"
+
+
+def _figures(data: WorkData) -> Iterator[tuple[str, Figure]]:
+    if data.dynamics is not None:
+        times = data.dynamics.round_times
+        yield "frames", frames_figure(data.first, time=data.dynamics.frames.time, retrained=times)
+        yield "dynamics", dynamics_figure(data.dynamics)
+    else:
+        yield "frames", frames_figure(data.first, data.series if data.best else None)
+        if data.kind == "relaxation" and data.retraining is not None:
+            yield "retraining", retraining_figure(data.retraining)
+    if data.learned:
+        yield "labels", learned_figure(data.learned)

@@ -1,0 +1,213 @@
+"""The verdict on retraining, a relaxation or dynamics: whether its frames are known."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nearsight.config import DynamicsSettings, RetrainingSettings
+from nearsight.files.names import round_folder
+from nearsight.files.records import Bounds, Finding, Verdict
+from nearsight.files.records.verdict import RUN, USES
+from nearsight.progress import count_noun
+from nearsight.report.next_step import STEPS_MORE, VERIFY, Step
+from nearsight.report.verdict import BOUND, ERROR, Limits, allowed, of_training, part, uncalibrated
+from nearsight.report.work import WorkData
+
+__all__ = ["judge_work"]
+
+OUTSIDE: Limits = (0.05, 0.2, 0.5)
+"""Largest part of the frames with an atom outside what there are labels of."""
+SUBJECT = {
+    "dynamics": "frames like these",
+    "frames": "these frames",
+    "relaxation": "the relaxation's frames",
+}
+
+
+def judge_work(data: WorkData) -> Verdict:
+    """Whether the potential knows the frames it was asked for, and what to do next."""
+    findings = list(_findings(data))
+    use = min((finding.allows for finding in findings), key=USES.index)
+    limiting = {each.key for each in findings if each.allows == use != USES[-1]}
+    if use == USES[0] and "misfit" in limiting:
+        limiting = {"labels"}
+    advice, command = _next(data, limiting)
+    bounds = _bounds(data)
+    return Verdict(
+        use=use,
+        findings=findings,
+        expected=None if data.iteration is None else data.iteration.expected,
+        true_error=None,
+        test_error=None,
+        bound=None if bounds is None else bounds.forces,
+        largest_bound=float(data.series.uncertainty.max()),
+        outside=data.series.outside,
+        advice=advice,
+        command=command,
+        subject=SUBJECT[data.kind],
+    )
+
+
+def _bounds(data: WorkData) -> Bounds | None:
+    return None if data.ensemble is None else data.ensemble.bounds
+
+
+def _findings(data: WorkData) -> Iterator[Finding]:
+    series, typical, record = data.series, data.typical, data.iteration
+    bounds = _bounds(data)
+    if record is not None and record.expected is not None:
+        name = "the expected error of a force"
+        yield part("error", name, record.expected.mean, record.expected.typical, ERROR)
+        yield from of_training(record, record.expected.typical)
+    if not series.stated or bounds is None or not bounds.forces.is_known:
+        yield uncalibrated(bounds)
+    else:
+        name = "the uncertainty (99 %) of the most uncertain atom in nine of ten frames"
+        yield part("bound", name, series.decisive, typical, BOUND)
+    if series.outside is not None:
+        frames = len(series.uncertainty)
+        share = [f"{100 * limit:g} %" for limit in OUTSIDE]
+        yield Finding(
+            key="outside",
+            allows=allowed(series.outside / frames, OUTSIDE),
+            value=series.outside,
+            sentence=f"{series.outside} of {count_noun(frames, 'frame')} have an atom outside what "
+            f"there are labels of (dynamics up to {share[0]}, relaxation {share[1]}, forces "
+            f"{share[2]})",
+        )
+    yield from _ends(data)
+
+
+def _ends(data: WorkData) -> Iterator[Finding]:
+    """Findings on relaxations and dynamics that did not come to their end."""
+    if data.kind == "relaxation":
+        broken = [path.broken for path in data.paths if path.broken]
+        stuck = sum(not path.converged for path in data.paths) - len(broken)
+        for reason in broken:
+            sentence = f"the relaxation breaks off: {reason}"
+            yield Finding(key="convergence", allows="none", value=1.0, sentence=sentence)
+        if stuck > 0:
+            sentence = f"{stuck} of {count_noun(len(data.paths), 'relaxation')} did not converge"
+            yield Finding(key="convergence", allows="forces", value=stuck, sentence=sentence)
+    if data.dynamics is not None and not _is_done(data):
+        yield Finding(
+            key="end",
+            allows="relaxation",
+            value=float(data.dynamics.frames.time[-1]),
+            sentence=f"the dynamics ended before their last step: {data.dynamics.ended}",
+        )
+
+
+def _is_done(data: WorkData) -> bool:
+    """Whether the dynamics came to their last step."""
+    assert data.dynamics is not None
+    done = data.dynamics.frames.time[-1] * 1000.0 / data.dynamics.settings["timestep"]
+    return round(done) >= int(data.dynamics.settings["steps"])
+
+
+# -- what to do next
+
+
+def _next(data: WorkData, limiting: set[str]) -> Step:
+    run = _run(data)
+    if data.dynamics is not None and not _is_done(data) and not _learns(data):
+        return _next_dynamics(data, run, limited=True)
+    if "calibration" in limiting:
+        return Step(
+            "more labels that no member knows: in a copy of the configuration of the run, "
+            "validated.toml beside it, set validation_chunks = 3, or more, under [nft]",
+            "nearsight run validated.toml",
+        )
+    if "labels" in limiting:
+        return Step(
+            VERIFY.advice,
+            f"nearsight labels verify {run}/parent.db --again 3",
+        )
+    then = _next_frames if data.dynamics is None else _next_dynamics
+    return then(data, run, bool(limiting))
+
+
+def _learns(data: WorkData) -> bool:
+    """Whether there was a parent to ask."""
+    return data.source is not None and data.source.learns
+
+
+def _run(data: WorkData) -> str:
+    """The run, from where the folder of the work lies; a placeholder where it is not known."""
+    source = data.source
+    path = None if source is None else source.path
+    if source is not None and path is not None and not source.learns:
+        path = str(Path(path).parent)  # of the ensemble
+        path = path if (data.folder / path / "config.toml").exists() else None
+    return "FOLDER" if path is None else shlex.quote(f"{RUN}/{path}")
+
+
+def _next_frames(data: WorkData, run: str, limited: bool) -> Step:
+    retraining = data.retraining
+    assert retraining is not None  # else dynamics
+    start = f"{RUN}/{round_folder(data.folder, 0).name}/path.traj"
+    ended = f"{RUN}/{round_folder(data.folder, data.best).name}/path.traj@-1"
+    if not limited:
+        if data.kind == "relaxation":
+            return Step(
+                "run dynamics from the relaxed structure; they stop where the potential becomes "
+                "uncertain",
+                f"nearsight md {RUN}/best.json {ended}",
+            )
+        return Step(
+            "use it: energies, forces and bounds of the frames",
+            f"nearsight evaluate {RUN}/best.json {start} -o evaluated.extxyz",
+        )
+    settings = dict(retraining.settings)
+    settings["max_chunks"] = STEPS_MORE * int(settings["max_chunks"])
+    settings["chunks"] = STEPS_MORE * int(settings["chunks"])
+    options = _options(settings, RetrainingSettings().model_dump())
+    return Step(
+        "learn more of the frames, with a larger budget; the labels that are there cost nothing "
+        "again",
+        f"nearsight retrain {run} --frames {start} --workdir {RUN}-more{options}",
+    )
+
+
+def _next_dynamics(data: WorkData, run: str, limited: bool) -> Step:
+    motion = data.dynamics
+    assert motion is not None
+    settings, defaults = dict(motion.settings), DynamicsSettings().model_dump(mode="json")
+    command = "md" if data.source is None else data.source.command
+    learns = _learns(data)
+    source = run if learns else f"{RUN}/before.json"
+    if not limited:
+        settings["final_temperature"] = None
+        settings["temperature"] = motion.settings["final_temperature"] or settings["temperature"]
+        return Step(
+            "go on from the last frame, or use the potential for more of its kind",
+            f"nearsight {command} {source} {RUN}/md.traj@-1 --workdir {RUN}-on"
+            f"{_options(settings, defaults)}",
+        )
+    if not learns:
+        return Step(
+            "the same with the folder of the ensemble's run: its parent labels what is uncertain, "
+            "and the dynamics go on",
+            f"nearsight md {run} {RUN}/md.traj@0 --workdir {RUN}-learned"
+            f"{_options(settings, defaults)}",
+        )
+    settings["max_chunks"] = STEPS_MORE * int(settings["max_chunks"])
+    settings["max_rounds"] = STEPS_MORE * int(settings["max_rounds"])
+    return Step(
+        "the same with a larger budget; the labels that are there cost nothing again",
+        f"nearsight {command} {source} {RUN}/md.traj@0 --workdir {RUN}-more"
+        f"{_options(settings, defaults)}",
+    )
+
+
+def _options(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """Options of a command for the settings that are not the defaults."""
+    found = [
+        f" --{key.replace('_', '-')} {value}"
+        for key, value in settings.items()
+        if key in defaults and value is not None and value != defaults[key]
+    ]
+    return "".join(found)

@@ -1,0 +1,209 @@
+"""Reports of retraining, relaxations and dynamics in folders of their own."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+from typer.testing import CliRunner
+
+from helpers import copper
+from helpers.report import Page
+from helpers.runs import GIVEN, make_workplace, tiny_config, write_given
+from nearsight.cli import app
+from nearsight.errors import InputError
+from nearsight.files.records import Bound, Bounds, Harvest, Source, Verdict
+from nearsight.model.ensemble import Ensemble
+from nearsight.report.work import WorkData, is_work
+from nearsight.report.work_page import write_work_report
+from nearsight.report.work_verdict import judge_work
+from nearsight.run.run import Run
+from nearsight.structures.images import read_images
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run ("nft") and, by commands in the folder above it, all that can follow."""
+    place = tmp_path_factory.mktemp("al place")  # a name with a space
+    write_given(place)
+    config = make_workplace(
+        place,
+        tiny_config(
+            GIVEN,
+            nft={"max_chunks": 6, "validation_chunks": 2},
+            capacity={"hidden_layers": [], "l2": [], "force_decay": []},
+        ),
+    )
+    Run(config, place / "nft").execute()
+    frames = [copper.particle(seed) for seed in (5, 6, 7)]
+    for number, atoms in enumerate(frames):
+        atoms.rattle(0.12, seed=number)
+    ase.io.write(place / "frames.traj", frames)
+    options = "--threshold 0.02 --target-chunks 0 --max-rounds 1"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for line in (
+            f"retrain nft --frames frames.traj {options} --chunks 8",
+            f"retrain nft --max-steps 3 {options}",
+            "md nft particle.extxyz --steps 6 --write-every 2 --threshold 5 --max-extrapolation 9",
+            "md nft/best.json particle.extxyz --steps 6 --threshold 1e-5 --workdir alone",
+        ):
+            result = CliRunner().invoke(app, shlex.split(line))
+            assert result.exit_code == 0, result.output
+            (place / f"said-{len(list(place.glob('said-*')))}").write_text(result.output)
+    return place
+
+
+FOLDERS = ("nft/retrained-frames", "nft/retrained", "md", "alone")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_command_ends_with_verdict_and_next_command(place: Path, folder: str) -> None:
+    said = (place / f"said-{FOLDERS.index(folder)}").read_text()
+    verdict = Verdict.load(place / folder / "verdict.json")
+    lines = said.rstrip().splitlines()
+    assert f"report: {folder}/report.html" in lines
+    assert f"{verdict.headline}." in lines
+    assert lines[-1].strip() == verdict.next_command(folder)
+    page = Page(place / folder)
+    assert verdict.headline in page.words
+    assert verdict.next_command(Path(folder).name) in page.words
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_next_command_can_be_typed(
+    place: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its arguments name what is there, and options are nearsight's."""
+    monkeypatch.chdir(place)
+    words = shlex.split(Verdict.load(place / folder / "verdict.json").next_command(folder))
+    command = words[1 : 3 if words[1] in ("labels", "lammps") else 2]
+    known = CliRunner().invoke(app, [*command, "--help"], terminal_width=200).output
+    for number, word in enumerate(words):
+        if word.startswith("--"):
+            assert word in known
+        elif number > len(command) and not words[number - 1].startswith(("--workdir", "-o")):
+            file = word.split("@")[0]
+            if not file.replace(".", "").isdigit():
+                assert Path(file).exists(), words
+
+
+def test_report_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One command for every folder; the same data give the same bytes."""
+    monkeypatch.chdir(place)
+    for folder in FOLDERS:
+        files = ("report.html", "report.json", "verdict.json")
+        before = [(place / folder / name).read_bytes() for name in files]
+        result = CliRunner().invoke(app, ["report", folder])
+        assert result.exit_code == 0, result.output
+        assert [(place / folder / name).read_bytes() for name in files] == before
+    assert not is_work(Path("nft"))
+
+
+def test_errors_before_and_after(place: Path) -> None:
+    """Of the labels of a round, against EMT itself on the chunks as cut."""
+    folder = place / "nft/retrained-frames"
+    data = WorkData.load(folder)
+    (round_1,) = data.learned
+    chunks = read_images(folder / "retraining-01/chunks.extxyz")
+    assert (
+        round_1.images
+        == len(chunks)
+        == len(Harvest.load(folder / "retraining-01/harvest.json").chosen)
+    )
+    for file, found in (("before.json", round_1.before), ("best.json", round_1.after)):
+        ensemble, errors = Ensemble.load(folder / file), []
+        for chunk in chunks:
+            forces = ensemble.evaluate(chunk.atoms).forces
+            atoms = chunk.atoms.copy()
+            atoms.calc = EMT()
+            errors.append(np.linalg.norm(forces - atoms.get_forces(), axis=1)[chunk.force_atoms])
+        np.testing.assert_allclose(found, np.concatenate(errors), atol=1e-6)
+    content = json.loads((folder / "report.json").read_text())
+    assert round_1.before is not None
+    assert content["rounds"][0]["error_before"] == pytest.approx(round_1.before.mean())
+    assert content["rounds"][0]["error_after"] == pytest.approx(round_1.after.mean())
+    assert (
+        Ensemble.load(folder / "before.json").digest
+        == Ensemble.load(place / "nft/best.json").digest
+    )
+    words = Page(folder).words
+    assert f"{1000 * round_1.before.mean():.3g}" in words
+
+
+def test_bounds_and_grades_are_those_of_the_frames(place: Path) -> None:
+    """Evaluated one by one: of given frames before and after, of dynamics as they were met."""
+    folder = place / "nft/retrained-frames"
+    data = WorkData.load(folder)
+    frames = ase.io.read(place / "frames.traj", ":")
+    before = Ensemble.load(folder / "before.json")
+    kept = Ensemble.load(folder / "best.json")
+    assert data.ensemble is not None
+    for ensemble, series in ((before, data.first), (kept, data.series)):
+        found = [ensemble.evaluate(atoms) for atoms in frames]
+        np.testing.assert_allclose(
+            series.uncertainty, [f.uncertainty.max() for f in found], rtol=1e-6
+        )
+        np.testing.assert_allclose(
+            series.extrapolation, [f.extrapolation.max() for f in found], rtol=1e-6
+        )
+    moved = WorkData.load(place / "md")
+    potential = Ensemble.load(place / "nft/best.json")
+    found = [potential.evaluate(atoms) for atoms in ase.io.read(place / "md/md.traj", ":")]
+    np.testing.assert_allclose(moved.series.uncertainty, [f.uncertainty.max() for f in found])
+    np.testing.assert_allclose(moved.series.extrapolation, [f.extrapolation.max() for f in found])
+
+
+def test_dynamics_that_ended_early_ask_for_the_parent(place: Path) -> None:
+    verdict = Verdict.load(place / "alone/verdict.json")
+    assert verdict.use != "dynamics"
+    assert "its parent labels what is uncertain" in verdict.advice
+    assert verdict.next_command("alone").startswith("nearsight md nft alone/md.traj@0 --workdir")
+    assert "an ensemble alone has no parent to ask" in Page(place / "alone").words
+
+
+def test_what_each_figure_allows(place: Path) -> None:
+    """The limits are parts of the typical force; of the frames outside, parts of the frames."""
+    data = WorkData.load(place / "md")
+
+    def use(factor: float, outside: int, n: int = 20) -> str:
+        grades = np.r_[np.full(outside, 1.2), np.full(n - outside, 0.9)]
+        changed = type(data.first)(np.full(n, factor * data.typical), True, grades)
+        made = replace(data, ensemble=known)
+        vars(made)["series"] = changed
+        found = {f.key: f.allows for f in judge_work(made).findings}
+        return f"{found['bound']} {found['outside']}"
+
+    bound = Bound(factor=2.0, factor_95=1.0, labels=100, images=3)
+    known = replace(Ensemble.load(place / "nft/best.json"), bounds=Bounds(forces=bound))
+    assert use(0.29, 1) == "dynamics dynamics"
+    assert use(0.31, 2) == "relaxation relaxation"
+    assert use(0.61, 5) == "forces forces"
+    assert use(1.1, 11) == "none none"
+
+
+def test_not_finished(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{}")
+    assert is_work(tmp_path)
+    with pytest.raises(InputError, match="not finished yet; the command that began it"):
+        write_work_report(tmp_path)
+
+
+def test_a_folder_of_an_earlier_version(place: Path, tmp_path: Path) -> None:
+    """Without the ensemble before it, and without knowing where it came from."""
+    folder = tmp_path / "old"
+    shutil.copytree(place / "nft/retrained-frames", folder)
+    for name in ("before.json", Source.FILE):
+        (folder / name).unlink()
+    write_work_report(folder)
+    content = json.loads((folder / "report.json").read_text())
+    assert content["command"] is None
+    assert content["rounds"][0]["error_before"] is None
+    assert "FOLDER" in content["verdict"]["command"] or content["verdict"]["use"] == "dynamics"
