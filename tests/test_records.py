@@ -30,7 +30,7 @@ from nearsight.files.records import (
 KINDS = {
     each.FORMAT: each
     for each in vars(records).values()
-    if isinstance(each, type) and issubclass(each, Record) and each is not Record
+    if isinstance(each, type) and issubclass(each, Record) and hasattr(each, "FORMAT")
 }
 PATH = {"energies": [1.5, 1.25], "fmax": [0.5, 0.04], "converged": True}
 ENSEMBLE = {**PATH, "max_uncertainty": [0.1, 0.30000000000000004], "mean_uncertainty": [0.05, 0.1]}
@@ -222,24 +222,24 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "threshold": 0.1,
         "step": 10,
         "frames": 3,
-        "integrator": {"random": {"state": 187510068834496194391081192207011201581}},
         "learned_at": 2,
         "rounds": [{**ROUND, "high": None}],
         "seconds": 1.25,
         "ended": "",
+        "integrator": {"random": {"state": 187510068834496194391081192207011201581}},
     },
     "lammps-state": {
         "inputs": "0a1b",
-        "mark": "5c6d",
         "threshold": 0.1,
         "step": 10,
         "frames": 3,
-        "segments": 2,
         "learned_at": 2,
         "rounds": [{**ROUND, "high": None}],
         "seconds": 1.25,
         "ended": "",
         "sha256": "2c3d",
+        "mark": "5c6d",
+        "segments": 2,
     },
     "reference": {"energies": [1.5], "forces": [[1.0, 0.0, -0.1]]},
     "symmetry-functions": {**FUNCTIONS, "notes": {"method": "cur"}},

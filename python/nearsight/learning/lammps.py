@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from ase import Atoms
 from ase.io.trajectory import Trajectory
 
-from nearsight.config import DynamicsSettings, RetrainingSettings
-from nearsight.errors import DamagedFileError, InputError
+from nearsight.errors import InputError
 from nearsight.executors.processes import STARTED_BY, kill_marked
-from nearsight.files.records import DynamicsRound, LammpsState
-from nearsight.learning.harvest import Harvest
+from nearsight.files.records import LammpsState
+from nearsight.learning.dynamics_session import DynamicsSession, DynamicsTask
 from nearsight.learning.lammps_files import LammpsFiles
 from nearsight.learning.learner import Learner
-from nearsight.learning.on_the_fly import Dynamics
-from nearsight.learning.on_the_fly_files import FramesDigest, cut_frames, write_record
+from nearsight.learning.on_the_fly_files import FramesDigest, cut_frames
 from nearsight.learning.uncertain import (
     UncertainFrames,
-    choose,
-    count_retrainings,
     tell_isolated,
-    why_no_retraining,
 )
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import without_results
@@ -42,7 +35,7 @@ __all__ = ["LammpsDynamics"]
 
 
 @dataclass(frozen=True)
-class LammpsDynamics:
+class LammpsDynamics(DynamicsTask):
     """Molecular dynamics of one structure by LAMMPS, in segments.
 
     Each segment is a script that begins at the last trusted frame, with the ensemble of that
@@ -54,16 +47,11 @@ class LammpsDynamics:
 
     Attributes
     ----------
-    settings : DynamicsSettings
-    retraining : RetrainingSettings
-        The window, and how many chunks are chosen.
-    seed : int
+    settings, retraining, seed
+        See `DynamicsTask`.
     program : LammpsProgram
     """
 
-    settings: DynamicsSettings = field(default_factory=DynamicsSettings)
-    retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
-    seed: int = 0
     program: LammpsProgram = field(default_factory=LammpsProgram)
 
     def run(
@@ -106,91 +94,42 @@ class LammpsDynamics:
         check_conditions(atoms, self.settings)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        # the target is known well enough
-        known = self.retraining.model_copy(update={"target_chunks": 0})
-        learner = replace(learner, settings=known)
-        session = _Session(self, LammpsFiles(folder), learner, progress or Progress())
+        session = _Session(
+            self,
+            LammpsFiles(folder),
+            self._for(learner),
+            progress or Progress(),
+            learner.ensemble,
+        )
         return session.run(atoms)
 
     def inputs(self, ensemble: Ensemble, atoms: Atoms) -> str:
-        """SHA-256 over all that decides the dynamics."""
-        same = self._by_ase.inputs(ensemble, atoms)
+        """See `DynamicsTask.inputs`."""
+        same = super().inputs(ensemble, atoms)
         return hashlib.sha256(f"LAMMPS {same}".encode()).hexdigest()
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """Settings and seed by name."""
-        return self._by_ase.given
-
-    @property
-    def _by_ase(self) -> Dynamics:
-        return Dynamics(self.settings, self.retraining, self.seed)
 
 
 @dataclass
-class _Session:
-    """Dynamics in their folder."""
-
+class _Session(DynamicsSession[LammpsState]):
     dynamics: LammpsDynamics
     files: LammpsFiles
-    learner: Learner
-    progress: Progress
-    before: float = 0.0  # seconds of work of earlier sessions
-    began: float = field(default_factory=time.perf_counter)
-    isolated: set[int] = field(default_factory=set)
 
-    def run(self, atoms: Atoms) -> str:
-        """Begin or take up, and go on to the end; begin again where a file is damaged."""
-        learner = self.learner
-        try:
-            return self._go_on(atoms)
-        except DamagedFileError as error:
-            self.progress.note(f"{error}; the dynamics begin again")
-        self.files.begin_again()
-        self.learner = learner
-        return self._go_on(atoms)
-
-    def _go_on(self, atoms: Atoms) -> str:
-        settings = self.dynamics.settings
-        inputs = self.dynamics.inputs(self.learner.ensemble, atoms)
-        state = self.files.load(inputs, self.dynamics.given) or self._begin(atoms, inputs)
+    def _take_up(self, state: LammpsState) -> None:
         kill_marked(state.mark, STARTED_BY)  # a LAMMPS that has outlived us
-        self.before = state.seconds
-        for number in range(1, len(state.rounds) + 1):
-            self._retrain(number)
-        self.learner.ensemble.save(self.files.folder / "best.json")
-        while not state.ended:
-            state, uncertain = self._segment(state)
-            if not uncertain.reason:
-                continue
-            reason = why_no_retraining(settings, state, can_learn=True)
-            found = None if reason else self._harvest(state, uncertain)
-            if found is None or not found.chosen:
-                reason = reason or "there is no uncertain atom to learn from"
-                state = self._save(state, ended=f"{uncertain.reason}, and {reason}")
-                continue
-            number = len(state.rounds) + 1
-            self.progress.note(f"{uncertain.reason}; retraining {number}: {found.summary}")
-            self._retrain(number)
-            learned = DynamicsRound(step=state.step, reason=uncertain.reason, **found.figures)
-            rounds = [*state.rounds, learned]
-            state = self._save(state, rounds=rounds, learned_at=state.frames)
-        write_record(self.files.trajectory, state, settings, self.dynamics.retraining.window)
-        return f"{state.ended}{count_retrainings(state)}"
+        self.ensemble.save(self.files.folder / "best.json")
 
     def _begin(self, atoms: Atoms, inputs: str) -> LammpsState:
-        """The first frame, and the state there."""
-        ensemble, settings = self.learner.ensemble, self.dynamics.settings
+        settings = self.dynamics.settings
         moving = atoms.copy()
         if not moving.has("momenta"):
             give_momenta(moving, settings.temperature, self.dynamics.seed)
-        first = ensemble.evaluate(moving)
+        first = self.ensemble.evaluate(moving)
         assert first.uncertainty_raw is not None  # members were asked for
         window = self.dynamics.retraining.window
         limits = Limits.of(settings, window, float(first.uncertainty_raw.max()))
         digest = FramesDigest()
         with Trajectory(self.files.trajectory, "w") as writer:
-            digest.add(self.files.write(writer, moving, 0, ensemble, first))
+            digest.add(self.files.write(writer, moving, 0, self.ensemble, first))
         return self._save(
             LammpsState(
                 inputs=inputs,
@@ -201,12 +140,11 @@ class _Session:
             )
         )
 
-    def _segment(self, state: LammpsState) -> tuple[LammpsState, UncertainFrames]:
+    def _advance(self, state: LammpsState) -> tuple[LammpsState, UncertainFrames]:
         """Run a script, or read one that was interrupted; the state after it, and why it ended.
 
         The state is on the disk, unless there is a reason, for which more is to be done first.
         """
-        settings = self.dynamics.settings
         number = state.segments + 1
         failure, last = "", state.step
         uncertain = UncertainFrames(self._limits(state))
@@ -215,7 +153,7 @@ class _Session:
         if was_run:
             self.progress.note(f"{self.files.segment(number)}: read as far as LAMMPS came")
             read, uncertain, last = self._read(state, start, digest, number)
-        if last == state.step and not self._is_over():
+        if last == state.step and self._seconds_left() != 0:
             was_run = False
             start, digest = cut_frames(self.files.trajectory, state)
             failure = self._run_lammps(state, start, number)
@@ -224,15 +162,11 @@ class _Session:
         said = error_in(self.files.segment(number) / LOG)
         if said and uncertain.frames and not uncertain.reason:
             uncertain.reason = f"LAMMPS cannot go on from step {last} ({said})"
-        ended = ""
         if last > state.step:
             state = read.model_copy(update={"segments": number})
         if uncertain.reason:
             return state, uncertain
-        if last >= settings.steps:
-            ended = f"all {settings.steps} steps are done"
-        elif self._is_over():
-            ended = f"the time of {settings.max_hours:g} h is over"
+        ended = self._why_over(last)
         state = self._save(state, ended=ended)
         if not ended and not was_run:
             early = f"{self.files.segment(number)}: LAMMPS has ended at step {last}, too early"
@@ -241,7 +175,7 @@ class _Session:
 
     def _run_lammps(self, state: LammpsState, start: Atoms, number: int) -> str:
         """Write and run the script of a segment; how LAMMPS failed, empty if it did not."""
-        ensemble, settings = self.learner.ensemble, self.dynamics.settings
+        ensemble, settings = self.ensemble, self.dynamics.settings
         place = self.files.segment(number)
         place.mkdir(exist_ok=True)
         ensemble.save(place / "potential.json")
@@ -264,7 +198,7 @@ class _Session:
         self.progress.note(f"{place}: LAMMPS from step {state.step} of {settings.steps}")
         self.files.dump(number).unlink(missing_ok=True)
         failure = self.dynamics.program.run(script, state.mark, look, self._seconds_left())
-        if not self.files.dump(number).is_file() and not self._is_over():
+        if not self.files.dump(number).is_file() and self._seconds_left() != 0:
             missing = f"{self.dynamics.program.name}: has written no {self.files.dump(number)}"
             raise InputError(failure or missing)
         return failure
@@ -273,7 +207,7 @@ class _Session:
         self, state: LammpsState, start: Atoms, digest: FramesDigest, number: int
     ) -> tuple[LammpsState, UncertainFrames, int]:
         """The state at the last trusted frame, the uncertain ones after it, and the last step."""
-        ensemble, settings = self.learner.ensemble, self.dynamics.settings
+        ensemble, settings = self.ensemble, self.dynamics.settings
         placement = Placement(start)
         halted = halt_in(self.files.segment(number) / LOG)
         limits = self._limits(state)
@@ -308,35 +242,3 @@ class _Session:
                         update={"step": step, "frames": frames, "sha256": digest.hexdigest}
                     )
         return state, uncertain, step
-
-    def _retrain(self, number: int) -> None:
-        self.learner = self.learner.learn(self.files.round(number), self.progress)
-        self.learner.ensemble.save(self.files.folder / "best.json")
-
-    def _harvest(self, state: LammpsState, uncertain: UncertainFrames) -> Harvest | None:
-        """Choose from the uncertain frames since the last retraining, and keep the choice."""
-        most = self.dynamics.settings.max_chunks - state.chunks
-        most = min(self.dynamics.retraining.chunks, most)
-        place = self.files.round(len(state.rounds) + 1)
-        return choose(place, self.learner.ensemble, self.files.trajectory, state, uncertain, most)
-
-    def _limits(self, state: LammpsState) -> Limits:
-        window = self.dynamics.retraining.window
-        return Limits(state.threshold, window, self.dynamics.settings.max_extrapolation)
-
-    def _save(self, state: LammpsState, **changes: Any) -> LammpsState:
-        """State with changes, which is written."""
-        state = state.model_copy(update={**changes, "seconds": self._seconds()})
-        self.files.save(state)
-        return state
-
-    def _seconds(self) -> float:
-        return self.before + time.perf_counter() - self.began
-
-    def _seconds_left(self) -> float | None:
-        """Of the time it may take; None where there is no end of it."""
-        hours = self.dynamics.settings.max_hours
-        return None if hours is None else max(0.0, 3600 * hours - self._seconds())
-
-    def _is_over(self) -> bool:
-        return self._seconds_left() == 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ from ase import Atoms
 
 from nearsight.errors import InputError
 from nearsight.files.atomic import remove
-from nearsight.files.names import round_folder
 from nearsight.files.records import DynamicsState, Harvest, LammpsState
-from nearsight.learning.on_the_fly_files import check_inputs, save_after
+from nearsight.learning.on_the_fly_files import DynamicsFolder, check_inputs
 from nearsight.model.ensemble import Ensemble, Evaluation
 from nearsight.model.snapshot import labelled
 from nearsight.simulation.lammps import DUMP
@@ -20,16 +18,8 @@ from nearsight.simulation.lammps import DUMP
 __all__ = ["LammpsFiles"]
 
 
-@dataclass(frozen=True)
-class LammpsFiles:
-    """The folder of such dynamics."""
-
-    folder: Path
-
-    @property
-    def trajectory(self) -> Path:
-        """ASE trajectory of all segments; every frame's ``info`` holds step and uncertainty."""
-        return self.folder / "md.traj"
+class LammpsFiles(DynamicsFolder[LammpsState]):
+    """The folder of such dynamics; the trajectory is that of all segments."""
 
     def segment(self, number: int) -> Path:
         """The folder of a script and what LAMMPS makes of it, from 1."""
@@ -39,18 +29,8 @@ class LammpsFiles:
         """The frames of a segment."""
         return self.segment(number) / DUMP
 
-    def round(self, number: int) -> Path:
-        """The folder of a retraining, from 1."""
-        return round_folder(self.folder, number)
-
     def load(self, inputs: str, settings: dict[str, Any]) -> LammpsState | None:
-        """The state in the folder, or None.
-
-        Raises
-        ------
-        InputError
-            If the folder belongs to other inputs, or the file is damaged.
-        """
+        """See `DynamicsFolder.load`."""
         path = self.folder / LammpsState.FILE
         if not path.exists():
             if (self.folder / DynamicsState.FILE).exists() or any(self.folder.glob("segment-*")):
@@ -61,7 +41,7 @@ class LammpsFiles:
         return state
 
     def begin_again(self) -> None:
-        """Remove segments, trajectory, what was chosen from them, and state; trainings stay.
+        """See `DynamicsFolder.begin_again`.
 
         The state goes last: without it, segments are taken for somebody else's.
         """
@@ -69,10 +49,6 @@ class LammpsFiles:
         state = self.folder / LammpsState.FILE
         for path in (*self.folder.glob("segment-*"), *chosen, self.trajectory, state):
             remove(path)
-
-    def save(self, state: LammpsState) -> None:
-        """Write the state, whole or not at all, once the frames it speaks of are on the disk."""
-        save_after(self.trajectory, state, self.folder / LammpsState.FILE)
 
     def write(
         self, writer: Any, atoms: Atoms, step: int, ensemble: Ensemble, found: Evaluation

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,24 +11,15 @@ from ase import Atoms
 from ase.io.trajectory import Trajectory
 from threadpoolctl import threadpool_limits
 
-from nearsight.config import DynamicsSettings, RetrainingSettings
-from nearsight.errors import DamagedFileError, InputError
-from nearsight.files.records import DynamicsRound, DynamicsState
-from nearsight.learning.harvest import Harvest
+from nearsight.errors import InputError
+from nearsight.files.records import DynamicsState
+from nearsight.learning.dynamics_session import DynamicsSession, DynamicsTask
 from nearsight.learning.learner import Learner
 from nearsight.learning.on_the_fly_files import DynamicsFiles, FramesDigest
-from nearsight.learning.state import weight_bytes
-from nearsight.learning.uncertain import (
-    UncertainFrames,
-    choose,
-    count_retrainings,
-    tell_isolated,
-    why_no_retraining,
-)
+from nearsight.learning.uncertain import UncertainFrames, tell_isolated
 from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import without_results
-from nearsight.parents.database import fingerprint
 from nearsight.progress import Progress
 from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
 from nearsight.simulation.known import Limits
@@ -43,7 +31,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Dynamics:
+class Dynamics(DynamicsTask):
     """Molecular dynamics of one structure.
 
     A frame is trusted while its raw structure uncertainty is below the threshold and no atom is
@@ -55,18 +43,7 @@ class Dynamics:
 
     All randomness comes from ``seed`` and is part of the state, so that dynamics that were stopped
     end like those that were not, to the last bit.
-
-    Attributes
-    ----------
-    settings : DynamicsSettings
-    retraining : RetrainingSettings
-        The window, and how many chunks are chosen.
-    seed : int
     """
-
-    settings: DynamicsSettings = field(default_factory=DynamicsSettings)
-    retraining: RetrainingSettings = field(default_factory=RetrainingSettings)
-    seed: int = 0
 
     def run(
         self,
@@ -108,91 +85,26 @@ class Dynamics:
         check_conditions(atoms, self.settings)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if learner is not None:  # the target is known well enough
-            settings = self.retraining.model_copy(update={"target_chunks": 0})
-            learner = replace(learner, settings=settings)
-        session = _Session(self, DynamicsFiles(folder), learner, progress or Progress())
-        return session.run(ensemble, atoms)
-
-    def inputs(self, ensemble: Ensemble, atoms: Atoms) -> str:
-        """SHA-256 over all that decides the dynamics."""
-        plain = atoms.copy()
-        plain.set_constraint()
-        text = f"{self!r} {[each.todict() for each in atoms.constraints]}"
-        content = fingerprint(plain, text).encode() + atoms.get_momenta().tobytes()
-        return hashlib.sha256(content + weight_bytes(ensemble)).hexdigest()
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """Settings and seed by name."""
-        retraining = self.retraining.model_dump(mode="json")
-        return {
-            **self.settings.model_dump(mode="json"),
-            **{f"retraining.{key}": value for key, value in retraining.items()},
-            "seed": self.seed,
-        }
+        learner = None if learner is None else self._for(learner)
+        session = _Session(self, DynamicsFiles(folder), learner, progress or Progress(), ensemble)
+        return session.run(atoms)
 
 
 @dataclass
-class _Session:
-    """Dynamics in their folder."""
-
-    dynamics: Dynamics
+class _Session(DynamicsSession[DynamicsState]):
     files: DynamicsFiles
-    learner: Learner | None
-    progress: Progress
-    before: float = 0.0  # seconds of work of earlier sessions
-    began: float = field(default_factory=time.perf_counter)
-    isolated: set[int] = field(default_factory=set)
     frames: FramesDigest = field(default_factory=FramesDigest)
 
-    def run(self, ensemble: Ensemble, atoms: Atoms) -> str:
-        """Begin or take up, and go on to the end; begin again where a file is damaged."""
-        learner = self.learner
-        try:
-            return self._go_on(ensemble, atoms)
-        except DamagedFileError as error:
-            self.progress.note(f"{error}; the dynamics begin again")
-        self.files.begin_again()
-        self.learner = learner
-        return self._go_on(ensemble, atoms)
-
-    def _go_on(self, ensemble: Ensemble, atoms: Atoms) -> str:
-        inputs = self.dynamics.inputs(ensemble, atoms)
-        state = self.files.load(inputs, self.dynamics.given) or self._begin(ensemble, atoms, inputs)
-        self.before = state.seconds
+    def _take_up(self, state: DynamicsState) -> None:
         if state.ended:
             self.files.check(state)
-        if not state.ended or self.learner is not None:
-            for number in range(1, len(state.rounds) + 1):
-                ensemble = self._retrain(number)
-        while not state.ended:
-            state, uncertain = self._advance(ensemble, state)
-            if uncertain is None:
-                continue
-            can_learn = self.learner is not None
-            reason = why_no_retraining(self.dynamics.settings, state, can_learn)
-            found = None if reason else self._harvest(ensemble, state, uncertain)
-            if found is None or not found.chosen:
-                reason = reason or "there is no uncertain atom to learn from"
-                state = self._end(state, f"{uncertain.reason}, and {reason}")
-                continue
-            number = len(state.rounds) + 1
-            self.progress.note(f"{uncertain.reason}; retraining {number}: {found.summary}")
-            ensemble = self._retrain(number)
-            learned = DynamicsRound(step=state.step, reason=uncertain.reason, **found.figures)
-            state = self._save(state, rounds=[*state.rounds, learned], learned_at=state.frames)
-        window = self.dynamics.retraining.window
-        self.files.write_record(state, self.dynamics.settings, window)
-        return f"{state.ended}{count_retrainings(state)}"
 
-    def _begin(self, ensemble: Ensemble, atoms: Atoms, inputs: str) -> DynamicsState:
-        """The first frame, and the state there."""
+    def _begin(self, atoms: Atoms, inputs: str) -> DynamicsState:
         settings = self.dynamics.settings
         moving = atoms.copy()
         if not moving.has("momenta"):
             give_momenta(moving, settings.temperature, self.dynamics.seed)
-        integrator = self._integrator(ensemble, moving)
+        integrator = self._integrator(moving)
         raw, grade = _uncertainty(moving)
         limits = Limits.of(settings, self.dynamics.retraining.window, float(raw.max()))
         with Trajectory(self.files.trajectory, "w") as writer:
@@ -208,23 +120,16 @@ class _Session:
         self.files.save(state)
         return state
 
-    def _advance(
-        self, ensemble: Ensemble, state: DynamicsState
-    ) -> tuple[DynamicsState, UncertainFrames | None]:
-        """Go on from the last trusted frame to the end, or until uncertain."""
+    def _advance(self, state: DynamicsState) -> tuple[DynamicsState, UncertainFrames]:
         settings = self.dynamics.settings
         moving, self.frames = self.files.go_back(state)
-        integrator = self._integrator(ensemble, moving, state)
-        limits = Limits(
-            state.threshold, self.dynamics.retraining.window, settings.max_extrapolation
-        )
+        integrator = self._integrator(moving, state)
+        limits = self._limits(state)
         frames = state.frames
         uncertain = UncertainFrames(limits)
         blas = threadpool_limits(1, user_api="blas")  # its threads would be in the force calls' way
         with blas, Trajectory(self.files.trajectory, "a") as writer:
-            while integrator.step < settings.steps:
-                if settings.max_hours is not None and self._seconds() > 3600 * settings.max_hours:
-                    return self._end(state, f"the time of {settings.max_hours:g} h is over"), None
+            while not (ended := self._why_over(integrator.step)):
                 try:
                     integrator.advance()
                 except InputError as error:
@@ -256,44 +161,11 @@ class _Session:
                         integrator=integrator.state,
                         sha256=self.frames.hexdigest,
                     )
-        return self._end(state, f"all {settings.steps} steps are done"), None
+        return self._save(state, ended=ended), UncertainFrames(limits)
 
-    def _retrain(self, number: int) -> Ensemble:
-        if self.learner is None:
-            raise InputError(
-                f"{self.files.folder}: its ensemble was retrained, which is not possible without "
-                "the run it came from"
-            )
-        self.learner = self.learner.learn(self.files.round(number), self.progress)
-        self.learner.ensemble.save(self.files.folder / "best.json")
-        return self.learner.ensemble
-
-    def _harvest(
-        self, ensemble: Ensemble, state: DynamicsState, uncertain: UncertainFrames
-    ) -> Harvest | None:
-        """Choose from the uncertain frames since the last retraining, and keep the choice."""
-        most = self.dynamics.settings.max_chunks - state.chunks
-        most = min(self.dynamics.retraining.chunks, most)
-        place = self.files.round(len(state.rounds) + 1)
-        return choose(place, ensemble, self.files.trajectory, state, uncertain, most)
-
-    def _end(self, state: DynamicsState, reason: str) -> DynamicsState:
-        return self._save(state, ended=reason)
-
-    def _save(self, state: DynamicsState, **changes: Any) -> DynamicsState:
-        """State with changes, which is written."""
-        state = state.model_copy(update={**changes, "seconds": self._seconds()})
-        self.files.save(state)
-        return state
-
-    def _seconds(self) -> float:
-        return self.before + time.perf_counter() - self.began
-
-    def _integrator(
-        self, ensemble: Ensemble, moving: Atoms, state: DynamicsState | None = None
-    ) -> Integrator:
+    def _integrator(self, moving: Atoms, state: DynamicsState | None = None) -> Integrator:
         settings = self.dynamics.settings
-        moving.calc = NearsightCalculator(ensemble, uncertainty=settings.watch_every == 1)
+        moving.calc = NearsightCalculator(self.ensemble, uncertainty=settings.watch_every == 1)
         step, known = (0, None) if state is None else (state.step, state.integrator)
         integrator = Integrator(moving, settings, self.dynamics.seed, step, known)
         # after it, as in a step: forces with those of the members differ in the last digit from

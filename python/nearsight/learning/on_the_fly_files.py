@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from nearsight.files.records import (
     DynamicsRecord,
     DynamicsState,
     LammpsState,
-    Record,
+    TrustedState,
 )
 from nearsight.files.trajectory import count_frames, read_frames, write_frames
 from nearsight.simulation.integrators import Integrator
@@ -30,14 +31,15 @@ from nearsight.structures.labels import PREDICTED_KEY
 
 __all__ = [
     "DynamicsFiles",
+    "DynamicsFolder",
     "FramesDigest",
     "check_inputs",
     "cut_frames",
-    "save_after",
     "write_record",
 ]
 
 Array = npt.NDArray[np.float64]
+S = TypeVar("S", bound=TrustedState)
 
 
 class FramesDigest:
@@ -60,8 +62,8 @@ class FramesDigest:
 
 
 @dataclass(frozen=True)
-class DynamicsFiles:
-    """The folder of molecular dynamics."""
+class DynamicsFolder(ABC, Generic[S]):
+    """The folder of molecular dynamics, whatever carries them out."""
 
     folder: Path
 
@@ -70,16 +72,12 @@ class DynamicsFiles:
         """ASE trajectory; every frame's ``info`` holds step and uncertainty."""
         return self.folder / "md.traj"
 
-    @property
-    def log(self) -> Path:
-        """The log of ASE's ``MDLogger``, a line for every frame."""
-        return self.folder / "md.log"
-
     def round(self, number: int) -> Path:
         """The folder of a retraining, from 1."""
         return round_folder(self.folder, number)
 
-    def load(self, inputs: str, settings: dict[str, Any]) -> DynamicsState | None:
+    @abstractmethod
+    def load(self, inputs: str, settings: dict[str, Any]) -> S | None:
         """The state in the folder, or None.
 
         Raises
@@ -87,6 +85,31 @@ class DynamicsFiles:
         InputError
             If the folder belongs to other inputs, or the file is damaged.
         """
+
+    @abstractmethod
+    def begin_again(self) -> None:
+        """Remove state, trajectory, and what was chosen from it; trainings stay.
+
+        What the same dynamics choose from it again is the same, and so are the trainings.
+        """
+
+    def save(self, state: S) -> None:
+        """Write the state, whole or not at all, once the frames it speaks of are on the disk."""
+        with self.trajectory.open("rb") as stream:
+            os.fsync(stream.fileno())
+        state.save(self.folder / state.FILE)
+
+
+class DynamicsFiles(DynamicsFolder[DynamicsState]):
+    """The folder of dynamics by ASE."""
+
+    @property
+    def log(self) -> Path:
+        """The log of ASE's ``MDLogger``, a line for every frame."""
+        return self.folder / "md.log"
+
+    def load(self, inputs: str, settings: dict[str, Any]) -> DynamicsState | None:
+        """See `DynamicsFolder.load`."""
         path = self.folder / DynamicsState.FILE
         if not path.exists():
             if (self.folder / LammpsState.FILE).exists():
@@ -97,17 +120,10 @@ class DynamicsFiles:
         return state
 
     def begin_again(self) -> None:
-        """Remove state and trajectory, and what was chosen from it; trainings stay.
-
-        What the same dynamics choose from it again is the same, and so are the trainings.
-        """
+        """See `DynamicsFolder.begin_again`."""
         chosen = [*self.folder.glob("retraining-*/harvest.json")]
         for path in (self.folder / DynamicsState.FILE, self.trajectory, self.log, *chosen):
             path.unlink(missing_ok=True)
-
-    def save(self, state: DynamicsState) -> None:
-        """Write the state, whole or not at all, once the frames it speaks of are on the disk."""
-        save_after(self.trajectory, state, self.folder / DynamicsState.FILE)
 
     def write(self, writer: Any, integrator: Integrator, raw: Array, grade: Array | None) -> Atoms:
         """Add a frame to the trajectory, and a line to the log; the frame.
@@ -177,12 +193,8 @@ class DynamicsFiles:
         write_text(self.log, "".join(lines[: state.frames + 1]))
         return atoms, frames
 
-    def write_record(self, state: DynamicsState, settings: DynamicsSettings, window: float) -> None:
-        """Write ``dynamics.json``, with a number per frame of the trajectory for the report."""
-        write_record(self.trajectory, state, settings, window)
 
-
-def frames_digest(trajectory: Path, state: DynamicsState | LammpsState) -> FramesDigest:
+def frames_digest(trajectory: Path, state: TrustedState) -> FramesDigest:
     """The digest of the frames of a state, if they are there as they were.
 
     Raises
@@ -198,7 +210,7 @@ def frames_digest(trajectory: Path, state: DynamicsState | LammpsState) -> Frame
     return frames
 
 
-def cut_frames(trajectory: Path, state: DynamicsState | LammpsState) -> tuple[Atoms, FramesDigest]:
+def cut_frames(trajectory: Path, state: TrustedState) -> tuple[Atoms, FramesDigest]:
     """Cut a trajectory to the frames of a state; the last of these, and the digest of all.
 
     Raises
@@ -219,9 +231,7 @@ def cut_frames(trajectory: Path, state: DynamicsState | LammpsState) -> tuple[At
     return atoms, frames
 
 
-def check_inputs(
-    folder: Path, found: DynamicsState | LammpsState, inputs: str, settings: dict[str, Any]
-) -> None:
+def check_inputs(folder: Path, found: TrustedState, inputs: str, settings: dict[str, Any]) -> None:
     """Raise an `InputError` if a folder holds dynamics of other inputs than are given."""
     if found.inputs == inputs:
         return
@@ -234,18 +244,8 @@ def check_inputs(
     raise InputError(f"{folder}: holds dynamics of {what}; use another folder for these")
 
 
-def save_after(trajectory: Path, state: Record, path: Path) -> None:
-    """Write a state, whole or not at all, once the frames it speaks of are on the disk."""
-    with trajectory.open("rb") as stream:
-        os.fsync(stream.fileno())
-    state.save(path)
-
-
 def write_record(
-    trajectory: Path,
-    state: DynamicsState | LammpsState,
-    settings: DynamicsSettings,
-    window: float,
+    trajectory: Path, state: TrustedState, settings: DynamicsSettings, window: float
 ) -> None:
     """Write ``dynamics.json`` beside a trajectory, with a number per frame for the report."""
     rows = []

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.config import DynamicsSettings
-from nearsight.files.records import DynamicsState, LammpsState
+from nearsight.files.records import TrustedState
 from nearsight.files.trajectory import read_frames
 from nearsight.learning.harvest import Harvest, doubt_of, harvest, load_harvest, save_harvest
 from nearsight.model.ensemble import Ensemble
@@ -79,7 +79,7 @@ def choose(
     folder: Path,
     ensemble: Ensemble,
     trajectory: Path,
-    state: DynamicsState | LammpsState,
+    state: TrustedState,
     uncertain: UncertainFrames,
     count: int,
 ) -> Harvest | None:
@@ -95,7 +95,7 @@ def choose(
     ensemble : Ensemble
     trajectory : Path
         Its frames since the last retraining are used, too, where they are of interest.
-    state : DynamicsState or LammpsState
+    state : TrustedState
         At the last trusted frame.
     uncertain : UncertainFrames
     count : int
@@ -128,9 +128,7 @@ def choose(
     return chosen
 
 
-def why_no_retraining(
-    settings: DynamicsSettings, state: DynamicsState | LammpsState, can_learn: bool
-) -> str:
+def why_no_retraining(settings: DynamicsSettings, state: TrustedState, can_learn: bool) -> str:
     """Reason why there is no further retraining; empty if there is one."""
     if not can_learn or settings.max_rounds == 0:
         return "there is no retraining"
@@ -143,7 +141,7 @@ def _there_were(count: int, noun: str) -> str:
     return f"there {'was' if count == 1 else 'were'} {count_noun(count, noun)}"
 
 
-def count_retrainings(state: DynamicsState | LammpsState) -> str:
+def count_retrainings(state: TrustedState) -> str:
     """The end of a sentence on dynamics with their retrainings."""
     if not state.rounds:
         return ""

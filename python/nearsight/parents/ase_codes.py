@@ -207,13 +207,16 @@ class ASECode(Code):
         for key, value in arguments.items():
             if isinstance(value, Mapping):
                 self._check_places(value)
-            elif key in SCRATCH and isinstance(value, str):
-                if Path(value).is_absolute() or ".." in Path(value).parts:
-                    raise InputError(
-                        f"parent {self.name}: {key} = {value!r} would be one folder for all "
-                        "calculations, which get each other's files there; leave it out: each "
-                        "works in an empty folder of its own"
-                    )
+            elif (
+                key in SCRATCH
+                and isinstance(value, str)
+                and (Path(value).is_absolute() or ".." in Path(value).parts)
+            ):
+                raise InputError(
+                    f"parent {self.name}: {key} = {value!r} would be one folder for all "
+                    "calculations, which get each other's files there; leave it out: each "
+                    "works in an empty folder of its own"
+                )
 
     def _no_command(self) -> str:
         program = PROGRAMS.get(self.name, self.name)

@@ -11,6 +11,7 @@ from nearsight.files.records.dynamics import (
     DynamicsRound,
     DynamicsState,
     LammpsState,
+    TrustedState,
 )
 from nearsight.files.records.locality import ForceLocality
 from nearsight.files.records.parent import FinishedCalculation
@@ -98,6 +99,7 @@ __all__ = [
     "Stages",
     "Status",
     "Target",
+    "TrustedState",
     "Use",
     "Verdict",
     "Work",

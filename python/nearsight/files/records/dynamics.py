@@ -10,7 +10,14 @@ from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_vali
 from nearsight.files.records.base import Array, Part, Record, Seconds, Vector, check_lengths
 from nearsight.files.records.simulation import HarvestSummary
 
-__all__ = ["DynamicsFrames", "DynamicsRecord", "DynamicsRound", "DynamicsState", "LammpsState"]
+__all__ = [
+    "DynamicsFrames",
+    "DynamicsRecord",
+    "DynamicsRound",
+    "DynamicsState",
+    "LammpsState",
+    "TrustedState",
+]
 
 
 class _Stop(Part):
@@ -24,8 +31,8 @@ class DynamicsRound(HarvestSummary, _Stop):
     """A retraining during dynamics: ``step`` it went on from, ``reason``, and the harvest."""
 
 
-class DynamicsState(Record):
-    """Dynamics at the last trusted frame (``state.json``).
+class TrustedState(Record):
+    """Dynamics at the last trusted frame.
 
     Attributes
     ----------
@@ -36,8 +43,6 @@ class DynamicsState(Record):
     step : int
     frames : int
         Frames of the trajectory up to here.
-    integrator : dict
-        See `Integrator.state`.
     learned_at : int
         Frames of the trajectory when the ensemble was last retrained.
     rounds : list of DynamicsRound
@@ -51,8 +56,6 @@ class DynamicsState(Record):
         Settings and seed by name, which tell what differs; None in files of earlier versions.
     """
 
-    FORMAT: ClassVar[str] = "nearsight-dynamics-state"
-    FILE: ClassVar[str] = "state.json"
     IS_DIGESTED: ClassVar[bool] = True
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("sha256", "settings")
 
@@ -60,7 +63,6 @@ class DynamicsState(Record):
     threshold: FiniteFloat
     step: NonNegativeInt = 0
     frames: PositiveInt = 1
-    integrator: dict[str, Any]
     learned_at: NonNegativeInt = 0
     rounds: list[DynamicsRound] = Field(default_factory=list)
     seconds: Seconds = 0.0
@@ -72,6 +74,39 @@ class DynamicsState(Record):
     def chunks(self) -> int:
         """Chunks learned in all rounds."""
         return sum(each.chosen for each in self.rounds)
+
+
+class DynamicsState(TrustedState):
+    """Dynamics by ASE (``state.json``).
+
+    Attributes
+    ----------
+    integrator : dict
+        See `Integrator.state`.
+    """
+
+    FORMAT: ClassVar[str] = "nearsight-dynamics-state"
+    FILE: ClassVar[str] = "state.json"
+
+    integrator: dict[str, Any]
+
+
+class LammpsState(TrustedState):
+    """Dynamics by LAMMPS (``lammps.json``).
+
+    Attributes
+    ----------
+    mark : str
+        What the environment of LAMMPS holds, by which it is found and ended.
+    segments : int
+        Scripts that were run and read.
+    """
+
+    FORMAT: ClassVar[str] = "nearsight-lammps-state"
+    FILE: ClassVar[str] = "lammps.json"
+
+    mark: str
+    segments: NonNegativeInt = 0
 
 
 class DynamicsFrames(Part):
@@ -160,56 +195,3 @@ class DynamicsRecord(Record):
             return np.full(len(self.frames.time), float(first))
         length = self.settings["steps"] * self.settings["timestep"] / 1000.0
         return np.asarray(first + (last - first) * self.frames.time / length)
-
-
-class LammpsState(Record):
-    """Dynamics by LAMMPS at the last trusted frame (``lammps.json``).
-
-    Attributes
-    ----------
-    inputs : str
-        Digest of settings, structure and ensemble.
-    mark : str
-        What the environment of LAMMPS holds, by which it is found and ended.
-    threshold : float, eV/Å
-        Raw uncertainty below which a frame is trusted.
-    step : int
-    frames : int
-        Frames of the trajectory up to here.
-    segments : int
-        Scripts that were run and read.
-    learned_at : int
-        Frames of the trajectory when the ensemble was last retrained.
-    rounds : list of DynamicsRound
-    seconds : float
-        Work so far.
-    ended : str
-        Reason why there is nothing left to do; empty while there is.
-    sha256 : str
-        Checksum of these frames.
-    settings : dict or None
-        As in `DynamicsState`.
-    """
-
-    FORMAT: ClassVar[str] = "nearsight-lammps-state"
-    FILE: ClassVar[str] = "lammps.json"
-    IS_DIGESTED: ClassVar[bool] = True
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("settings",)
-
-    inputs: str
-    mark: str
-    threshold: FiniteFloat
-    step: NonNegativeInt = 0
-    frames: PositiveInt = 1
-    segments: NonNegativeInt = 0
-    learned_at: NonNegativeInt = 0
-    rounds: list[DynamicsRound] = Field(default_factory=list)
-    seconds: Seconds = 0.0
-    ended: str = ""
-    sha256: str
-    settings: dict[str, Any] | None = None
-
-    @property
-    def chunks(self) -> int:
-        """Chunks learned in all rounds."""
-        return sum(each.chosen for each in self.rounds)
