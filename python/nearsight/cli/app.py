@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +24,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from nearsight.config import ExecutorSettings, ParentSettings
-from nearsight.errors import InputError, ParentError, explain
+from nearsight.errors import InputError, ParentError, explain, is_full
 from nearsight.progress import LineProgress, LogProgress, Progress
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ __all__ = [
     "printer",
     "show",
     "table_of",
+    "tell",
     "translate_errors",
     "work_folder",
 ]
@@ -147,7 +147,7 @@ def _stopped(received: list[int]) -> typer.Exit:
 
 def _print_traceback() -> None:
     if _present.traceback:
-        typer.echo(traceback.format_exc(), err=True, nl=False)
+        tell(traceback.format_exc())
 
 
 def _place_of_traceback() -> str:
@@ -191,7 +191,16 @@ def _stoppable(received: list[int]) -> Iterator[None]:
 
 
 def _complain(sentence: str) -> None:
-    typer.secho(sentence, fg=typer.colors.RED, err=True)
+    tell(f"{sentence}\n", fg=typer.colors.RED)
+
+
+def tell(text: str, **style: Any) -> None:
+    """Write to stderr; a full disk that it is directed to stops no work."""
+    try:
+        typer.secho(text, err=True, nl=False, **style)
+    except OSError as error:
+        if not is_full(error):
+            raise
 
 
 def output(path: Path, force: bool = True) -> Path:
@@ -214,7 +223,7 @@ def work_folder(path: Path) -> Path:
 @contextmanager
 def display() -> Iterator[Progress]:
     """Display of the work on stderr: redrawn in a terminal, else line by line."""
-    progress: Progress = LineProgress(partial(print, end="", file=sys.stderr, flush=True))
+    progress: Progress = LineProgress(tell)
     if sys.stderr.isatty():
         from nearsight.cli.display import TerminalProgress
 

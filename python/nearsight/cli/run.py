@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nearsight.cli.app import display, find_modules_in, printer, show, work_folder
+from nearsight.cli.app import display, find_modules_in, printer, show, tell, work_folder
 from nearsight.cli.new import PANEL, SCHEMA
 from nearsight.cli.options import command
 from nearsight.cli.places import Folder, run_folder
@@ -68,10 +68,9 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
 
     find_modules_in(names)
     if not sys.stderr.isatty():
-        typer.echo(
+        tell(
             f"the lines below are also in {folder / 'run.log'}; to see where it stands: "
-            f"nearsight status {quote(str(folder))}",
-            err=True,
+            f"nearsight status {quote(str(folder))}\n"
         )
     with display() as progress:
         files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")

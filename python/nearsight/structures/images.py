@@ -252,6 +252,7 @@ def core_structure(
         species = np.zeros(len(atoms), dtype=np.int32)
     else:
         species = _species(atoms, elements, name)
+    name = name.encode(errors="backslashreplace").decode()  # of a file whose name is no text
     return _core.Structure(atoms.positions, species, np.asarray(atoms.cell), atoms.pbc, name)
 
 
