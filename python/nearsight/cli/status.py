@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nearsight.cli.display import duration, iterations_table, tally_text, verdict_text
+from nearsight.cli.display import Redrawn, duration, iterations_table, tally_text, verdict_text
 from nearsight.progress import SECONDS_BETWEEN_STEPS
 from nearsight.report.format import core_time
 from nearsight.run.status import RunStatus
@@ -55,14 +55,16 @@ def show_status(status: RunStatus, console: Console) -> None:
 def watch(folder: Path, console: Console) -> None:
     """Show the page again and again, in place in a terminal, until the run is not at work."""
     status = RunStatus.of(folder)
+    in_place = console.is_terminal and not console.is_dumb_terminal
+    redrawn = Redrawn(console)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while status.is_running:
             page = Group(*describe_status(status, console))
-            if console.is_terminal:
-                live.update(page, refresh=True)
+            if in_place:
+                live.update(redrawn.next(page), refresh=True)
             else:
                 console.print(page)
-            Event().wait(PAUSE if console.is_terminal else SECONDS_BETWEEN_STEPS)
+            Event().wait(PAUSE if in_place else SECONDS_BETWEEN_STEPS)
             status = RunStatus.of(folder)
     show_status(status, console)
 
