@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from shlex import quote
@@ -23,6 +24,7 @@ __all__ = ["describe_status", "show_status", "watch"]
 
 MOST_ITERATIONS = 12
 MOST_FAILURES = 3
+WIDEST = 100  # columns of the page
 PAUSE = 2.0  # s between two looks at a run
 
 
@@ -53,17 +55,26 @@ def show_status(status: RunStatus, console: Console) -> None:
 
 
 def watch(folder: Path, console: Console) -> None:
-    """Show the page again and again, in place in a terminal, until the run is not at work."""
+    """Show the page again and again, in place in a terminal, until the run is not at work.
+
+    Ctrl-C ends it before.
+    """
     status = RunStatus.of(folder)
     in_place = console.is_terminal and not console.is_dumb_terminal
     redrawn = Redrawn(console)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+    def page() -> RenderableType:
+        if in_place:  # it may have been resized
+            console.width = min(Console(file=console.file).width, WIDEST)
+        return redrawn.next(Group(*describe_status(status, console)))
+
+    live = Live(console=console, auto_refresh=False, transient=True, get_renderable=page)
+    with suppress(KeyboardInterrupt), live if in_place else nullcontext():
         while status.is_running:
-            page = Group(*describe_status(status, console))
             if in_place:
-                live.update(redrawn.next(page), refresh=True)
+                live.refresh()
             else:
-                console.print(page)
+                console.print(page())
             Event().wait(PAUSE if in_place else SECONDS_BETWEEN_STEPS)
             status = RunStatus.of(folder)
     show_status(status, console)
