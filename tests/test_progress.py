@@ -58,6 +58,13 @@ class Terminal:
         self.console = Console(
             file=self.stream, force_terminal=True, width=width, height=30, legacy_windows=False
         )
+        self.resized: list[tuple[int, int]] = []
+
+    def resize(self, width: int, progress: TerminalProgress) -> None:
+        """As terminals do that wrap what is too long for them, between two frames."""
+        with progress._live._lock:
+            self.resized.append((len(self.raw), width))
+            self.console.width = width
 
     @property
     def raw(self) -> str:
@@ -68,8 +75,15 @@ class Terminal:
     @property
     def lines(self) -> list[str]:
         screen: list[str] = [""]
-        row = 0
+        row = at = 0
+        resized = list(self.resized)
         for part in re.split(r"(\x1b\[\d*[A-Za-z]|\x1b\[[?\d;]*[a-zA-Z]|\n|\r)", self.raw):
+            if resized and at >= resized[0][0]:
+                _, width = resized.pop(0)
+                above = [each for line in screen[: row + 1] for each in _wrapped(line, width)]
+                below = [each for line in screen[row + 1 :] for each in _wrapped(line, width)]
+                row, screen = len(above) - 1, above + below
+            at += len(part)
             if part == "\n":
                 row += 1
                 screen += [""] * (row + 1 - len(screen))
@@ -80,6 +94,27 @@ class Terminal:
             elif part not in ("\r", "") and not part.startswith("\x1b"):
                 screen[row] += part
         return [line.rstrip() for line in screen if line.strip()]
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    return [line[at : at + width] for at in range(0, max(len(line), 1), width)]
+
+
+@pytest.mark.parametrize("widths", [(120, 80), (100, 80, 60), (80, 60, 90)])
+def test_a_terminal_that_is_resized(widths: tuple[int, ...]) -> None:
+    """Nothing stays of what was drawn for the width before, and nothing finished is erased."""
+    terminal = Terminal(widths[0])
+    progress = TerminalProgress(terminal.console)
+    progress.stage("Initial cells", "Pt, space groups 225 and 79")
+    progress.stage("NFT", "260 atoms, at most 75 chunks of 8 Å " * 3)
+    for width, record in zip(widths, records(), strict=False):
+        progress.iteration(record)
+        terminal.resize(width, progress)
+        progress.iteration(record)
+    screen = terminal.lines
+    progress.close()
+    assert [sum(word in line for line in screen) for word in ("Initial cells", "NFT")] == [1, 1]
+    assert all(cell_len(line) <= widths[-1] for line in screen)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -225,9 +225,11 @@ def display() -> Iterator[Progress]:
     """Display of the work on stderr: redrawn in a terminal, else line by line."""
     progress: Progress = LineProgress(tell)
     if sys.stderr.isatty():
-        from nearsight.cli.display import TerminalProgress
+        console = Console(stderr=True)
+        if not console.is_dumb_terminal:  # which cannot draw in place
+            from nearsight.cli.display import TerminalProgress
 
-        progress = TerminalProgress(Console(stderr=True))
+            progress = TerminalProgress(console)
     try:
         yield progress
     finally:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
+from rich.control import Control
 from rich.live import Live
 from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.segment import ControlType, Segment
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -24,9 +26,53 @@ from nearsight.report.format import duration as unbroken_duration
 if TYPE_CHECKING:
     from nearsight.files.records import Verdict
 
-__all__ = ["TerminalProgress", "duration", "iterations_table", "tally_text", "verdict_text"]
+__all__ = [
+    "Redrawn",
+    "TerminalProgress",
+    "duration",
+    "iterations_table",
+    "tally_text",
+    "verdict_text",
+]
 
 NARROWEST_FOR_BARS = 72
+
+
+class Redrawn:
+    """What a `rich.live.Live` draws again and again, in a terminal that is resized meanwhile.
+
+    A terminal that becomes narrower wraps the lines that are drawn. Live erases as many rows as
+    there were lines; the rows that were added are erased here.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._last: tuple[RenderableType, int] | None = None
+
+    def forget(self) -> None:
+        """Nothing is drawn any more."""
+        self._last = None
+
+    def next(self, page: RenderableType) -> RenderableType:
+        """The page, which is drawn in place of the last one."""
+        width = self.console.width
+        if self._last is not None and width < self._last[1]:
+            self._erase(self._added_rows(*self._last, width))
+        self._last = page, width
+        return page
+
+    def _added_rows(self, page: RenderableType, before: int, now: int) -> int:
+        options = self.console.options.update(max_width=before)
+        lines = self.console.render_lines(page, options, pad=False)
+        return sum(max(Segment.get_line_length(line) - 1, 0) // now for line in lines)
+
+    def _erase(self, rows: int) -> None:
+        upwards = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
+        self.console.control(Control(ControlType.CARRIAGE_RETURN, *(upwards * rows)))
 
 
 class TerminalProgress(Progress):
@@ -53,6 +99,7 @@ class TerminalProgress(Progress):
         self._records: list[Mapping[str, Any]] = []
         self._tally: Tally | None = None
         self._bar = self._new_bar()
+        self._redrawn = Redrawn(console)
         self._live = self._new_live()
 
     def stage(self, name: str, detail: str = "") -> None:
@@ -63,6 +110,7 @@ class TerminalProgress(Progress):
         self._tally = None
         self._bar = self._new_bar()
         self._began = time.monotonic()
+        self._redrawn.forget()
         self._live = self._new_live()
         self._live.start(refresh=True)
 
@@ -105,7 +153,7 @@ class TerminalProgress(Progress):
     def _new_live(self) -> Live:
         return Live(
             console=self.console,
-            get_renderable=self._present,
+            get_renderable=lambda: self._redrawn.next(self._present()),
             transient=True,
             refresh_per_second=8,
             # what a parent prints goes above the display, unless it goes to a file anyway

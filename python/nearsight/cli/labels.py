@@ -68,7 +68,7 @@ def list_labels(
 
     table = table_of(
         "row", "structure", "role", "asked for by", "around", "energy\neV", "fmax\neV/Å",
-        "wall time\ns", "attempt", left=5,
+        "time\ns", "attempt", left=5,
     )  # fmt: skip
     opened = _open(database)
     numbers = opened.numbers()

@@ -117,14 +117,14 @@ def status(
     ] = False,
 ) -> None:
     """Tell where a run stands."""
-    from nearsight.cli.status import show_status, watch
+    from nearsight.cli.status import WIDEST, show_status, watch
     from nearsight.run.status import RunStatus
 
     if follow and as_json:
         raise InputError("--watch is a page for people; with --json ask again, without it")
     folder = run_folder(folder)
     console = printer()
-    console.width = min(console.width, 100)
+    console.width = min(console.width, WIDEST)
     if follow:
         watch(folder, console)
         return

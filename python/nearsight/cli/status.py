@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from shlex import quote
@@ -14,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nearsight.cli.display import duration, iterations_table, tally_text, verdict_text
+from nearsight.cli.display import Redrawn, duration, iterations_table, tally_text, verdict_text
 from nearsight.progress import SECONDS_BETWEEN_STEPS
 from nearsight.report.format import core_time
 from nearsight.run.status import RunStatus
@@ -23,6 +24,7 @@ __all__ = ["describe_status", "show_status", "watch"]
 
 MOST_ITERATIONS = 12
 MOST_FAILURES = 3
+WIDEST = 100  # columns of the page
 PAUSE = 2.0  # s between two looks at a run
 
 
@@ -53,16 +55,27 @@ def show_status(status: RunStatus, console: Console) -> None:
 
 
 def watch(folder: Path, console: Console) -> None:
-    """Show the page again and again, in place in a terminal, until the run is not at work."""
+    """Show the page again and again, in place in a terminal, until the run is not at work.
+
+    Ctrl-C ends it before.
+    """
     status = RunStatus.of(folder)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    in_place = console.is_terminal and not console.is_dumb_terminal
+    redrawn = Redrawn(console)
+
+    def page() -> RenderableType:
+        if in_place:  # it may have been resized
+            console.width = min(Console(file=console.file).width, WIDEST)
+        return redrawn.next(Group(*describe_status(status, console)))
+
+    live = Live(console=console, auto_refresh=False, transient=True, get_renderable=page)
+    with suppress(KeyboardInterrupt), live if in_place else nullcontext():
         while status.is_running:
-            page = Group(*describe_status(status, console))
-            if console.is_terminal:
-                live.update(page, refresh=True)
+            if in_place:
+                live.refresh()
             else:
-                console.print(page)
-            Event().wait(PAUSE if console.is_terminal else SECONDS_BETWEEN_STEPS)
+                console.print(page())
+            Event().wait(PAUSE if in_place else SECONDS_BETWEEN_STEPS)
             status = RunStatus.of(folder)
     show_status(status, console)
 
