@@ -2,12 +2,12 @@
 
     python benchmarks/python/bounds.py RUN...
 
-of finished runs with EMT as the parent. The first table goes out of range: crystals from half to one
-and a half lattice constants in five phases, a pair of atoms, an atom before a surface, a lone one. A
-point is silent where the largest error of a force is above the largest uncertainty and no atom is
-graded outside. The second is of energies and stresses: an equation of state, elastic constants, a
-vacancy and surfaces of every element, each with the bound that follows from those of its parts. Ends
-with 1 where a point is silent, or EMT's value beyond a bound.
+of finished runs with EMT as the parent. The first table goes out of range: crystals from half to
+one and a half lattice constants in five phases, a pair of atoms, an atom before a surface, a lone
+one. A point is silent where the largest error of a force is above the largest uncertainty and no
+atom is graded outside. The second is of energies and stresses: an equation of state, elastic
+constants, a vacancy and surfaces of every element, each with the bound that follows from those of
+its parts. Ends with 1 where a point is silent, or EMT's value beyond a bound.
 """
 
 from __future__ import annotations
