@@ -219,6 +219,35 @@ def test_verify_states_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     change = 1000 * np.linalg.norm(result.forces[0])
     assert f"1 of 1 calculated again, largest difference of a force {change:.4f} meV/Å" in out
     assert f"{500 * result.energy:.4f}" in out
+    assert "the forces of row 1 are the slope of its energy" in out  # both are the new ones
+
+
+def test_verify_tells_forces_that_are_not_the_slope_of_the_energy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forces in Ry/Bohr taken for eV/Å: a factor of 25.7; the parent itself gives them so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "rydberg_parent.py").write_text(
+        "from ase.calculators.emt import EMT\n"
+        "from ase.units import Bohr, Ry\n"
+        "class Rydberg(EMT):\n"
+        "    def calculate(self, *given, **named):\n"
+        "        super().calculate(*given, **named)\n"
+        "        self.results['forces'] = self.results['forces'] / (Ry / Bohr)\n"
+    )
+    for name, sentence in (
+        ("rydberg_parent:Rydberg", " times that (25.7: forces in Ry/Bohr"),
+        ("emt", " are the slope of its energy: "),
+    ):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.1, seed=1)
+        Parent(name, database=f"{name[:3]}.db").calculate(atoms)
+        code, out, _ = run("labels", "verify", f"{name[:3]}.db", "--again", "1")
+        assert code == 0
+        assert sentence in out.replace("\n", " ")
+        if name != "emt":
+            assert float(out.split(" times that")[0].split()[-1]) == pytest.approx(25.711, abs=0.01)
 
 
 def test_verify_says_what_cannot_be_calculated_again(path: Path) -> None:

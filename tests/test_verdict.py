@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from helpers.report import LOCALITY, REFERENCE, RELAXATION, RUN, Page, but, iteration, save
-from nearsight.files.records import Bound, Bounds, Comparison, ExpectedError, Verdict
+from nearsight.files.records import (
+    Bound,
+    Bounds,
+    Candidate,
+    Comparison,
+    ExpectedError,
+    FeatureSummary,
+    Model,
+    Shell,
+    Verdict,
+)
 from nearsight.report.data import RunData
 from nearsight.report.page import write_report
 from nearsight.report.verdict import judge
@@ -164,6 +174,61 @@ def test_a_budget_that_was_too_small(tmp_path: Path) -> None:
 def test_an_end_that_was_another(tmp_path: Path) -> None:
     found = verdict(tmp_path, error=0.3)
     assert found.next_command("x/r") == "nearsight retrain x/r"
+
+
+SHELLS = [Shell(distance=0.0, forces=2, error=0.25), Shell(distance=8.0, forces=50, error=0.9)]
+FUNCTIONS = FeatureSummary(method="cur", candidates=78, selected=6, deviation=0.03)
+
+
+def model(*nodes: int) -> Model:
+    return Model(hidden_layers=list(nodes), l2=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("error", "changes", "run", "words"),
+    [
+        # the training itself is off by 0.25 eV/Å: 83 % of what is expected
+        (0.3, {}, {"features": FUNCTIONS}, "set count = 21 under [features]"),
+        (0.3, {}, {"features": but(FUNCTIONS, selected=60)}, "set count = 78 under [features]"),
+        (0.15, {"model": model(4, 4)}, {}, "set hidden_layers = [10, 10] under [network]"),
+        (0.15, {"model": model(15, 15)}, {}, "set hidden_layers = [30, 30] under [network]"),
+        (0.3, {"model": model(2)}, {}, "set hidden_layers = [10, 10] under [network]"),
+        # networks that should do, and functions that tell all: the labels are the suspects
+        (0.3, {"model": model(5, 5)}, {}, "labels that cannot be fitted"),
+        (0.3, {"model": model(5, 5)}, {"features": but(FUNCTIONS, deviation=1e-4)}, "labels that"),
+        # larger chunks are twice as wrong as the training, or more: more of them help
+        (0.6, {"shells": [but(SHELLS[0], error=0.29)]}, {"features": FUNCTIONS}, "max_chunks = 8"),
+        (0.15, {"force_rmse": 0.04, "shells": []}, {"features": FUNCTIONS}, "max_chunks = 8"),
+        (0.15, {"force_rmse": 0.05, "shells": []}, {"features": FUNCTIONS}, "count = 21"),
+    ],
+)
+def test_too_small_a_model_or_too_few_labels(
+    tmp_path: Path, error: float, changes: dict[str, Any], run: dict[str, Any], words: str
+) -> None:
+    """Where the training's own labels are not fitted, more of them do not help; else they do."""
+    given = {"shells": SHELLS, "model": model(10, 10)} | changes
+    found = verdict(tmp_path, error=error, run={"stop_reason": STOPPED} | run, **given)
+    assert words in found.next_step("r")
+    if "[features]" in words or "[network]" in words:
+        assert found.next_command("r") == "nearsight run larger.toml"
+        assert 'database = "r/parent.db" under [parent]' in found.next_step("r")
+
+
+def test_larger_networks_that_were_tried_are_not_proposed(tmp_path: Path) -> None:
+    tried = [Candidate(model=model(size, size), error=0.15) for size in (5, 10, 15)]
+    given = {"shells": SHELLS, "model": model(10, 10), "run": {"stop_reason": STOPPED}}
+    found = verdict(tmp_path, error=0.15, candidates=tried, **given)
+    assert "max_chunks = 8" in found.next_step("r")
+
+
+def test_what_is_good_but_for_one_thing_is_not_called_unfitted(tmp_path: Path) -> None:
+    """The errors of training and larger chunks are alike where both are small, too."""
+    given = {"shells": [but(SHELLS[0], error=0.0039)], "model": model(5, 5)}
+    found = verdict(
+        tmp_path, uncertainty=np.full(4, 0.0012), extrapolation=np.full(4, 1.2), **given
+    )
+    assert limiting(found) == {"outside"}
+    assert found.next_command("r") == "nearsight retrain r"
 
 
 def test_labels_that_do_not_fit(tmp_path: Path) -> None:

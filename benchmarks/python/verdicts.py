@@ -2,7 +2,7 @@
 
     python benchmarks/python/verdicts.py --workdir results
 
-carries out every run (finished ones in ``--workdir`` are read, not repeated) and prints the table
+carries out every run (finished ones in ``--workdir`` are read, not repeated), and prints the table
 of docs/how-to/read-the-report.md: what the verdict says, the error it expects and the true one, and
 what a specialist who knows how the run was spoiled would say. Only the examples, which are run as
 they are, know a true force; the others calculate nothing of the whole target. It ends with 1 where
@@ -29,9 +29,11 @@ from rich.table import Column, Table
 from nearsight import Ensemble
 from nearsight.config import Config
 from nearsight.config.config import parse_toml
-from nearsight.files.records import Verdict
+from nearsight.files.records import RunRecord
 from nearsight.model.baseline import Baseline
 from nearsight.progress import LogProgress
+from nearsight.report.data import RunData
+from nearsight.report.verdict import judge
 from nearsight.run.run import Run
 from nearsight.structures.images import core_structure, read_structure, write_structures
 
@@ -188,7 +190,7 @@ CASES = {
         CUAU,
         ("none", "forces"),
         "count",
-        {"features": {"count": 6}},
+        {"features": {"count": 6}, "capacity": ONE_MODEL},
     ),
     "small-chunks": Case(
         "Pt260, `chunk_radius = 3.5` (13 atoms)",
@@ -225,6 +227,7 @@ CASES = {
         "chunk_radius",
         {
             "parent": spoiled("polar"),
+            "capacity": ONE_MODEL,
             "nft": {"chunk_radius": 6.0},
             "locality": {"radii": [4.0, 6.0, 8.0], "atoms": [0, 40, 80, 120]},
         },
@@ -238,6 +241,7 @@ CASES = {
             "parent": {"calculator": f"{Path(__file__).stem}:RigidIons"},
             "nft": {"chunk_radius": 5.5},
             "features": {"cutoff": 5.5},
+            "capacity": ONE_MODEL,
         },
         target=lambda: magnesia((6, 6, 6), 2.105, 42),
         first=lambda: [
@@ -267,9 +271,10 @@ def run(name: str, workdir: Path) -> Path:
             write_structures(workdir / f"{name}-{file}.extxyz", structures)
         content["target"]["structure"] = str(workdir / f"{name}-target.extxyz")
         content["initial"] = {"structures": str(workdir / f"{name}-first.extxyz")}
-    folder.mkdir(exist_ok=True)
-    settings = Config.model_validate(content, context={"folder": workdir})
-    Run(settings, folder, LogProgress(workdir / f"{name}.log")).execute()
+    if not (folder / RunRecord.FILE).exists():
+        folder.mkdir(exist_ok=True)
+        settings = Config.model_validate(content, context={"folder": workdir})
+        Run(settings, folder, LogProgress(workdir / f"{name}.log")).execute()
     return folder
 
 
@@ -288,7 +293,7 @@ def true_error(name: str, folder: Path) -> float:
 
 def cells(name: str, folder: Path) -> list[str]:
     """A row of the table; the last cell is empty where the verdict is the specialist's."""
-    case, verdict = CASES[name], Verdict.load(folder / Verdict.FILE)
+    case, verdict = CASES[name], judge(RunData.load(folder))
     expected = "–"
     if verdict.expected is not None:
         mean, low, high = (

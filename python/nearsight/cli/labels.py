@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from nearsight.parents.rows import Row
 
 PANEL = "Parent calculations"
+STEP = 0.003
+"""Å, of all atoms together along their forces, to see the slope of the energy."""
+STEEP = 0.05
+"""eV/Å, of all forces together, below which the slope says nothing."""
+AGREES = 0.02
+"""Part of the forces by which the slope may differ: what a step makes, and loose convergence."""
 
 labels = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(
@@ -187,7 +194,7 @@ def copy_labels(
     "DATABASE.",
     "The damaged rows, with exit code 2 if there are any: those whose digest does not match, "
     "those no parent could have given, those their keys do not lead to. With --again the largest "
-    "differences between known and new results.",
+    "differences between known and new results, and whether forces are the slope of the energy.",
     "nearsight labels verify parent.db --again 3",
     group=labels,
 )
@@ -313,7 +320,7 @@ def _calculate_again(opened: ParentDatabase, numbers: Sequence[int]) -> None:
         "row", "structure", "energy difference\nmeV/atom", "force difference\nmean, meV/Å",
         "\nlargest", left=2,
     )  # fmt: skip
-    largest = []
+    largest, found = [], []
     with display() as progress:
         progress.stage("Verification", f"{len(numbers)} rows calculated again")
         for done, number in enumerate(numbers):
@@ -330,10 +337,37 @@ def _calculate_again(opened: ParentDatabase, numbers: Sequence[int]) -> None:
             cells = (change, differences.mean(), differences.max())
             table.add_row(str(number), name, *(f"{each:.4f}" for each in cells))
             largest.append(float(differences.max()))
+            found.append((row, forces))
             progress.advance(done + 1, len(numbers))
+        row, forces = max(found, key=lambda each: np.linalg.norm(each[1]), default=(None, None))
+        slope = "" if row is None else _compare_with_slope(row, forces)
     show("", table, "")
     worst = f", largest difference of a force {max(largest):.4f} meV/Å" if largest else ""
     show(f"{len(largest)} of {len(numbers)} calculated again{worst}")
+    if slope:
+        show(slope)
+
+
+def _compare_with_slope(row: Row, forces: Any) -> str:
+    """Forces, all together, against the slope of the energy along them; a sentence, or nothing."""
+    steepness, energies = float((forces**2).sum() ** 0.5), []
+    if steepness < STEEP:
+        return ""
+    for step in (-STEP, STEP):
+        atoms = row.atoms.copy()
+        atoms.positions += step * forces / steepness
+        try:
+            energies.append(_result_again(replace(row, atoms=atoms))[0])
+        except (InputError, ParentError) as error:
+            return f"the slope of the energy of row {row.number} is not known: {error}"
+    slope = (energies[0] - energies[1]) / (2.0 * STEP)
+    compared = f"{steepness:.4g} eV/Å in all; along them the energy falls by {slope:.4g}"
+    if abs(slope - steepness) <= AGREES * steepness:
+        return f"the forces of row {row.number} are the slope of its energy: {compared}"
+    return (
+        f"the forces of row {row.number} are NOT the slope of its energy: {compared}, "
+        f"{slope / steepness:.4g} times that (25.7: forces in Ry/Bohr, 51.4: in Hartree/Bohr)"
+    )
 
 
 def _result_again(row: Row) -> tuple[float, Any]:

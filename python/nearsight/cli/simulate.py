@@ -129,7 +129,7 @@ def md(
     from nearsight.run import finished
     from nearsight.structures.images import read_structure
 
-    model = load_ensemble(source, structure)  # also of a run: whether there is one
+    load_ensemble(source, structure)  # also of a run: whether there is one
     atoms = read_structure(structure, file_format)
     learns = is_run(source)
     run_of_it = run_folder(source)
@@ -137,7 +137,7 @@ def md(
         find_modules_in(run_of_it.absolute().parent)
     with display() as progress:
         summary = finished.run_dynamics(
-            run_of_it if learns else model, atoms, place, dynamics, seed, progress
+            run_of_it if learns else source, atoms, place, dynamics, seed, progress
         )
     show(f"{place / 'md.traj'}: {summary}")
     show_report(place)
