@@ -77,8 +77,9 @@ def farthest_point_sampling(
     matrix = as_matrix(X)
     n = len(matrix)
     k = check_count(k, n, "rows of X")
+    centred = matrix - matrix.mean(axis=0)
     if start is None:
-        start = first_highest(-np.linalg.norm(matrix - matrix.mean(axis=0), axis=1))
+        start = first_highest(-np.sqrt(np.einsum("ij,ij->i", centred, centred)))
     elif not isinstance(start, int | np.integer) or start not in range(n):
         raise InputError(f"start must be a row of X, 0 to {n - 1}, got {start!r}")
     group = _order_groups(groups, n, start)
@@ -89,7 +90,7 @@ def farthest_point_sampling(
         turn = int(np.argmin(np.where(has_rows, coverage.taken, n)))
         return np.where(group == turn, coverage.distance, -np.inf)
 
-    nearer = _Screen(matrix)
+    nearer = _Screen(centred)
 
     def update(coverage: _Coverage, index: int) -> _Coverage:
         distance = coverage.distance.copy()
@@ -112,21 +113,22 @@ class _Screen:
 
     Parameters
     ----------
-    matrix : (n, d) float64
+    centred : (n, d) float64
+        The rows less their mean.
     """
 
-    def __init__(self, matrix: Array) -> None:
-        centred = matrix - matrix.mean(axis=0)
+    def __init__(self, centred: Array) -> None:
         self._unit = float(np.abs(centred).max()) or 1.0
-        self._rows = (centred / self._unit).astype(np.float32)
-        self._squares = np.einsum("ij,ij->i", self._rows, self._rows)
+        # column by column: products with one row are then made for many rows at once
+        self._columns = np.asarray((centred / self._unit).T, dtype=np.float32, order="C")
+        self._squares = np.einsum("ji,ji->i", self._columns, self._columns)
         # of the sum of the d products and of rounding to single precision, each in units of both
-        self._error = (matrix.shape[1] + 8) * float(np.finfo(np.float32).eps)
+        self._error = (centred.shape[1] + 8) * float(np.finfo(np.float32).eps)
 
     def than(self, distance: Array, index: int) -> Indices:
         """Rows that may be nearer to row ``index`` than their ``distance``, (n,)."""
         both = self._squares + self._squares[index]
-        apart = both - 2.0 * (self._rows @ self._rows[index])
+        apart = both - 2.0 * (self._columns[:, index] @ self._columns)
         known = np.maximum(distance / self._unit, 0.0)
         return np.flatnonzero(apart <= known**2 + self._error * both)
 
