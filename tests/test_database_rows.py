@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -387,3 +388,17 @@ def test_failures_are_no_results(path: Path) -> None:
     (found,) = parent.calculate_many([copper()])
     assert isinstance(found, Failure)
     assert len(ParentDatabase(path)) == 0
+
+
+def test_two_writers_of_one_result(tmp_path: Path) -> None:
+    """The second looks only after the first has committed: there are no two rows of one key."""
+    first, second = (ParentDatabase(tmp_path / "parent.db") for _ in range(2))
+    result = ParentResult(1.0, np.ones((4, 3)), 1.0, cached=False)
+    atoms = bulk("Cu", cubic=True)
+    with ThreadPoolExecutor(1) as pool:
+        with first.transaction():
+            first.write("sha256-1", atoms, result, {})
+            other = pool.submit(second.write, "sha256-1", atoms, result, {})
+            wait([other], 0.3)
+        other.result()
+    assert first.numbers() == [1]

@@ -296,9 +296,13 @@ class ParentDatabase:
     def transaction(self) -> Iterator[None]:
         """Commit what is written inside as one: all of it or nothing."""
         with self.connected():
+            connection = self._table.connection
             if not self._is_file:
                 # a new row takes its number from the sequence, whoever raised that last
-                self._table.connection.cursor().execute(f"SELECT pg_advisory_xact_lock({WRITING})")
+                connection.cursor().execute(f"SELECT pg_advisory_xact_lock({WRITING})")
+            elif not connection.in_transaction:
+                # another writer may add the same row between a look-up and the writing
+                connection.execute("BEGIN IMMEDIATE")
             yield
 
     def write(
@@ -335,7 +339,7 @@ class ParentDatabase:
             data = {**data, "info": said}
         pairs = {"fingerprint": key, "seconds": result.seconds, **(notes or {})}
         digest = digest_of(AtomsRow(labelled), pairs, data)
-        with self._translate_errors():
+        with self.transaction():
             self._table.write(
                 labelled, id=self._number(key), data={**data, "digest": digest}, **pairs
             )
