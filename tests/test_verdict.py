@@ -19,7 +19,6 @@ from nearsight.files.records import (
     ExpectedError,
     FeatureSummary,
     Model,
-    Shell,
     Verdict,
 )
 from nearsight.report.data import RunData
@@ -176,7 +175,7 @@ def test_an_end_that_was_another(tmp_path: Path) -> None:
     assert found.next_command("x/r") == "nearsight retrain x/r"
 
 
-SHELLS = [Shell(distance=0.0, forces=2, error=0.25), Shell(distance=8.0, forces=50, error=0.9)]
+UNFITTED = {"member_force_rmse": np.array([0.15, 0.16, 0.17])}  # components: 0.26 eV/Å in all
 FUNCTIONS = FeatureSummary(method="cur", candidates=78, selected=6, deviation=0.03)
 
 
@@ -187,7 +186,7 @@ def model(*nodes: int) -> Model:
 @pytest.mark.parametrize(
     ("error", "changes", "run", "words"),
     [
-        # the training itself is off by 0.25 eV/Å: 83 % of what is expected
+        # the training itself is off by 0.26 eV/Å
         (0.3, {}, {"features": FUNCTIONS}, "set count = 21 under [features]"),
         (0.3, {}, {"features": but(FUNCTIONS, selected=60)}, "set count = 78 under [features]"),
         (0.15, {"model": model(4, 4)}, {}, "set hidden_layers = [10, 10] under [network]"),
@@ -197,16 +196,22 @@ def model(*nodes: int) -> Model:
         (0.3, {"model": model(5, 5)}, {}, "labels that cannot be fitted"),
         (0.3, {"model": model(5, 5)}, {"features": but(FUNCTIONS, deviation=1e-4)}, "labels that"),
         # larger chunks are twice as wrong as the training, or more: more of them help
-        (0.6, {"shells": [but(SHELLS[0], error=0.29)]}, {"features": FUNCTIONS}, "max_chunks = 8"),
-        (0.15, {"force_rmse": 0.04, "shells": []}, {"features": FUNCTIONS}, "max_chunks = 8"),
-        (0.15, {"force_rmse": 0.05, "shells": []}, {"features": FUNCTIONS}, "count = 21"),
+        (0.53, {}, {"features": FUNCTIONS}, "max_chunks = 8"),
+        (0.51, {}, {"features": FUNCTIONS}, "count = 21"),
+        # some members lack what there are few of, which says nothing of the others
+        (
+            0.3,
+            {"member_force_rmse": np.array([0.001, 0.001, 0.65]), "force_rmse": 0.217},
+            {"features": FUNCTIONS},
+            "max_chunks = 8",
+        ),
     ],
 )
 def test_too_small_a_model_or_too_few_labels(
     tmp_path: Path, error: float, changes: dict[str, Any], run: dict[str, Any], words: str
 ) -> None:
     """Where the training's own labels are not fitted, more of them do not help; else they do."""
-    given = {"shells": SHELLS, "model": model(10, 10)} | changes
+    given = {"model": model(10, 10)} | UNFITTED | changes
     found = verdict(tmp_path, error=error, run={"stop_reason": STOPPED} | run, **given)
     assert words in found.next_step("r")
     if "[features]" in words or "[network]" in words:
@@ -216,17 +221,15 @@ def test_too_small_a_model_or_too_few_labels(
 
 def test_larger_networks_that_were_tried_are_not_proposed(tmp_path: Path) -> None:
     tried = [Candidate(model=model(size, size), error=0.15) for size in (5, 10, 15)]
-    given = {"shells": SHELLS, "model": model(10, 10), "run": {"stop_reason": STOPPED}}
+    given = {"model": model(10, 10), "run": {"stop_reason": STOPPED}} | UNFITTED
     found = verdict(tmp_path, error=0.15, candidates=tried, **given)
     assert "max_chunks = 8" in found.next_step("r")
 
 
 def test_what_is_good_but_for_one_thing_is_not_called_unfitted(tmp_path: Path) -> None:
     """The errors of training and larger chunks are alike where both are small, too."""
-    given = {"shells": [but(SHELLS[0], error=0.0039)], "model": model(5, 5)}
-    found = verdict(
-        tmp_path, uncertainty=np.full(4, 0.0012), extrapolation=np.full(4, 1.2), **given
-    )
+    given = {"extrapolation": np.full(4, 1.2), "model": model(5, 5)}
+    found = verdict(tmp_path, member_force_rmse=np.full(3, 0.0024), **given)
     assert limiting(found) == {"outside"}
     assert found.next_command("r") == "nearsight retrain r"
 

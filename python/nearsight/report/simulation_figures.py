@@ -209,15 +209,6 @@ def learned_figure(learned: Sequence[Learned]) -> Figure:
             x, 1000 * errors, linestyle="none", color=color, marker=marker, markersize=3.2,
             alpha=0.7, label=named,
         )  # fmt: skip
-    end = float(lengths.max()) * 1.04
-    low = max(float(lengths.min()), 1e-3 * end)
-    axes.plot(
-        [low, end],
-        [1000 * low, 1000 * end],
-        color=GREY,
-        linewidth=0.8,
-        label="as large as the force",
-    )
     log_scale(axes, 1000 * np.concatenate([errors for _, errors, *_ in drawn]))
     axes.set_xlabel("|F|, parent (eV/Å)")
     axes.set_ylabel("error (meV/Å)")

@@ -122,14 +122,17 @@ def _round(data: WorkData, number: int) -> dict[str, Any]:
 def _ended(data: WorkData) -> str:
     """How it ended, in a sentence."""
     if data.dynamics is not None:
-        motion = data.dynamics
-        learned = f", with {count_noun(motion.chunks, 'chunk')}" if motion.rounds else ""
-        trusted = int((motion.frames.max_uncertainty < motion.threshold).sum())
+        motion, frames = data.dynamics, data.dynamics.frames
+        most = float(motion.settings.get("max_extrapolation", 1.0))
+        trusted = frames.max_uncertainty < motion.threshold
+        if frames.extrapolation is not None:
+            trusted &= frames.extrapolation <= most
         return (
-            f"The dynamics ended: {motion.ended}. There were "
-            f"{count_noun(len(motion.rounds), 'retraining')} on the way{learned}. {trusted} of "
-            f"{count_noun(len(motion.frames.time), 'frame')} have an uncertainty (raw) below "
-            f"{1000 * motion.threshold:.3g} meV/Å, up to which they are trusted."
+            f"The dynamics ended: {motion.ended}. On the way "
+            f"{count_noun(len(motion.rounds), 'retraining')} with "
+            f"{count_noun(motion.chunks, 'chunk')}. Of {count_noun(len(frames.time), 'frame')} "
+            f"{int(trusted.sum())} are trusted: the uncertainty (raw) is below "
+            f"{1000 * motion.threshold:.3g} meV/Å, and no atom of a grade above {most:g}."
         )
     retraining = data.retraining
     assert retraining is not None  # one of the two
