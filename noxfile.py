@@ -6,6 +6,8 @@ environment that is there.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -14,6 +16,11 @@ nox.options.reuse_venv = "yes"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 TOOLS = ["cmake", "ninja", "cmeel-eigen>=3.4", "nlohmann-json>=3.11"]
+OTHER_SYSTEMS = {
+    "aarch64-macos": ("Darwin", "arm64"),
+    "x86_64-macos": ("Darwin", "x86_64"),
+    "x86_64-windows-gnu": ("Windows", "AMD64"),
+}
 QUICK = "not slow and not gpaw and not slurm and not postgres"
 
 
@@ -43,13 +50,21 @@ def lint(session: nox.Session) -> None:
     session.run("pre-commit", "run", "--all-files", "--show-diff-on-failure", *session.posargs)
 
 
+def printed(session: nox.Session, code: str) -> str:
+    """What a line of Python prints in the environment of a session."""
+    return str(session.run("python", "-c", code, silent=True)).strip()
+
+
+def install_tools(session: nox.Session, *more: str) -> None:
+    """Install CMake and what the core needs, where CMake finds it."""
+    session.install(*TOOLS, *more)
+    platlib = printed(session, "import sysconfig; print(sysconfig.get_path('platlib'))")
+    session.env["CMAKE_PREFIX_PATH"] = platlib
+
+
 def ctest(session: nox.Session, preset: str) -> None:
     """Build the core by one of CMake's presets and run its tests."""
-    session.install(*TOOLS)
-    platlib = session.run(
-        "python", "-c", "import sysconfig; print(sysconfig.get_path('platlib'))", silent=True
-    )
-    session.env["CMAKE_PREFIX_PATH"] = str(platlib).strip()
+    install_tools(session)
     session.run("cmake", "--preset", preset)
     session.run("cmake", "--build", "--preset", preset)
     session.run("ctest", "--preset", preset)
@@ -65,6 +80,48 @@ def core(session: nox.Session) -> None:
 def sanitize(session: nox.Session) -> None:
     """Run the tests of the core under AddressSanitizer and UndefinedBehaviorSanitizer."""
     ctest(session, "sanitize")
+
+
+@nox.session
+def aarch64(session: nox.Session) -> None:
+    """Run the tests of the core for 64-bit ARM, emulated (CONTRIBUTING.md says by what)."""
+    install_tools(session)
+    machine = [
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        "-DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc",
+        "-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++",
+        "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu",
+    ]
+    # Debian's libgtest-dev is compiled for this machine, and has its source
+    made = str(Path("build/gtest-aarch64/installed").absolute())
+    source, build = "/usr/src/googletest", "build/gtest-aarch64"
+    session.run("cmake", "-S", source, "-B", build, "-G", "Ninja", "-DBUILD_GMOCK=OFF", *machine)
+    session.run("cmake", "--build", build)
+    session.run("cmake", "--install", build, "--prefix", made)
+    session.run("cmake", "--preset", "dev", "-B", "build/aarch64", f"-DGTest_ROOT={made}", *machine)
+    session.run("cmake", "--build", "build/aarch64")
+    session.run("ctest", "--test-dir", "build/aarch64", "--output-on-failure", "--no-tests=error")
+
+
+@nox.session
+@nox.parametrize("target", list(OTHER_SYSTEMS))
+def cross(session: nox.Session, target: str) -> None:
+    """Compile the core for macOS and Windows by Zig's Clang; one thread, nothing is linked."""
+    install_tools(session, "ziglang>=0.13")
+    folder = printed(session, "import ziglang; print(ziglang.__path__[0])")
+    system, processor = OTHER_SYSTEMS[target]
+    session.run(
+        "cmake", "--preset", "dev", "-B", f"build/{target}",
+        f"-DCMAKE_CXX_COMPILER={folder}/zig;c++;-target;{target}",
+        f"-DCMAKE_SYSTEM_NAME={system}",
+        f"-DCMAKE_SYSTEM_PROCESSOR={processor}",
+        # no program to try the compiler with, for which Zig would compile its whole library first
+        "-DCMAKE_CXX_FLAGS=-c",
+        "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",
+        "-DNEARSIGHT_CPP_TESTS=OFF",
+    )  # fmt: skip
+    session.run("cmake", "--build", f"build/{target}")
 
 
 @nox.session

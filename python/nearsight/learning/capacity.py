@@ -134,7 +134,8 @@ class Capacity:
                 found = self._error(data_of(model), validation, model)
                 errors[key] = Candidate(model=model, error=found)
                 count = len(errors)
-                self.progress.advance(count, None, "models compared")
+                what = "model compared" if count == 1 else "models compared"
+                self.progress.advance(count, None, what)
             return errors[key].error
 
         begun = self._best_cutoff(error, current)
