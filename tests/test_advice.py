@@ -187,8 +187,12 @@ def test_cutoffs_to_try(features: dict[str, Any], cutoff: list[float], sentence:
 
 def test_more_functions_than_candidates(tmp_path: Path) -> None:
     check_candidates(Config.parse(tiny_config(features={"count": 78})), ("Cu",))
+    with pytest.raises(InputError, match=r"features\.angular_count must be 1 to 18 for Cu"):
+        check_candidates(
+            Config.parse(tiny_config(features={"count": 30, "angular_count": 19})), ("Cu",)
+        )
     config = make_workplace(tmp_path, tiny_config(features={"count": 4000}))
-    with pytest.raises(InputError, match="count = 4000 is more than the 78 candidates of Cu"):
+    with pytest.raises(InputError, match=r"features\.count must be at most 78 for Cu"):
         Run(config, tmp_path / "nft")
     assert not (tmp_path / "nft").exists()
 

@@ -354,7 +354,7 @@ def test_what_cannot_be_chosen(alloy: list[Image]) -> None:
     cases: list[tuple[list[Image], FeatureSettings, str]] = [
         (alloy, FeatureSettings(count={"Cu": 5}, **SMALL), "features.count has no number for Au"),
         (images, FeatureSettings(count=15, **SMALL),
-         "features.count must be at most 14 for Cu, the number of its candidates, got 15"),
+         "features.count must be at most 14 for Cu, the number of its candidates (of g2_eta, "),
         ([*images, chunk], FeatureSettings(count=3, method="force-correlation", **SMALL),
          "force correlation needs the forces on all atoms, not chunks"),
         ([copper.labelled(bulk("Cu"))], FeatureSettings(count=3, **SMALL),

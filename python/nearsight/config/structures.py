@@ -89,6 +89,9 @@ class FeatureSettings(Settings):
     count: Count | dict[Element, Count] = 21
     """Symmetry functions kept per element: one number, or a table with one for each element.
     Fewer where the cells tell fewer apart."""
+    angular_count: Count | dict[Element, Count] | None = Field(default=None, examples=[10])
+    """So many of them angular (G4, G5), chosen after the radial ones (G2) by what those do not
+    tell; with method = "cur". When left out, all candidates are ranked together."""
     method: Literal["cur", "force-correlation"] = "cur"
     """Ranking of the candidates: by CUR decomposition, or by correlation with the forces."""
     by_cost: bool = False
@@ -152,6 +155,11 @@ class FeatureSettings(Settings):
             )
         if self.by_cost and self.method != "cur":
             raise ValueError('by_cost needs method = "cur"')
+        if self.angular_count is not None:
+            if self.method != "cur":
+                raise ValueError('angular_count needs method = "cur"')
+            if self.by_cost:
+                raise ValueError("angular_count and by_cost exclude each other")
         beyond = [r_s for r_s in self.g2_r_s if r_s >= self.cutoff]
         if beyond:
             raise ValueError(f"g2_r_s must stay below the cutoff {self.cutoff:g} Å, got {beyond}")

@@ -16,6 +16,7 @@ from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents.spec import TOTALS
 from nearsight.run.suggest import expected_distance, is_metal, nearest_neighbour_distance
+from nearsight.selection.choose import check_counts
 from nearsight.structures.images import near_atoms
 
 __all__ = ["advice", "check_candidates", "check_lengths", "empty_space", "is_in_a_box"]
@@ -97,12 +98,7 @@ def check_candidates(config: Config, elements: tuple[str, ...]) -> None:
         **given.grid,
     )
     for element in elements:
-        count = given.count if isinstance(given.count, int) else given.count.get(element, 0)
-        if count > candidates.size(element):
-            raise InputError(
-                f"features.count = {count} is more than the {candidates.size(element)} candidates "
-                f"of {element}; the lists {', '.join(given.grid)} make these"
-            )
+        check_counts(candidates, given, element)
 
 
 def check_lengths(atoms: Atoms, name: str) -> None:

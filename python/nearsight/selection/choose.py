@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from nearsight.config import FeatureSettings
 from nearsight.errors import InputError
 from nearsight.model.scaling import Scaling
-from nearsight.model.symmetry_functions import Cutoff, SymmetryFunctions
+from nearsight.model.symmetry_functions import G2, Cutoff, SymmetryFunctions
 from nearsight.selection import (
     cur,
     farthest_point_sampling,
@@ -22,10 +22,11 @@ from nearsight.selection import (
     image_descriptor,
     relative_norm_deviation,
 )
+from nearsight.selection.columns import rounding_noise
 from nearsight.selection.cost import marginal_costs
 from nearsight.structures.images import Image, check_structure
 
-__all__ = ["FeatureChoice", "choose_features", "choose_images", "elements_of"]
+__all__ = ["FeatureChoice", "check_counts", "choose_features", "choose_images", "elements_of"]
 
 Array = npt.NDArray[np.float64]
 
@@ -138,27 +139,23 @@ def choose_features(
     chosen: dict[str, list[int]] = {}
     deviations, short = [], []
     for element in elements:
-        count = _count(settings.count, element)
+        check_counts(candidates, settings, element)
+        count = _number(settings.count, element, "count")
         matrix = np.concatenate([found[element] for found in features if element in found])
-        if count > matrix.shape[1]:
-            raise InputError(
-                f"features.count must be at most {matrix.shape[1]} for {element}, the number of "
-                f"its candidates, got {count}"
-            )
         try:
             # Threads gain nothing on matrices this small, and cost a lot on a busy machine.
             with threadpool_limits(1, user_api="blas"):
                 if settings.method == "cur":
                     scaled = _scaled(matrix, scaling, element)
-                    costs = partial(marginal_costs, candidates, element)
-                    indices = cur(
-                        scaled,
-                        count,
-                        min_variance=0.0,
-                        scale=False,
-                        at_most=True,
-                        costs=costs if settings.by_cost else None,
-                    )
+                    if settings.angular_count is not None:
+                        is_radial = [isinstance(f, G2) for f in candidates.functions[element]]
+                        angular = _number(settings.angular_count, element, "angular_count")
+                        indices = _radial_first(scaled, np.array(is_radial), count, angular)
+                    elif settings.by_cost:
+                        costs = partial(marginal_costs, candidates, element)
+                        indices = _cur(scaled, count, costs=costs)
+                    else:
+                        indices = _cur(scaled, count)
                 else:
                     known, forces = _forces(images, element)
                     indices = force_correlation(matrix[known], forces, count, at_most=True)
@@ -181,11 +178,56 @@ def choose_features(
     )
 
 
-def _count(count: int | Mapping[str, int], element: str) -> int:
+# Scaled to [-1, 1] already, the spread of a column is no matter.
+_cur = partial(cur, min_variance=0.0, scale=False, at_most=True)
+
+
+def _radial_first(
+    scaled: Array, is_radial: npt.NDArray[np.bool_], count: int, angular: int
+) -> npt.NDArray[np.intp]:
+    """``count`` columns: the radial ones, then ``angular`` by what those do not tell."""
+    radial = np.flatnonzero(is_radial)[_cur(scaled[:, is_radial], count - angular)]
+    known = np.linalg.qr(scaled[:, radial]).Q
+    told = scaled[:, ~is_radial]
+    rest = told - known @ (known.T @ told)
+    rest[:, np.linalg.norm(rest, axis=0) <= rounding_noise(told)] = 0.0
+    if not rest.any():
+        return radial
+    return np.concatenate([radial, np.flatnonzero(~is_radial)[_cur(rest, angular)]])
+
+
+def check_counts(candidates: SymmetryFunctions, settings: FeatureSettings, element: str) -> None:
+    """Refuse counts of functions that there are not enough candidates for.
+
+    Raises
+    ------
+    InputError
+    """
+    given = candidates.functions[element]
+    count = _number(settings.count, element, "count")
+    if count > len(given):
+        raise InputError(
+            f"features.count must be at most {len(given)} for {element}, the number of its "
+            f"candidates (of {', '.join(settings.grid)}), got {count}"
+        )
+    if settings.angular_count is None:
+        return
+    angular = _number(settings.angular_count, element, "angular_count")
+    radial = sum(isinstance(f, G2) for f in given)
+    least, most = max(1, count - radial), min(count - 1, len(given) - radial)
+    if not least <= angular <= most:
+        raise InputError(
+            f"features.angular_count must be {least} to {most} for {element}, with {count} "
+            f"functions of {radial} radial and {len(given) - radial} angular candidates, "
+            f"got {angular}"
+        )
+
+
+def _number(count: int | Mapping[str, int], element: str, name: str) -> int:
     if isinstance(count, int):
         return count
     if element not in count:
-        raise InputError(f"features.count has no number for {element}")
+        raise InputError(f"features.{name} has no number for {element}")
     return count[element]
 
 
