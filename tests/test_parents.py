@@ -246,7 +246,7 @@ def test_refuses_a_module_that_ends_the_program(
     name = f"ending_parent_{len(ends)}"
     (tmp_path / f"{name}.py").write_text(f"{ends}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match="cannot be (imported|made).*SystemExit: 0"):
+    with pytest.raises(InputError, match=r"cannot be (imported|made).*SystemExit: 0"):
         Parent(f"{name}:make")
 
 
