@@ -190,7 +190,7 @@ CASES = {
         CUAU,
         ("none", "forces"),
         "count",
-        {"features": {"count": 6}, "capacity": ONE_MODEL},
+        {"features": {"count": 6}, "capacity": ONE_MODEL, "nft": {"max_chunks": 12}},
     ),
     "small-chunks": Case(
         "Pt260, `chunk_radius = 3.5` (13 atoms)",

@@ -51,7 +51,7 @@ MOVE = Step(
 )
 VERIFY = Step(
     "labels that cannot be fitted: have the parent calculate some of them again, to see whether "
-    "they are what it gives",
+    "they are what it gives, and its forces the slope of its energy",
     f"nearsight labels verify {RUN}/parent.db --again 3",
 )
 LARGER = Step(
