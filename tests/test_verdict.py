@@ -219,6 +219,16 @@ def test_too_small_a_model_or_too_few_labels(
         assert 'database = "r/parent.db" under [parent]' in found.next_step("r")
 
 
+def test_labels_of_a_parent_that_sees_far(tmp_path: Path) -> None:
+    """The force on a centre is off by 0.4 eV/Å: labels that cannot be fitted are no wonder."""
+    files = {"locality": LOCALITY}
+    run = {"chunk_radius": 4.0, "stop_reason": STOPPED}
+    found = verdict(tmp_path, error=0.3, force_rmse=0.5, run=run, files=files, **UNFITTED)
+    assert found.use == "none"
+    assert "chunk_radius = 5.0 under [nft]" in found.next_step("r")
+    assert 'charges = "fitted" under [baseline]' in found.next_step("r")
+
+
 def test_larger_networks_that_were_tried_are_not_proposed(tmp_path: Path) -> None:
     tried = [Candidate(model=model(size, size), error=0.15) for size in (5, 10, 15)]
     given = {"model": model(10, 10), "run": {"stop_reason": STOPPED}} | UNFITTED

@@ -61,6 +61,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def calibrated(place: Path) -> Ensemble:
+    """The ensemble of the run, with a bound that rests on enough."""
+    bound = Bound(factor=2.0, factor_95=1.0, labels=100, images=3)
+    return replace(Ensemble.load(place / "nft/best.json"), bounds=Bounds(forces=bound))
+
+
 FOLDERS = ("nft/retrained-frames", "nft/retrained", "md", "alone")
 
 
@@ -181,12 +187,22 @@ def test_what_each_figure_allows(place: Path) -> None:
         found = {f.key: f.allows for f in judge_work(made).findings}
         return f"{found['bound']} {found['outside']}"
 
-    bound = Bound(factor=2.0, factor_95=1.0, labels=100, images=3)
-    known = replace(Ensemble.load(place / "nft/best.json"), bounds=Bounds(forces=bound))
+    known = calibrated(place)
     assert use(0.29, 1) == "dynamics dynamics"
     assert use(0.31, 2) == "relaxation relaxation"
     assert use(0.61, 5) == "forces forces"
     assert use(1.1, 11) == "none none"
+
+
+def test_a_relaxation_whose_steps_were_too_few_goes_on(place: Path) -> None:
+    data = WorkData.load(place / "nft/retrained")
+    known = replace(data, ensemble=calibrated(place))
+    calm = type(data.first)(np.full(4, 0.01), True, np.full(4, 0.9))
+    vars(known)["series"] = calm
+    found = judge_work(known)
+    assert {each.key for each in found.limiting} == {"convergence"}
+    command = "nearsight relax r/best.json r/retraining-01/path.traj@-1 -o r-relaxed.extxyz"
+    assert found.next_command("r") == command
 
 
 def test_not_finished(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from nearsight import Ensemble
@@ -190,7 +191,7 @@ CASES = {
         CUAU,
         ("none", "forces"),
         "count",
-        {"features": {"count": 6}, "capacity": ONE_MODEL},
+        {"features": {"count": 6}, "capacity": ONE_MODEL, "nft": {"max_chunks": 12}},
     ),
     "small-chunks": Case(
         "Pt260, `chunk_radius = 3.5` (13 atoms)",
@@ -328,7 +329,7 @@ def main() -> None:
     for name in options.cases:
         found = cells(name, run(name, workdir))
         print(*found, sep=" | ", flush=True)
-        table.add_row(*found)
+        table.add_row(*map(escape, found))
         wrong += bool(found[-1])
     Console(width=170).print(table)
     sys.exit(1 if wrong else 0)

@@ -51,12 +51,13 @@ MOVE = Step(
 )
 VERIFY = Step(
     "labels that cannot be fitted: have the parent calculate some of them again, to see whether "
-    "they are what it gives",
+    "they are what it gives, and its forces the slope of its energy",
     f"nearsight labels verify {RUN}/parent.db --again 3",
 )
 LARGER = Step(
     "the chunks are too small for this parent: in a copy of the configuration, larger.toml beside "
-    "it, set chunk_radius = %.1f under [nft]",
+    "it, set chunk_radius = %.1f under [nft]; where atoms carry charges, also "
+    'charges = "fitted" under [baseline]',
     "nearsight run larger.toml",
 )
 FUNCTIONS = Step(
@@ -96,11 +97,11 @@ def next_step(data: RunData, use: Use, limiting: set[str]) -> Step:
             return FUNCTIONS._replace(advice=FUNCTIONS.advice % _functions(data))
         if _are_small(data, use):
             return NODES._replace(advice=NODES.advice % _nodes(data))
-        if use == USES[0]:
+        if use == USES[0] and not _sees_far(data):
             return VERIFY
-    if "misfit" in limiting and use == USES[0]:
+    if "misfit" in limiting and use == USES[0] and not _sees_far(data):
         return VERIFY
-    if "locality" in limiting:
+    if "locality" in limiting or (limiting & OF_FIT and _sees_far(data)):
         return LARGER._replace(advice=LARGER.advice % (1.25 * data.run.chunk_radius))
     if "calibration" in limiting or data.best.record.expected is None:
         return VALIDATE._replace(advice=VALIDATE.advice % _validating(data))
@@ -120,6 +121,12 @@ def _is_unfitted(data: RunData) -> bool:
     of_members = record.member_force_rmse
     misfit = record.force_rmse if of_members is None else float(np.median(of_members))
     return NORM * misfit >= UNFITTED * record.expected.mean
+
+
+def _sees_far(data: RunData) -> bool:
+    """Whether the parent's forces on the centres of chunks tell of what is beyond them."""
+    labels, expected = data.label_error, data.best.record.expected
+    return labels is not None and expected is not None and labels >= UNFITTED * expected.mean
 
 
 def _functions(data: RunData) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nearsight.files.records import DynamicsRecord, RetrainingRecord
 from nearsight.report.drawing import (
@@ -187,6 +188,8 @@ def frames_figure(
         if max(map(np.max, grades)) > 3.0:
             log_scale(panels[1], np.concatenate(grades))
     panels[-1].set_xlabel("frame" if time is None else "time (ps)")
+    if time is None:
+        panels[-1].xaxis.set_major_locator(MaxNLocator(10, integer=True))
     figure.align_ylabels(panels)
     legend(figure, *panels, columns=3)
     return figure

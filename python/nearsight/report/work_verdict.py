@@ -121,6 +121,12 @@ def _next(data: WorkData, limiting: set[str]) -> Step:
             "validated.toml beside it, set validation_chunks = 3, or more, under [nft]",
             "nearsight run validated.toml",
         )
+    if limiting == {"convergence"} and not any(path.broken for path in data.paths):
+        ended = f"{RUN}/{round_folder(data.folder, data.best).name}/path.traj@-1"
+        return Step(
+            "relax further from where the steps were used up",
+            f"nearsight relax {RUN}/best.json {ended} -o {RUN}-relaxed.extxyz",
+        )
     if "labels" in limiting:
         return Step(
             VERIFY.advice,
