@@ -23,7 +23,7 @@ from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import snapshot, without_results
 from nearsight.parents import Origin, Parent, ParentCalculator
-from nearsight.progress import Progress
+from nearsight.progress import Progress, count_noun
 from nearsight.simulation.known import why_unknown
 
 __all__ = [
@@ -58,9 +58,9 @@ class RelaxationResult(RelaxationPath):
     def summary(self) -> str:
         """One-sentence summary for the log."""
         return (
-            f"{'relaxed' if self.converged else 'NOT relaxed'} in {self.steps} steps of "
-            f"{self.optimizer}, ΔE {self.energy_change:.3f} eV, "
-            f"largest force {self.fmax[-1]:.4f} eV/Å"
+            f"{'relaxed' if self.converged else 'NOT relaxed'} in "
+            f"{count_noun(self.steps, 'step')} of {self.optimizer}, "
+            f"ΔE {self.energy_change:.3f} eV, largest force {self.fmax[-1]:.4f} eV/Å"
         )
 
 
