@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111
+from ase.neighborlist import neighbor_list
 
 from helpers.report import (
     ATOMS,
@@ -33,7 +35,7 @@ from nearsight.files.names import iteration_folder
 from nearsight.files.records import Cost, Exploration
 from nearsight.files.trajectory import write_frames
 from nearsight.report import figures
-from nearsight.report.atoms import coordination, parts_by_coordination, parts_by_element
+from nearsight.report.atoms import BOND, coordination, parts_by_coordination, parts_by_element
 from nearsight.report.data import RunData
 from nearsight.report.page import write_report
 from nearsight.report.svg import MOST_POINTS, svg
@@ -61,6 +63,22 @@ def test_neighbours_of_a_rattled_crystal() -> None:
     atoms.rattle(0.1, seed=1)
     found = coordination(atoms)
     assert (found == 12).mean() > 0.97  # its shells are 2.86 and 4.05 Å away
+
+
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, False, True), False])
+def test_neighbours_of_many_atoms(pbc: Any) -> None:
+    """The bonds of ASE's list, in a tenth of its memory: 100,000 atoms took 2.8 GB."""
+    atoms = bulk("Pt", cubic=True).repeat(8)
+    atoms.rattle(0.1, seed=2)
+    atoms.pbc = pbc
+    tracemalloc.start()
+    found = coordination(atoms)
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    first, distances = neighbor_list("id", atoms, 4.3)
+    nearest = np.median([distances[first == number].min() for number in range(len(atoms))])
+    assert found.tolist() == np.bincount(first[distances <= BOND * nearest]).tolist()
+    assert memory < 3000 * len(atoms)
 
 
 def test_parts(full: Path) -> None:

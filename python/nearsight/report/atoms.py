@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 from ase.data import covalent_radii
-from ase.neighborlist import neighbor_list
 
+from nearsight import _core
 from nearsight.report.iteration import IterationData
+from nearsight.structures.images import core_structure
 
 __all__ = ["BOND", "Part", "coordination", "parts_by_coordination", "parts_by_element"]
 
@@ -52,13 +53,15 @@ class Part:
 def coordination(atoms: Atoms) -> npt.NDArray[np.int64]:
     """(N,) neighbours of every atom up to `BOND` times the median distance of the nearest one."""
     reach = 3.2 * float(covalent_radii[atoms.numbers].max())
-    first, distances = neighbor_list("id", atoms, reach)
-    nearest = np.full(len(atoms), np.inf)
-    np.minimum.at(nearest, first, distances)
-    nearest = nearest[np.isfinite(nearest)]
-    if len(nearest) == 0:
+    structure = core_structure(atoms)
+    offsets, _, _, vectors = _core.NeighborList(structure, reach).bonds(structure)
+    found = np.diff(offsets)
+    if not len(vectors):
         return np.zeros(len(atoms), dtype=np.int64)
+    distances = np.linalg.norm(vectors, axis=1)
+    nearest = np.minimum.reduceat(distances, offsets[:-1][found > 0])
     bound = distances <= BOND * float(np.median(nearest))
+    first = np.repeat(np.arange(len(atoms)), found)
     return np.bincount(first[bound], minlength=len(atoms))
 
 

@@ -62,7 +62,7 @@ FEWEST_CHUNKS = 8
 RELAXED = 0.03
 CHEAP_PARENTS = ("emt",)
 # Cutoff of the angular functions in distances of nearest neighbours: half the time of a force call,
-# and errors no larger (docs/performance.md); 1.8 is too short
+# and errors no larger (docs/performance.md); 1.6 is too short where all are ranked together
 SHELLS = 2.0
 # The λ to begin with for a parent that may not be nearsighted; the validation chunks choose
 STARTING_L2 = 1e-3
