@@ -397,3 +397,52 @@ def test_a_level_the_processor_lacks_is_one_sentence() -> None:
     assert code == 2
     assert err.startswith("NEARSIGHT_ISA=x86_64_v9 cannot run here; this processor has ")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_threads_that_a_parent_leaves_behind_are_not_waited_for(code: int) -> None:
+    arguments = ["--version"] if code == 0 else ["info", "nowhere"]
+    done = python(
+        "-c",
+        "import sys, threading, time\n"
+        "from nearsight.__main__ import main\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        f"sys.argv[1:] = {arguments}\n"
+        "main()\n",
+    )
+    assert done.code == code
+    assert ("nearsight" in done.out) if code == 0 else ("nowhere" in done.err)
+
+
+def test_closed_streams(tmp_path: Path) -> None:
+    """No file of the program gets the number of one, and nothing fails because of it."""
+    place = tmp_path / "first"
+    script = (
+        "import os, sys\n"
+        "from nearsight.__main__ import main\n"
+        "sys.argv[1:] = ['--version']\n"
+        "try:\n    main()\nfinally:\n"
+        f"    open({str(place)!r}, 'x').write(str(os.open(os.devnull, os.O_RDONLY)))\n"
+    )
+    words = f"os.execv(sys.executable, [sys.executable, '-c', {script!r}])"
+    assert python("-c", f"import os, sys; os.closerange(0, 3); {words}").code == 0
+    assert int(place.read_text()) > 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_for_what_is_told() -> None:
+    """The sentence is lost, the exit code is not."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "nearsight", "info", "nowhere"]
+        assert subprocess.run(command, stderr=full, check=False).returncode == 2
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path: Path, run: Run) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("names are text here")
+    ase.io.write(folder / "cu.xyz", bulk("Cu", cubic=True).repeat(2))
+    done = run("locality", folder / "cu.xyz", "--atoms", "0", "--radii", "3,4", "--parent", "emt")
+    assert done.code == 0, done.err

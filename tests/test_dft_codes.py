@@ -92,7 +92,7 @@ def test_a_profile_of_the_arguments() -> None:
     made = CODES["espresso"].make(bulk("Al"), arguments)
     assert made.profile.get_command("x.pwi") == ["mpirun", "-n", "2", "pw.x", "-in", "x.pwi"]
     assert made.profile.pseudo_dir == "here"
-    assert made.parameters == {"kpts": [1, 1, 1]}
+    assert made.parameters == {"kpts": [1, 1, 1], "outdir": "."}
     aims = CODES["aims"].make(bulk("Al"), {"command": "aims.x", "xc": "pbe"})
     assert aims.profile.command == "aims.x"
     with pytest.raises(InputError, match="arguments need pseudo_dir"):
@@ -373,6 +373,28 @@ def test_espresso(espresso: dict[str, Any], tmp_path: Path) -> None:
     np.testing.assert_array_equal(results[2].stress, direct.get_stress())  # type: ignore[union-attr]
     assert len({result.energy for result in results}) == 3  # type: ignore[union-attr]
     assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("espresso", {"pseudo_dir": ".", "input_data": {"control": {"outdir": "/scratch"}}}),
+        ("espresso", {"pseudo_dir": ".", "wfcdir": "../waves"}),
+        ("nwchem", {"scratch": "/scratch"}),
+    ],
+)
+def test_a_place_that_all_calculations_would_share(name: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="would be one folder for all calculations"):
+        Parent(name, {"command": "x", **arguments})
+
+
+def test_espresso_works_where_it_is(tmp_path: Path) -> None:
+    """Whatever ESPRESSO_TMPDIR says."""
+    made = CODES["espresso"].make(bulk("Al"), {"command": "pw.x", "pseudo_dir": "."})
+    made.directory = tmp_path
+    made.set(pseudopotentials={"Al": "Al.UPF"})
+    made.template.write_input(made.profile, tmp_path, bulk("Al"), made.parameters, ["energy"])
+    assert "outdir           = '.'" in (tmp_path / "espresso.pwi").read_text()
 
 
 @pytest.mark.slow

@@ -89,9 +89,11 @@ def test_files_keep_what_is_held(tmp_path: Path) -> None:
         (np.zeros((1, 3)), 1.0, r"must have shape \(2, 3\), got \(1, 3\)"),
         (np.zeros(6), 1.0, r"must have shape \(2, 3\), got \(6,\)"),
         (np.full((2, 3), np.nan), 1.0, "forces of an image must be finite"),
+        (np.full((2, 3), 1e300), 1.0, r"forces of an image must be finite, 1e\+07 eV/Å at most"),
         (np.zeros((2, 3)), np.inf, "the energy of an image must be finite"),
+        (np.zeros((2, 3)), -1e300, r"the energy of an image must be finite, 1e\+07 eV per atom"),
     ],
-    ids=["chunk", "bulk", "flat", "nan", "energy"],
+    ids=["chunk", "bulk", "flat", "nan", "huge", "energy", "huge energy"],
 )
 def test_labels_that_do_not_fit(forces: Array, energy: float | None, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -117,7 +117,11 @@ def test_a_second_run_says_so(place: Path, at_work: tuple[subprocess.Popen[bytes
 
 @pytest.mark.parametrize(
     ("number", "code", "word"),
-    [(signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "Interrupted")],
+    [
+        (signal.SIGTERM, 143, "Terminated"),
+        (signal.SIGINT, 130, "Interrupted"),
+        (signal.SIGHUP, 129, "Terminated"),
+    ],
 )
 def test_a_run_that_is_told_to_end(
     place: Path,

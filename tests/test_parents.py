@@ -285,6 +285,7 @@ def test_a_structure_without_atoms_is_refused(emt_parent: Parent) -> None:
         (lambda: FaultyEMT({"*": "raise"}), "RuntimeError: SCF did not converge"),
         (scripted(free_energy=np.nan), "energy not finite"),
         (scripted(free_energy=np.inf), "energy not finite"),
+        (scripted(free_energy=-1e300), "an energy of -1e+300 eV, beyond 1e+07 eV per atom"),
         (scripted(free_energy=np.complex128(1.0)), "ValueError: energy not of real numbers"),
         (scripted(free_energy="-1.5"), "ValueError: energy not of real numbers"),
         (scripted(free_energy=True), "ValueError: energy not of real numbers"),

@@ -140,7 +140,7 @@ def translate_errors() -> Iterator[None]:
 def _stopped(received: list[int]) -> typer.Exit:
     """Say that the work was stopped, by the first of these signals; the exit."""
     number = (received or [signal.SIGINT])[0]
-    how = "Terminated" if number == signal.SIGTERM else "Interrupted"
+    how = "Interrupted" if number == signal.SIGINT else "Terminated"
     _complain(f"{how}; the same command continues from here.")
     return typer.Exit(128 + number)
 
@@ -167,12 +167,13 @@ def _place_of_traceback() -> str:
 def _stoppable(received: list[int]) -> Iterator[None]:
     """Take down the signals that stop the work, and let both be exceptions.
 
-    SIGTERM is what queues and service managers end a program by. A second one ends it at once.
+    SIGTERM is what queues and service managers end a program by, SIGHUP comes when a terminal is
+    closed. A second one ends it at once.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if number == signal.SIGTERM:
+        if number != signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
         raise KeyboardInterrupt
 
@@ -180,9 +181,13 @@ def _stoppable(received: list[int]) -> Iterator[None]:
         yield  # only the main thread may handle signals
         return
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
-    # who starts a program in the background has it ignored
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
+    # who starts a program in the background, or by nohup, has them ignored
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is usual:
+            before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
@@ -195,11 +200,11 @@ def _complain(sentence: str) -> None:
 
 
 def tell(text: str, **style: Any) -> None:
-    """Write to stderr; a full disk that it is directed to stops no work."""
+    """Write to stderr; a full disk that it is directed to, or a closed terminal, stops no work."""
     try:
         typer.secho(text, err=True, nl=False, **style)
     except OSError as error:
-        if not is_full(error):
+        if not (is_full(error) or error.errno == errno.EIO):
             raise
 
 

@@ -207,15 +207,11 @@ class ASECode(Code):
         for key, value in arguments.items():
             if isinstance(value, Mapping):
                 self._check_places(value)
-            elif (
-                key in SCRATCH
-                and isinstance(value, str)
-                and (Path(value).is_absolute() or ".." in Path(value).parts)
-            ):
+            elif key in SCRATCH and isinstance(value, str) and _leads_out(Path(value)):
                 raise InputError(
                     f"parent {self.name}: {key} = {value!r} would be one folder for all "
-                    "calculations, which get each other's files there; leave it out: each "
-                    "works in an empty folder of its own"
+                    "calculations, which get each other's files there; leave it out: each works "
+                    "in an empty folder of its own"
                 )
 
     def _no_command(self) -> str:
@@ -230,6 +226,10 @@ class ASECode(Code):
         """Class of the profile of a calculator, if it takes one that is its own."""
         module = sys.modules[made_of.__module__]
         return getattr(module, f"{self.name.title()}Profile", None)
+
+
+def _leads_out(path: Path) -> bool:
+    return path.is_absolute() or ".." in path.parts
 
 
 def _any_set(variables: Sequence[str]) -> bool:

@@ -22,6 +22,7 @@ from nearsight.parents.database import ParentResult
 from nearsight.parents.folders import attempt_folder, with_absolute_paths, working_in
 from nearsight.parents.results import keep_result
 from nearsight.parents.spec import CalculatorSpec, factory_named
+from nearsight.structures.images import LARGEST
 
 __all__ = [
     "Outcome",
@@ -232,7 +233,7 @@ def _real(values: Any, name: str) -> npt.NDArray[np.float64]:
 def validate_result(outcome: Outcome, count: int, max_force: float) -> str:
     """Fault of the result of a structure of ``count`` atoms in words; empty if there is none.
 
-    A force above ``max_force`` (eV/Å) is not believed.
+    A force above ``max_force`` (eV/Å) is not believed, nor an energy that no atoms have.
     """
     for name, shape in (("energy", ()), ("forces", (count, 3)), ("stress", (6,))):
         value = outcome[name]
@@ -244,9 +245,12 @@ def validate_result(outcome: Outcome, count: int, max_force: float) -> str:
             return f"{name} not of real numbers"
         if not np.isfinite(value).all():
             return f"{name} not finite"
+    if abs(outcome["energy"]) > LARGEST * count:
+        return f"an energy of {outcome['energy']:.4g} eV, beyond {LARGEST:g} eV per atom"
     largest = float(np.linalg.norm(outcome["forces"], axis=1).max())
-    if largest > max_force:
-        return f"a force of {largest:.4g} eV/Å, beyond max_force = {max_force:g} eV/Å"
+    bound = min(max_force, LARGEST)
+    if largest > bound:
+        return f"a force of {largest:.4g} eV/Å, beyond max_force = {bound:g} eV/Å"
     return ""
 
 

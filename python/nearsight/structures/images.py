@@ -26,6 +26,7 @@ from nearsight.structures.own_formats import reader_of
 
 __all__ = [
     "CHUNK_KEY",
+    "LARGEST",
     "Image",
     "check_constraints",
     "check_structure",
@@ -41,6 +42,10 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
+
+LARGEST = 1e7
+"""Energy of an atom, eV, and force, eV/Å, that none has: with all its electrons, one of the
+heaviest elements has some 1e6 eV."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,12 @@ class Image:
             raise InputError(
                 f"forces of an image must have shape ({expected}, 3), got {self.forces.shape}"
             )
-        if not np.isfinite(self.forces).all():
-            raise InputError("forces of an image must be finite")
-        if self.energy is not None and not np.isfinite(self.energy):
-            raise InputError("the energy of an image must be finite")
+        if not (np.abs(self.forces) <= LARGEST).all():
+            raise InputError(f"forces of an image must be finite, {LARGEST:g} eV/Å at most")
+        if self.energy is not None and not abs(self.energy) <= LARGEST * len(self.atoms):
+            raise InputError(
+                f"the energy of an image must be finite, {LARGEST:g} eV per atom at most"
+            )
         weights = self.force_weights
         if weights is None:
             return
