@@ -339,8 +339,8 @@ def _calculate_again(opened: ParentDatabase, numbers: Sequence[int]) -> None:
             largest.append(float(differences.max()))
             found.append((row, forces))
             progress.advance(done + 1, len(numbers))
-        row, forces = max(found, key=lambda each: np.linalg.norm(each[1]), default=(None, None))
-        slope = "" if row is None else _compare_with_slope(row, forces)
+        found.sort(key=lambda each: float(np.linalg.norm(each[1])))
+        slope = _compare_with_slope(*found[-1]) if found else ""
     show("", table, "")
     worst = f", largest difference of a force {max(largest):.4f} meV/Å" if largest else ""
     show(f"{len(largest)} of {len(numbers)} calculated again{worst}")

@@ -160,11 +160,11 @@ def frames_figure(
     """
     known = before.extrapolation is not None
     figure = Figure(figsize=(5.0, 4.8 if known else 3.2), layout="constrained")
-    panels = list(np.ravel(figure.subplots(2 if known else 1, 1, sharex=True)))
+    panels = figure.subplots(2 if known else 1, 1, sharex=True, squeeze=False)[:, 0].tolist()
     drawn = [(before, PURPLE, "s", "before" if after is not None else "largest of the atoms")]
     if after is not None:
         drawn.append((after, BLUE, "o", "after retraining"))
-    grades = [[1.0]]
+    grades = [np.ones(1)]
     for series, color, marker, label in drawn:
         x = np.arange(len(series.uncertainty)) if time is None else time
         form: dict[str, Any] = {"color": color, "linewidth": 0.9}

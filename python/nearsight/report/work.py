@@ -300,7 +300,6 @@ def _errors(ensemble: Ensemble, images: list[Image]) -> tuple[Array, Array]:
 def summary(learned: Learned) -> dict[str, Any]:
     """A round in figures, eV/Å."""
     before, bound = learned.before, learned.bound
-    known = before is not None and bound is not None
     return {
         "round": learned.round,
         "labelled": learned.images,
@@ -309,7 +308,9 @@ def summary(learned: Learned) -> dict[str, Any]:
         "typical": float(learned.lengths.mean()),
         "error_before": float(before.mean()) if before is not None else None,
         "largest_before": float(before.max()) if before is not None else None,
-        "within_before": float((before <= bound).mean()) if known else None,
+        "within_before": (
+            None if before is None or bound is None else float((before <= bound).mean())
+        ),
         "error_after": float(learned.after.mean()),
         "largest_after": float(learned.after.max()),
     }

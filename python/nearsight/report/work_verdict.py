@@ -104,8 +104,8 @@ def _ends(data: WorkData) -> Iterator[Finding]:
 def _is_done(data: WorkData) -> bool:
     """Whether the dynamics came to their last step."""
     assert data.dynamics is not None
-    done = data.dynamics.frames.time[-1] * 1000.0 / data.dynamics.settings["timestep"]
-    return round(done) >= int(data.dynamics.settings["steps"])
+    done = float(data.dynamics.frames.time[-1]) * 1000.0 / data.dynamics.settings["timestep"]
+    return bool(round(done) >= int(data.dynamics.settings["steps"]))
 
 
 # -- what to do next
