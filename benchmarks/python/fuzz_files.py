@@ -78,7 +78,7 @@ WEIRD = (
 RECORDS = {
     each.FORMAT: each
     for each in vars(nearsight.files.records).values()
-    if isinstance(each, type) and issubclass(each, Record) and each is not Record
+    if isinstance(each, type) and issubclass(each, Record) and hasattr(each, "FORMAT")
 }
 
 FIGURES = 50
