@@ -242,6 +242,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "segments": 2,
     },
     "reference": {"energies": [1.5], "forces": [[1.0, 0.0, -0.1]]},
+    "source": {"command": "lammps md", "path": "../run", "learns": True},
     "symmetry-functions": {**FUNCTIONS, "notes": {"method": "cur"}},
     "ensemble": {
         "units": {"energy": "eV", "length": "Å"},
