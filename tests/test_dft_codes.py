@@ -390,9 +390,8 @@ def test_a_place_that_all_calculations_would_share(name: str, arguments: dict[st
 
 def test_espresso_works_where_it_is(tmp_path: Path) -> None:
     """Whatever ESPRESSO_TMPDIR says."""
-    made = CODES["espresso"].make(bulk("Al"), {"command": "pw.x", "pseudo_dir": "."})
-    made.directory = tmp_path
-    made.set(pseudopotentials={"Al": "Al.UPF"})
+    arguments = {"command": "x", "pseudo_dir": ".", "pseudopotentials": {"Al": "Al.UPF"}}
+    made = CODES["espresso"].make(bulk("Al"), arguments)
     made.template.write_input(made.profile, tmp_path, bulk("Al"), made.parameters, ["energy"])
     assert "outdir           = '.'" in (tmp_path / "espresso.pwi").read_text()
 
