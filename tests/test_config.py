@@ -127,6 +127,14 @@ def test_defaults_are_those_of_the_paper() -> None:
             "line 4: features.g5_zeta[0] must be at most 10000, got 1e+300",
         ),
         (
+            TARGET + "[dynamics]\nfriction = 1e18",
+            "line 4: dynamics.friction must be at most 1000000, got 1e+18",
+        ),
+        (
+            TARGET + "[dynamics]\npressure_time = 1e-300",
+            "line 4: dynamics.pressure_time must be at least 1, got 1e-300",
+        ),
+        (
             TARGET + "[dynamics]\ntimestep = 1e300",
             "line 4: dynamics.timestep must be at most 100, got 1e+300",
         ),

@@ -45,11 +45,11 @@ class DynamicsSettings(Settings):
     """Length of a step, in fs."""
     steps: Count = 1000
     """Number of steps."""
-    friction: Positive = 10.0
+    friction: Annotated[float, Field(gt=0, le=1e6)] = 10.0
     """Coupling to the heat bath, in 1/ps; with NVT and NPT."""
-    pressure: float = 0.0
+    pressure: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
     """Pressure, in GPa; with NPT."""
-    pressure_time: Positive = 1000.0
+    pressure_time: Annotated[float, Field(ge=1, le=1e6)] = 1000.0
     """Time in which the cell follows the pressure, in fs; with NPT."""
     write_every: Count = 10
     """Steps from one frame of the trajectory, and line of the log, to the next."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import operator
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -169,6 +170,8 @@ class ASECode(Code):
     def make(self, atoms: Atoms, arguments: Arguments) -> Any:
         """See `Code.make`."""
         made_of = self._class()
+        if self.name == "espresso":  # else it would be one folder for all calculations
+            os.environ.pop("ESPRESSO_TMPDIR", None)
         given = {**(self.defaults or {}), **arguments}
         profile = self._profile_class(made_of)
         if profile is None:
@@ -241,8 +244,6 @@ def _any_set(variables: Sequence[str]) -> bool:
 ASE_CODES: Mapping[str, Code] = {
     **{name: ASECode(name) for name in names if name not in NOT_OF_ARGUMENTS | {"gpaw"}},
     "emt": EMTCode(),
-    # else ESPRESSO_TMPDIR, if it is set, would be one folder for all calculations
-    "espresso": ASECode("espresso", defaults={"outdir": "."}),
     "tblite": ASECode("tblite", "tblite.ase:TBLite", "tblite", {"verbosity": 0}),
 }
 """The codes by their names."""

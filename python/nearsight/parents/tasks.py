@@ -22,7 +22,7 @@ from nearsight.parents.database import ParentResult
 from nearsight.parents.folders import attempt_folder, with_absolute_paths, working_in
 from nearsight.parents.results import keep_result
 from nearsight.parents.spec import CalculatorSpec, factory_named
-from nearsight.structures.images import LARGEST
+from nearsight.structures.labels import LARGEST
 
 __all__ = [
     "Outcome",

@@ -21,12 +21,11 @@ from nearsight import _core
 from nearsight.errors import InputError
 from nearsight.files.atomic import remove, write_bytes
 from nearsight.reading import split_selection
-from nearsight.structures.labels import CHUNK_KEY, WEIGHTS_KEY, read_labels
+from nearsight.structures.labels import CHUNK_KEY, LARGEST, WEIGHTS_KEY, read_labels
 from nearsight.structures.own_formats import reader_of
 
 __all__ = [
     "CHUNK_KEY",
-    "LARGEST",
     "Image",
     "check_constraints",
     "check_structure",
@@ -42,10 +41,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
-
-LARGEST = 1e7
-"""Energy of an atom, eV, and force, eV/Å, that none has: with all its electrons, one of the
-heaviest elements has some 1e6 eV."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +78,7 @@ class Image:
         if not (np.abs(self.forces) <= LARGEST).all():
             raise InputError(f"forces of an image must be finite, {LARGEST:g} eV/Å at most")
         if self.energy is not None and not abs(self.energy) <= LARGEST * len(self.atoms):
-            raise InputError(
-                f"the energy of an image must be finite, {LARGEST:g} eV per atom at most"
-            )
+            raise InputError(f"the energy of an image must be finite, {LARGEST:g} eV per atom")
         weights = self.force_weights
         if weights is None:
             return

@@ -14,6 +14,7 @@ from nearsight.errors import InputError
 
 __all__ = [
     "CHUNK_KEY",
+    "LARGEST",
     "POTENTIAL_KEY",
     "PREDICTED_KEY",
     "WEIGHTS_KEY",
@@ -23,6 +24,10 @@ __all__ = [
     "labels_of",
     "read_labels",
 ]
+
+LARGEST = 1e7
+"""Energy of an atom, eV, and force, eV/Å, that none has: with all its electrons, one of the
+heaviest elements has some 1e6 eV."""
 
 Array = npt.NDArray[np.float64]
 
