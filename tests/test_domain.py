@@ -15,13 +15,14 @@ from ase.build import bulk, molecule
 from scipy.spatial.distance import cdist
 
 from helpers import Array, copper
-from helpers.structures import structure, training_data
+from helpers.structures import functions_of, random_ensemble, structure, training_data
 from nearsight import NearsightCalculator
 from nearsight.config import EnsembleSettings, NetworkSettings, TrainingSettings
 from nearsight.errors import InputError
 from nearsight.model.domain import BOX, MARGIN, SPREAD, Domain, Environments
 from nearsight.model.ensemble import CONFIDENCE, Ensemble
 from nearsight.model.network import networks_from_weights
+from nearsight.model.scaling import Scaling
 from nearsight.structures.chunks import extract_chunks
 from nearsight.training.environments import labelled_domain
 from nearsight.training.fit import train_ensemble
@@ -73,6 +74,9 @@ def test_the_grade_by_scipy(n_elements: int) -> None:
         low, high = known.min(axis=0), known.max(axis=0)
         out = np.maximum(asked - high, low - asked) / np.maximum(high - low, SPREAD)
         box = (1.0 + out.max(axis=1)) / BOX
+        if n_elements > 1:
+            least, sums = (known - offset).sum(axis=1).min(), (asked - offset).sum(axis=1)
+            box = np.maximum(box, 2.0 - MARGIN * sums / least)
         found = grade[atoms.symbols == element]
         np.testing.assert_allclose(found, np.maximum(distance, box), rtol=1e-9)
         larger += (distance > box).tolist()
@@ -106,6 +110,39 @@ def test_an_element_without_labels_is_outside() -> None:
     grade = ensemble.evaluate(structure("slab", 2)).extrapolation
     assert grade is not None
     assert (grade > 1.0).all()
+
+
+def test_few_neighbours_of_every_element_are_outside() -> None:
+    """Also where each feature alone is as small among labelled atoms: of a mixture, some are."""
+    elements, rng = ("Cu", "Au"), np.random.default_rng(5)
+    functions, known = functions_of(elements), {element: [] for element in elements}
+    for part in (0.0, 0.25, 0.5, 0.75, 1.0):
+        for a in (3.6, 3.8, 4.0, 4.2):
+            crystal = bulk("Cu", a=a, cubic=True).repeat(3)
+            crystal.pbc = False  # atoms at corners, too
+            crystal.symbols = np.where(rng.random(len(crystal)) < part, "Au", "Cu")
+            crystal.rattle(0.1, rng=rng)
+            for element, features in functions.compute(crystal).items():
+                known[element].append(features)
+    features = {element: np.concatenate(each) for element, each in known.items()}
+    low = {element: each.min(axis=0) for element, each in features.items()}
+    high = {element: each.max(axis=0) for element, each in features.items()}
+    ensemble = replace(random_ensemble(functions, crystal), scaling=Scaling(low, high))
+    environments = {}
+    for element, each in features.items():
+        scale, offset = ensemble.scaling.linear(element)
+        environments[element] = Environments.of(each * scale + offset, (each * scale).sum(axis=1))
+    without = {element: replace(each, least=None) for element, each in environments.items()}
+    silent = 0
+    for pair in ("Cu2", "Au2", "CuAu"):
+        for distance in (3.0, 3.5, 4.0, 4.5, 5.0, 6.0):
+            atoms = Atoms(pair, [[0, 0, 0], [0, 0, distance]])
+            for domain in (Domain(without, 0.1), Domain(environments, 0.1)):
+                grade = replace(ensemble, domain=domain).evaluate(atoms).extrapolation
+                assert grade is not None
+                silent += domain.environments is without and (grade <= 1.0).all()
+            assert (grade > 1.0).all(), (pair, distance)
+    assert silent > 0
 
 
 # -- the uncertainty

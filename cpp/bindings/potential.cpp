@@ -33,7 +33,7 @@ NetworkBatch make_batch(const BatchTuple& given) {
 }
 
 // (center (S), factor (S, S), minimum (S), maximum (S)) of one element
-using DomainTuple = std::tuple<Array<double>, Array<double>, Array<double>, Array<double>>;
+using DomainTuple = std::tuple<Array<double>, Array<double>, Array<double>, Array<double>, double>;
 
 Vector vector(const Array<double>& array, const char* name) {
   expect(array, name, {-1});
@@ -58,10 +58,10 @@ Potential make_potential(const SymmetryFunctions& functions, const std::vector<B
   if (known.size() > given.size())
     throw std::invalid_argument("a potential needs a domain for every element, or none");
   for (std::size_t s = 0; s < known.size(); ++s) {
-    const auto& [center, factor, minimum, maximum] = known[s];
+    const auto& [center, factor, minimum, maximum, least] = known[s];
     expect(factor, "factor", {-1, -1});
     const Environments environments{vector(center, "center"), matrix(factor),
-                                    vector(minimum, "minimum"), vector(maximum, "maximum")};
+                                    vector(minimum, "minimum"), vector(maximum, "maximum"), least};
     domains.emplace_back(environments, Scaling{vector(std::get<5>(given[s]), "scale"),
                                                vector(std::get<6>(given[s]), "offset")});
   }

@@ -80,6 +80,9 @@ Domain::Domain(const Environments& environments, const Scaling& scaling) {
   slope = scaling.scale.cwiseQuotient(width) / kBox;
   above = ((scaling.offset - high).cwiseQuotient(width).array() + 1.0) / kBox;
   below = ((low - scaling.offset).cwiseQuotient(width).array() + 1.0) / kBox;
+  if (!(environments.least >= 0.0 && std::isfinite(environments.least)))
+    throw std::invalid_argument("the least sum of a domain must be 0 or more");
+  if (environments.least > 0.0) weights = scaling.scale / environments.least;
 }
 
 Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks,
@@ -148,7 +151,8 @@ double Potential::extrapolation(int center, Workspace& work) const {
   work.grade.noalias() += domain.factor.triangularView<Eigen::Lower>() * features;
   const auto along = domain.slope.cwiseProduct(features);
   const double beyond = (along + domain.above).cwiseMax(domain.below - along).maxCoeff();
-  return std::max(work.grade.norm(), beyond);
+  const double few = domain.weights.size() == 0 ? 0.0 : 2.0 - domain.weights.dot(features);
+  return std::max({work.grade.norm(), beyond, few});
 }
 
 // Energies of one atom, and its part of the forces and the virial.

@@ -19,7 +19,8 @@ namespace nearsight {
 namespace {
 
 constexpr const char* kFormat = "nearsight-ensemble";
-constexpr int kVersion = 3;  // 1 has no baseline, 2 no functions of other programs, one cutoff
+// 1 has no baseline, 2 no functions of other programs and one cutoff, 3 no least sum of features
+constexpr int kVersion = 4;
 constexpr double kLargestBound =
     1e50;  // of a factor, and of an uncertainty in eV/A: products are finite
 
@@ -153,9 +154,11 @@ std::vector<Domain> read_domain(const Entry& entry, const Elements& elements,
   all.check_keys(elements);
   for (std::size_t s = 0; s < elements.size(); ++s) {
     const Entry of = all[elements[s]];
-    of.check_keys({"center", "factor", "minimum", "maximum"});
+    of.check_keys({"center", "factor", "minimum", "maximum", "least"});
     const Environments environments{of["center"].vector(), of["factor"].matrix(),
-                                    of["minimum"].vector(), of["maximum"].vector()};
+                                    of["minimum"].vector(), of["maximum"].vector(),
+                                    of.has("least") ? of["least"].number() : 0.0};
+    if (of.has("least") && !(environments.least > 0.0)) of["least"].refuse("expected more than 0");
     check_range(of, environments.minimum, environments.maximum);
     found.emplace_back(environments, scaling[s]);
   }

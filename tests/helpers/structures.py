@@ -191,7 +191,9 @@ def with_domain(ensemble: Ensemble, atoms: Atoms, every: int = 2) -> Ensemble:
     features, environments = ensemble.functions.compute(atoms), {}
     for element in ensemble.elements:
         scale, offset = ensemble.scaling.linear(element)
-        environments[element] = Environments.of(features[element][::every] * scale + offset)
+        known = features[element][::every] * scale
+        sums = known.sum(axis=1) if len(ensemble.elements) > 1 else None
+        environments[element] = Environments.of(known + offset, sums)
     return replace(ensemble, domain=Domain(environments, 0.3))
 
 

@@ -29,15 +29,17 @@ struct Evaluation {
 };
 
 // The environments of an element that labels are known of: an ellipsoid of the scaled features x,
-// |factor (x - center)| = 1, cut by a box, in which their ranges lie.
+// |factor (x - center)| = 1, cut by a box, in which their ranges lie, and by a least sum.
 struct Environments {
   Vector center;            // (features)
   Matrix factor;            // (features, features), of which the lower triangle counts
   Vector minimum, maximum;  // (features)
+  double least = 0.0;       // sum of the features, each in units of its scale; 0: not known
 };
 
 // The same of features G: the extrapolation grade of an atom, above 1 outside, is the largest of
-// |factor G + shift| and, of all features, slope G + above and below - slope G.
+// |factor G + shift|, of all features slope G + above and below - slope G, and 2 - weights G: with
+// several elements, few neighbours of every one are seen in the sum alone.
 struct Domain {
   static constexpr double kSpread = 0.1;  // least width of a range, in scaled features
   static constexpr double kBox = 1.05;    // width of the box, in ranges
@@ -47,6 +49,7 @@ struct Domain {
 
   Matrix factor;
   Vector shift, slope, above, below;  // (features)
+  Vector weights;                     // (features); empty without a least sum
 };
 
 enum class Forces { kNone, kMean, kMembers };

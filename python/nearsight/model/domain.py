@@ -23,7 +23,8 @@ the labelled environments hardly differ count no more than this. Of 1e-1 to 1e-4
 was wrong outside from what was right inside."""
 
 MARGIN = 1.01
-"""Radius of the ellipsoid in distances of the farthest labelled environment."""
+"""Radius of the ellipsoid in distances of the farthest labelled environment, and the least labelled
+sum of features in units of that which is the limit."""
 
 BOX: float = _core.DOMAIN_BOX
 """Width of the box in ranges of the labelled environments."""
@@ -31,7 +32,7 @@ BOX: float = _core.DOMAIN_BOX
 
 @dataclass(frozen=True)
 class Environments:
-    """An ellipsoid in the space of the scaled features x of an element, cut by a box.
+    """An ellipsoid in the space of the scaled features x of an element, cut by a box and a plane.
 
     Attributes
     ----------
@@ -41,16 +42,24 @@ class Environments:
         labelled environments, in units of that of the farthest one.
     minimum, maximum : (S,) float64
         Of the labelled environments.
+    least : float or None
+        The least sum of their features G, each in units of its range: the number of neighbours, in
+        a way. None where no such plane is known. With several elements, the features of each
+        element may be as small as for few neighbours where there are many of another one.
     """
 
     center: Array
     factor: Array
     minimum: Array
     maximum: Array
+    least: float | None = None
 
     @classmethod
-    def of(cls, scaled: Array) -> Environments:
-        """Those of scaled features (environments, S); without any, everything is outside."""
+    def of(cls, scaled: Array, sums: Array | None = None) -> Environments:
+        """Those of scaled features (environments, S); without any, everything is outside.
+
+        ``sums`` (environments,) are those of features in units of their ranges.
+        """
         count, size = max(len(scaled), 1), scaled.shape[1]
         center = scaled.sum(axis=0) / count
         away = scaled - center
@@ -64,6 +73,7 @@ class Environments:
             np.tril(lower) / (MARGIN * farthest),
             scaled.min(axis=0) if len(scaled) else center,
             scaled.max(axis=0) if len(scaled) else center,
+            None if sums is None or not len(sums) else float(sums.min()) / MARGIN or None,
         )
 
 
@@ -72,8 +82,9 @@ class Domain:
     """What the labels of an ensemble cover.
 
     The extrapolation grade of an atom is the Mahalanobis distance of its environment in units of
-    that of the farthest labelled one, or how far a feature leaves the labelled range, if that is
-    more. Above 1 the atom is outside.
+    that of the farthest labelled one, or how far a feature leaves the labelled range, or how much
+    the sum of features is below the least labelled one, if that is more. Above 1 the atom is
+    outside.
 
     Attributes
     ----------
@@ -87,8 +98,8 @@ class Domain:
     environments: Mapping[str, Environments]
     largest_uncertainty: float
 
-    def core(self, functions: SymmetryFunctions) -> list[tuple[Array, Array, Array, Array]]:
-        """What the compiled core takes: center, factor, minimum and maximum of every element.
+    def core(self, functions: SymmetryFunctions) -> list[tuple[Array, Array, Array, Array, float]]:
+        """What the compiled core takes: the values of `Environments` of every element.
 
         Raises
         ------
@@ -102,7 +113,7 @@ class Domain:
             each = self.environments[element]
             if len(each.center) != functions.size(element):
                 raise InputError(f"the domain of {element} has another number of features")
-            found.append((each.center, each.factor, each.minimum, each.maximum))
+            found.append((each.center, each.factor, each.minimum, each.maximum, each.least or 0.0))
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,7 +128,12 @@ class Domain:
         """The inverse of `to_dict`; the content of a record."""
         environments = {
             element: Environments(
-                **{name: np.asarray(value, dtype=float) for name, value in part.items()}
+                **{
+                    name: np.asarray(value, dtype=float)
+                    for name, value in part.items()
+                    if name != "least"
+                },
+                least=part.get("least"),
             )
             for element, part in content["environments"].items()
         }

@@ -30,7 +30,10 @@ def labelled_domain(data: TrainingData, forces: Array) -> Domain:
             [p.features[p.species == number, :size] for p in data.fingerprints]
         )
         scale, offset = data.scaling.linear(element)
-        known = features[features.any(axis=1)]
-        environments[element] = Environments.of(known * scale + offset)
+        known = features[features.any(axis=1)] * scale
+        several = len(data.functions.elements) > 1
+        environments[element] = Environments.of(
+            known + offset, known.sum(axis=1) if several else None
+        )
     raw = mean_and_raw_uncertainty(forces)[1]
     return Domain(environments, float(raw.max()) if len(raw) else 0.0)

@@ -152,6 +152,10 @@ class EnvironmentsPart(Part):
     factor: Annotated[Array, array_of(float, None, None)]
     minimum: Vector
     maximum: Vector
+    least: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    """With several elements; older files have none."""
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("least",)
 
     @model_validator(mode="after")
     def _check(self) -> EnvironmentsPart:
@@ -200,7 +204,7 @@ class EnsembleRecord(Record):
     """An ensemble: ``best.json``, ``ensemble.json``."""
 
     FORMAT: ClassVar[str] = "nearsight-ensemble"
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     FILE: ClassVar[str] = "best.json"
 
     units: dict[str, str]
@@ -240,6 +244,8 @@ class EnsembleRecord(Record):
             for network in member.values()
             for layer in network.layers
         }
+        if self.domain and any(each.least for each in self.domain.environments.values()):
+            return 4
         functions = self.symmetry_functions
         is_new = functions.are_general or functions.angular_cutoff is not None
         if self.scaling_form or is_new or activations - known:
