@@ -108,6 +108,11 @@ def _is_done(data: WorkData) -> bool:
     return bool(round(done) >= int(data.dynamics.settings["steps"]))
 
 
+def _is_out_of_time(data: WorkData) -> bool:
+    """Whether the dynamics ended because of ``max_hours``."""
+    return data.dynamics is not None and data.dynamics.ended.startswith("the time of")
+
+
 # -- what to do next
 
 
@@ -185,6 +190,16 @@ def _next_dynamics(data: WorkData, run: str, limited: bool) -> Step:
     command = "md" if data.source is None else data.source.command
     learns = _learns(data)
     source = run if learns else f"{RUN}/before.json"
+    if data.seed:
+        settings["seed"] = data.seed
+        defaults["seed"] = 0
+    if limited and _is_out_of_time(data):
+        settings["max_hours"] = STEPS_MORE * float(settings["max_hours"])
+        return Step(
+            "the same with more time",
+            f"nearsight {command} {source} {RUN}/md.traj@0 --workdir {RUN}-more"
+            f"{_options(settings, defaults)}",
+        )
     if not limited:
         settings["final_temperature"] = None
         settings["temperature"] = motion.settings["final_temperature"] or settings["temperature"]
