@@ -195,6 +195,20 @@ def test_dynamics_whose_time_was_over_get_more_of_it(place: Path, tmp_path: Path
     assert WorkData.load(tmp_path / "alone").seed == 7
 
 
+def test_frames_of_an_earlier_version_have_raw_uncertainties(place: Path) -> None:
+    """They are told as such: the ensemble is calibrated."""
+    data = replace(WorkData.load(place / "md"), ensemble=calibrated(place))
+    assert data.dynamics is not None
+    frames = data.dynamics.frames.model_copy(update={"max_calibrated": None})
+    old = replace(data, dynamics=data.dynamics.model_copy(update={"frames": frames}))
+    verdict = judge_work(old)
+    keys = {finding.key for finding in verdict.findings}
+    assert "earlier" in keys
+    assert "calibration" not in keys
+    assert verdict.largest_bound == pytest.approx(2.0 * old.series.uncertainty.max())
+    assert "validated.toml" not in verdict.command
+
+
 def test_report_of_where_one_is(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
