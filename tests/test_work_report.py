@@ -19,7 +19,7 @@ from helpers.report import Page
 from helpers.runs import GIVEN, make_workplace, tiny_config, write_given
 from nearsight.cli import app
 from nearsight.errors import InputError
-from nearsight.files.records import Bound, Bounds, Harvest, Source, Verdict
+from nearsight.files.records import Bound, Bounds, DynamicsState, Harvest, Source, Verdict
 from nearsight.model.ensemble import Ensemble
 from nearsight.report.work import WorkData, is_work
 from nearsight.report.work_page import write_work_report
@@ -173,6 +173,64 @@ def test_dynamics_that_ended_early_ask_for_the_parent(place: Path) -> None:
     assert "its parent labels what is uncertain" in verdict.advice
     assert verdict.next_command("alone").startswith("nearsight md nft alone/md.traj@0 --workdir")
     assert "an ensemble alone has no parent to ask" in Page(place / "alone").words
+
+
+def test_dynamics_whose_time_was_over_get_more_of_it(place: Path, tmp_path: Path) -> None:
+    """As much again would end them at the same step; the seed makes them the same."""
+    data = WorkData.load(place / "alone")
+    assert data.dynamics is not None
+    settings = {**data.dynamics.settings, "max_hours": 0.5}
+    ended = {"settings": settings, "ended": "the time of 0.5 h is over"}
+    stopped = replace(data, dynamics=data.dynamics.model_copy(update=ended), seed=7)
+    command = judge_work(stopped).next_command("d")
+    assert command.startswith("nearsight md d/before.json d/md.traj@0 --workdir d-more ")
+    assert "--max-hours 1.0" in command
+    assert command.endswith("--seed 7")
+    shutil.copytree(place / "alone", tmp_path / "alone")
+    state = DynamicsState.load(tmp_path / "alone/state.json")
+    assert state.settings is not None
+    state.model_copy(update={"settings": {**state.settings, "seed": 7}}).save(
+        tmp_path / "alone/state.json"
+    )
+    assert WorkData.load(tmp_path / "alone").seed == 7
+
+
+def test_frames_of_an_earlier_version_have_raw_uncertainties(place: Path) -> None:
+    """They are told as such: the ensemble is calibrated."""
+    data = replace(WorkData.load(place / "md"), ensemble=calibrated(place))
+    assert data.dynamics is not None
+    frames = data.dynamics.frames.model_copy(update={"max_calibrated": None})
+    old = replace(data, dynamics=data.dynamics.model_copy(update={"frames": frames}))
+    verdict = judge_work(old)
+    keys = {finding.key for finding in verdict.findings}
+    assert "earlier" in keys
+    assert "calibration" not in keys
+    assert verdict.largest_bound == pytest.approx(2.0 * old.series.uncertainty.max())
+    assert "validated.toml" not in verdict.command
+
+
+def test_report_of_where_one_is(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By "." and "..", and by the ensemble; what is proposed is beside the folder."""
+    shutil.copytree(place / "md", tmp_path / "md")
+    (tmp_path / "md/sub").mkdir()
+    for inside, folder, beside in (
+        ("md", ".", "../md-"),
+        ("md/sub", "..", "../../md-"),
+        (".", "md/best.json", "md-"),
+    ):
+        Ensemble.load(place / "nft/best.json").save(tmp_path / "md/best.json")
+        monkeypatch.chdir(tmp_path / inside)
+        result = CliRunner().invoke(app, ["report", folder])
+        assert result.exit_code == 0, result.output
+        words = shlex.split(result.stdout.splitlines()[-1])
+        assert words[words.index("--workdir") + 1].startswith(beside)
+    for wrong, sentence in (("nowhere", "no such folder"), ("md.traj", "must be a folder")):
+        monkeypatch.chdir(tmp_path / "md")
+        result = CliRunner().invoke(app, ["report", wrong])
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"{wrong}: {sentence}, that of a run, or of retrain")
 
 
 def test_what_each_figure_allows(place: Path) -> None:

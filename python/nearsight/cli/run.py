@@ -152,7 +152,13 @@ def report(
     from nearsight.report.work import is_work
     from nearsight.report.work_page import write_work_report
 
-    folder = work_folder(run_folder(folder))
+    if folder.name == "best.json" and is_work(folder.parent):
+        folder = folder.parent
+    folder = run_folder(folder)
+    if not folder.is_dir():
+        wrong = "must be a folder" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {wrong}, that of a run, or of retrain, relax, md or lammps md")
+    folder = work_folder(folder)
     write = write_work_report if is_work(folder) else write_report
     write(folder)
     show_report(folder)

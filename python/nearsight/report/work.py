@@ -146,6 +146,8 @@ class WorkData:
         The first frame.
     typical : float, eV/Å
         Mean length of the forces in the frames.
+    seed : int
+        Of the dynamics.
     """
 
     folder: Path
@@ -157,6 +159,7 @@ class WorkData:
     learned: tuple[Learned, ...]
     structure: Atoms
     typical: float
+    seed: int = 0
 
     @property
     def kind(self) -> str:
@@ -239,7 +242,17 @@ class WorkData:
             learned=tuple(_learned(folder, rounds, before, kept)),
             structure=structure,
             typical=float(np.mean(forces)),
+            seed=_seed(folder),
         )
+
+
+def _seed(folder: Path) -> int:
+    """The seed of the dynamics in a folder; the default of none and of earlier versions."""
+    for kind in (DynamicsState, LammpsState):
+        state = optional(folder / kind.FILE, kind)
+        if state is not None and state.settings is not None:
+            return int(state.settings["seed"])
+    return 0
 
 
 def _mean_force(atoms: Atoms) -> float:

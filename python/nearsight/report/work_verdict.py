@@ -43,7 +43,7 @@ def judge_work(data: WorkData) -> Verdict:
         true_error=None,
         test_error=None,
         bound=None if bounds is None else bounds.forces,
-        largest_bound=float(data.series.uncertainty.max()),
+        largest_bound=_largest_bound(data),
         outside=data.series.outside,
         advice=advice,
         command=command,
@@ -55,6 +55,14 @@ def _bounds(data: WorkData) -> Bounds | None:
     return None if data.ensemble is None else data.ensemble.bounds
 
 
+def _largest_bound(data: WorkData) -> float:
+    """Of all frames, eV/Å; where they have raw uncertainties only, by the calibration."""
+    largest, bounds = float(data.series.uncertainty.max()), _bounds(data)
+    if data.series.stated or bounds is None or not bounds.forces.is_known:
+        return largest
+    return bounds.forces.factor * max(largest, bounds.forces.floor)
+
+
 def _findings(data: WorkData) -> Iterator[Finding]:
     series, typical, record = data.series, data.typical, data.iteration
     bounds = _bounds(data)
@@ -62,8 +70,11 @@ def _findings(data: WorkData) -> Iterator[Finding]:
         name = "the expected error of a force"
         yield part("error", name, record.expected.mean, record.expected.typical, ERROR)
         yield from of_training(record, record.expected.typical)
-    if not series.stated or bounds is None or not bounds.forces.is_known:
+    if bounds is None or not bounds.forces.is_known:
         yield uncalibrated(bounds)
+    elif not series.stated:
+        sentence = "the frames were written by an earlier version, without their bounds"
+        yield Finding(key="earlier", allows="forces", value=0.0, sentence=sentence)
     else:
         name = "the uncertainty (99 %) of the most uncertain atom in nine of ten frames"
         yield part("bound", name, series.decisive, typical, BOUND)
@@ -106,6 +117,11 @@ def _is_done(data: WorkData) -> bool:
     assert data.dynamics is not None
     done = float(data.dynamics.frames.time[-1]) * 1000.0 / data.dynamics.settings["timestep"]
     return bool(round(done) >= int(data.dynamics.settings["steps"]))
+
+
+def _is_out_of_time(data: WorkData) -> bool:
+    """Whether the dynamics ended because of ``max_hours``."""
+    return data.dynamics is not None and data.dynamics.ended.startswith("the time of")
 
 
 # -- what to do next
@@ -185,6 +201,16 @@ def _next_dynamics(data: WorkData, run: str, limited: bool) -> Step:
     command = "md" if data.source is None else data.source.command
     learns = _learns(data)
     source = run if learns else f"{RUN}/before.json"
+    if data.seed:
+        settings["seed"] = data.seed
+        defaults["seed"] = 0
+    if limited and _is_out_of_time(data):
+        settings["max_hours"] = STEPS_MORE * float(settings["max_hours"])
+        return Step(
+            "the same with more time",
+            f"nearsight {command} {source} {RUN}/md.traj@0 --workdir {RUN}-more"
+            f"{_options(settings, defaults)}",
+        )
     if not limited:
         settings["final_temperature"] = None
         settings["temperature"] = motion.settings["final_temperature"] or settings["temperature"]

@@ -163,12 +163,19 @@ class Verdict(Record):
 
     def next_step(self, run: str | Path) -> str:
         """The advice for the folder of the run."""
-        return self.advice.replace(RUN, str(run))
+        return _with_run(self.advice, run)
 
     def next_command(self, run: str | Path) -> str:
         """The command for the folder of the run, as a shell takes it."""
-        words = (word.replace(RUN, str(run)) for word in shlex.split(self.command))
+        words = (_with_run(word, run) for word in shlex.split(self.command))
         return shlex.join(normpath(word) if "/.." in word else word for word in words)
+
+
+def _with_run(text: str, run: str | Path) -> str:
+    """Text for the folder of the run; what is to lie beside it does so for "." and "..", too."""
+    named = Path(run).name not in ("", "..")
+    beside = str(run) if named else str(Path("..", run, Path(run).resolve().name))
+    return text.replace(f"{RUN}-", f"{beside}-").replace(RUN, str(run))
 
 
 def expected_sentence(expected: ExpectedError) -> str:
