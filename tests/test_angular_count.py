@@ -15,25 +15,15 @@ from nearsight.model.scaling import Scaling
 from nearsight.model.symmetry_functions import G2, G4, SymmetryFunctions
 from nearsight.selection.choose import choose_features
 
-SMALL = {
-    "cutoff": 5.0,
-    "g2_eta": (0.5, 5.0, 50.0),
-    "g2_r_s": (0.0, 2.0),
-    "g4_eta": (0.005, 0.5),
-    "g4_zeta": (1.0, 4.0),
-    "g4_gamma": (1.0, -1.0),
-}
-"""A grid of 6 radial and 8 angular candidates for one element."""
-
 
 def test_angular_functions_are_chosen_after_the_radial_ones() -> None:
     images = copper.cells()
-    choice = choose_features(images, FeatureSettings(count=7, angular_count=3, **SMALL))
-    radial = choose_features(images, FeatureSettings(count=4, **SMALL | {"g4_eta": ()}))
+    choice = choose_features(images, FeatureSettings(count=7, angular_count=3, **copper.GRID))
+    radial = choose_features(images, FeatureSettings(count=4, **copper.GRID | {"g4_eta": ()}))
     found = list(choice.symmetry_functions.functions["Cu"])
     assert found[:4] == list(radial.symmetry_functions.functions["Cu"])
     # the first angular one is of those the radial ones represent worst (CUR: nearly the worst)
-    candidates = SymmetryFunctions.candidates(["Cu"], **FeatureSettings(**SMALL).grid)
+    candidates = SymmetryFunctions.candidates(["Cu"], **FeatureSettings(**copper.GRID).grid)
     functions = candidates.functions["Cu"]
     features = [candidates.compute(image.atoms) for image in images]
     matrix = np.concatenate([each["Cu"] for each in features])
@@ -52,7 +42,7 @@ def test_angular_functions_are_chosen_after_the_radial_ones() -> None:
 
 def test_no_angular_functions_where_the_radial_ones_tell_all() -> None:
     images = [copper.labelled(bulk("Cu", a=a)) for a in (3.5, 3.6, 3.7)]
-    choice = choose_features(images, FeatureSettings(count=3, angular_count=1, **SMALL))
+    choice = choose_features(images, FeatureSettings(count=3, angular_count=1, **copper.GRID))
     assert [type(f) for f in choice.symmetry_functions.functions["Cu"]] == [G2, G2]
     assert "2 of 3 wanted for Cu" in choice.summary
 
@@ -67,7 +57,7 @@ def test_no_angular_functions_where_the_radial_ones_tell_all() -> None:
 )
 def test_what_angular_counts_cannot_be(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        choose_features(copper.cells(), FeatureSettings(**given, **SMALL))
+        choose_features(copper.cells(), FeatureSettings(**given, **copper.GRID))
     for other in ({"by_cost": True}, {"method": "force-correlation"}):
         with pytest.raises(ValueError, match="angular_count"):
             FeatureSettings(angular_count=2, **other)

@@ -116,19 +116,9 @@ def test_a_shorter_choice_begins_the_longer(platinum: list[Image]) -> None:
 
 # -- symmetry functions
 
-SMALL = {
-    "cutoff": 5.0,
-    "g2_eta": (0.5, 5.0, 50.0),
-    "g2_r_s": (0.0, 2.0),
-    "g4_eta": (0.005, 0.5),
-    "g4_zeta": (1.0, 4.0),
-    "g4_gamma": (1.0, -1.0),
-}
-"""A grid of 14 candidates for one element."""
-
 
 def small_matrix(images: list[Image]) -> Array:
-    """Unscaled features of `SMALL` by the oracle, (atoms, 14)."""
+    """Unscaled features of `copper.GRID` by the oracle, (atoms, 14)."""
     grid: list[oracle.Function] = [
         oracle.Radial("Cu", eta, r_s) for eta in (0.5, 5.0, 50.0) for r_s in (0.0, 2.0)
     ]
@@ -150,11 +140,11 @@ GRID = [
         for gamma in (1.0, -1.0)
     ),
 ]
-"""The functions of `SMALL` in the order of the columns."""
+"""The functions of `copper.GRID` in the order of the columns."""
 
 
 def numbers(images: list[Image], settings: FeatureSettings) -> list[int]:
-    """The chosen functions as places in the grid of `SMALL`."""
+    """The chosen functions as places in the grid of `copper.GRID`."""
     choice = choose_features(images, settings)
     assert (choice.candidates, choice.selected) == (14, settings.count)
     return [GRID.index(f) for f in choice.symmetry_functions.functions["Cu"]]
@@ -185,7 +175,7 @@ def test_cur_sees_the_features_as_the_networks_do() -> None:
     """Eqs. 5 to 7 on features scaled to [−1, 1], all of them, without Amp's preparation."""
     images = copper.cells()
     expected = six_by_cur(small_matrix(images))
-    assert numbers(images, FeatureSettings(count=6, **SMALL)) == expected
+    assert numbers(images, FeatureSettings(count=6, **copper.GRID)) == expected
 
 
 def four_by_forces(matrix: Array, sizes: Array) -> list[int]:
@@ -204,7 +194,7 @@ def four_by_forces(matrix: Array, sizes: Array) -> list[int]:
 def test_force_correlation_takes_what_varies_with_the_forces() -> None:
     images = copper.cells()
     sizes = np.linalg.norm(np.concatenate([image.forces for image in images]), axis=1)
-    settings = FeatureSettings(count=4, method="force-correlation", **SMALL)
+    settings = FeatureSettings(count=4, method="force-correlation", **copper.GRID)
     assert numbers(images, settings) == four_by_forces(small_matrix(images), sizes)
 
 
@@ -221,13 +211,13 @@ def test_forces_that_do_not_count_rank_nothing() -> None:
     matrix = small_matrix(images)
     expected = four_by_forces(matrix[known], sizes[known])
     assert expected != four_by_forces(matrix, sizes)
-    settings = FeatureSettings(count=4, method="force-correlation", **SMALL)
+    settings = FeatureSettings(count=4, method="force-correlation", **copper.GRID)
     assert numbers(images, settings) == expected
 
 
 def test_the_deviation_is_that_of_a_projection() -> None:
     images = copper.cells()
-    settings = FeatureSettings(count=3, **SMALL)
+    settings = FeatureSettings(count=3, **copper.GRID)
     matrix = small_matrix(images)
     chosen = matrix[:, numbers(images, settings)]
     rest = matrix - chosen @ np.linalg.lstsq(chosen, matrix, rcond=None)[0]
@@ -247,7 +237,7 @@ def test_the_default_grid_is_that_of_the_paper(platinum: list[Image]) -> None:
 
 def test_elements_with_a_table_of_counts(alloy: list[Image]) -> None:
     assert elements_of(alloy) == ("Au", "Cu")
-    settings = FeatureSettings(count={"Cu": 5, "Au": 7}, **SMALL)
+    settings = FeatureSettings(count={"Cu": 5, "Au": 7}, **copper.GRID)
     choice = choose_features(alloy, settings)
     functions = choice.symmetry_functions
     assert (functions.size("Cu"), functions.size("Au")) == (5, 7)
@@ -260,8 +250,8 @@ def test_elements_with_a_table_of_counts(alloy: list[Image]) -> None:
 
 def test_elements_are_chosen_for_each_on_its_own(alloy: list[Image]) -> None:
     """An element's choice needs the features of its own atoms only."""
-    both = choose_features(alloy, FeatureSettings(count=6, **SMALL))
-    few = choose_features(alloy, FeatureSettings(count={"Cu": 6, "Au": 2}, **SMALL))
+    both = choose_features(alloy, FeatureSettings(count=6, **copper.GRID))
+    few = choose_features(alloy, FeatureSettings(count={"Cu": 6, "Au": 2}, **copper.GRID))
     chosen, other = both.symmetry_functions.functions, few.symmetry_functions.functions
     assert other["Cu"] == chosen["Cu"]
     assert other["Au"] == chosen["Au"][:2]
@@ -277,7 +267,7 @@ def test_force_correlation_pairs_each_atom_with_its_own_force(
     for image in alloy[1:]:
         order = rng.permutation(len(image.atoms))
         shuffled.append(Image(image.atoms[order], image.forces[order], image.energy))
-    settings = FeatureSettings(count=4, method=method, **SMALL)  # type: ignore[arg-type]
+    settings = FeatureSettings(count=4, method=method, **copper.GRID)  # type: ignore[arg-type]
     expected = choose_features(alloy, settings).symmetry_functions.functions
     found = choose_features(shuffled, settings).symmetry_functions.functions
     assert found == expected
@@ -288,7 +278,7 @@ def test_the_target_counts_without_labels() -> None:
     images, particle = copper.cells(), copper.particle()
     matrix = small_matrix([*images, Image(particle, np.zeros((1, 3)))])
     expected = six_by_cur(matrix)
-    settings = FeatureSettings(count=6, **SMALL)
+    settings = FeatureSettings(count=6, **copper.GRID)
     chosen = choose_features(images, settings, [particle]).symmetry_functions.functions["Cu"]
     assert [GRID.index(f) for f in chosen] == expected
     assert expected != numbers(images, settings)
@@ -299,23 +289,25 @@ def test_targets_that_cannot_count(alloy: list[Image]) -> None:
     with pytest.raises(InputError, match="targets without forces can be ranked by cur only"):
         choose_features(
             images,
-            FeatureSettings(count=3, method="force-correlation", **SMALL),
+            FeatureSettings(count=3, method="force-correlation", **copper.GRID),
             [copper.particle()],
         )
     with pytest.raises(InputError, match="target 0 contains Au"):
-        choose_features(images, FeatureSettings(count=3, **SMALL), [alloy[0].atoms])
+        choose_features(images, FeatureSettings(count=3, **copper.GRID), [alloy[0].atoms])
     with pytest.raises(ValueError, match='with_target needs method = "cur"'):
         FeatureSettings(with_target=True, method="force-correlation")
 
 
 def test_the_cutoff_function_is_kept() -> None:
-    settings = FeatureSettings(count=3, cutoff_function="polynomial", gamma=3.0, **SMALL)
+    settings = FeatureSettings(count=3, cutoff_function="polynomial", gamma=3.0, **copper.GRID)
     functions = choose_features(copper.cells(), settings).symmetry_functions
     assert functions.cutoff == Cutoff(5.0, "polynomial", 3.0)
 
 
 def test_the_angular_functions_may_be_g5_and_have_a_cutoff_of_their_own() -> None:
-    settings = FeatureSettings(count=9, angular_cutoff=4.0, g5_eta=(0.5,), **SMALL | {"g4_eta": ()})
+    settings = FeatureSettings(
+        count=9, angular_cutoff=4.0, g5_eta=(0.5,), **copper.GRID | {"g4_eta": ()}
+    )
     choice = choose_features(copper.cells(), settings)
     functions = choice.symmetry_functions
     assert choice.candidates == 6 + 6
@@ -326,7 +318,7 @@ def test_the_angular_functions_may_be_g5_and_have_a_cutoff_of_their_own() -> Non
 
 
 def test_by_cost_cheap_functions_come_first() -> None:
-    grid = SMALL | {"g5_eta": (0.5,)}
+    grid = copper.GRID | {"g5_eta": (0.5,)}
     plain, cheap = (
         choose_features(copper.cells(), FeatureSettings(count=6, by_cost=by_cost, **grid))
         for by_cost in (False, True)
@@ -343,7 +335,7 @@ def test_by_cost_cheap_functions_come_first() -> None:
 def test_fewer_functions_where_the_cells_tell_fewer_apart() -> None:
     # Three kinds of atoms, the extremes scaled to -1 and 1: two columns are independent.
     images = [copper.labelled(bulk("Cu", a=a)) for a in (3.5, 3.6, 3.7)]
-    choice = choose_features(images, FeatureSettings(count=3, **SMALL))
+    choice = choose_features(images, FeatureSettings(count=3, **copper.GRID))
     assert choice.selected == len(choice.symmetry_functions) == 2
     assert choice.summary.endswith("; 2 of 3 wanted for Cu: the cells tell no more apart")
 
@@ -352,12 +344,13 @@ def test_what_cannot_be_chosen(alloy: list[Image]) -> None:
     images = copper.cells()
     chunk = Image(copper.particle(), np.zeros((1, 3)))
     cases: list[tuple[list[Image], FeatureSettings, str]] = [
-        (alloy, FeatureSettings(count={"Cu": 5}, **SMALL), "features.count has no number for Au"),
-        (images, FeatureSettings(count=15, **SMALL),
+        (alloy, FeatureSettings(count={"Cu": 5}, **copper.GRID),
+         "features.count has no number for Au"),
+        (images, FeatureSettings(count=15, **copper.GRID),
          "features.count must be at most 14 for Cu, the number of its candidates (of g2_eta, "),
-        ([*images, chunk], FeatureSettings(count=3, method="force-correlation", **SMALL),
+        ([*images, chunk], FeatureSettings(count=3, method="force-correlation", **copper.GRID),
          "force correlation needs the forces on all atoms, not chunks"),
-        ([copper.labelled(bulk("Cu"))], FeatureSettings(count=3, **SMALL),
+        ([copper.labelled(bulk("Cu"))], FeatureSettings(count=3, **copper.GRID),
          "3 symmetry functions for Cu cannot be chosen: "),
     ]  # fmt: skip
     for given, settings, sentence in cases:

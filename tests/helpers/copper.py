@@ -25,6 +25,16 @@ from nearsight.model.symmetry_functions import G2, G4, SymmetryFunctions
 from nearsight.structures.images import Image
 from nearsight.training.fit import train_ensemble
 
+GRID = {
+    "cutoff": 5.0,
+    "g2_eta": (0.5, 5.0, 50.0),
+    "g2_r_s": (0.0, 2.0),
+    "g4_eta": (0.005, 0.5),
+    "g4_zeta": (1.0, 4.0),
+    "g4_gamma": (1.0, -1.0),
+}
+"""A grid of 6 radial and 8 angular candidates for one element."""
+
 
 def emt(atoms: Atoms) -> tuple[float, Array]:
     """Energy and forces straight from ASE's EMT, without `nearsight.parents`."""
