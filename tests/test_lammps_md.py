@@ -365,7 +365,8 @@ def test_the_command(run_of_it: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert done.code == 0, done.err
     said = " ".join(done.out.split())
     assert "md.traj: all 6 steps are done" in said
-    assert f"nearsight evaluate '{folder}' '{folder / 'md.traj'}'" in said
+    assert f"report: {folder / 'report.html'}" in said
+    assert "Next: " in said
     assert [atoms.info["step"] for atoms in frames(folder)] == [0, 2, 4, 6]
     assert (folder / "best.json").is_file()
 

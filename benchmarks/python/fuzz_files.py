@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import io
 import json
 import os
@@ -42,14 +41,16 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 from ase import Atoms
 from ase.db import connect
+from jinja2 import Environment
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import nearsight.files.records
@@ -433,7 +434,13 @@ def main() -> None:
     keep = given.keep.absolute()
     with tempfile.TemporaryDirectory() as folder:
         base = Base(Path(folder))
-        page.environment = functools.cache(page.environment)  # type: ignore[assignment]
+        templates = page.environment()
+
+        def environment(drawn: Mapping[str, Any] | None = None) -> Environment:
+            templates.globals["drawn"] = drawn or {}
+            return templates
+
+        page.environment = environment  # parsed once
         turns = iter(range(given.runs))
         cases: dict[str, tuple[Case, int]] = {
             "potentials": (lambda dice: potentials(base, dice), given.potentials),

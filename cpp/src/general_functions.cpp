@@ -133,9 +133,9 @@ void check_general(const SymmetryFunction& f, int n_species, double reach) {
   if (!is_angular(f)) return;
   if (f.form.by_angle) {
     check_window(f.form.angles);
-  } else if (!(f.zeta > 0.0 && std::isfinite(f.zeta) && std::isfinite(f.gamma))) {
+  } else if (!(f.zeta > 0.0 && f.zeta <= kMaxZeta && std::isfinite(f.gamma))) {
     throw std::invalid_argument(
-        "zeta of an angular symmetry function must be more than 0, gamma finite");
+        "zeta of an angular symmetry function must be more than 0, at most 10000, gamma finite");
   }
 }
 

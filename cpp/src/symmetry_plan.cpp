@@ -18,8 +18,8 @@ void check(const SymmetryFunction& f, int n_species) {
     throw std::invalid_argument("eta of a symmetry function must not be negative");
   if (!angular && !std::isfinite(f.r_s))
     throw std::invalid_argument("R_s of a G2 symmetry function must be finite");
-  if (angular && !(f.zeta >= 1.0 && std::isfinite(f.zeta)))
-    throw std::invalid_argument("zeta of an angular symmetry function must be at least 1");
+  if (angular && !(f.zeta >= 1.0 && f.zeta <= kMaxZeta))
+    throw std::invalid_argument("zeta of an angular symmetry function must be 1 to 10000");
   if (angular && !(std::abs(f.gamma) <= 1.0))
     throw std::invalid_argument("gamma of an angular symmetry function must lie in [-1, 1]");
 }

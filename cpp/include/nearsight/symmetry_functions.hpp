@@ -75,6 +75,8 @@ struct GeneralForm {
 
 enum class FunctionKind { kG2, kG4, kG5, kRadial, kAngular };
 
+inline constexpr double kMaxZeta = 1e4;  // above, an angular function is zero nearly everywhere
+
 struct SymmetryFunction {
   FunctionKind kind;
   int center;  // species of the central atom
