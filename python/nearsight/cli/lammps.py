@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nearsight.cli.app import Seed, app, display, find_modules_in, output, show, work_folder
+from nearsight.cli.carry_out import show_report
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
 from nearsight.cli.places import (
@@ -18,7 +19,6 @@ from nearsight.cli.places import (
     load_ensemble,
     run_folder,
 )
-from nearsight.cli.run import show_report
 from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.errors import InputError
 

@@ -264,6 +264,6 @@ def distil(
             f"{file}: exists already, with other settings; continue it with nearsight run {file}, "
             "or give another folder with --workdir"
         )
-    from nearsight.cli.run import carry_out
+    from nearsight.cli.carry_out import carry_out
 
     carry_out(file, folder, file.absolute().parent)

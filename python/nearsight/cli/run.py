@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
 
-from nearsight.cli.app import display, find_modules_in, printer, show, tell, work_folder
+from nearsight.cli.app import printer, work_folder
+from nearsight.cli.carry_out import carry_out, show_report
 from nearsight.cli.new import PANEL, SCHEMA
 from nearsight.cli.options import command
 from nearsight.cli.places import Folder, run_folder
@@ -44,51 +43,6 @@ def run(
     if config in (given, given / "best.json", given / "config.toml") and given.is_dir():
         config, names = _configuration_of(given), given.absolute().parent
     carry_out(config, folder, names)
-
-
-def carry_out(config: Path, folder: Path, names: Path) -> None:
-    """Carry out a configuration whose file names start from ``names``.
-
-    The copy in the folder of a run is carried out with the files that are kept there.
-    """
-    begun = None
-    if (folder / "target.extxyz").is_file():
-        begun = folder.absolute() if config.parent == folder else names
-    try:
-        settings = Config.load(config, names, begun)
-    except InputError as error:
-        if config.suffix == ".toml":
-            raise
-        raise InputError(
-            f"{error}; for a structure, nearsight new {config} writes a configuration"
-        ) from error
-    from nearsight.progress import LogProgress, SeveralProgress
-    from nearsight.run.run import Run
-    from nearsight.run.status import StatusProgress
-
-    find_modules_in(names)
-    if not sys.stderr.isatty():
-        tell(
-            f"the lines below are also in {folder / 'run.log'}; to see where it stands: "
-            f"nearsight status {quote(str(folder))}\n"
-        )
-    with display() as progress:
-        files = LogProgress(folder / "run.log"), StatusProgress(folder / "status.json")
-        Run(settings, folder, SeveralProgress(progress, *files)).execute()
-    show(f"ensemble: {folder / 'best.json'}")
-    show_report(folder)
-
-
-def show_report(folder: Path) -> None:
-    """Print where the report is, and its verdict, with the next command last."""
-    from nearsight.cli.display import verdict_text
-    from nearsight.files.records import Verdict
-
-    show(f"report: {folder / 'report.html'}", "")
-    if (folder / Verdict.FILE).exists():
-        console = printer()
-        verdict = Verdict.load(folder / Verdict.FILE)
-        console.print(verdict_text(verdict, folder, console), soft_wrap=True)
 
 
 def _configuration_of(folder: Path) -> Path:

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from nearsight.cli.app import Seed, display, find_modules_in, show, work_folder
+from nearsight.cli.carry_out import show_report
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
 from nearsight.cli.places import Folder, Format, is_run, load_ensemble, run_folder
-from nearsight.cli.run import run, show_report
+from nearsight.cli.run import run
 from nearsight.config import Config, DynamicsSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError
 from nearsight.reading import split_selection
