@@ -348,7 +348,12 @@ BAD = {
     "eta": ([G2("Pt", -0.1)], 6.0, "eta of a symmetry function must not be negative"),
     "eta nan": ([G4(("Pt", "Pt"), np.nan, 1, 1)], 6.0, "eta of a symmetry function"),
     "r_s": ([G2("Pt", 1.0, np.inf)], 6.0, "R_s of a G2 symmetry function must be finite"),
-    "zeta": ([G5(("Pt", "Pt"), 1.0, 0.5, 1)], 6.0, "zeta of an angular .* at least 1"),
+    "zeta": ([G5(("Pt", "Pt"), 1.0, 0.5, 1)], 6.0, "zeta of an angular .* must be 1 to 10000"),
+    "large zeta": (
+        [G4(("Pt", "Pt"), 1.0, 1e8, 1)],
+        6.0,
+        "zeta of an angular .* must be 1 to 10000",
+    ),
     "gamma": ([G4(("Pt", "Pt"), 1.0, 1, -1.1)], 6.0, r"gamma of an angular .* in \[-1, 1\]"),
     "radius": ([G2("Pt", 1.0)], 0.0, "cutoff radius must be a positive number of Å"),
     "cutoff": ([G2("Pt", 1.0)], Cutoff(6.0, "cubic"), "unknown cutoff function 'cubic'"),
