@@ -24,8 +24,6 @@ from nearsight.model.ensemble import Ensemble, as_ensemble
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Parent
 from nearsight.progress import Progress
-from nearsight.report.work import BEFORE
-from nearsight.report.work_page import write_work_report
 from nearsight.run.folder import RunFolder
 from nearsight.run.follow_up import AS_NEEDED, FollowUp, write_relaxed
 from nearsight.run.frames import believable
@@ -286,6 +284,9 @@ def _report(
     folder: Path, command: Work, path: Path | None, before: Ensemble, learns: bool = True
 ) -> None:
     """Keep what the work began with, and write its page."""
+    from nearsight.report.work import BEFORE
+    from nearsight.report.work_page import write_work_report  # Matplotlib takes half a second
+
     before.save(folder / BEFORE)
     place = None if path is None else os.path.relpath(path, folder)
     Source(command=command, path=place, learns=learns).save(folder / Source.FILE)
