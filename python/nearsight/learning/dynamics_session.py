@@ -26,6 +26,7 @@ from nearsight.learning.uncertain import (
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents.database import fingerprint
 from nearsight.progress import Progress
+from nearsight.simulation.integrators import give_momenta
 from nearsight.simulation.known import Limits
 
 __all__ = ["DynamicsSession", "DynamicsTask"]
@@ -114,7 +115,7 @@ class DynamicsSession(ABC, Generic[S]):
         return self._go_on(atoms)
 
     @abstractmethod
-    def _begin(self, atoms: Atoms, inputs: str) -> S:
+    def _begin(self, moving: Atoms, inputs: str) -> S:
         """The first frame, and the state there, which is written."""
 
     @abstractmethod
@@ -128,7 +129,9 @@ class DynamicsSession(ABC, Generic[S]):
     def _go_on(self, atoms: Atoms) -> str:
         settings = self.dynamics.settings
         inputs = self.dynamics.inputs(self.ensemble, atoms)
-        state = self.files.load(inputs, self.dynamics.given) or self._begin(atoms, inputs)
+        state = self.files.load(inputs, self.dynamics.given) or self._begin(
+            self._set_in_motion(atoms), inputs
+        )
         self.before = state.seconds
         self._take_up(state)
         if not state.ended or self.learner is not None:
@@ -151,6 +154,13 @@ class DynamicsSession(ABC, Generic[S]):
             state = self._save(state, rounds=[*state.rounds, learned], learned_at=state.frames)
         write_record(self.files.trajectory, state, settings, self.dynamics.retraining.window)
         return f"{state.ended}{count_retrainings(state)}"
+
+    def _set_in_motion(self, atoms: Atoms) -> Atoms:
+        """A copy, with momenta of the temperature where there are none."""
+        moving: Atoms = atoms.copy()
+        if not moving.has("momenta"):
+            give_momenta(moving, self.dynamics.settings.temperature, self.dynamics.seed)
+        return moving
 
     def _retrain(self, number: int) -> None:
         if self.learner is None:

@@ -24,7 +24,7 @@ from nearsight.learning.uncertain import (
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import without_results
 from nearsight.progress import Progress
-from nearsight.simulation.integrators import check_conditions, give_momenta
+from nearsight.simulation.integrators import check_conditions
 from nearsight.simulation.known import Limits
 from nearsight.simulation.lammps import Placement, Segment, write_lammps_input
 from nearsight.simulation.lammps_program import LOG, LammpsProgram, error_in, halt_in
@@ -118,11 +118,8 @@ class _Session(DynamicsSession[LammpsState]):
         kill_marked(state.mark, STARTED_BY)  # a LAMMPS that has outlived us
         self.ensemble.save(self.files.folder / "best.json")
 
-    def _begin(self, atoms: Atoms, inputs: str) -> LammpsState:
+    def _begin(self, moving: Atoms, inputs: str) -> LammpsState:
         settings = self.dynamics.settings
-        moving = atoms.copy()
-        if not moving.has("momenta"):
-            give_momenta(moving, settings.temperature, self.dynamics.seed)
         first = self.ensemble.evaluate(moving)
         assert first.uncertainty_raw is not None  # members were asked for
         window = self.dynamics.retraining.window

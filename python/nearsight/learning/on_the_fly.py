@@ -21,7 +21,7 @@ from nearsight.model.calculator import NearsightCalculator
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import without_results
 from nearsight.progress import Progress
-from nearsight.simulation.integrators import Integrator, check_conditions, give_momenta
+from nearsight.simulation.integrators import Integrator, check_conditions
 from nearsight.simulation.known import Limits
 from nearsight.structures.images import check_structure
 
@@ -99,11 +99,8 @@ class _Session(DynamicsSession[DynamicsState]):
         if state.ended:
             self.files.check(state)
 
-    def _begin(self, atoms: Atoms, inputs: str) -> DynamicsState:
+    def _begin(self, moving: Atoms, inputs: str) -> DynamicsState:
         settings = self.dynamics.settings
-        moving = atoms.copy()
-        if not moving.has("momenta"):
-            give_momenta(moving, settings.temperature, self.dynamics.seed)
         integrator = self._integrator(moving)
         raw, grade = _uncertainty(moving)
         limits = Limits.of(settings, self.dynamics.retraining.window, float(raw.max()))
