@@ -23,6 +23,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.units import Bohr, Ry
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -39,7 +40,7 @@ from nearsight.run.run import Run
 from nearsight.structures.images import core_structure, read_structure, write_structures
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-RYDBERG_PER_BOHR = 25.711043  # eV/Å
+RYDBERG_PER_BOHR = Ry / Bohr  # eV/Å
 IONS = {"Mg": 2.0, "O": -2.0}  # e
 BORN_MAYER = {("Mg", "O"): (821.6, 0.3242), ("O", "O"): (22764.0, 0.149)}  # eV, Å
 

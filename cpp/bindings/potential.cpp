@@ -32,7 +32,7 @@ NetworkBatch make_batch(const BatchTuple& given) {
   return NetworkBatch(members, layers, slope.data(), intercept.data(), scale.data(), offset.data());
 }
 
-// (center (S), factor (S, S), minimum (S), maximum (S)) of one element
+// (center (S), factor (S, S), minimum (S), maximum (S), least) of one element
 using DomainTuple = std::tuple<Array<double>, Array<double>, Array<double>, Array<double>, double>;
 
 Vector vector(const Array<double>& array, const char* name) {

@@ -21,8 +21,8 @@ namespace {
 constexpr const char* kFormat = "nearsight-ensemble";
 // 1 has no baseline, 2 no functions of other programs and one cutoff, 3 no least sum of features
 constexpr int kVersion = 4;
-constexpr double kLargestBound =
-    1e50;  // of a factor, and of an uncertainty in eV/A: products are finite
+// Of a factor of a bound, and of an uncertainty in eV/A: their products are finite.
+constexpr double kLargestBound = 1e50;
 
 using Elements = std::vector<std::string>;
 

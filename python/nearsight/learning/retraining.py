@@ -19,7 +19,7 @@ from nearsight.files.records import (
     RetrainingRound,
     RoundRecord,
 )
-from nearsight.files.records.simulation import UNDECIDED
+from nearsight.files.records.simulation import DECISIVE
 from nearsight.learning.harvest import Harvest, doubt_of, harvest, load_harvest, save_harvest
 from nearsight.learning.learner import Learner
 from nearsight.learning.paths import Frames, Relaxations, known_round, read_paths, trajectory
@@ -30,9 +30,6 @@ from nearsight.simulation.known import doubt
 
 __all__ = ["Retraining", "RetrainingResult"]
 
-DECISIVE = 1.0 - UNDECIDED
-"""Part of the frames whose uncertainty decides between rounds: the largest of all is that of one
-frame, often the first steps from a rattled structure."""
 CANDIDATE_FRACTION = 0.5
 """Part of the uncertainty with which a frame is known from which on atoms of the frames up to the
 first unknown one are candidates, as in dynamics: an unknown frame has mostly one or two such."""

@@ -40,6 +40,10 @@ class Step(NamedTuple):
     advice: str
     command: str
 
+    def of(self, *values: object) -> Step:
+        """The step with values in its advice."""
+        return self._replace(advice=self.advice % values)
+
 
 RELAX = Step(
     "relax the target, or any structure like it",
@@ -60,16 +64,10 @@ LARGER = Step(
     'charges = "fitted" under [baseline]',
     "nearsight run larger.toml",
 )
-FUNCTIONS = Step(
-    "more chunks will not help: the symmetry functions are too few to fit the training itself; in "
-    f"a copy of the configuration, larger.toml beside it, set count = %d under [features], and "
-    f'database = "{RUN}/parent.db" under [parent], so that no label is calculated twice',
-    "nearsight run larger.toml",
-)
-NODES = Step(
-    "more chunks will not help: the networks are too small to fit the training itself; in a copy "
-    f"of the configuration, larger.toml beside it, set hidden_layers = %s under [network], and "
-    f'database = "{RUN}/parent.db" under [parent], so that no label is calculated twice',
+UNFITTED_BY = Step(
+    "more chunks will not help: the %s to fit the training itself; in a copy of the configuration, "
+    f'larger.toml beside it, set %s, and database = "{RUN}/parent.db" under [parent], so that no '
+    "label is calculated twice",
     "nearsight run larger.toml",
 )
 MORE = Step(
@@ -94,19 +92,21 @@ def next_step(data: RunData, use: Use, limiting: set[str]) -> Step:
         return MOVE if data.relaxed else RELAX
     if limiting & OF_FIT and _is_unfitted(data):
         if data.run.features is not None and data.run.features.deviation > FEW:
-            return FUNCTIONS._replace(advice=FUNCTIONS.advice % _functions(data))
+            count = f"count = {_functions(data)} under [features]"
+            return UNFITTED_BY.of("symmetry functions are too few", count)
         if _are_small(data, use):
-            return NODES._replace(advice=NODES.advice % _nodes(data))
+            nodes = f"hidden_layers = {_nodes(data)} under [network]"
+            return UNFITTED_BY.of("networks are too small", nodes)
         if use == USES[0] and not _sees_far(data):
             return VERIFY
     if "misfit" in limiting and use == USES[0] and not _sees_far(data):
         return VERIFY
     if "locality" in limiting or (limiting & OF_FIT and _sees_far(data)):
-        return LARGER._replace(advice=LARGER.advice % (1.25 * data.run.chunk_radius))
+        return LARGER.of(1.25 * data.run.chunk_radius)
     if "calibration" in limiting or data.best.record.expected is None:
-        return VALIDATE._replace(advice=VALIDATE.advice % _validating(data))
+        return VALIDATE.of(_validating(data))
     if _is_starved(data):
-        return MORE._replace(advice=MORE.advice % _budget(data))
+        return MORE.of(_budget(data))
     return RETRAIN
 
 

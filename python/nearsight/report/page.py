@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,7 +28,14 @@ from nearsight.report.svg import svg
 from nearsight.report.verdict import judge, told
 from nearsight.report.view import view_data
 
-__all__ = ["draw_figures", "environment", "page_script", "write_numbers", "write_report"]
+__all__ = [
+    "draw_figures",
+    "environment",
+    "page_script",
+    "write_figures",
+    "write_numbers",
+    "write_report",
+]
 
 FIGURES = (
     "iterations",
@@ -69,11 +76,7 @@ def write_report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     data = RunData.load(folder)
-    (folder / "figures").mkdir(exist_ok=True)
-    drawn = {}
-    for key, figure in draw_figures(data):
-        write_bytes(folder / "figures" / f"{key}.png", png(figure))
-        drawn[key] = figure
+    drawn = write_figures(folder, draw_figures(data))
     for key in set(FIGURES) - drawn.keys():  # from an earlier report, which had these data
         (folder / "figures" / f"{key}.png").unlink(missing_ok=True)
     verdict = write_numbers(folder, data)
@@ -111,6 +114,16 @@ def write_numbers(folder: Path, data: RunData) -> Verdict:
     name = folder.absolute().name  # the same wherever the folder is
     write_json(folder / "report.json", {**report_json(data), "verdict": told(verdict, name)})
     return verdict
+
+
+def write_figures(folder: Path, figures: Iterable[tuple[str, Figure]]) -> dict[str, Figure]:
+    """Write ``figures/*.png`` in the order in which figures are drawn; all of them by name."""
+    (folder / "figures").mkdir(exist_ok=True)
+    drawn = {}
+    for key, figure in figures:
+        write_bytes(folder / "figures" / f"{key}.png", png(figure))
+        drawn[key] = figure
+    return drawn
 
 
 def page_script() -> tuple[Markup, str]:

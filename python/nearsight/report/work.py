@@ -24,7 +24,7 @@ from nearsight.files.records import (
     RoundRecord,
     Source,
 )
-from nearsight.files.records.simulation import UNDECIDED
+from nearsight.files.records.simulation import DECISIVE
 from nearsight.files.trajectory import read_frames
 from nearsight.model.ensemble import Ensemble
 from nearsight.report.data import best_of_round, optional
@@ -37,8 +37,6 @@ Array = npt.NDArray[np.float64]
 BEFORE = "before.json"
 """The ensemble that work in a folder of its own begins with."""
 LABELLED = ("chunks.extxyz", "geometries.extxyz")
-DECISIVE = 1.0 - UNDECIDED
-"""Part of the frames that tells: the largest of all is that of one frame."""
 
 
 def is_work(folder: Path) -> bool:

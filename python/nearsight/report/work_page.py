@@ -9,11 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from nearsight.files.atomic import write_bytes, write_json, write_text
+from nearsight.files.atomic import write_json, write_text
 from nearsight.files.records import Verdict
 from nearsight.progress import count_noun
-from nearsight.report.drawing import png
-from nearsight.report.page import environment, page_script
+from nearsight.report.page import environment, page_script, write_figures
 from nearsight.report.simulation_figures import (
     dynamics_figure,
     frames_figure,
@@ -48,10 +47,7 @@ def write_work_report(folder: str | Path) -> Path:
     data = WorkData.load(folder)
     verdict = judge_work(data)
     rounds = [_round(data, number) for number in range(len(data.learned))]
-    (folder / "figures").mkdir(exist_ok=True)
-    drawn = dict(_figures(data))
-    for key, figure in drawn.items():
-        write_bytes(folder / "figures" / f"{key}.png", png(figure))
+    drawn = write_figures(folder, _figures(data))
     name = folder.absolute().name
     content = {
         "kind": data.kind,

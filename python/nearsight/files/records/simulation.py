@@ -22,6 +22,9 @@ __all__ = [
 
 UNDECIDED = 0.1
 """Part of the frames of a round that does not decide between it and others."""
+DECISIVE = 1.0 - UNDECIDED
+"""Part of the frames whose uncertainty decides: the largest of all is that of one frame, often the
+first steps from a rattled structure."""
 
 
 class RelaxationPath(Part):
