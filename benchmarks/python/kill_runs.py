@@ -131,7 +131,7 @@ def carry_out(run: Path) -> None:
     for stream, name in ((1, os.devnull), (2, "stderr.log")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     sys.argv = ["nearsight", "run", "nft.toml"]
-    importlib.import_module("nearsight.cli").main()
+    importlib.import_module("nearsight.__main__").main()
 
 
 def start(run: Path) -> ForkProcess:
