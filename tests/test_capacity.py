@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from helpers import copper
 from helpers.faulty import FAULTY, Script, digest
@@ -170,7 +172,11 @@ def no_data(each: Model) -> Any:
 
 
 def choose(
-    monkeypatch: pytest.MonkeyPatch, errors: Any, current: Model, **settings: Any
+    monkeypatch: pytest.MonkeyPatch,
+    errors: Any,
+    current: Model,
+    validation: Sequence[Image] = (),
+    **settings: Any,
 ) -> tuple[Model, list[Model]]:
     """The choice with errors that are made up, a function of the model."""
     monkeypatch.setattr(Capacity, "_error", lambda _, data, images, each: errors(each))
@@ -178,7 +184,7 @@ def choose(
     capacity = Capacity(
         CapacitySettings.model_validate(grid | settings), 6.5, TrainingSettings(), 0, Recorder()
     )
-    chosen, candidates = capacity.choose(no_data, (), current)
+    chosen, candidates = capacity.choose(no_data, validation, current)
     for each in candidates:
         assert each.error == errors(each.model)
     tried = [each.model for each in candidates]
@@ -204,6 +210,30 @@ def test_all_that_is_tried_and_the_best_of_it(monkeypatch: pytest.MonkeyPatch) -
 def test_smaller_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, _ = choose(monkeypatch, lambda each: each.hidden_layers[0] + 100 * each.l2, model(8))
     assert chosen.hidden_layers == [2]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(0.02, [8, 16]), (0.0095, [8]), (0.0049, [4])], ids=str
+)
+def test_networks_grow_while_the_error_matters(
+    monkeypatch: pytest.MonkeyPatch, error: float, expected: list[int]
+) -> None:
+    """Larger ones halve the error; half a percent of the mean force, 1 eV/Å here, is enough."""
+    forces = np.array([[0.5, 0.0, 0.0], [0.0, 1.5, 0.0], [0.0, 0.0, 50.0]])
+    weights = np.array([1.0, 1.0, 0.0])
+    atoms = Atoms("Cu3", np.diag([3.0, 3.0, 3.0]))
+    image = Image(atoms, forces, energy=0.0, chunk=True, force_weights=weights)
+    chosen, tried = choose(
+        monkeypatch,
+        lambda each: error * 4 / each.hidden_layers[0],
+        model(4),
+        [image],
+        hidden_layers=[[4], [8], [16]],
+        l2=[],
+        force_decay=[],
+    )
+    assert chosen.hidden_layers == expected[-1:]
+    assert [each.hidden_layers[0] for each in tried] == [4, *(n for n in expected if n > 4)]
 
 
 def test_networks_of_the_settings_are_among_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
