@@ -128,7 +128,40 @@ def test_chunks_alone_bound_as_soon_as_there_are_ten_forces() -> None:
         assert width == pytest.approx(student.ppf(0.995, 10) * expected, rel=1e-12)
 
 
+def test_two_members_that_happen_to_agree_do_not_widen_the_bound() -> None:
+    """Four members: the last three lack the first image, the last two the second.
+
+    Where the two agree the error is 500 δ. That counts for the 95 % bound, not beyond the other,
+    and in neither mean; as long as there is nothing else, it is all there is.
+    """
+    apart = np.repeat([along_x(9.0), along_x(1.0), along_x(0.0), along_x(-1.0)], 120, axis=1)
+    agree = np.array([along_x(0.0), along_x(0.0), along_x(1e-3), along_x(-1e-3)])
+    chain = Atoms("Cu120", np.linspace([0.0, 0.0, 0.0], [1.0, 0.0, 0.0], 120))
+    surely = Image(chain, np.repeat(along_x(2.0), 120, axis=0), 0.0, chunk=True)
+    by_chance = Image(LINE[:1], along_x(500 * 2.58 * np.sqrt(2e-6)), 0.0, chunk=True)
+    lack = np.array([[1, 1], [0, 1], [0, 0], [0, 0]])
+    found = unseen(Members(4, apart, agree), [surely, by_chance], lack)
+    assert found.bounds is not None
+    assert found.bounds.forces.factor == pytest.approx(2.0 / 2.58, rel=1e-12)  # σ is 1
+    assert found.bounds.forces.factor_95 <= found.bounds.forces.factor
+    assert (found.bounds.forces.labels, found.bounds.forces.images) == (120, 1)
+    assert found.expected_error is not None
+    assert found.expected_error.mean == pytest.approx(2.0, rel=1e-12)
+    alone = unseen(Members(4, agree), [by_chance], lack[:, 1:])
+    assert alone.bounds is not None
+    assert alone.bounds.forces.factor > 500.0
+    assert alone.expected_error is not None
+
+
 # -- bounds
+
+
+def test_some_count_for_the_narrower_bound_alone() -> None:
+    """100 ratios of 1 and, beside, 10 of 3: more than 5 % of all, but never above the other."""
+    ones, more = Deviations(np.ones(100), np.ones(100)), Deviations(np.full(10, 3.0), np.ones(10))
+    assert fit_bound([ones], [more]) == Bound(factor=1.0, factor_95=1.0, labels=100, images=1)
+    less = Deviations(np.full(3000, 0.1), np.ones(3000))
+    assert fit_bound([ones], [less]) == Bound(factor=1.0, factor_95=0.1, labels=100, images=1)
 
 
 def test_factor_covers_what_follows() -> None:

@@ -169,9 +169,7 @@ class Capacity:
     def _with_l2(self, model: Model) -> list[Model]:
         return [_changed(model, l2=l2) for l2 in self.settings.l2]
 
-    def _best_size(
-        self, error: Callable[[Model], float], model: Model, enough: float
-    ) -> Model:
+    def _best_size(self, error: Callable[[Model], float], model: Model, enough: float) -> Model:
         sizes = sorted({tuple(s) for s in self.settings.hidden_layers} | {_size(model)}, key=_nodes)
         at = sizes.index(_size(model))
         for step in (1, -1):
