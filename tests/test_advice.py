@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,16 @@ def test_targets_no_larger_than_a_chunk() -> None:
     assert 'nft.labels = "target"' in sentence
     assert said(molecule("C60"), nft={"chunk_radius": 8.0, "labels": "target"}) == []
     assert said(molecule("C60"), nft={"chunk_radius": 6.9}) == [carbon]  # 7.1 Å across
+
+
+def test_small_cells_whose_chunks_hold_images() -> None:
+    """A neighbour sphere of 8 Å in copper has 4π/3 · 8³ · 4 / 3.61³ = 182 atoms on average."""
+    cell = bulk("Cu", cubic=True) * 3
+    (sentence,) = said(cell, nft={"chunk_radius": 8.0})
+    size = int(re.findall(r"no larger than a chunk \((\d+) on average", sentence)[0])
+    assert size == pytest.approx(182, rel=0.05)
+    assert sentence.startswith("the target (108 atoms) is")
+    assert said(bulk("Cu", cubic=True) * 4, nft={"chunk_radius": 8.0}) == []  # 256 atoms
 
 
 def test_charges_that_do_not_cancel() -> None:

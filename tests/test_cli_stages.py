@@ -391,6 +391,8 @@ def test_what_was_meant_is_said(run: Run) -> None:
         ("evaluate particle.xyz ensemble.json",
          "particle.xyz is no ensemble, but ensemble.json is: exchange them", ""),
         ("relax particle.xyz ensemble.json", "particle.xyz is no ensemble", ": exchange them"),
+        ("md particle.xyz ensemble.json", "particle.xyz is no ensemble", ": exchange them"),
+        ("md particle.xyz particle.xyz", "particle.xyz: not an ensemble", ", which comes first"),
         ("evaluate folder particle.xyz", "folder: there is no ensemble yet", ""),
         ("run particle.xyz", "particle.xyz: not valid TOML",
          "for a structure, nearsight new particle.xyz writes a configuration"),

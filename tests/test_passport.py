@@ -8,7 +8,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from ase.build import fcc111
+from ase.build import bulk, fcc111
 from ase.cluster.octahedron import Octahedron
 
 from helpers.cli import run_command
@@ -60,6 +60,28 @@ def test_a_slab_and_its_empty_space() -> None:
         "Cu100, 100 atoms; periodic along a; periodic along b; periodic along c with 12.0 Å of "
         "empty space"
     )
+
+
+def test_what_only_a_small_target_affords() -> None:
+    """Above 10,000 atoms nothing asks for a calculation of the whole."""
+    ase.io.write("large.extxyz", bulk("Cu", cubic=True) * 14)
+    code, out, _ = run_command("new", "large.extxyz", "--seed", "3")
+    assert code == 0
+    assert "the whole target" not in rows(out)["parent calls"]
+    assert rows(out)["cost"].startswith("chunks as much as less than 0.01 calculations of the ")
+    config = Config.load("nft.toml")
+    assert config.locality is None
+    assert not config.report.true_forces
+    assert config.relaxation is not None
+    assert not config.relaxation.with_parent
+
+
+def test_a_cost_is_a_number_to_be_read() -> None:
+    ase.io.write("small.extxyz", bulk("Cu", cubic=True) * 2)
+    _, out, _ = run_command("new", "small.extxyz")
+    cost = re.findall(r"chunks as much as (\d+) calculations", rows(out)["cost"])
+    assert 10 * (182 / 32) ** 3 < int(cost[0])  # at least ten chunks
+    assert "\nThe target (32 atoms) is no larger than a chunk" in out
 
 
 def test_a_dozen_keys_mean_the_same_as_all() -> None:

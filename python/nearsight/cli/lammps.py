@@ -15,6 +15,7 @@ from nearsight.cli.places import (
     EnsembleFile,
     Folder,
     Format,
+    check_ensemble,
     ensemble_file,
     load_ensemble,
     run_folder,
@@ -117,7 +118,7 @@ def lammps_md(
     from nearsight.structures.images import read_structure
 
     run = run_folder(folder)
-    load_ensemble(run, structure)  # whether there is one
+    check_ensemble(run, structure)
     atoms = read_structure(structure, file_format)
     find_modules_in(run.absolute().parent)  # whose parent may be a module beside it
     with display() as progress:

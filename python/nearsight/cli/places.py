@@ -16,6 +16,7 @@ __all__ = [
     "EnsembleFile",
     "Folder",
     "Format",
+    "check_ensemble",
     "ensemble_file",
     "is_run",
     "load_ensemble",
@@ -66,8 +67,8 @@ def ensemble_file(path: Path) -> Path:
     return run_folder(path) / "best.json" if is_run(path) else path
 
 
-def load_ensemble(path: Path, structure: str = "") -> Ensemble:
-    """The ensemble of a file, or the best one of a run.
+def check_ensemble(path: Path, structure: str = "") -> Path:
+    """The file of an ensemble or of the best one of a run, seen from outside: loading takes longer.
 
     Parameters
     ----------
@@ -81,24 +82,28 @@ def load_ensemble(path: Path, structure: str = "") -> Ensemble:
     InputError
         If there is none.
     """
-    from nearsight.model.ensemble import Ensemble
-
     file = ensemble_file(path)
     if is_run(path) and not file.is_file():
         raise InputError(
             f"{path}: there is no ensemble yet ({file} is missing); nearsight status {path} tells "
             "where the run stands"
         )
-    try:
-        return Ensemble.load(file)
-    except InputError as error:
-        if structure and not _holds_ensemble(path) and _holds_ensemble(Path(structure)):
-            raise InputError(f"{path} is no ensemble, but {structure} is: exchange them") from error
-        if path.suffix == ".json" or not path.is_file():
-            raise
+    if _holds_ensemble(path):
+        return file
+    if structure and _holds_ensemble(Path(structure)):
+        raise InputError(f"{path} is no ensemble, but {structure} is: exchange them")
+    if path.suffix != ".json" and path.is_file():
         raise InputError(
             f"{path}: not an ensemble (a JSON file such as best.json), which comes first"
-        ) from error
+        )
+    return file
+
+
+def load_ensemble(path: Path, structure: str = "") -> Ensemble:
+    """The ensemble of a file, or the best one of a run: see `check_ensemble`."""
+    from nearsight.model.ensemble import Ensemble
+
+    return Ensemble.load(check_ensemble(path, structure))
 
 
 def _holds_ensemble(path: Path) -> bool:

@@ -11,7 +11,7 @@ from nearsight.cli.app import Seed, display, find_modules_in, show, work_folder
 from nearsight.cli.carry_out import show_report
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
-from nearsight.cli.places import Folder, Format, is_run, load_ensemble, run_folder
+from nearsight.cli.places import Folder, Format, check_ensemble, is_run, run_folder
 from nearsight.cli.run import run
 from nearsight.config import Config, DynamicsSettings, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError
@@ -130,7 +130,7 @@ def md(
     from nearsight.run import finished
     from nearsight.structures.images import read_structure
 
-    load_ensemble(source, structure)  # also of a run: whether there is one
+    check_ensemble(source, structure)
     atoms = read_structure(structure, file_format)
     learns = is_run(source)
     run_of_it = run_folder(source)

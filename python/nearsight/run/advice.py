@@ -15,6 +15,7 @@ from nearsight.errors import InputError
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents.spec import TOTALS
+from nearsight.run.cost import chunk_sizes
 from nearsight.run.suggest import expected_distance, is_metal, nearest_neighbour_distance
 from nearsight.selection.choose import check_counts
 from nearsight.structures.images import near_atoms
@@ -32,7 +33,7 @@ VACUUM = 8.0
 NEUTRAL = 0.01
 """Charge in e up to which a target is neutral: that of rounding."""
 MOST_ATOMS = 2000
-"""Up to which all distances are looked at."""
+"""More than any chunk has."""
 
 
 def advice(config: Config, targets: Targets) -> list[str]:
@@ -56,11 +57,12 @@ def advice(config: Config, targets: Targets) -> list[str]:
         found.append(f"{validation[0]} = 0: nothing tells the cutoffs of capacity.cutoff apart")
     for number, atoms in enumerate(targets.structures):
         name = "the target" if len(targets.structures) == 1 else f"target {number}"
-        if by_chunks and _fits_into(atoms, radius):
+        size = _size_of_chunks(atoms, radius) if by_chunks else 0.0
+        if size >= len(atoms):
             found.append(
-                f"{name} ({len(atoms)} atoms) is no larger than a chunk (nft.chunk_radius = "
-                f"{radius:g} Å): a calculation of the whole costs the same, and has all forces and "
-                'the energy (nft.labels = "target")'
+                f"{name} ({len(atoms)} atoms) is no larger than a chunk ({size:.0f} on average, "
+                f"nft.chunk_radius = {radius:g} Å): a calculation of the whole costs no more, and "
+                'has all forces and the energy (nft.labels = "target", as nearsight distil writes)'
             )
         found += _of_the_cell(atoms, name)
         found += _of_the_charges(config.baseline.charges, atoms, name)
@@ -184,9 +186,6 @@ def _of_the_electrons(atoms: Atoms, name: str) -> list[str]:
     return found
 
 
-def _fits_into(atoms: Atoms, radius: float) -> bool:
-    """Whether every chunk of a structure is the whole of it."""
-    if atoms.pbc.any() or len(atoms) > MOST_ATOMS:
-        return False
-    differences = atoms.positions[:, None] - atoms.positions
-    return bool((np.linalg.norm(differences, axis=2) <= radius).all())
+def _size_of_chunks(atoms: Atoms, radius: float) -> float:
+    """Mean number of atoms of a structure's chunks; with images, they may be more than it has."""
+    return 0.0 if len(atoms) > MOST_ATOMS else float(np.mean(chunk_sizes(atoms, radius)))

@@ -12,7 +12,7 @@ from nearsight.learning.state import State
 from nearsight.learning.targets import Targets
 from nearsight.structures.chunks import extract_chunks
 
-__all__ = ["estimate_cost", "relative_cost", "training_sizes"]
+__all__ = ["chunk_sizes", "estimate_cost", "relative_cost", "training_sizes"]
 
 SAMPLED = 50
 """Atoms around which chunks are looked at for their size."""
@@ -45,19 +45,24 @@ def training_sizes(settings: NFTSettings, targets: Targets, state: State) -> lis
     return [len(atoms) for atoms in cut]
 
 
+def chunk_sizes(target: Atoms, radius: float) -> list[int]:
+    """Atoms of the chunks around some atoms of a target."""
+    some = np.linspace(0, len(target) - 1, min(len(target), SAMPLED)).astype(int)
+    numbers = sorted(set(some.tolist()))
+    return [len(chunk) for chunk in extract_chunks(target, numbers, radius, 0.0)]
+
+
 def estimate_cost(target: Atoms, config: Config) -> float:
     """Cost of all chunks (or geometries) that a configuration allows, from the sizes of some."""
     nft = config.nft
     if nft.labels == "target":
         return config.geometries.max_geometries + config.geometries.validation
-    some = np.linspace(0, len(target) - 1, min(len(target), SAMPLED)).astype(int)
-    numbers = sorted(set(some.tolist()))
     cost = 0.0
     for count, radius in (
         (nft.max_chunks, nft.chunk_radius),
         (nft.validation_chunks, nft.larger_radius),
     ):
-        sizes = [len(chunk) for chunk in extract_chunks(target, numbers, radius, 0.0)]
+        sizes = chunk_sizes(target, radius)
         each = relative_cost(sizes, [len(target)], config.parent.cost_exponent) / len(sizes)
         cost += count * each
     return cost

@@ -55,7 +55,7 @@ class Passport:
         labels = "geometries" if whole else "chunks"
         exponent = self.config.parent.cost_exponent
         sentence = (
-            f"{labels} as much as {cost:.2g} calculations of the whole target, if it grows with "
+            f"{labels} as much as {_amount(cost)} calculations of the whole target, if it grows with "
             f"the number of atoms to the power {exponent:g}"
         )
         found.append(("cost", sentence))
@@ -149,6 +149,13 @@ class Passport:
             f"{length} for the chunks{beside}, from one of {atoms} atoms, which took "
             f"{seconds:.3g} s; the small cells and the trainings come on top"
         )
+
+
+def _amount(cost: float) -> str:
+    """A number to be read, never with an exponent."""
+    if cost < 0.01:
+        return "less than 0.01"
+    return f"{cost:.0f}" if cost >= 10.0 else f"{cost:.2g}"
 
 
 def _sizes(chunks: Sequence[Atoms]) -> str:

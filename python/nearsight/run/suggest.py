@@ -61,6 +61,11 @@ FEWEST_CHUNKS = 8
 # eV/Å by the ensemble, whose error comes on top: that leaves room below the usual 0.05
 RELAXED = 0.03
 CHEAP_PARENTS = ("emt",)
+# Atoms up to which a cheap parent is asked about the whole target to compare with: by EMT a
+# calculation of 10,000 takes two seconds; and up to which it relaxes it, some 30 calculations.
+# What larger ones would tell of errors and locality, chunks tell at the price of chunks.
+MOST_COMPARED = 10_000
+MOST_RELAXED = 500
 # Cutoff of the angular functions in distances of nearest neighbours: half the time of a force call,
 # and errors no larger (docs/performance.md); 1.6 is too short where all are ranked together
 SHELLS = 2.0
@@ -80,7 +85,8 @@ def suggest_config(
     structure : path
         What the file calls the target's file.
     parent : str
-        Name of the parent calculator; the costly extras are on for a cheap one only.
+        Name of the parent calculator; comparisons with the whole target are on where they are
+        cheap.
     seed : int
     accuracy : float, eV/Å
         Largest calibrated uncertainty of an atom at which training may end; 0: it goes on to the
@@ -89,6 +95,7 @@ def suggest_config(
     elements = tuple(sorted(set(target.symbols), key=lambda symbol: atomic_numbers[symbol]))
     count = len(elements)
     cheap = parent in CHEAP_PARENTS
+    compared = cheap and len(target) <= MOST_COMPARED
     fewest = min(FEWEST_CHUNKS, len(target))
     max_chunks = max(fewest, min(CHUNKS_PER_ELEMENT * count, len(target) // 3))
     return Config(
@@ -111,9 +118,11 @@ def suggest_config(
             max_iterations=max(20, math.ceil(max_chunks / 2)),
             accuracy=accuracy,
         ),
-        locality=LocalitySettings(atoms=_inner_and_outer(target)) if cheap else None,
-        relaxation=RelaxationSettings(fmax=RELAXED, with_parent=cheap and len(target) <= 500),
-        report=ReportSettings(true_forces=cheap),
+        locality=LocalitySettings(atoms=_inner_and_outer(target)) if compared else None,
+        relaxation=RelaxationSettings(
+            fmax=RELAXED, with_parent=cheap and len(target) <= MOST_RELAXED
+        ),
+        report=ReportSettings(true_forces=compared),
     )
 
 
