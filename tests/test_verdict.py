@@ -152,6 +152,22 @@ def test_the_parent_at_the_minimum(tmp_path: Path) -> None:
     assert worse.next_command("r") == "nearsight retrain r"
 
 
+def test_the_ensemble_at_the_minimum(tmp_path: Path) -> None:
+    """Its bound there in parts of the typical force, 1 eV/Å: 0.29 is fine, 0.31 is not.
+
+    The target itself is known; what helps is its relaxation, not more chunks of it.
+    """
+    for bound, use in ((0.29, "dynamics"), (0.31, "relaxation"), (1.1, "none")):
+        path = but(RELAXATION.ensemble, max_calibrated=np.array([0.01, 2.0, bound]))
+        files = {"relaxation": but(RELAXATION, ensemble=path)}
+        run = run_of(tmp_path / use, files=files, run={"stop_reason": STOPPED})
+        found = judge(RunData.load(run))
+        assert found.use == use
+        if use != "dynamics":
+            assert limiting(found) == {"relaxed"}
+            assert found.next_command("r") == "nearsight retrain r"
+
+
 def test_labels_of_small_chunks(tmp_path: Path) -> None:
     """At 6 Å the mean error of the two centres is 9 meV/Å, at 4 Å 400."""
     files = {"locality": LOCALITY}

@@ -226,6 +226,11 @@ def test_report_of_where_one_is(
         assert result.exit_code == 0, result.output
         words = shlex.split(result.stdout.splitlines()[-1])
         assert words[words.index("--workdir") + 1].startswith(beside)
+    (tmp_path / "relaxed.extxyz").touch()
+    learned_nothing = "no such folder; a relaxation makes one where it has something to learn"
+    result = CliRunner().invoke(app, ["report", "relaxed"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"relaxed: {learned_nothing}, and has not. nearsight evaluate ")
     for wrong, sentence in (("nowhere", "no such folder"), ("md.traj", "must be a folder")):
         monkeypatch.chdir(tmp_path / "md")
         result = CliRunner().invoke(app, ["report", wrong])
@@ -250,6 +255,17 @@ def test_what_each_figure_allows(place: Path) -> None:
     assert use(0.31, 2) == "relaxation relaxation"
     assert use(0.61, 5) == "forces forces"
     assert use(1.1, 11) == "none none"
+
+
+def test_dynamics_that_used_no_budget_up_are_to_ask_sooner(place: Path) -> None:
+    """Done, and not known well enough: more rounds would repeat them to the last bit."""
+    data = WorkData.load(place / "md")
+    unsure = replace(data, ensemble=calibrated(place))
+    vars(unsure)["series"] = type(data.first)(np.full(4, 10.0), True, np.full(4, 0.9))
+    verdict = judge_work(unsure)
+    assert {finding.key for finding in verdict.findings if finding.allows == "none"} >= {"bound"}
+    assert verdict.advice.startswith("the same with a lower threshold")
+    assert verdict.next_command("md").endswith("--threshold 2.5 --max-extrapolation 9.0")
 
 
 def test_a_relaxation_whose_steps_were_too_few_goes_on(place: Path) -> None:

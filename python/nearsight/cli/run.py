@@ -10,6 +10,7 @@ import typer
 
 from nearsight.cli.app import printer, work_folder
 from nearsight.cli.carry_out import carry_out, show_report
+from nearsight.cli.model import KEEP_RESULTS
 from nearsight.cli.new import PANEL, SCHEMA
 from nearsight.cli.options import command
 from nearsight.cli.places import Folder, run_folder
@@ -110,6 +111,13 @@ def report(
         folder = folder.parent
     folder = run_folder(folder)
     if not folder.is_dir():
+        relaxed = [folder.with_suffix(suffix) for suffix in KEEP_RESULTS if not folder.suffix]
+        for file in filter(Path.is_file, relaxed):
+            raise InputError(
+                f"{folder}: no such folder; a relaxation makes one where it has something to "
+                f"learn, and has not. nearsight evaluate ENSEMBLE {file} tells the bounds of its "
+                "errors, and nearsight report RUN of the potential"
+            )
         wrong = "must be a folder" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {wrong}, that of a run, or of retrain, relax, md or lammps md")
     folder = work_folder(folder)

@@ -119,7 +119,7 @@ def _findings(data: RunData) -> Iterator[Finding]:
             f"the error of the parent's force on the centre of a {data.run.chunk_radius:g} Å chunk"
         )
         yield part("locality", name, labels, typical, LABELS)
-    yield from _relaxations(data)
+    yield from _relaxations(data, typical)
 
 
 def part(key: str, name: str, value: float, typical: float, limits: Limits) -> Finding:
@@ -212,7 +212,7 @@ def _members(rmse: npt.NDArray[np.float64] | None, typical: float) -> Iterator[F
     )
 
 
-def _relaxations(data: RunData) -> Iterator[Finding]:
+def _relaxations(data: RunData, typical: float) -> Iterator[Finding]:
     relaxed = [target.relaxation for target in data.targets if target.relaxation is not None]
     stuck = sum(not relaxation.ensemble.converged for relaxation in relaxed)
     if stuck:
@@ -222,6 +222,12 @@ def _relaxations(data: RunData) -> Iterator[Finding]:
             value=stuck,
             sentence=f"{stuck} of {count_noun(len(relaxed), 'relaxation')} did not converge",
         )
+    if data.best.record.is_calibrated:
+        paths = [relaxation.ensemble.max_calibrated for relaxation in relaxed]
+        ends = [float(path[-1]) for path in paths if path is not None]
+        if ends:
+            name = "the uncertainty (99 %) of the most uncertain atom where the relaxation ended"
+            yield part("relaxed", name, max(ends), typical, BOUND)
     forces = [
         (relaxation.parent_fmax_at_minimum, relaxation.fmax)
         for relaxation in relaxed

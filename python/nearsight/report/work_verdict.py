@@ -226,6 +226,14 @@ def _next_dynamics(data: WorkData, run: str, limited: bool) -> Step:
             f"nearsight md {run} {RUN}/md.traj@0 --workdir {RUN}-learned"
             f"{_options(settings, defaults)}",
         )
+    if _is_done(data):  # the budget was enough: more of it would change nothing
+        settings["threshold"] = float(f"{motion.threshold / STEPS_MORE:.3g}")
+        return Step(
+            "the same with a lower threshold, so that the parent is asked sooner; the labels that "
+            "are there cost nothing again",
+            f"nearsight {command} {source} {RUN}/md.traj@0 --workdir {RUN}-surer"
+            f"{_options(settings, defaults)}",
+        )
     settings["max_chunks"] = STEPS_MORE * int(settings["max_chunks"])
     settings["max_rounds"] = STEPS_MORE * int(settings["max_rounds"])
     return Step(

@@ -105,7 +105,7 @@ def why_unknown(
     if uncertainty[atom] > threshold:
         return (
             f"the uncertainty of atom {atom} ({atoms.symbols[atom]}) is {uncertainty[atom]:.4f} "
-            f"eV/Å, above {threshold:g}"
+            f"eV/Å, above {threshold:.4g}"
         )
     assert grade is not None  # else nothing would be in doubt
     atom = int(grade.argmax())
