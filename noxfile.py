@@ -122,6 +122,9 @@ def cross(session: nox.Session, target: str) -> None:
         "-DCMAKE_CXX_FLAGS=-c",
         "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY",
         "-DNEARSIGHT_CPP_TESTS=OFF",
+        # the levels of the wheels
+        "-DNEARSIGHT_ALL_LEVELS=ON",
+        "-DNEARSIGHT_MARCH=-mcpu=x86_64_",
     )  # fmt: skip
     session.run("cmake", "--build", f"build/{target}")
 

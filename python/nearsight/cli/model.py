@@ -11,7 +11,14 @@ from rich.table import Table
 
 from nearsight.cli.app import display, find_modules_in, open_parent, output, show, table_of
 from nearsight.cli.options import command
-from nearsight.cli.places import EnsembleFile, Format, is_run, load_ensemble, run_folder
+from nearsight.cli.places import (
+    KEEP_RESULTS,
+    EnsembleFile,
+    Format,
+    is_run,
+    load_ensemble,
+    run_folder,
+)
 from nearsight.config import (
     ExecutorSettings,
     LocalitySettings,
@@ -28,7 +35,6 @@ if TYPE_CHECKING:
     from nearsight.structures.labels import Labels
 
 PANEL = "With a potential"
-KEEP_RESULTS = (".extxyz", ".xyz", ".traj")
 ONE_ATOM = LocalitySettings(atoms=(0,))
 
 

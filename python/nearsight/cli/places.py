@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nearsight.model.ensemble import Ensemble
 
 __all__ = [
+    "KEEP_RESULTS",
     "EnsembleFile",
     "Folder",
     "Format",
@@ -22,6 +23,9 @@ __all__ = [
     "load_ensemble",
     "run_folder",
 ]
+
+KEEP_RESULTS = (".extxyz", ".xyz", ".traj")
+"""Ends of the names of relaxed structures: formats that keep energy, forces and uncertainties."""
 
 EnsembleFile = Annotated[
     Path,

@@ -10,10 +10,9 @@ import typer
 
 from nearsight.cli.app import printer, work_folder
 from nearsight.cli.carry_out import carry_out, show_report
-from nearsight.cli.model import KEEP_RESULTS
 from nearsight.cli.new import PANEL, SCHEMA
 from nearsight.cli.options import command
-from nearsight.cli.places import Folder, run_folder
+from nearsight.cli.places import KEEP_RESULTS, Folder, run_folder
 from nearsight.config import Config
 from nearsight.errors import InputError
 

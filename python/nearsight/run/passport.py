@@ -55,8 +55,8 @@ class Passport:
         labels = "geometries" if whole else "chunks"
         exponent = self.config.parent.cost_exponent
         sentence = (
-            f"{labels} as much as {_amount(cost)} calculations of the whole target, if it grows with "
-            f"the number of atoms to the power {exponent:g}"
+            f"{labels} as much as {_amount(cost)} calculations of the whole target, if it grows "
+            f"with the number of atoms to the power {exponent:g}"
         )
         found.append(("cost", sentence))
         if probe is not None:
