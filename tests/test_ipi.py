@@ -25,7 +25,7 @@ PAGE = (ROOT / "docs" / "how-to" / "other-programs.md").read_text()
 INPUT, COMMITTEE = re.findall(r"```xml\n(.*?)```", PAGE, re.S)
 BEADS, STEPS = 3, 2
 
-# Those of this environment: another one on the path may have an i-PI that this Python cannot import.
+# Those of this environment: another one on the path may have an i-PI that is not for this Python.
 PROGRAMS = Path(sysconfig.get_path("scripts"))
 
 pytestmark = pytest.mark.skipif(not (PROGRAMS / "i-pi").is_file(), reason="pip install ipi")
