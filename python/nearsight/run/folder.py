@@ -163,7 +163,8 @@ class RunFolder:
         done = self.stages.get(name)
         if done is not None and None not in (done.follows, follows) and done.follows != follows:
             self._progress.note(f"{file} follows from another ensemble; making it again")
-            done = self._forget(name, file, others)
+            self._forget(name, file, others)
+            done = None
         if done is None or file is None or not self._is_whole(done, file):
             began = time.perf_counter()
             summary = work()
@@ -195,7 +196,8 @@ class RunFolder:
 
     def _forget(self, name: str, file: str | None, others: Sequence[str]) -> None:
         """Remove the files of a stage, which its work would go on from, and then the stage."""
-        for path in {path for each in (file or "", *others) if each for path in self.path.glob(each)}:
+        patterns = [*others] if file is None else [file, *others]
+        for path in [path for each in patterns for path in self.path.glob(each)]:
             if path.is_file():
                 remove(path)
         del self.stages[name]

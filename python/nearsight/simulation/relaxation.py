@@ -185,13 +185,15 @@ _MAX_ATOMS_BFGS = 300
 
 class BFGS(ase.optimize.BFGS):  # type: ignore[misc, unused-ignore]
     """ASE's, in a sixth of the time: the same steps without eigenvectors while the Hessian is
-    positive definite, that is, as long as all its eigenvalues are their own absolute values."""
+    positive definite, that is, as long as all its eigenvalues are their own absolute values.
+    """
 
     def prepare_step(self, pos: Array, gradient: Array) -> tuple[Array, Array]:
         """The step, and its length for every atom."""
         pos, gradient = pos.ravel(), gradient.ravel()
         self.update(pos, -gradient, self.pos0, self.forces0)
-        self.pos0, self.forces0 = pos, -gradient
+        self.pos0: Array = pos
+        self.forces0: Array = -gradient
         try:
             factor = cho_factor(self.H, check_finite=False)
             step = -cho_solve(factor, gradient, check_finite=False)
