@@ -16,6 +16,7 @@ from helpers.recorder import Recorder
 from helpers.runs import GIVEN, files, make_workplace, read, tiny_config, without_times, write_given
 from nearsight.config import Config
 from nearsight.errors import DamagedFileError
+from nearsight.files.records import RoundRecord
 from nearsight.model.ensemble import Ensemble
 from nearsight.run.run import Run
 from nearsight.simulation.relaxation import relax
@@ -201,13 +202,19 @@ def test_an_ensemble_of_another_iteration_is_named(copied: Path, finished: Path)
     assert any("belongs to another ensemble.json; repeating iteration 1" in n for n in notes)
 
 
-def test_a_stage_of_another_ensemble_is_made_again(copied: Path, finished: Path) -> None:
+@pytest.mark.parametrize("stage", ["Relaxation", "Retraining", "Dynamics"])
+def test_a_stage_of_another_ensemble_is_made_again(
+    copied: Path, finished: Path, stage: str
+) -> None:
     path = copied / "nft" / "stages.json"
     stages = {**read(path), "digest": None}
-    stages["stages"]["Relaxation"] |= {"follows": "0" * 64, "sha256": "0" * 64}
+    stages["stages"][stage] |= {"follows": "0" * 64, "sha256": "0" * 64}
     path.write_text(json.dumps(stages))
+    if stage == "Retraining":  # as where training went on
+        first = copied / "nft" / "retraining-00" / RoundRecord.FILE
+        RoundRecord.load(first).model_copy(update={"inputs": "1" * 64}).save(first)
     notes = check(copied, finished)
-    assert "relaxation.json follows from another ensemble; making it again" in notes
+    assert any("follows from another ensemble; making it again" in note for note in notes)
 
 
 def test_a_potential_file_is_whole_or_refused(copied: Path, tmp_path: Path) -> None:

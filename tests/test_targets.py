@@ -117,6 +117,34 @@ def test_new_suggests_settings_for_every_kind_of_target(
     assert Config.parse(config.source).model_dump() == config.model_dump()
 
 
+@pytest.mark.parametrize(
+    ("target", "angular", "cutoffs"),
+    [
+        # twice and 1.6 times the distance of neighbours, a / √2 in fcc, a √3 / 2 in bcc, a in hcp
+        (cluster(3, "Pt"), 14, (2 * 3.92 / 2**0.5, 1.6 * 3.92 / 2**0.5)),
+        (cluster(5, "Cu", "Au"), 16, (2 * 4.08 / 2**0.5, 1.6 * 4.08 / 2**0.5)),
+        (bulk("Fe", cubic=True) * 2, 14, (2.87 * 3**0.5, 0.8 * 2.87 * 3**0.5)),
+        (bulk("Mg") * 2, 14, (2 * 3.21, 1.6 * 3.21)),
+        # never farther than the default, 6.5 Å
+        (bulk("Na", cubic=True) * 2, 14, (6.5, 0.8 * 4.23 * 3**0.5)),
+        (bulk("Cs", cubic=True) * 2, 14, (6.5, None)),
+    ],
+    ids=["Pt", "CuAu", "Fe", "Mg", "Na", "Cs"],
+)
+def test_symmetry_functions_of_metals_reach_as_far_as_shells_of_neighbours(
+    target: Atoms, angular: int, cutoffs: tuple[float, float | None]
+) -> None:
+    features = suggest_config(target, Path("x"), "emt").features
+    assert features.angular_count == angular
+    assert (features.cutoff, features.angular_cutoff) == pytest.approx(cutoffs, abs=0.051)
+
+
+def test_what_is_no_metal_has_the_usual_symmetry_functions() -> None:
+    features = suggest_config(bulk("Si", cubic=True), Path("x"), "emt").features
+    assert features.angular_count is None
+    assert (features.cutoff, features.angular_cutoff) == (6.5, None)
+
+
 def test_alloys_are_rattled_farther_than_one_element() -> None:
     one = suggest_config(cluster(5, "Cu"), Path("x"), "emt").initial
     two = suggest_config(cluster(5, "Cu", "Au"), Path("x"), "emt").initial

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/python/training.py [--run FOLDER]
 
-takes the 20 bulk cells and the 21 symmetry functions that ``examples/pt260_emt.toml`` chooses, all
+takes the 20 bulk cells and the 28 symmetry functions that ``examples/pt260_emt.toml`` chooses, all
 20 cells in the member's sample; with ``--run`` all images, chunks included, and the functions and
 networks of a finished run instead, of several elements if you like. CPU time of one thread,
 fingerprints apart: the smallest of ``--rounds``.

@@ -168,15 +168,15 @@ CASES = {
         "max_chunks",
         {"nft": {**THREE, "max_chunks": 2}, "capacity": ONE_MODEL},
     ),
-    "two-nodes": Case(
-        "Pt260, two nodes, λ 0.01",
+    "one-node": Case(
+        "Pt260, one node, λ 0.01",
         PT,
-        ("forces", "relaxation"),
+        ("none", "forces"),
         "hidden_layers",
         {
             "nft": THREE,
             "capacity": ONE_MODEL,
-            "network": {"hidden_layers": [2]},
+            "network": {"hidden_layers": [1]},
             "training": {"l2": 0.01},
         },
     ),
@@ -185,7 +185,7 @@ CASES = {
         PT,
         ("none", "forces"),
         "count",
-        {"nft": THREE, "features": {"count": 3}},
+        {"nft": THREE, "features": {"count": 3, "angular_count": None}},
     ),
     "alloy-functions": Case(
         "CuAu, six symmetry functions",

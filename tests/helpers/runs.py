@@ -176,6 +176,7 @@ def reduced(config: Config) -> Config:
         "count": 16,
         "cutoff": 5.0,
         "angular_cutoff": None,
+        "angular_count": None,
         "g2_eta": (0.5, 2.0, 5.0, 20.0, 50.0),
         "g2_r_s": (0.0, 2.0, 4.0),
         "g4_eta": (0.005,),

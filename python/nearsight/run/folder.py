@@ -163,6 +163,7 @@ class RunFolder:
         done = self.stages.get(name)
         if done is not None and None not in (done.follows, follows) and done.follows != follows:
             self._progress.note(f"{file} follows from another ensemble; making it again")
+            self._forget(name, file, others)
             done = None
         if done is None or file is None or not self._is_whole(done, file):
             began = time.perf_counter()
@@ -191,6 +192,15 @@ class RunFolder:
 
     def _keep(self, done: Stage) -> None:
         self.stages[done.name] = done
+        Stages(stages=self.stages).save(self / Stages.FILE)
+
+    def _forget(self, name: str, file: str | None, others: Sequence[str]) -> None:
+        """Remove the files of a stage, which its work would go on from, and then the stage."""
+        patterns = [*others] if file is None else [file, *others]
+        for path in [path for each in patterns for path in self.path.glob(each)]:
+            if path.is_file():
+                remove(path)
+        del self.stages[name]
         Stages(stages=self.stages).save(self / Stages.FILE)
 
     def _digests(self, patterns: Sequence[str], file: str) -> dict[str, str]:

@@ -66,9 +66,13 @@ CHEAP_PARENTS = ("emt",)
 # What larger ones would tell of errors and locality, chunks tell at the price of chunks.
 MOST_COMPARED = 10_000
 MOST_RELAXED = 500
-# Cutoff of the angular functions in distances of nearest neighbours: half the time of a force call,
-# and errors no larger (docs/performance.md); 1.6 is too short where all are ranked together
-SHELLS = 2.0
+# For metals, in distances of nearest neighbours: cutoffs behind the third shell (1.7 of them in
+# fcc) and, for the angular functions, whose pairs cost most, behind the second (1.4). The angular
+# functions are then chosen apart: ranked with the others too few radial ones are left
+# (docs/performance.md)
+RADIAL_REACH, ANGULAR_REACH = 2.0, 1.6
+ANGULAR = {1: 14, 2: 16}
+MOST_ANGULAR = 24
 # The λ to begin with for a parent that may not be nearsighted; the validation chunks choose
 STARTING_L2 = 1e-3
 
@@ -108,7 +112,7 @@ def suggest_config(
         features=FeatureSettings(
             count=FUNCTIONS.get(count, MOST_FUNCTIONS),
             with_target=True,
-            angular_cutoff=_angular_cutoff(elements),
+            **_reach(elements),
         ),
         # The paper's networks for DFT; they grow where the validation chunks show that it helps
         network=NetworkSettings(hidden_layers=(5, 5)),
@@ -149,12 +153,18 @@ def distilled(config: Config, geometries: GeometrySettings) -> Config:
     return config.model_copy(update=changes)
 
 
-def _angular_cutoff(elements: tuple[str, ...]) -> float | None:
-    """Behind the third shell of neighbours (1.7 of their distance), for metals; Å."""
+def _reach(elements: tuple[str, ...]) -> dict[str, Any]:
+    """Cutoffs, Å, and number of angular functions, for metals; the defaults for all else."""
     if not all(is_metal(element) for element in elements):
-        return None
-    radius = round(SHELLS * max(nearest_neighbour_distance(element) for element in elements), 1)
-    return radius if radius < FeatureSettings().cutoff else None
+        return {}
+    distance = max(nearest_neighbour_distance(element) for element in elements)
+    most = FeatureSettings().cutoff
+    radial, angular = (round(min(f * distance, most), 1) for f in (RADIAL_REACH, ANGULAR_REACH))
+    return {
+        "angular_count": ANGULAR.get(len(elements), MOST_ANGULAR),
+        "cutoff": radial,
+        "angular_cutoff": angular if angular < radial else None,
+    }
 
 
 def _parent(name: str, elements: tuple[str, ...]) -> ParentSettings:

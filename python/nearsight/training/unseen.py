@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from nearsight.files.records import Bound, Bounds, ExpectedError
 from nearsight.files.records.bounds import STATED
@@ -240,7 +240,7 @@ class Unseen:
         reach = 0.0
         if k > 1:
             variance = (parts**2 * (means - mean) ** 2).sum() * k / (k - 1)
-            reach = float(student.ppf(0.95, k - 1) * np.sqrt(variance))
+            reach = float(stdtrit(k - 1, 0.95) * np.sqrt(variance))
         return ExpectedError(
             mean=mean,
             low=max(mean - reach, 0.0),
@@ -317,5 +317,5 @@ def _quantile(ordered: Array, q: float) -> float:
     rank = int(np.ceil((n + 1) * q))
     if rank <= n:
         return float(ordered[rank - 1])
-    normal = student.ppf(0.5 + q / 2.0, n) * np.sqrt(np.mean(ordered**2))
+    normal = stdtrit(n, 0.5 + q / 2.0) * np.sqrt(np.mean(ordered**2))
     return float(max(ordered[-1], normal))
