@@ -12,8 +12,6 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.calculators.lj import LennardJones
-from ase.cluster.icosahedron import Icosahedron
 from ase.constraints import FixAtoms, FixedPlane
 
 from helpers import copper
@@ -27,7 +25,6 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
 from nearsight.simulation.known import doubt
 from nearsight.simulation.relaxation import (
-    BFGS,
     EnsembleRelaxationResult,
     RelaxationResult,
     relax,
@@ -102,24 +99,6 @@ def test_the_parent_s_relaxation_is_that_of_ase(cell: Atoms, optimizer: str) -> 
     assert found.optimizer == optimizer
     assert found.fmax[-1] <= 0.05 < found.fmax[-2]
     assert not isinstance(found, EnsembleRelaxationResult)
-
-
-def test_bfgs_takes_the_steps_of_ase_s_also_where_the_hessian_has_negative_eigenvalues() -> None:
-    energies, negative = [], []
-    for kind in (BFGS, ase.optimize.BFGS):
-        atoms = Icosahedron("Ar", 2)
-        atoms.positions *= 0.6
-        atoms.rattle(0.3, seed=1)
-        atoms.calc = LennardJones()
-        optimizer = kind(atoms, logfile=None)
-        path = []
-        for _ in optimizer.irun(fmax=0.01, steps=30):
-            path.append(atoms.get_potential_energy())
-            if optimizer.state is not None:
-                negative.append(bool(np.linalg.eigvalsh(optimizer.H)[0] < 0.0))
-        energies.append(path)
-    assert {True, False} == set(negative)
-    np.testing.assert_allclose(*energies, rtol=0, atol=1e-8)
 
 
 def test_the_ensemble_s_relaxation_is_that_of_ase(ensemble: Ensemble, cell: Atoms) -> None:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.io.trajectory import Trajectory
-from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
 from nearsight.config import RelaxationSettings
@@ -28,7 +27,6 @@ from nearsight.progress import Progress, count_noun
 from nearsight.simulation.known import why_unknown
 
 __all__ = [
-    "BFGS",
     "EnsembleRelaxationResult",
     "RelaxationResult",
     "largest_force",
@@ -36,8 +34,6 @@ __all__ = [
     "relax",
     "relax_with_parent",
 ]
-
-Array = npt.NDArray[np.float64]
 
 WHOLE = Origin("whole", "relaxation")
 
@@ -87,7 +83,7 @@ class EnsembleRelaxationResult(RelaxationResult, EnsemblePath):
         )
 
 
-def largest_force(forces: Array) -> float:
+def largest_force(forces: npt.NDArray[np.float64]) -> float:
     """Largest norm of (N, 3) forces, eV/Å."""
     return float(np.linalg.norm(forces, axis=1).max())
 
@@ -151,7 +147,7 @@ class _Path:
     energies: list[float] = field(default_factory=list)
     fmax: list[float] = field(default_factory=list)
     uncertainties: dict[str, list[float]] = field(default_factory=dict)
-    positions: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    positions: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
 
     @property
     def steps(self) -> int:
@@ -180,26 +176,7 @@ def path_figures(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 _MAX_ATOMS_BFGS = 300
-"""Atoms up to which the dense Hessian of BFGS is cheap: its decomposition grows as N³."""
-
-
-class BFGS(ase.optimize.BFGS):  # type: ignore[misc, unused-ignore]
-    """ASE's, in a sixth of the time: the same steps without eigenvectors while the Hessian is
-    positive definite, that is, as long as all its eigenvalues are their own absolute values.
-    """
-
-    def prepare_step(self, pos: Array, gradient: Array) -> tuple[Array, Array]:
-        """The step, and its length for every atom."""
-        pos, gradient = pos.ravel(), gradient.ravel()
-        self.update(pos, -gradient, self.pos0, self.forces0)
-        self.pos0: Array = pos
-        self.forces0: Array = -gradient
-        try:
-            factor = cho_factor(self.H, check_finite=False)
-            step = -cho_solve(factor, gradient, check_finite=False)
-        except np.linalg.LinAlgError:
-            step = self.state.compute_step(gradient)
-        return step, self.optimizable.gradient_norm(step)
+"""Atoms up to which the dense Hessian of BFGS is cheap: its diagonalisation grows as N³."""
 
 
 def _relax(
@@ -216,8 +193,7 @@ def _relax(
     name = settings.optimizer
     if name == "auto":
         name = "BFGS" if len(atoms) <= _MAX_ATOMS_BFGS else "LBFGS"
-    kind = BFGS if name == "BFGS" else getattr(ase.optimize, name)
-    optimizer = kind(moving, logfile=None)
+    optimizer = getattr(ase.optimize, name)(moving, logfile=None)
     watched = isinstance(calculator, NearsightCalculator) and settings.on_uncertain != "warn"
     kept, stopped, converged = _Path(), "", False
     try:
