@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +49,35 @@ def test_elements_of_the_dump_and_a_choice_of_frames(tmp_path: Path) -> None:
     place.write_text(text[:-4])  # LAMMPS was killed while it wrote the last
     assert [each.info["timestep"] for each in read_structures(place)] == [0, 10]
     assert str(read_structures(f"{place}@-1")[0].symbols) == "AuPt"
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
+def test_a_dump_says_its_units_and_is_compressed(tmp_path: Path, suffix: str) -> None:
+    """What LAMMPS writes by ``units yes``, ``time yes`` and ``custom/gz``: no labels either."""
+    frames = "".join(
+        f"ITEM: TIME\n0.{step}\n" + frame(step, f"element {TYPES}", [f"Au {r}" for r in ROWS])
+        for step in (0, 10)
+    )
+    content = b"ITEM: UNITS\nmetal\n" + frames.encode()
+    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[suffix]
+    place = tmp_path / f"x.dump{suffix}"
+    place.write_bytes(pack(content))
+    for file_format in (None, "lammps-dump-text"):
+        found = read_structures(place, file_format)
+        assert [each.info["timestep"] for each in found] == [0, 10]
+        assert [each.calc for each in found] == [None, None]
+    if suffix != ".xz":  # LAMMPS was killed while it wrote the last
+        place.write_bytes(pack(content)[:-9])
+        assert [each.info["timestep"] for each in read_structures(place)] == [0]
+    place.write_bytes(pack(content.replace(b"metal", b"real")))
+    with pytest.raises(InputError, match=r"x.dump.*: a dump in units real, only those of metal"):
+        read_structures(place)
+    if suffix:
+        packed = bytearray(pack(content))
+        packed[20:40] = bytes(20)
+        place.write_bytes(packed)
+        with pytest.raises(InputError, match=re.escape(f"{place}: ")):
+            read_structures(place)
 
 
 @pytest.mark.parametrize(
