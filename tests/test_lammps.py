@@ -255,7 +255,9 @@ def test_a_damaged_potential_and_one_without_domain(tmp_path: Path) -> None:
     assert "best.json: changed or damaged" in refused.text
 
 
-@pytest.mark.parametrize("weights", ["", "special_bonds lj/coul 0 1 1", "special_bonds lj/coul 1 1 1"])
+@pytest.mark.parametrize(
+    "weights", ["", "special_bonds lj/coul 0 1 1", "special_bonds lj/coul 1 1 1"]
+)
 def test_bonds_do_not_hide_neighbours(tmp_path: Path, weights: str) -> None:
     """LAMMPS leaves them out of the lists, unless special_bonds says otherwise."""
     atoms, ensemble = system("bulk")
@@ -267,7 +269,8 @@ def test_bonds_do_not_hide_neighbours(tmp_path: Path, weights: str) -> None:
     (tmp_path / "data").write_text(
         f"{head}Atoms # bond\n\n" + "\n".join(lines) + "\n\nBonds\n\n1 1 1 2\n"
     )
-    bonded = f"bond_style zero\nbond_coeff *\n{weights}\npair_style"
+    special = f"special_bonds {weights}\n" if weights else ""
+    bonded = f"bond_style zero\nbond_coeff *\n{special}pair_style"
     script = script.replace("atom_style atomic", "atom_style bond").replace("pair_style", bonded, 1)
     is_refused = not weights.endswith("1 1 1")
     found = lammps(tmp_path, script + DUMP + "run 0\n", 2, fails=is_refused)
@@ -283,9 +286,10 @@ def test_respa_cannot_be_watched(tmp_path: Path) -> None:
     """Its steps know nothing of fix pair, and values would be those of the first for ever."""
     atoms, ensemble = system("bulk")
     script = beginning(tmp_path, ensemble, atoms) + "run_style respa 2 2 pair 2\n"
-    assert "fix pair does nothing in run_style respa" in lammps(
-        tmp_path, script + "run 2\n", fails=True
-    ).text
+    assert (
+        "fix pair does nothing in run_style respa"
+        in lammps(tmp_path, script + "run 2\n", fails=True).text
+    )
     lammps(tmp_path, script.replace("fix u all", "# ") + "run 2\n")
 
 

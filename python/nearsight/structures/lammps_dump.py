@@ -41,7 +41,7 @@ def _open(path: str | Path) -> Iterator[BinaryIO]:
             yield plain
             return
         with open_with_compression(str(path), "rb") as stream:
-            yield stream  # type: ignore[misc]
+            yield stream
 
 
 def read_dump(path: str | Path, elements: Sequence[str] | None = None) -> list[Atoms]:
