@@ -277,8 +277,7 @@ def read_structures(path: str | Path, file_format: str | None = None) -> list[At
     if not (place.is_file() or place.is_dir()):  # a pipe would never end
         raise InputError(f"{name}: {'not a file' if place.exists() else 'no such file'}")
     try:
-        is_ours = file_format in (None, "lammps-dump-text") and place.is_file()
-        if is_ours and (reader := reader_of(place)):
+        if file_format in (None, "lammps-dump-text") and (reader := reader_of(place)):
             found = reader(place, selection)
         else:
             found = ase.io.read(
