@@ -99,6 +99,17 @@ def test_mistakes(tmp_path: Path, text: str, elements: list[str] | None, sentenc
     assert str(refused.value).startswith(f"{place}: {sentence}")
 
 
+@pytest.mark.parametrize("name", ["x.dump", "x.xyz"])
+def test_a_word_without_end_is_not_told_whole(tmp_path: Path, name: str) -> None:
+    """By ASE, of a file of either kind."""
+    place, long = tmp_path / name, "-" * 5000
+    dump = frame(0, "id element x y z", [f"1 Au 0 0 {long}"])
+    place.write_text(dump if name == "x.dump" else f"2\n\nAu 0 0 0\nAu 0 0 {long}\n")
+    with pytest.raises(InputError) as refused:
+        read_structures(place)
+    assert len(str(refused.value)) < len(str(place)) + 300
+
+
 def test_types_that_are_no_elements(tmp_path: Path) -> None:
     place = tmp_path / "x.dump"
     place.write_text(frame(0, TYPES, ROWS))
