@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.io import read
 
+from helpers import n2p2_oracle as oracle
 from helpers.cli import run_command
 from helpers.structures import CUTOFFS, functions_of, random_ensemble, structure
 from nearsight.errors import InputError
@@ -99,6 +101,29 @@ def test_round_trip_to_the_last_bit(name: str, units: str, tmp_path: Path) -> No
     assert found.energy == pytest.approx(expected.energy, rel=1e-12)
     scale = np.abs(expected.forces).max()
     np.testing.assert_allclose(found.forces, expected.forces, atol=1e-11 * scale)
+
+
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_folder_means_the_same_to_n2p2(name: str, units: str, tmp_path: Path) -> None:
+    """By an evaluation of its files that shares nothing with the import, nor its order of rows."""
+    atoms = structure("cluster", 2)
+    made = random_ensemble(FUNCTIONS[name](), atoms, members=2)
+    places = write_n2p2(made, tmp_path / "out", UNITS[units])
+    found = made.evaluate(atoms)
+    in_units = atoms.copy()
+    in_units.positions /= float(UNITS[units].in_angstrom)
+    expected = dict(zip(("member-00", "member-01"), found.member_energies, strict=True))
+    for folder, wanted in (expected | {"mean": found.energy}).items():
+        energy = oracle.energy(places[folder], in_units) * float(UNITS[units].in_ev)
+        assert energy == pytest.approx(wanted, rel=1e-10)
+
+
+def test_that_evaluation_is_right() -> None:
+    """A potential and its energy by n2p2 itself."""
+    atoms = read(DATA / "pt4_bulk_pbc.extxyz")
+    expected = float(np.load(DATA / "pt4_bulk_pbc.npz")["energy"])
+    assert oracle.energy(DATA, atoms) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["mean", "sigma", "centered", "none"])

@@ -214,6 +214,13 @@ def test_the_script_of_the_page(tmp_path: Path) -> None:
 
 # -- what is refused
 
+WITHOUT_IDS = """atom_modify id no
+region box block 0 9 0 9 0 9
+create_box 1 box
+lattice fcc 4.5
+create_atoms 1 box
+mass 1 195"""
+
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
@@ -224,6 +231,7 @@ def test_the_script_of_the_page(tmp_path: Path) -> None:
         (("best.json Pt", "best.json Pt Pt"), "an element for every type"),
         (("best.json Pt", "other.json Pt"), "other.json: cannot be read"),
         (("pair_style nearsight", "pair_style nearsight 5.0"), "takes no arguments"),
+        (("read_data data", WITHOUT_IDS), "needs atom IDs"),
     ],
 )
 def test_mistakes(tmp_path: Path, change: tuple[str, str], sentence: str) -> None:
@@ -245,6 +253,40 @@ def test_a_damaged_potential_and_one_without_domain(tmp_path: Path) -> None:
     (tmp_path / "best.json").write_text(json.dumps(content))
     refused = lammps(tmp_path, script + "run 0\n", fails=True)
     assert "best.json: changed or damaged" in refused.text
+
+
+@pytest.mark.parametrize("weights", ["", "lj/coul 0 1 1", "lj/coul 1 1 1"])
+def test_bonds_do_not_hide_neighbours(tmp_path: Path, weights: str) -> None:
+    """LAMMPS leaves them out of the lists, unless special_bonds says otherwise."""
+    atoms, ensemble = system("bulk")
+    script = beginning(tmp_path, ensemble, atoms)
+    head, rows = (tmp_path / "data").read_text().split("Atoms # atomic")
+    sites = [line.split() for line in rows.splitlines() if line]
+    head = head.replace("atom types", "atom types\n1 bonds\n1 bond types")
+    lines = [" ".join([number, "1", *rest]) for number, *rest in sites]
+    (tmp_path / "data").write_text(
+        f"{head}Atoms # bond\n\n" + "\n".join(lines) + "\n\nBonds\n\n1 1 1 2\n"
+    )
+    special = f"special_bonds {weights}\n" if weights else ""
+    bonded = f"bond_style zero\nbond_coeff *\n{special}pair_style"
+    script = script.replace("atom_style atomic", "atom_style bond").replace("pair_style", bonded, 1)
+    is_refused = not weights.endswith("1 1 1")
+    found = lammps(tmp_path, script + DUMP + "run 0\n", 2, fails=is_refused)
+    if is_refused:
+        assert "special_bonds hides bonded atoms from each other" in found.text
+        return
+    np.testing.assert_allclose(
+        last_frame(tmp_path, len(atoms))[:, 3:6], ensemble.evaluate(atoms).forces, atol=1e-11
+    )
+
+
+def test_respa_cannot_be_watched(tmp_path: Path) -> None:
+    """Its steps know nothing of fix pair, and values would be those of the first for ever."""
+    atoms, ensemble = system("bulk")
+    script = beginning(tmp_path, ensemble, atoms) + "run_style respa 2 2 pair 2\n"
+    refused = lammps(tmp_path, script + "run 2\n", fails=True)
+    assert "fix pair does nothing in run_style respa" in refused.text
+    lammps(tmp_path, script.replace("fix u all", "# ") + "run 2\n")
 
 
 def test_atoms_that_overlap(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
+import re
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +51,35 @@ def test_elements_of_the_dump_and_a_choice_of_frames(tmp_path: Path) -> None:
     assert str(read_structures(f"{place}@-1")[0].symbols) == "AuPt"
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
+def test_a_dump_says_its_units_and_is_compressed(tmp_path: Path, suffix: str) -> None:
+    """What LAMMPS writes by ``units yes``, ``time yes`` and ``custom/gz``: no labels either."""
+    frames = "".join(
+        f"ITEM: TIME\n0.{step}\n" + frame(step, f"element {TYPES}", [f"Au {r}" for r in ROWS])
+        for step in (0, 10)
+    )
+    content = b"ITEM: UNITS\nmetal\n" + frames.encode()
+    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[suffix]
+    place = tmp_path / f"x.dump{suffix}"
+    place.write_bytes(pack(content))
+    for file_format in (None, "lammps-dump-text"):
+        found = read_structures(place, file_format)
+        assert [each.info["timestep"] for each in found] == [0, 10]
+        assert [each.calc for each in found] == [None, None]
+    if suffix != ".xz":  # LAMMPS was killed while it wrote the last
+        place.write_bytes(pack(content)[:-9])
+        assert [each.info["timestep"] for each in read_structures(place)] == [0]
+    place.write_bytes(pack(content.replace(b"metal", b"real")))
+    with pytest.raises(InputError, match=r"x.dump.*: a dump in units real, only those of metal"):
+        read_structures(place)
+    if suffix:
+        packed = bytearray(pack(content))
+        packed[20:40] = bytes(20)
+        place.write_bytes(packed)
+        with pytest.raises(InputError, match=re.escape(f"{place}: ")):
+            read_structures(place)
+
+
 @pytest.mark.parametrize(
     ("text", "elements", "sentence"),
     [
@@ -65,6 +97,17 @@ def test_mistakes(tmp_path: Path, text: str, elements: list[str] | None, sentenc
     with pytest.raises(InputError) as refused:
         read_dump(place, elements)
     assert str(refused.value).startswith(f"{place}: {sentence}")
+
+
+@pytest.mark.parametrize("name", ["x.dump", "x.xyz"])
+def test_a_word_without_end_is_not_told_whole(tmp_path: Path, name: str) -> None:
+    """By ASE, of a file of either kind."""
+    place, long = tmp_path / name, "-" * 5000
+    dump = frame(0, "id element x y z", [f"1 Au 0 0 {long}"])
+    place.write_text(dump if name == "x.dump" else f"2\n\nAu 0 0 0\nAu 0 0 {long}\n")
+    with pytest.raises(InputError) as refused:
+        read_structures(place)
+    assert len(str(refused.value)) < len(str(place)) + 300
 
 
 def test_types_that_are_no_elements(tmp_path: Path) -> None:

@@ -86,7 +86,36 @@ void PairNearsight::init_style() {
   if (std::strcmp(update->unit_style, "metal") != 0)
     error->all(FLERR, "pair_style nearsight needs units metal (eV, Angstrom)");
   if (!force->newton_pair) error->all(FLERR, "pair_style nearsight needs newton pair on");
+  if (atom->tag_enable == 0) error->all(FLERR, "pair_style nearsight needs atom IDs");
   neighbor->add_request(this, NeighConst::REQ_FULL);
+}
+
+// What is known only when all of a run is: how it integrates, what the neighbour lists leave out.
+void PairNearsight::setup() {
+  const bool is_watched = uncertainty.asked || raw.asked || extrapolation.asked;
+  if (is_watched && update->whichflag == 1 && std::strcmp(update->integrate_style, "respa") == 0)
+    error->all(FLERR, "fix pair does nothing in run_style respa, so that nobody would be watching");
+  const int hidden = hides_neighbours();
+  int anywhere = 0;
+  MPI_Allreduce(&hidden, &anywhere, 1, MPI_INT, MPI_MAX, world);
+  if (anywhere != 0)
+    error->all(FLERR,
+               "pair_style nearsight: special_bonds hides bonded atoms from each other; give "
+               "special_bonds lj/coul 1.0 1.0 1.0");
+}
+
+// Whether an atom has bonds, and LAMMPS leaves atoms out of its neighbours for that.
+bool PairNearsight::hides_neighbours() const {
+  const int* const kept = neighbor->special_flag + 1;
+  if (atom->molecular == Atom::ATOMIC || std::count(kept, kept + 3, 0) == 0) return false;
+  if (atom->nspecial == nullptr) return true;  // atom_style template
+  for (int i = 0; i < atom->nlocal; ++i) {
+    if (map[atom->type[i]] < 0) continue;
+    const int* const up_to = atom->nspecial[i];  // bonds, angles, dihedrals away
+    for (int k = 0, before = 0; k < 3; before = up_to[k++])
+      if (kept[k] == 0 && up_to[k] > before) return true;
+  }
+  return false;
 }
 
 double PairNearsight::init_one(int i, int j) {

@@ -19,6 +19,7 @@ class PairNearsight : public Pair {
   void settings(int narg, char** arg) override;
   void coeff(int narg, char** arg) override;
   void init_style() override;
+  void setup() override;
   double init_one(int i, int j) override;
   void compute(int eflag, int vflag) override;
   double memory_usage() override;
@@ -42,6 +43,7 @@ class PairNearsight : public Pair {
   };
 
   void allocate();
+  bool hides_neighbours() const;
   void find_bonds(int i);
   void add_atom(int i);
   void find_uncertainty();

@@ -18,7 +18,7 @@ from ase.data import atomic_numbers
 from ase.io.formats import UnknownFileTypeError
 
 from nearsight import _core
-from nearsight.errors import InputError
+from nearsight.errors import InputError, plain_text
 from nearsight.files.atomic import remove, write_bytes
 from nearsight.reading import split_selection
 from nearsight.structures.labels import CHUNK_KEY, LARGEST, WEIGHTS_KEY, read_labels
@@ -277,7 +277,7 @@ def read_structures(path: str | Path, file_format: str | None = None) -> list[At
     if not (place.is_file() or place.is_dir()):  # a pipe would never end
         raise InputError(f"{name}: {'not a file' if place.exists() else 'no such file'}")
     try:
-        if file_format is None and place.is_file() and (reader := reader_of(place)):
+        if file_format in (None, "lammps-dump-text") and (reader := reader_of(place)):
             found = reader(place, selection)
         else:
             found = ase.io.read(
@@ -293,7 +293,7 @@ def read_structures(path: str | Path, file_format: str | None = None) -> list[At
             raise InputError(f"{name}: ASE cannot read it ({type(error).__name__})") from error
         raise InputError(f"{name}: there is no structure {selection} in it") from error
     except Exception as error:  # ASE's readers raise whatever their format makes them raise
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = plain_text(f"{type(error).__name__}: {error}", 200)
         hint = ""
         if isinstance(error, UnknownFileTypeError) and file_format is not None:
             text = f"it knows no format {file_format!r}"

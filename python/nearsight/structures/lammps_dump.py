@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import io
+import lzma
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import ase.io
 from ase import Atoms
 from ase.data import atomic_numbers
+from ase.io.formats import get_compression, open_with_compression
 
-from nearsight.errors import InputError
+from nearsight.errors import InputError, plain_text
 from nearsight.reading import open_file
 
 __all__ = ["is_dump", "iterate_dump", "read_dump"]
 
 FRAME = "ITEM: TIMESTEP\n"
+UNITS, TIME = "ITEM: UNITS\n", "ITEM: TIME\n"
+"""What stands before a frame where ``dump_modify`` says ``units yes``, ``time yes``."""
 
 
 def is_dump(path: str | Path) -> bool:
-    """Whether a file is a text dump of LAMMPS."""
-    with Path(path).open("rb") as stream:
-        return stream.read(len(FRAME)) == FRAME.encode()
+    """Whether a file is a text dump of LAMMPS, compressed (``.gz``) or not."""
+    try:
+        with _open(path) as stream:
+            return stream.readline(len(FRAME)).decode(errors="replace") in (FRAME, UNITS, TIME)
+    except (InputError, EOFError, zlib.error, lzma.LZMAError):
+        return False
+
+
+@contextmanager
+def _open(path: str | Path) -> Iterator[BinaryIO]:
+    with open_file(path) as plain:
+        if get_compression(str(path))[1] is None:
+            yield plain
+            return
+        with open_with_compression(str(path), "rb") as stream:
+            yield stream
 
 
 def read_dump(path: str | Path, elements: Sequence[str] | None = None) -> list[Atoms]:
@@ -71,7 +91,8 @@ def iterate_dump(path: str | Path, elements: Sequence[str] | None = None) -> Ite
         try:
             atoms = ase.io.read(text, 0, "lammps-dump-text", specorder=elements)
         except Exception as error:  # a damaged dump makes ASE raise whatever it does
-            raise InputError(f"{path}: no LAMMPS dump ({type(error).__name__}: {error})") from error
+            text = plain_text(f"{type(error).__name__}: {error}", 200)
+            raise InputError(f"{path}: no LAMMPS dump ({text})") from error
         assert isinstance(atoms, Atoms)
         yield _plain(atoms)
 
@@ -79,18 +100,31 @@ def iterate_dump(path: str | Path, elements: Sequence[str] | None = None) -> Ite
 def _split(path: str | Path) -> Iterator[list[str]]:
     """The lines of every frame, without its first line; a last one cut off is left out."""
     frame: list[str] | None = None
-    with open_file(path) as stream:
-        for content in stream:
-            line = content.decode(errors="replace")
-            if line != FRAME:
+    before = ""
+    with _open(path) as stream:
+        for line in _lines(stream, path):
+            if line in (FRAME, UNITS, TIME):
                 if frame is not None:
-                    frame.append(line)
-                continue
-            if frame is not None:
-                yield frame
-            frame = []
+                    yield frame
+                frame = [] if line == FRAME else None
+            elif frame is not None:
+                frame.append(line)
+            elif before == UNITS and line != "metal\n":
+                unit = plain_text(line.strip(), 20)
+                raise InputError(f"{path}: a dump in units {unit}, only those of metal are read")
+            before = line
     if frame is not None and _is_whole(frame):
         yield frame
+
+
+def _lines(stream: BinaryIO, path: str | Path) -> Iterator[str]:
+    try:
+        for content in stream:
+            yield content.decode(errors="replace")
+    except EOFError:  # compressed, and cut off
+        return
+    except (zlib.error, lzma.LZMAError) as error:
+        raise InputError(f"{path}: cannot be unpacked ({error})") from error
 
 
 def _is_whole(frame: list[str]) -> bool:

@@ -24,6 +24,8 @@ def reader_of(path: Path) -> Reader | None:
     Text dumps of LAMMPS, ``input.data`` of n2p2 (eV and Å), and ASE's databases, of whose labels
     ASE gives some.
     """
+    if not path.is_file():
+        return None
     if is_database(path):
         return read_database
     if is_dump(path):
