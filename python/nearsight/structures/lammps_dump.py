@@ -91,8 +91,8 @@ def iterate_dump(path: str | Path, elements: Sequence[str] | None = None) -> Ite
         try:
             atoms = ase.io.read(text, 0, "lammps-dump-text", specorder=elements)
         except Exception as error:  # a damaged dump makes ASE raise whatever it does
-            text = plain_text(f"{type(error).__name__}: {error}", 200)
-            raise InputError(f"{path}: no LAMMPS dump ({text})") from error
+            reason = plain_text(f"{type(error).__name__}: {error}", 200)
+            raise InputError(f"{path}: no LAMMPS dump ({reason})") from error
         assert isinstance(atoms, Atoms)
         yield _plain(atoms)
 
