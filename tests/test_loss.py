@@ -122,6 +122,22 @@ def test_quality_by_hand() -> None:
     assert found.max_force_residual == pytest.approx(np.abs(residual).max())
 
 
+def test_quality_of_a_sample_is_that_of_its_images() -> None:
+    """What a member has not been given it need not fit."""
+    data = training_data(2)
+    energies, forces = data.core.predict(random_weights(data))
+    sample = np.array([0, 2, 0, 0, 1, 0, 0])
+    kept = np.isin(data.row_image, [1, 4])
+    residual = (forces - data.forces)[kept]
+    found = data.quality(energies, forces, sample)
+    assert found.force_rmse == pytest.approx(np.sqrt(np.mean(residual**2)))
+    assert found.max_force_residual == pytest.approx(np.abs(residual).max())
+    assert found.energy_rmse == pytest.approx(
+        np.sqrt(np.mean((energies - data.energies)[[1, 4]] ** 2))
+    )
+    assert data.quality(energies, forces, np.zeros(7, int)).force_rmse == 0.0
+
+
 def test_quality_of_chunks_alone() -> None:
     data = training_data()
     chunks = replace(data, fingerprints=[p for p in data.fingerprints if p.image.is_chunk])

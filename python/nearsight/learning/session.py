@@ -351,7 +351,12 @@ class Session:
             energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
             force_rmse=float(np.mean([q.force_rmse for q in quality])),
             max_force_residual=max(q.max_force_residual for q in quality),
-            member_force_rmse=np.array([q.force_rmse for q in quality]),
+            member_force_rmse=np.array(
+                [
+                    data.quality(*each, sample).force_rmse
+                    for each, sample in zip(predicted, counts, strict=True)
+                ]
+            ),
             validation_error=expected.mean if unseen.validation and expected else None,
             expected=expected,
             bounds=bounds,

@@ -207,7 +207,7 @@ def _members(rmse: npt.NDArray[np.float64] | None, typical: float) -> Iterator[F
         key="members",
         allows="relaxation" if apart else "dynamics",
         value=worst,
-        sentence=f"member {int(np.argmax(rmse))} fits the labels to {figure(1000 * worst)} meV/Å "
+        sentence=f"member {int(np.argmax(rmse))} fits its labels to {figure(1000 * worst)} meV/Å "
         f"(RMS), the median member to {figure(1000 * median)}{ending}",
     )
 

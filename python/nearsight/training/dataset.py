@@ -29,6 +29,7 @@ from nearsight.training.fingerprints import Fingerprints
 __all__ = ["Quality", "TrainingData"]
 
 Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -204,12 +205,21 @@ class TrainingData:
             (counts * force_coefficient / (3.0 * atoms))[self.row_image] * self.force_weights,
         )
 
-    def quality(self, energies: Array, forces: Array) -> Quality:
-        """How well a member fits all images, by its predictions for them (see ``core.predict``)."""
-        error = (energies - self.energies)[self.has_energy]
-        residual = forces - self.forces
+    def quality(self, energies: Array, forces: Array, sample: Counts | None = None) -> Quality:
+        """How well a member fits all images, by its predictions for them (see ``core.predict``).
+
+        Parameters
+        ----------
+        energies : (images,) float64
+        forces : (F, 3) float64
+        sample : (images,) int64, optional
+            Of the images, those that are not zero in it alone.
+        """
+        drawn = np.ones(len(self.fingerprints), bool) if sample is None else sample > 0
+        error = (energies - self.energies)[self.has_energy & drawn]
+        residual = (forces - self.forces)[drawn[self.row_image]]
         return Quality(
             float(np.sqrt(np.mean(error**2))) if len(error) else 0.0,
-            float(np.sqrt(np.mean(residual**2))),
-            float(np.abs(residual).max()),
+            float(np.sqrt(np.mean(residual**2))) if len(residual) else 0.0,
+            float(np.abs(residual).max(initial=0.0)),
         )

@@ -134,7 +134,8 @@ class Iteration(Record):
     energy_rmse : float, eV/atom; force_rmse, max_force_residual : float, eV/Å
         On all training images, mean over the members (the last: their largest).
     member_force_rmse : (M,) float64, eV/Å, or None
-        ``force_rmse`` of every member; None in files of earlier versions.
+        ``force_rmse`` of every member on the images of its own sample; None in files of earlier
+        versions.
     validation_error : float, eV/Å, or None
         Mean error of a force in the validation chunks; None without any.
     expected : ExpectedError or None
