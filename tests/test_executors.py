@@ -35,7 +35,7 @@ from nearsight.executors import (
     training_executor,
 )
 from nearsight.executors.local import LocalExecutor
-from nearsight.executors.slurm_commands import last_log_line
+from nearsight.executors.slurm_commands import last_log_line, was_ended
 
 DRIVER = """\
 import sys, time
@@ -395,3 +395,20 @@ def test_why_slurm_ended_a_job_stands_before_what_others_say_of_it(tmp_path: Pat
     assert last_log_line(log) == ": slurmstepd: error: *** JOB 28 ON n CANCELLED AT now ***"
     log.write_text("begun\nTerminated\n\n")
     assert last_log_line(log) == ": Terminated"
+
+
+def test_a_step_that_srun_ended_is_not_the_end_of_a_job(tmp_path: Path) -> None:
+    """Lines of SLURM 22.05: where a process failed, srun ends the others, and says so alike."""
+    log = tmp_path / "log"
+    assert not was_ended(log)
+    failed = (
+        "srun: error: vm: task 0: Exited with exit code 1\n"
+        "srun: Terminating StepId=24.0\n"
+        "slurmstepd-vm: error: *** STEP 24.0 ON vm CANCELLED AT 2026-11-30T02:44:23 ***\n"
+    )
+    log.write_text(failed)
+    assert not was_ended(log)
+    log.write_text(
+        "slurmstepd-vm: error: *** JOB 24 ON vm CANCELLED AT 2026-11-30T02:44:23 ***\n" + failed
+    )
+    assert was_ended(log)

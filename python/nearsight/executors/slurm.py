@@ -32,12 +32,12 @@ from nearsight.executors import protocol
 from nearsight.executors.processes import refuse_in_worker
 from nearsight.executors.protocol import CallError, WorkerLost
 from nearsight.executors.slurm_commands import (
-    CANCELLED,
     LOG,
     Refusal,
     job_script,
     last_log_line,
     slurm,
+    was_ended,
 )
 from nearsight.files.atomic import write_text
 
@@ -302,9 +302,9 @@ class _Call(Future[Any]):
         try:
             self.set_result(self._value())
         except (InputError, CallError) as error:
-            words = last_log_line(self.place / LOG)
-            ended = WorkerLost(f"its SLURM job was ended{words}") if CANCELLED in words else None
-            self.set_exception(ended or error)
+            told = self.place / LOG
+            lost = WorkerLost(f"its SLURM job was ended{last_log_line(told)}")
+            self.set_exception(lost if was_ended(told) else error)
         except (ValueError, OSError) as error:
             self.lose(f"its result cannot be used: {error}")
 

@@ -11,7 +11,7 @@ from nearsight.config import ExecutorSettings
 from nearsight.executors.processes import MARK, last_line
 from nearsight.executors.protocol import THREAD_VARIABLES
 
-__all__ = ["CANCELLED", "LOG", "Refusal", "job_script", "last_log_line", "slurm"]
+__all__ = ["LOG", "Refusal", "job_script", "last_log_line", "slurm", "was_ended"]
 
 ANSWER = 120.0
 """Longest duration of a command, s."""
@@ -21,6 +21,9 @@ LOG = "job.log"
 
 CANCELLED = "CANCELLED AT"
 """Words of SLURM in the log of a job that it ends; the time and the reason follow."""
+
+WHOLE_JOB = "*** JOB "
+"""Before them, if it is not a step of the job alone, which srun ends where a process has failed."""
 
 
 class Refusal(Exception):
@@ -74,6 +77,14 @@ def job_script(settings: ExecutorSettings, name: str, place: Path, command: str)
     return "\n".join(
         ["#!/bin/bash", *lines, *settings.header, *exports, *settings.setup, command, ""]
     )
+
+
+def was_ended(log: Path) -> bool:
+    """Whether SLURM ended the job of a log."""
+    if not log.exists():
+        return False
+    lines = log.read_text(errors="replace").splitlines()
+    return any(CANCELLED in line and WHOLE_JOB in line for line in lines)
 
 
 def last_log_line(log: Path) -> str:
