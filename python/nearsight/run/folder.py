@@ -162,8 +162,9 @@ class RunFolder:
         self._progress.stage(name)
         done = self.stages.get(name)
         if done is not None and None not in (done.follows, follows) and done.follows != follows:
+            assert file is not None  # what follows from an ensemble leaves a file
             self._progress.note(f"{file} follows from another ensemble; making it again")
-            self._forget(name, file, others)
+            self._forget(name, [file, *others])
             done = None
         if done is None or file is None or not self._is_whole(done, file):
             began = time.perf_counter()
@@ -194,19 +195,20 @@ class RunFolder:
         self.stages[done.name] = done
         Stages(stages=self.stages).save(self / Stages.FILE)
 
-    def _forget(self, name: str, file: str | None, others: Sequence[str]) -> None:
+    def _forget(self, name: str, patterns: Sequence[str]) -> None:
         """Remove the files of a stage, which its work would go on from, and then the stage."""
-        patterns = [*others] if file is None else [file, *others]
-        for path in [path for each in patterns for path in self.path.glob(each)]:
-            if path.is_file():
-                remove(path)
+        for path in self._files(patterns):
+            remove(path)
         del self.stages[name]
         Stages(stages=self.stages).save(self / Stages.FILE)
 
+    def _files(self, patterns: Sequence[str]) -> set[Path]:
+        return {path for each in patterns for path in self.path.glob(each) if path.is_file()}
+
     def _digests(self, patterns: Sequence[str], file: str) -> dict[str, str]:
         """Checksums of the files that fit patterns, without the one of the stage."""
-        found = {path for each in patterns for path in self.path.glob(each) if path.is_file()}
-        names = sorted(str(path.relative_to(self.path)) for path in found - {self / file})
+        found = self._files(patterns) - {self / file}
+        names = sorted(str(path.relative_to(self.path)) for path in found)
         return {name: file_digest(self / name) for name in names}
 
     def _has_asked(self, config: Config) -> bool:

@@ -284,14 +284,15 @@ def fit_bound(
     """
     if not any((each.raw > 0).any() for each in images):
         return None
-    known, more = Deviations.joined(images), Deviations.joined([*images, *beside])
+    known = Deviations.joined(images)
+    more = Deviations.joined([*images, *beside])
     alone = [Deviations.joined(within)] if within else []
     best, width = None, np.inf
     for least in (0.0, float(np.quantile(known.raw, floor)) if floor else 0.0):
-        factor, factor_95 = (
-            max(_quantile(_ratios(each, least), q) for each in (all_of_them, *alone))
-            for all_of_them, q in ((known, STATED), (more, BESIDE))
-        )
+        ratios = _ratios(known, least)
+        narrow = [_ratios(each, least) for each in alone]
+        factor = max(_quantile(each, STATED) for each in (ratios, *narrow))
+        factor_95 = max(_quantile(each, BESIDE) for each in (_ratios(more, least), *narrow))
         mean = factor * float(np.maximum(known.raw, least).mean())
         if factor_95 > 0.0 and mean < gain * width:
             width = mean
@@ -299,7 +300,7 @@ def fit_bound(
                 factor=factor,
                 factor_95=min(factor, factor_95),
                 floor=least,
-                labels=len(_ratios(known, least)),
+                labels=len(ratios),
                 images=len(images),
             )
     return best
