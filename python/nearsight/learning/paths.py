@@ -48,7 +48,7 @@ class Relaxations:
     def follow(self, ensemble: Ensemble, folder: Path, progress: Progress) -> list[EnsemblePath]:
         """Relax every structure; one that breaks off is a path up to there."""
         paths: list[EnsemblePath] = []
-        settings = self.settings.model_copy(update={"on_uncertain": "warn"})
+        settings = self.settings.model_copy(update={"on_uncertain": "warn", "write_every": 1})
         for number, atoms in enumerate(self.structures):
             file = trajectory(folder, number)
             try:

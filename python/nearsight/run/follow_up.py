@@ -118,6 +118,7 @@ class FollowUp:
             ensemble=ours,
             parent=parents,
             parent_fmax_at_minimum=fmax,
+            write_every=settings.write_every if settings.write_every > 1 else None,
         )
         record.save(self.folder / numbered(Relaxation.FILE, number))
         return ours.summary

@@ -66,6 +66,8 @@ CHEAP_PARENTS = ("emt",)
 # What larger ones would tell of errors and locality, chunks tell at the price of chunks.
 MOST_COMPARED = 10_000
 MOST_RELAXED = 500
+# Of larger ones a frame takes as long to write as a step to make: every tenth is written
+THINNED = 10
 # For metals, in distances of nearest neighbours: cutoffs behind the third shell (1.7 of them in
 # fcc) and, for the angular functions, whose pairs cost most, behind the second (1.4). The angular
 # functions are then chosen apart: ranked with the others too few radial ones are left
@@ -124,7 +126,9 @@ def suggest_config(
         ),
         locality=LocalitySettings(atoms=_inner_and_outer(target)) if compared else None,
         relaxation=RelaxationSettings(
-            fmax=RELAXED, with_parent=cheap and len(target) <= MOST_RELAXED
+            fmax=RELAXED,
+            with_parent=cheap and len(target) <= MOST_RELAXED,
+            write_every=1 if len(target) <= MOST_COMPARED else THINNED,
         ),
         report=ReportSettings(true_forces=compared),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import FiniteFloat, NonNegativeInt, model_validator
+from pydantic import FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from nearsight.files.records.base import Part, Record, Vector, check_lengths
 
@@ -118,16 +118,26 @@ class Relaxation(Record):
     parent : RelaxationPath or None
     parent_fmax_at_minimum : float or None, eV/Å
         Largest force of the parent at the minimum of the ensemble.
+    write_every : int or None
+        Steps from one frame of the trajectories to the next; None: 1.
     """
 
     FORMAT: ClassVar[str] = "nearsight-relaxation"
     FILE: ClassVar[str] = "relaxation.json"
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("write_every",)
 
     optimizer: str
     fmax: FiniteFloat
     ensemble: EnsemblePath
     parent: RelaxationPath | None
     parent_fmax_at_minimum: FiniteFloat | None
+    write_every: PositiveInt | None = None
+
+    @property
+    def written(self) -> list[int]:
+        """The steps of the ensemble's path that its trajectory has; the last is one of them."""
+        steps = self.ensemble.steps
+        return [*range(0, steps, self.write_every or 1), steps]
 
 
 class _Window(Part):
