@@ -198,7 +198,7 @@ def test_constraints_hold(ensemble: Ensemble, cell: Atoms, by: str) -> None:
 def test_too_few_steps_are_reported(ensemble: Ensemble) -> None:
     found = relax(ensemble, copper.particle(), RelaxationSettings(max_steps=2, on_uncertain="warn"))
     assert (found.converged, found.steps) == (False, 2)
-    assert found.summary.startswith("NOT relaxed in 2 steps of BFGS, ΔE -")
+    assert found.summary.startswith("NOT relaxed in 2 steps of LBFGS, ΔE -")
     assert f"{found.max_uncertainty[-1]:.4f} eV/Å at the end" in found.summary
 
 
@@ -211,7 +211,7 @@ def test_a_relaxed_structure_takes_no_step(ensemble: Ensemble, cell: Atoms) -> N
 
 def test_large_structures_go_by_lbfgs() -> None:
     """The dense matrix of BFGS grows as N², its diagonalisation as N³."""
-    for repeats, optimizer in ((4, "BFGS"), (5, "LBFGS")):  # 256 and 500 atoms
+    for repeats, optimizer in ((2, "BFGS"), (3, "LBFGS")):  # 32 and 108 atoms
         atoms = bulk("Cu", cubic=True).repeat(repeats)
         atoms.rattle(0.02, seed=1)
         found = relax_with_parent(Parent("emt"), atoms, RelaxationSettings(max_steps=1))

@@ -288,6 +288,30 @@ def test_a_relaxation_is_learned_until_it_is_known(
     assert record(tmp_path / "calm")["stop_reason"] == "every frame is known"
 
 
+def test_a_relaxation_is_made_once(done: tuple[Path, RetrainingResult]) -> None:
+    """What a round has relaxed is the relaxation itself, unless that would stop on its way."""
+    folder, found = done
+    round_0, inputs = folder / "retraining-00", Retraining(PATHS).inputs(trained(folder / "nft"))
+    ensemble = Ensemble.load(folder / "nft" / "best.json")
+    for on_uncertain, limit, same in (("warn", 1e-4, True), ("stop", 1e9, False)):
+        changed = {"on_uncertain": on_uncertain, "max_uncertainty": limit}
+        settings = RELAXATION.model_copy(update=changed)
+        paths = Relaxations(PATHS.structures, settings)
+        made = paths.made(0, ensemble, round_0, inputs)
+        expected = relax(ensemble, copper.particle(), settings)
+        if not same:  # an atom is outside
+            assert made is None
+            assert expected.stopped
+            continue
+        assert made is not None
+        assert (made.atoms.positions == expected.atoms.positions).all()
+        assert made.model_dump_json(exclude={"atoms"}) == expected.model_dump_json(exclude={"atoms"})
+    paths = Relaxations(PATHS.structures, RELAXATION.model_copy(update={"on_uncertain": "warn"}))
+    assert paths.made(0, found.learner.ensemble, round_0, inputs) is None  # of another ensemble
+    assert paths.made(0, ensemble, round_0, "of other settings") is None
+    assert paths.made(0, ensemble, folder, inputs) is None  # no round
+
+
 def test_labels_come_from_the_frames_up_to_the_first_unknown_one(
     done: tuple[Path, RetrainingResult], tmp_path: Path
 ) -> None:
@@ -503,6 +527,22 @@ def test_a_run_retrains_and_moves(whole: Path) -> None:
     kept = Ensemble.load(folder / "best.json").digest
     for name in ("relaxed.extxyz", "retrained.extxyz", "relaxation.traj"):
         assert read(folder / name).info["nearsight_potential"] == kept
+
+
+def test_a_run_relaxes_its_target_once_with_an_ensemble(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, relaxed = whole / "nft", whole / "nft" / "retraining-01" / "path.traj"
+    assert (folder / "relaxation.traj").read_bytes() == relaxed.read_bytes()
+    # the same if it has to be made again
+    shutil.copytree(whole, tmp_path / "copy")
+    monkeypatch.setattr("nearsight.learning.paths.Relaxations.made", lambda *_: None)
+    files = ("relaxation.json", "relaxation.traj", "relaxed.extxyz")
+    for name in files:
+        (tmp_path / "copy" / "nft" / name).unlink()
+    Run(Config.load(tmp_path / "copy" / "nft.toml"), tmp_path / "copy" / "nft").execute()
+    for name in files:
+        assert (tmp_path / "copy" / "nft" / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_constraints_survive_in_a_run(whole: Path) -> None:

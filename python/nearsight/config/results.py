@@ -24,8 +24,8 @@ class RelaxationSettings(Settings):
     """The relaxation of the target with the best ensemble."""
 
     optimizer: Literal["auto", "BFGS", "LBFGS", "FIRE", "BFGSLineSearch"] = "auto"
-    """Optimiser, by its name in ASE; auto: BFGS up to 300 atoms, LBFGS above, where the dense
-    matrix of BFGS would take more time than the forces."""
+    """Optimiser, by its name in ASE; auto: BFGS up to 50 atoms, LBFGS above, where the dense
+    matrix of BFGS takes more time than the forces, for the same steps."""
     fmax: Positive = 0.05
     """Largest force at which the structure counts as relaxed, in eV/Å."""
     max_steps: Count = 500

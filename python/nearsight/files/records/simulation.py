@@ -99,7 +99,8 @@ class EnsemblePath(RelaxationPath):
 
     def is_known(self, threshold: float) -> bool:
         """Whether all frames are: by the calibrated uncertainty (eV/Å), and no atom outside."""
-        assert self.max_calibrated is not None  # of this version
+        if self.max_calibrated is None:  # of an earlier version
+            return False
         outside = self.extrapolation is not None and float(self.extrapolation.max()) > 1.0
         within = float(self.max_calibrated.max()) <= threshold
         return within and not outside and not self.broken
