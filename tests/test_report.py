@@ -6,14 +6,11 @@ import base64
 import hashlib
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 
 from helpers.report import (
     CUPT3,
@@ -51,7 +48,6 @@ from nearsight.files.records import (
     Target,
 )
 from nearsight.report.data import RunData, report_json
-from nearsight.report.iteration import IterationData
 from nearsight.report.format import core_time, duration, formula, mev, number, percent
 from nearsight.report.page import write_report
 from nearsight.report.verdict import judge, told
@@ -72,19 +68,6 @@ def test_numbers_of_an_iteration_by_hand(full: Path) -> None:
     assert best.coverage_raw == 0.5
     # ranks of the errors 3, 2, 1, 4 are those of the uncertainties 3, 2, 1, 4
     assert best.rank_correlation == pytest.approx(1.0)
-
-
-def test_the_rank_correlation_is_spearman_s(full: Path) -> None:
-    """With equal values, too; the reference is SciPy."""
-    best = RunData.load(full).best
-    rng = np.random.default_rng(1)
-    for _ in range(5):
-        errors, bounds = rng.integers(0, 6, (2, 40)) / 7.0
-        with_ties = replace(best)
-        vars(with_ties)["residuals"] = errors
-        with patch.object(IterationData, "uncertainty", bounds):
-            found = with_ties.rank_correlation
-        assert found == pytest.approx(spearmanr(bounds, errors).statistic, abs=1e-14)
 
 
 def test_means_over_no_atom_are_null(tmp_path: Path) -> None:

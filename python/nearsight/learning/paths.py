@@ -96,7 +96,8 @@ class Relaxations:
         if known is None or known.inputs != inputs:
             return None
         path, limit = known.round.paths[number], self.settings.max_uncertainty
-        *_, last = read_frames(trajectory(folder, number))
+        file = trajectory(folder, number)
+        last = next(read_frames(file, count_frames(file) - 1))
         same = last.info.get(POTENTIAL_KEY) == ensemble.digest and not path.broken
         if not same or not (self.settings.on_uncertain == "warn" or path.is_known(limit)):
             return None

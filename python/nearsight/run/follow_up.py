@@ -13,7 +13,8 @@ from nearsight.config import Config, RelaxationSettings, RetrainingSettings
 from nearsight.errors import ParentError
 from nearsight.files.atomic import write_bytes
 from nearsight.files.names import numbered, round_folder
-from nearsight.files.records import Relaxation, RetrainingRecord
+from nearsight.files.records import Relaxation, RetrainingRecord, steps_written
+from nearsight.files.trajectory import read_frames, write_frames
 from nearsight.learning.learner import Learner
 from nearsight.learning.on_the_fly import Dynamics
 from nearsight.learning.paths import Relaxations, trajectory
@@ -136,9 +137,7 @@ class FollowUp:
         record.save(self.folder / numbered(Relaxation.FILE, number))
         return ours.summary
 
-    def _made(
-        self, number: int, ensemble: Ensemble, path: Path
-    ) -> EnsembleRelaxationResult | None:
+    def _made(self, number: int, ensemble: Ensemble, path: Path) -> EnsembleRelaxationResult | None:
         """The relaxation that the retraining has made, its trajectory copied, if it is the same."""
         retraining = self.folder / RetrainingRecord.FILE
         if not retraining.exists():
@@ -147,7 +146,12 @@ class FollowUp:
         begun, learner = self._retraining
         found = self._relaxations.made(number, ensemble, folder, begun.inputs(learner))
         if found is not None:
-            write_bytes(path, trajectory(folder, number).read_bytes())
+            frames, every = trajectory(folder, number), self._relaxations.settings.write_every
+            if every == 1:
+                write_bytes(path, frames.read_bytes())
+            else:
+                steps = steps_written(found.steps, every)
+                write_frames(path, (next(read_frames(frames, step, step + 1)) for step in steps))
         return found
 
     def _parent_fmax(self, atoms: Atoms) -> float:

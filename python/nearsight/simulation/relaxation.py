@@ -183,7 +183,7 @@ def path_figures(results: Mapping[str, Any]) -> dict[str, float]:
 
 _MAX_ATOMS_BFGS = 50
 """Atoms up to which the dense Hessian of BFGS is cheap: its diagonalisation grows as N³, a force
-call as N. LBFGS takes the same steps: 25 to 52 for Pt260, in 0.05 to 0.1 s instead of 1.6 to 3.3."""
+call as N. LBFGS takes the same steps: 25 to 52 for Pt260, in 0.1 s instead of 1.6 to 3.3."""
 
 
 def optimizer_name(settings: RelaxationSettings, n_atoms: int) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "RetrainingRecord",
     "RetrainingRound",
     "RoundRecord",
+    "steps_written",
 ]
 
 UNDECIDED = 0.1
@@ -137,8 +138,12 @@ class Relaxation(Record):
     @property
     def written(self) -> list[int]:
         """The steps of the ensemble's path that its trajectory has; the last is one of them."""
-        steps = self.ensemble.steps
-        return [*range(0, steps, self.write_every or 1), steps]
+        return steps_written(self.ensemble.steps, self.write_every or 1)
+
+
+def steps_written(steps: int, every: int) -> list[int]:
+    """The steps that a trajectory has of a path: the first, every so manieth, and the last."""
+    return [*range(0, steps, every), steps]
 
 
 class _Window(Part):
