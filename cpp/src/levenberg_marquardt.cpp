@@ -5,6 +5,7 @@
 // A step that bends too much is not tried: the damping mu is raised at once.
 #include "nearsight/levenberg_marquardt.hpp"
 
+#include <Eigen/Cholesky>
 #include <algorithm>
 
 #include "nearsight/residuals.hpp"
