@@ -169,7 +169,7 @@ SHARP = FUNCTIONS | {
     "g5_eta": [0.005, 1.0, 4.0, 10.0],
     "g5_zeta": [1.0, 2.0, 4.0, 8.0, 16.0],
 }
-"""As ``nearsight distil`` writes them, but for angles between the bonds that CHGNet sees, of 3 Å."""
+"""As ``nearsight distil`` writes them, but for angles between bonds up to 3 Å, CHGNet's."""
 
 CASES = {
     "Cu260/SNAP": Case(
@@ -218,7 +218,7 @@ CASES = {
             "features": SHARP,
             "network": {"hidden_layers": [15, 15]},
             "training": {"initial_iterations": 60, "iterations": 20, "tolerance": 0.003},
-            "geometries": {"first": 8, "per_iteration": 16, "max_geometries": 40},
+            "geometries": {"first": 16, "per_iteration": 24, "max_geometries": 40},
             "capacity": {"hidden_layers": [[15, 15]], "l2": [1e-6]},
         },
     ),
