@@ -453,12 +453,23 @@ def test_uncertain_and_unlike_frames_are_wanted() -> None:
     assert rank_geometries([], known, 2, relaxed_first=True) == []
 
 
-def test_copies_are_displaced_by_half_of_what_melts() -> None:
-    """By Lindemann's tenth of the distance between neighbours, twice the covalent radius."""
+def test_half_of_an_iteration_are_copies_displaced_from_the_minimum(tmp_path: Path) -> None:
+    state = run(tmp_path, copper.by_target(per_iteration=2, temperature=1.0))
+    assert [each.chunks for each in state.history] == [0, 2, 4]
+    frames = kept(tmp_path)
+    relaxed, copy = (frames[number] for number in state.history[-1].chunk_indices[2:])
+    moves = np.linalg.norm(copy.positions - relaxed.positions, axis=1)
+    assert np.sqrt((moves**2).mean()) == pytest.approx(0.25 * 0.1 * 2 * 1.32, rel=0.2)
+
+
+@pytest.mark.parametrize(("copy", "part"), [(0, 0.5), (1, 0.25), (2, 0.75), (3, 0.5)])
+def test_copies_are_displaced_by_parts_of_what_melts(copy: int, part: float) -> None:
+    """Of Lindemann's tenth of the distance between neighbours, twice the covalent radius."""
     target = bulk("Cu", cubic=True).repeat(6)
     target.set_constraint(FixAtoms([0, 5]))
-    copy = displaced(target, seed=3)
-    moves = np.linalg.norm(copy.positions - target.positions, axis=1)
+    moved = displaced(target, 3, copy)
+    moves = np.linalg.norm(moved.positions - target.positions, axis=1)
     assert (moves[[0, 5]] == 0).all()
-    assert np.sqrt((moves**2).mean()) == pytest.approx(0.05 * 2 * 1.32, rel=0.03)
-    assert digest(displaced(target, 3)) == digest(copy) != digest(displaced(target, 4))
+    assert np.sqrt((moves**2).mean()) == pytest.approx(part * 0.1 * 2 * 1.32, rel=0.03)
+    assert digest(displaced(target, 3, copy)) == digest(moved)
+    assert digest(displaced(target, 4, copy)) != digest(moved)

@@ -159,6 +159,18 @@ class Case:
 
 FUNCTIONS = {"count": 40, "with_target": True}
 
+SHARP = FUNCTIONS | {
+    "angular_count": 20,
+    "cutoff": 6.0,
+    "angular_cutoff": 3.3,
+    "g2_eta": [1.0, 4.0, 20.0, 60.0, 150.0],
+    "g2_r_s": [0.0, 1.94, 2.36, 2.77, 3.19, 3.6, 4.02, 4.43, 4.99, 5.41],
+    "g4_eta": [],
+    "g5_eta": [0.005, 1.0, 4.0, 10.0],
+    "g5_zeta": [1.0, 2.0, 4.0, 8.0, 16.0],
+}
+"""As ``nearsight distil`` writes them, but for angles between bonds up to 3 Å, CHGNet's."""
+
 CASES = {
     "Cu260/SNAP": Case(
         "snap_copper",
@@ -203,9 +215,11 @@ CASES = {
         ],
         bars={"unseen": 30.0},
         by_target={
-            "training": {"iterations": 20, "tolerance": 0.003},
-            "geometries": {"first": 4, "per_iteration": 4, "max_geometries": 24},
-            "capacity": {"hidden_layers": [[10, 10], [15, 15]], "l2": [1e-4]},
+            "features": SHARP,
+            "network": {"hidden_layers": [15, 15]},
+            "training": {"initial_iterations": 60, "iterations": 20, "tolerance": 0.003},
+            "geometries": {"first": 16, "per_iteration": 24, "max_geometries": 40},
+            "capacity": {"hidden_layers": [[15, 15]], "l2": [1e-6]},
         },
     ),
 }

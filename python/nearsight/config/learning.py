@@ -179,14 +179,14 @@ class GeometrySettings(Settings):
     target as given is the first; most come from relaxations and short dynamics of the ensemble.
     """
 
-    max_geometries: Count = 12
+    max_geometries: Count = 24
     """Geometries in all, after which training ends. Each costs one calculation of the target."""
-    first: Count = 3
+    first: Count = 8
     """Geometries of the first iteration: the target as given, and copies whose atoms are displaced
-    at random by half of what melts a crystal."""
-    per_iteration: Count = 3
-    """Geometries added in a later iteration at most: those that are uncertain and unlike the known.
-    """
+    at random by a quarter to three quarters of what melts a crystal."""
+    per_iteration: Count = 8
+    """Geometries added in a later iteration at most: half of them frames that are uncertain
+    and unlike the known, half copies displaced from where the ensemble relaxes the target to."""
     validation: Annotated[int, Field(ge=0)] = 3
     """Geometries of dynamics of their own that are labelled and never trained on: the error on them
     chooses the model (see [capacity]) and calibrates the uncertainty."""

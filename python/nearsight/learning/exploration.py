@@ -46,6 +46,8 @@ LINDEMANN = 0.1
 """Root mean square displacement at which crystals melt, in distances to the nearest neighbour."""
 SAME = 0.02
 """Root mean square displacement up to which a geometry counts as known, Å."""
+AMPLITUDES = (0.5, 0.25, 0.75)
+"""Of displaced copies in turn, in parts of what melts a crystal."""
 UNLIKE = 3.0
 """Displacement that stands for the difference to a target of which nothing is known, Å."""
 
@@ -93,17 +95,18 @@ class Path:
         return [frame.atoms for frame in self.frames if frame.raw <= BELIEVED]
 
 
-def displaced(target: Atoms, seed: int) -> Atoms:
-    """A copy of a target whose atoms are displaced at random by half of what melts a crystal.
+def displaced(target: Atoms, seed: int, copy: int = 0) -> Atoms:
+    """A copy of a target whose atoms are displaced at random, by less than what melts a crystal.
 
     That is a tenth of the distance between neighbours (Lindemann), here twice the covalent radius
-    of the atom. Fixed atoms stay.
+    of the atom; copies are displaced by `AMPLITUDES` of it in turn. Fixed atoms stay.
     """
-    copy = target.copy()
-    spread = 0.5 * LINDEMANN * 2.0 * covalent_radii[target.numbers] / np.sqrt(3.0)
+    moved = target.copy()
+    part = AMPLITUDES[copy % len(AMPLITUDES)]
+    spread = part * LINDEMANN * 2.0 * covalent_radii[target.numbers] / np.sqrt(3.0)
     moves = np.random.default_rng(seed).standard_normal((len(target), 3)) * spread[:, None]
-    copy.set_positions(target.positions + moves)
-    return copy
+    moved.set_positions(target.positions + moves)
+    return moved
 
 
 def explore(

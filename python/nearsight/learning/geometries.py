@@ -86,8 +86,8 @@ class GeometryCandidates(Candidates):
         if not seen:
             copies = []
             for copy in range(settings.first - len(targets)):
-                number = copy % len(targets)
-                copies.append(displaced(targets[number], self._seed(copy, number)))
+                turn, number = divmod(copy, len(targets))
+                copies.append(displaced(targets[number], self._seed(copy, number), turn))
             numbers = self._keep(iteration, len(targets), copies)
             numbers = [*range(len(targets)), *numbers]
             return Exploration(frames=0, broken=0, largest_uncertainty=None, numbers=numbers)
@@ -100,9 +100,14 @@ class GeometryCandidates(Candidates):
         first = iteration == 1 and self.start is None
         known = [image.atoms for image in (*images, *self.validation(iteration - 1))]
         ranked = rank_geometries(found, known, 2 * settings.per_iteration, first)
+        frames = [found[i].atoms for i in ranked]
+        relaxed = [path.believed[-1] for path in paths[::2] if path.believed]
+        copies = self._displaced(relaxed, iteration) if frames else []
+        place = settings.per_iteration - len(copies)
+        wanted = [*frames[:place], *copies, *frames[place:]]
         used = [number for before in range(iteration) for number in self._frames(before)]
         begin = max([len(targets) - 1, *seen, *used]) + 1
-        numbers = self._keep(iteration, begin, [found[i].atoms for i in ranked])
+        numbers = self._keep(iteration, begin, wanted)
         broken = sum(path.broken for path in paths)
         if self._is_due(iteration):
             self._hold_out(ensemble, iteration)
@@ -164,8 +169,21 @@ class GeometryCandidates(Candidates):
         if held_out is not None:
             list(read_frames(held_out))
 
-    def _seed(self, iteration: int, target: int) -> int:
-        stream = [self.nft.seed, _EXPLORED, iteration, target]
+    def _displaced(self, relaxed: Sequence[Atoms], iteration: int) -> list[Atoms]:
+        """Displaced copies of relaxed targets, half of what an iteration asks for.
+
+        Short dynamics seldom bring atoms as close as they come in longer ones, and members may
+        agree on what none of them has seen.
+        """
+        most = self.nft.geometries.per_iteration // 2 if relaxed else 0
+        copies = []
+        for copy in range(most * iteration, most * (iteration + 1)):
+            turn, number = divmod(copy, len(relaxed))
+            copies.append(displaced(relaxed[number], self._seed(iteration, number, copy), turn))
+        return copies
+
+    def _seed(self, iteration: int, target: int, *more: int) -> int:
+        stream = [self.nft.seed, _EXPLORED, iteration, target, *more]
         return int(np.random.SeedSequence(stream).generate_state(1)[0])
 
     def _keep(self, iteration: int, begin: int, frames: Sequence[Atoms]) -> list[int]:
