@@ -1,4 +1,4 @@
-// The entry of the extension module of one SIMD level: all of the bindings that is compiled for each.
+// The entry of the module of one SIMD level: all of the bindings that is compiled for each level.
 #include "level.hpp"
 
 #include <Python.h>
