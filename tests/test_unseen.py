@@ -209,32 +209,6 @@ def test_a_constant_is_used_where_it_is_as_sharp() -> None:
     )
 
 
-def test_what_does_not_rank_the_errors_is_not_followed() -> None:
-    """A floor then counts even if it gains little: here a fifth of the width, not half."""
-    rng = np.random.default_rng(0)
-    raw, errors = rng.lognormal(0.0, 0.2, 2000), np.abs(rng.normal(size=2000))
-    follows = fit_bound([Deviations(errors, raw)])
-    found = fit_bound([Deviations(errors, raw)], floor=0.9)
-    assert follows is not None
-    assert found is not None
-    assert found.is_constant
-    assert 0.5 < found.of(raw).mean() / follows.of(raw).mean() < 0.95
-    assert (errors <= found.of(raw)).mean() == pytest.approx(0.99, abs=0.003)
-    # the same spread where errors grow with it
-    ranked = fit_bound([Deviations(raw * errors, raw)], floor=0.9)
-    assert ranked is not None
-    assert not ranked.is_constant
-
-
-def test_rank_of_the_errors() -> None:
-    """1 where δ puts them in order, −1 in reverse, 0 where there is no order."""
-    raw = np.array([0.1, 0.2, 0.4, 3.0])
-    assert Deviations(raw**2, raw).rank == pytest.approx(1.0)
-    assert Deviations(1.0 / raw, raw).rank == pytest.approx(-1.0)
-    assert Deviations(np.ones(4), raw).rank == 0.0
-    assert Deviations(raw, np.ones(4)).rank == 0.0
-
-
 def test_a_spread_that_tells_the_error_is_followed() -> None:
     rng = np.random.default_rng(0)
     raw = rng.lognormal(0.0, 1.0, 5000)

@@ -37,11 +37,6 @@ for other structures too: of Pt260 (EMT), nine potentials, it covered at least 9
 the target and of frames at 1200 K. Of three of them a floor at the common δ covered 83 to 98 % of
 those frames, one at the largest δ 40 to 84 %."""
 
-RANKED = 0.1
-"""Rank correlation of δ with the errors below which it says nothing of them: a floor is then used
-if it narrows a bound at all. (Of Cu55 by GPAW, whose errors are those of the cuts, it was −0.05 to
-0.08 with 8 to 36 chunks; by EMT, SNAP and GFN1-xTB 0.28 to 0.47; docs/theory.md.)"""
-
 GAIN_OF_FEW = 0.75
 """The same for energies and virials."""
 
@@ -75,15 +70,6 @@ class Deviations:
             np.concatenate([part.errors for part in parts]),
             np.concatenate([part.raw for part in parts]),
         )
-
-    @property
-    def rank(self) -> float:
-        """Rank correlation (Spearman's) of the errors with δ; 0 where either is always the same."""
-        if np.ptp(self.errors) == 0.0 or np.ptp(self.raw) == 0.0:
-            return 0.0
-        from scipy.stats import spearmanr  # takes 0.3 s
-
-        return float(spearmanr(self.errors, self.raw).statistic)
 
     @property
     def largest(self) -> Deviations:
@@ -282,13 +268,12 @@ def fit_bound(
     beside: Sequence[Deviations] = (),
     within: Sequence[Deviations] = (),
     floor: float = 0.0,
-    gain: float | None = None,
+    gain: float = GAIN,
 ) -> Bound | None:
     """The bound of the errors in images: factor × δ, or factor × max(δ, floor) if much sharper.
 
     ``floor`` is the quantile of δ that is tried as floor, and taken if it narrows the bound to
-    ``gain`` of its mean width; `GAIN` when left out, or at all where δ does not rank the errors
-    (see `RANKED`). Those ``beside`` count for the 95 % bound alone. The bound is
+    ``gain`` of its mean width. Those ``beside`` count for the 95 % bound alone. The bound is
     nowhere narrower than for those ``within`` alone. None without images, or where δ is zero
     everywhere.
 
@@ -302,8 +287,6 @@ def fit_bound(
     known = Deviations.joined(images)
     more = Deviations.joined([*images, *beside])
     alone = [Deviations.joined(within)] if within else []
-    if gain is None:
-        gain = GAIN if known.rank >= RANKED else 1.0
     best, width = None, np.inf
     for least in (0.0, float(np.quantile(known.raw, floor)) if floor else 0.0):
         ratios = _ratios(known, least)
