@@ -93,6 +93,15 @@ def test_all_forces_and_the_energy_are_learned(finished: tuple[Path, State]) -> 
     np.testing.assert_allclose(weights[state.data.rows(11)], 0.1)
 
 
+def test_the_scaling_covers_the_first_geometries(finished: tuple[Path, State]) -> None:
+    """Those of cells and the target as given are far exceeded by displaced atoms."""
+    data = finished[1].data
+    for image in finished[1].images[11:13]:
+        features = data.functions.compute(image.atoms)["Cu"]
+        assert (features >= data.scaling.minimum["Cu"] - 1e-12).all()
+        assert (features <= data.scaling.maximum["Cu"] + 1e-12).all()
+
+
 def test_every_member_knows_every_geometry(finished: tuple[Path, State]) -> None:
     counts = finished[1].multiplicities
     assert (counts[:, 11:] >= 1).all()

@@ -23,7 +23,9 @@ __all__ = [
     "Geometry",
     "Path",
     "displaced",
+    "exploration_seed",
     "explore",
+    "first_copies",
     "held_out",
     "rank_geometries",
 ]
@@ -108,6 +110,24 @@ def displaced(target: Atoms, seed: int, copy: int = 0) -> Atoms:
     moves = np.random.default_rng(seed).standard_normal((len(target), 3)) * spread[:, None]
     moved.set_positions(target.positions + moves)
     return moved
+
+
+def first_copies(targets: Sequence[Atoms], settings: GeometrySettings, seed: int) -> list[Atoms]:
+    """The displaced copies of targets that a training asks about first, beside these."""
+    copies = []
+    for copy in range(settings.first - len(targets)):
+        turn, number = divmod(copy, len(targets))
+        copies.append(displaced(targets[number], exploration_seed(seed, copy, number), turn))
+    return copies
+
+
+def exploration_seed(seed: int, iteration: int, target: int, *more: int) -> int:
+    """Seed of what an iteration does with a target, from that of the training."""
+    stream = [seed, _EXPLORED, iteration, target, *more]
+    return int(np.random.SeedSequence(stream).generate_state(1)[0])
+
+
+_EXPLORED = 8  # keeps this random stream apart from the others
 
 
 def explore(

@@ -20,7 +20,9 @@ from nearsight.learning.candidates import Candidates
 from nearsight.learning.exploration import (
     BELIEVED,
     displaced,
+    exploration_seed,
     explore,
+    first_copies,
     held_out,
     rank_geometries,
 )
@@ -84,10 +86,7 @@ class GeometryCandidates(Candidates):
         """
         settings, targets = self.nft.geometries, self.targets.structures
         if not seen:
-            copies = []
-            for copy in range(settings.first - len(targets)):
-                turn, number = divmod(copy, len(targets))
-                copies.append(displaced(targets[number], self._seed(copy, number), turn))
+            copies = first_copies(targets, settings, self.nft.seed)
             numbers = self._keep(iteration, len(targets), copies)
             numbers = [*range(len(targets)), *numbers]
             return Exploration(frames=0, broken=0, largest_uncertainty=None, numbers=numbers)
@@ -183,8 +182,7 @@ class GeometryCandidates(Candidates):
         return copies
 
     def _seed(self, iteration: int, target: int, *more: int) -> int:
-        stream = [self.nft.seed, _EXPLORED, iteration, target, *more]
-        return int(np.random.SeedSequence(stream).generate_state(1)[0])
+        return exploration_seed(self.nft.seed, iteration, target, *more)
 
     def _keep(self, iteration: int, begin: int, frames: Sequence[Atoms]) -> list[int]:
         """Keep frames in the folder of an iteration; their numbers, from ``begin`` on."""
@@ -248,4 +246,3 @@ class GeometryCandidates(Candidates):
 
 
 _OF_VALIDATION = 2**31  # in place of the number of an iteration
-_EXPLORED = 8  # keeps this random stream apart from the others

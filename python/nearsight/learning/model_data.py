@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from ase import Atoms
+
 from nearsight.files.records import Model
 from nearsight.learning.capacity import apply_model
+from nearsight.learning.exploration import first_copies
 from nearsight.learning.state import Start, Training
 from nearsight.learning.targets import Targets
 from nearsight.model.baseline import Baseline
@@ -34,7 +37,7 @@ class ModelData:
     functions : SymmetryFunctions
         Of models that have no cutoff of their own.
     targets : Targets
-        The scaling covers them too.
+        The scaling covers them too, and with ``labels = "target"`` displaced copies of them.
     start : Start or None
         Trained members keep their functions, scaling, intercepts and baseline.
     """
@@ -76,7 +79,7 @@ class ModelData:
 
     def of(self, images: Sequence[Image], model: Model, baseline: Baseline | None) -> TrainingData:
         """The data of a model on ``images``, which begin with the first ones."""
-        structures, network = self.targets.structures, self.nft.network
+        structures, network = [*self.targets.structures, *self._copies], self.nft.network
         functions = self.functions_of(model)
         data = prepare(self.first, functions, network, structures, baseline=baseline)
         data = apply_model(data, model)
@@ -85,6 +88,18 @@ class ModelData:
             intercepts = {e: float(n.intercept) for e, n in earlier.members[0].items()}
             data = replace(data, scaling=earlier.scaling, intercepts=intercepts)
         return self.extended(data, images)
+
+    @property
+    def _copies(self) -> list[Atoms]:
+        """What the scaling covers beside the targets.
+
+        Where these take on many geometries, features go far beyond those of perfect cells and of
+        one geometry, and networks that resolve no more learn them badly: with the scaling of cells
+        and target alone, errors on rattles of Pt201 by CHGNet were 82 instead of 59 meV/Å.
+        """
+        if self.nft.settings.labels != "target" or self.start is not None:
+            return []
+        return first_copies(self.targets.structures, self.nft.geometries, self.nft.seed)
 
     @staticmethod
     def extended(data: TrainingData, images: Sequence[Image]) -> TrainingData:
