@@ -46,8 +46,8 @@ MAE_BARS = {1: 3.74, 2: 6.0, 3: 7.0}
 CHUNKS_BARS = {1: 16, 2: 25, 3: 40}
 """Chunks at which the MAE shall be below its bar."""
 COVERAGE_BARS = (0.97, 0.93)
-"""Parts of the errors of 150 to 300 atoms within the 99 % and the 95 % bound: one that is right holds
-in all rows but one of hundreds."""
+"""Least parts of the errors, of 150 to 300 atoms, within the 99 % and the 95 % bound: one that is
+right holds in all rows but one of hundreds."""
 FMAX_BARS = {1: 0.06, 2: 0.06, 3: 0.05}
 """EMT's largest force at the ensemble's minimum, eV/Å."""
 
