@@ -257,6 +257,15 @@ def test_bad_relaxation(tmp_path: Path) -> None:
     assert "retrain" in words
 
 
+def test_a_rise_of_the_uncertainty_far_below_fmax_is_no_alarm(tmp_path: Path) -> None:
+    path = but(PATH, max_uncertainty=np.array([0.0015, 0.0040, 0.0032]))
+    folder = three(tmp_path / "run", relaxation=but(RELAXATION, ensemble=path))
+    check = found_checks(folder)["certainty"]
+    assert check.status == "met"
+    assert not check.numbers["uncertain_path"]
+    assert "does not know well" not in words_of(folder)
+
+
 def test_many_relaxations_are_counted(tmp_path: Path) -> None:
     run = but(RUN, targets=[Target(n_atoms=1, formula="Pt")] * 4)
     folder = three(tmp_path / "run", run)

@@ -6,19 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-import ase.build
 import ase.io
 import pytest
 
 from helpers import copper
 from helpers.cli import Run, run_command
 from helpers.runs import make_workplace, read, tiny_config
-from nearsight.config import Config, GeometrySettings
+from nearsight.config import Config
 from nearsight.errors import InputError
-from nearsight.model.symmetry_functions import G2
 from nearsight.run.run import Run as WholeRun
-from nearsight.run.suggest import distilled, suggest_config
-from nearsight.selection.choose import choose_features
 
 
 @pytest.fixture
@@ -69,26 +65,6 @@ def test_defaults(run: Run, carried_out: list[Config], tmp_path: Path) -> None:
     assert re.search(r'^labels = "target"$', text, re.MULTILINE)
     assert run("run", "distil-particle.toml")[0] == 0
     assert carried_out[0].model_dump() == carried_out[1].model_dump()
-
-
-def test_bonds_of_metals_are_told_sharply_apart(tmp_path: Path) -> None:
-    """Half of the functions are angular, of the first shell; radial ones reach over the third."""
-    nearest = 3.61 / 2**0.5
-    config = suggest_config(copper.particle(), "particle.xyz", "emt")
-    functions = distilled(config, GeometrySettings()).features
-    assert functions.angular_cutoff is not None
-    assert nearest < functions.angular_cutoff <= 1.42 * nearest
-    assert 3**0.5 * nearest < functions.cutoff
-    assert (functions.count, functions.angular_count) == (40, 20)
-    chosen = choose_features(copper.cells(), functions, [copper.particle()]).symmetry_functions
-    narrowest = max(f.eta for f in chosen.functions["Cu"] if isinstance(f, G2))
-    assert (0.5 / narrowest) ** 0.5 * functions.cutoff < 0.2 * nearest  # of Gaussians, σ
-
-
-def test_functions_of_other_elements_stay() -> None:
-    molecule = ase.build.molecule("H2O")
-    config = suggest_config(molecule, "water.xyz", "emt")
-    assert distilled(config, GeometrySettings()).features == config.features
 
 
 MISTAKES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,6 +166,23 @@ def test_loss(level: str) -> None:
             ]
         )
     assert_same(*found)
+
+
+@pytest.mark.parametrize(
+    ("level", "above"),
+    [
+        ("baseline", r"%[yz]mm|\tv\w+[ps][sd] "),
+        ("x86_64_v3", r"%zmm|%k[1-7]|%[xy]mm(1[6-9]|2\d|3[01])"),
+    ],
+)
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump (binutils)")
+@pytest.mark.skipif("x86_64_v3" not in _cpu.levels(), reason="one level only")
+def test_no_module_holds_code_of_a_level_above(level: str, above: str) -> None:
+    """The bindings, which all share, and what the linker merged are for every processor."""
+    file = str(_core.load(level).__file__)
+    listed = subprocess.run(["objdump", "-d", file], capture_output=True, text=True, check=True)
+    assert listed.stdout.count("\n") > 10_000
+    assert re.search(above, listed.stdout) is None
 
 
 # --- the choice --------------------------------------------------------------------------------

@@ -122,7 +122,16 @@ def test_a_slow_parent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
     assert code == 0
     assert "time" not in rows(out)
     assert "Not timed: " in out
+    assert "adapt" not in out
     assert Config.load("nft.toml").parent.timeout is None
+
+
+def test_a_parent_that_fails_is_to_be_given_what_it_needs() -> None:
+    """ASE's EAM without a file of coefficients."""
+    code, out, _ = run_command("new", "particle.xyz", "--parent", "eam")
+    assert code == 0
+    assert "A run would fail likewise" in out
+    assert "adapt the arguments in [parent], then start with" in out
 
 
 def test_parents_to_adapt_are_not_started() -> None:

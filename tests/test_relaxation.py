@@ -135,6 +135,29 @@ def test_every_step_has_its_figures(ensemble: Ensemble, tmp_path: Path) -> None:
     assert not found.converged
 
 
+@pytest.mark.parametrize("every", [1, 4, 100])
+def test_trajectories_are_thinned(
+    ensemble: Ensemble, cell: Atoms, tmp_path: Path, every: int
+) -> None:
+    """The first frame, every fourth and the last, whichever step that is."""
+    settings = SHORT.model_copy(update={"write_every": every})
+    whole = relax(ensemble, cell, SHORT, trajectory=tmp_path / "whole.traj")
+    ours, parents = tmp_path / "ours.traj", tmp_path / "parents.traj"
+    for path, found in (
+        (ours, relax(ensemble, cell, settings, trajectory=ours)),
+        (parents, relax_with_parent(Parent("emt"), cell, settings, trajectory=parents)),
+    ):
+        written = [*range(0, found.steps, every), found.steps]
+        frames = ase.io.read(path, ":")
+        np.testing.assert_array_equal(
+            [frame.get_potential_energy() for frame in frames], found.energies[written]
+        )
+        np.testing.assert_array_equal(frames[-1].positions, found.atoms.positions)
+        fmax = [np.linalg.norm(frame.get_forces(), axis=1).max() for frame in frames]
+        np.testing.assert_allclose(fmax, found.fmax[written], rtol=1e-12)
+    np.testing.assert_array_equal(whole.energies, relax(ensemble, cell, settings).energies)
+
+
 def test_the_parent_s_trajectory_can_be_read(cell: Atoms, tmp_path: Path) -> None:
     path = tmp_path / "parent.traj"
     found = relax_with_parent(Parent("emt"), cell, SHORT, trajectory=path)
@@ -175,7 +198,7 @@ def test_constraints_hold(ensemble: Ensemble, cell: Atoms, by: str) -> None:
 def test_too_few_steps_are_reported(ensemble: Ensemble) -> None:
     found = relax(ensemble, copper.particle(), RelaxationSettings(max_steps=2, on_uncertain="warn"))
     assert (found.converged, found.steps) == (False, 2)
-    assert found.summary.startswith("NOT relaxed in 2 steps of BFGS, ΔE -")
+    assert found.summary.startswith("NOT relaxed in 2 steps of LBFGS, ΔE -")
     assert f"{found.max_uncertainty[-1]:.4f} eV/Å at the end" in found.summary
 
 
@@ -188,7 +211,7 @@ def test_a_relaxed_structure_takes_no_step(ensemble: Ensemble, cell: Atoms) -> N
 
 def test_large_structures_go_by_lbfgs() -> None:
     """The dense matrix of BFGS grows as N², its diagonalisation as N³."""
-    for repeats, optimizer in ((4, "BFGS"), (5, "LBFGS")):  # 256 and 500 atoms
+    for repeats, optimizer in ((2, "BFGS"), (3, "LBFGS")):  # 32 and 108 atoms
         atoms = bulk("Cu", cubic=True).repeat(repeats)
         atoms.rattle(0.02, seed=1)
         found = relax_with_parent(Parent("emt"), atoms, RelaxationSettings(max_steps=1))
@@ -283,6 +306,9 @@ def test_it_ends_at_the_last_frame_that_is_known(particles: Ensemble, tmp_path: 
         assert found.stopped is not None
         assert found.stopped.startswith(f"at step {last + 1} ")
         assert found.stopped in found.summary
+        thin = settings.model_copy(update={"write_every": 1000})
+        relax(particles, atoms, thin, trajectory=tmp_path / "a.traj")
+        assert ase.io.read(tmp_path / "a.traj", ":")[-1] == free[last]
     assert found.max_calibrated is not None
     np.testing.assert_allclose(found.max_calibrated, bounds[: last + 1])
 

@@ -33,7 +33,7 @@ from helpers.report import (
 from nearsight.errors import InputError
 from nearsight.files.names import iteration_folder
 from nearsight.files.records import Cost, Exploration
-from nearsight.files.trajectory import write_frames
+from nearsight.files.trajectory import read_frames, write_frames
 from nearsight.report import figures
 from nearsight.report.atoms import BOND, coordination, parts_by_coordination, parts_by_element
 from nearsight.report.data import RunData
@@ -155,6 +155,19 @@ def test_view(full: Path) -> None:
     text = (full / "report.html").read_text()
     (written,) = re.findall(r'id="data">(.*?)</script>', text)
     assert json.loads(written) == json.loads(json.dumps(found))
+
+
+def test_a_trajectory_without_every_step(tmp_path: Path) -> None:
+    folder = three(tmp_path / "run", relaxation=but(RELAXATION, write_every=2))
+    add_structures(folder)
+    frames = list(read_frames(folder / "relaxation.traj"))
+    write_frames(folder / "relaxation.traj", [frames[0], frames[2]])
+    found = view_data(RunData.load(folder))
+    assert found is not None
+    relaxation = found["targets"][0]["relaxation"]
+    assert relaxation["steps"] == [0, 2]
+    assert relaxation["energies"] == [0.0, -2.75]
+    assert relaxation["positions"][1][11] == 280
 
 
 def test_names_in_the_data_end_no_script(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from helpers.runs import reduced, tiny_config
 from nearsight.cli import app
 from nearsight.config import Config, RelaxationSettings, RetrainingSettings
 from nearsight.errors import InputError, ParentError
-from nearsight.files.records import EnsemblePath, RetrainingRound
+from nearsight.files.records import EnsemblePath, Relaxation, RetrainingRound
 from nearsight.learning.learner import Learner
 from nearsight.learning.paths import Frames, Relaxations
 from nearsight.learning.retraining import Retraining, RetrainingResult
@@ -288,6 +288,32 @@ def test_a_relaxation_is_learned_until_it_is_known(
     assert record(tmp_path / "calm")["stop_reason"] == "every frame is known"
 
 
+def test_a_relaxation_is_made_once(done: tuple[Path, RetrainingResult]) -> None:
+    """What a round has relaxed is the relaxation itself, unless that would stop on its way."""
+    folder, found = done
+    round_0, inputs = folder / "retraining-00", Retraining(PATHS).inputs(trained(folder / "nft"))
+    ensemble = Ensemble.load(folder / "nft" / "best.json")
+    for on_uncertain, limit, same in (("warn", 1e-4, True), ("stop", 1e9, False)):
+        changed = {"on_uncertain": on_uncertain, "max_uncertainty": limit}
+        settings = RELAXATION.model_copy(update=changed)
+        paths = Relaxations(PATHS.structures, settings)
+        made = paths.made(0, ensemble, round_0, inputs)
+        expected = relax(ensemble, copper.particle(), settings)
+        if not same:  # an atom is outside
+            assert made is None
+            assert expected.stopped
+            continue
+        assert made is not None
+        assert (made.atoms.positions == expected.atoms.positions).all()
+        for name, value in expected:
+            if name != "atoms":
+                np.testing.assert_array_equal(getattr(made, name), value, err_msg=name)
+    paths = Relaxations(PATHS.structures, RELAXATION.model_copy(update={"on_uncertain": "warn"}))
+    assert paths.made(0, found.learner.ensemble, round_0, inputs) is None  # of another ensemble
+    assert paths.made(0, ensemble, round_0, "of other settings") is None
+    assert paths.made(0, ensemble, folder, inputs) is None  # no round
+
+
 def test_labels_come_from_the_frames_up_to_the_first_unknown_one(
     done: tuple[Path, RetrainingResult], tmp_path: Path
 ) -> None:
@@ -503,6 +529,32 @@ def test_a_run_retrains_and_moves(whole: Path) -> None:
     kept = Ensemble.load(folder / "best.json").digest
     for name in ("relaxed.extxyz", "retrained.extxyz", "relaxation.traj"):
         assert read(folder / name).info["nearsight_potential"] == kept
+
+
+def test_a_run_relaxes_its_target_once_with_an_ensemble(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, relaxed = whole / "nft", whole / "nft" / "retraining-01" / "path.traj"
+    assert (folder / "relaxation.traj").read_bytes() == relaxed.read_bytes()
+    # the same if it has to be made again
+    shutil.copytree(whole, tmp_path / "copy")
+    monkeypatch.setattr("nearsight.learning.paths.Relaxations.made", lambda *_: None)
+    files = ("relaxation.json", "relaxation.traj", "relaxed.extxyz")
+    for name in files:
+        (tmp_path / "copy" / "nft" / name).unlink()
+    Run(Config.load(tmp_path / "copy" / "nft.toml"), tmp_path / "copy" / "nft").execute()
+    for name in files:
+        assert (tmp_path / "copy" / "nft" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_relaxation_taken_over_is_thinned(whole: Path, tmp_path: Path) -> None:
+    shutil.copy(whole / "particle.extxyz", tmp_path)
+    text = CONFIG.replace("max_steps = 5", "max_steps = 5\nwrite_every = 3")
+    (tmp_path / "nft.toml").write_text(text.split("[dynamics]")[0])
+    Run(Config.load(tmp_path / "nft.toml"), tmp_path / "nft").execute()
+    frames = read(whole / "nft" / "relaxation.traj", index=":")
+    assert read(tmp_path / "nft" / "relaxation.traj", index=":") == [frames[n] for n in (0, 3, 5)]
+    assert Relaxation.load(tmp_path / "nft" / "relaxation.json").written == [0, 3, 5]
 
 
 def test_constraints_survive_in_a_run(whole: Path) -> None:

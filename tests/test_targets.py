@@ -139,6 +139,13 @@ def test_symmetry_functions_of_metals_reach_as_far_as_shells_of_neighbours(
     assert (features.cutoff, features.angular_cutoff) == pytest.approx(cutoffs, abs=0.051)
 
 
+def test_relaxations_of_large_targets_write_every_tenth_frame() -> None:
+    relaxation = suggest_config(bulk("Cu").repeat((21, 22, 22)), Path("x"), "emt").relaxation
+    assert relaxation is not None
+    assert relaxation.write_every == 10
+    assert not relaxation.with_parent
+
+
 def test_what_is_no_metal_has_the_usual_symmetry_functions() -> None:
     features = suggest_config(bulk("Si", cubic=True), Path("x"), "emt").features
     assert features.angular_count is None

@@ -235,6 +235,14 @@ def test_too_small_a_model_or_too_few_labels(
         assert 'database = "r/parent.db" under [parent]' in found.next_step("r")
 
 
+def test_a_member_that_has_not_converged_is_given_more_iterations(tmp_path: Path) -> None:
+    found = verdict(tmp_path, member_force_rmse=np.array([0.002, 0.05, 0.003]))
+    assert limiting(found) == {"members"}
+    assert "set iterations = 24 under [training]" in found.next_step("r")
+    assert 'database = "r/parent.db" under [parent]' in found.next_step("r")
+    assert found.next_command("r") == "nearsight run converged.toml"
+
+
 def test_labels_of_a_parent_that_sees_far(tmp_path: Path) -> None:
     """The force on a centre is off by 0.4 eV/Å: labels that cannot be fitted are no wonder."""
     files = {"locality": LOCALITY}

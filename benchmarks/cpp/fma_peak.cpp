@@ -2,7 +2,7 @@
 
 #include <ctime>
 
-#include "nearsight/types.hpp"
+#include "simd.hpp"
 
 namespace nearsight::bench {
 

@@ -169,7 +169,7 @@ SHARP = FUNCTIONS | {
     "g5_eta": [0.005, 1.0, 4.0, 10.0],
     "g5_zeta": [1.0, 2.0, 4.0, 8.0, 16.0],
 }
-"""As ``nearsight distil`` writes them, but for angles between bonds up to 3 Å, CHGNet's."""
+"""Narrow radial functions, and angular ones of bonds up to 3 Å as CHGNet has."""
 
 CASES = {
     "Cu260/SNAP": Case(

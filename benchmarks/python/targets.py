@@ -30,7 +30,6 @@ from rich.table import Column, Table
 from nearsight.config import Config
 from nearsight.files.atomic import read_json, write_text
 from nearsight.files.records import Verdict
-from nearsight.files.records.bounds import STATED
 from nearsight.model.ensemble import Ensemble
 from nearsight.progress import LogProgress
 from nearsight.report.data import RunData
@@ -46,6 +45,9 @@ MAE_BARS = {1: 3.74, 2: 6.0, 3: 7.0}
 """Force MAE to stay below, meV/Å, by the number of elements; the paper's for one."""
 CHUNKS_BARS = {1: 16, 2: 25, 3: 40}
 """Chunks at which the MAE shall be below its bar."""
+COVERAGE_BARS = (0.97, 0.93)
+"""Least parts of the errors, of 150 to 300 atoms, within the 99 % and the 95 % bound: one that is
+right holds in all rows but one of hundreds."""
 FMAX_BARS = {1: 0.06, 2: 0.06, 3: 0.05}
 """EMT's largest force at the ensemble's minimum, eV/Å."""
 
@@ -240,7 +242,8 @@ class Row:
         bars = {
             "MAE": self.accuracy.mae < MAE_BARS[self.elements],
             "chunks": self.enough is not None and self.enough <= CHUNKS_BARS[self.elements],
-            "coverage": self.accuracy.covered >= STATED,
+            "coverage": self.accuracy.covered >= COVERAGE_BARS[0]
+            and self.accuracy.covered_95 >= COVERAGE_BARS[1],
             "fmax": self.fmax <= FMAX_BARS[self.elements],
         }
         return ", ".join(name for name, met in bars.items() if not met)
@@ -305,8 +308,9 @@ def main() -> None:
     Console(width=150).print(table)
     print(
         f"bars for one, two, three elements: MAE < {_bars(MAE_BARS)} meV/Å with "
-        f"{_bars(CHUNKS_BARS)} chunks; coverage ≥ {100 * STATED:g} %; EMT fmax at the "
-        f"ensemble's minimum ≤ {_bars(FMAX_BARS)} eV/Å"
+        f"{_bars(CHUNKS_BARS)} chunks; coverage ≥ {100 * COVERAGE_BARS[0]:g} and "
+        f"{100 * COVERAGE_BARS[1]:g} %; EMT fmax at the ensemble's minimum ≤ "
+        f"{_bars(FMAX_BARS)} eV/Å"
     )
 
 

@@ -1,7 +1,8 @@
-// The extension module of one SIMD level.
+// The extension module, compiled once and linked with the core of each SIMD level.
 #include <chrono>
 
 #include "arrays.hpp"
+#include "level.hpp"
 #include "parallel.hpp"
 
 namespace nearsight {
@@ -33,9 +34,9 @@ void check_signals() {
 py::dict build_info() {
   py::dict info;
   info["version"] = NEARSIGHT_VERSION;
-  info["level"] = NEARSIGHT_LEVEL;
+  info["level"] = kLevel.name;
   info["compiler"] = NEARSIGHT_COMPILER;
-  info["flags"] = NEARSIGHT_FLAGS;
+  info["flags"] = kLevel.flags;
   info["eigen"] = std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) +
                   "." + std::to_string(EIGEN_MINOR_VERSION);
 #ifdef _OPENMP
@@ -51,7 +52,8 @@ py::dict build_info() {
 
 }  // namespace nearsight
 
-PYBIND11_MODULE(NEARSIGHT_MODULE, m, pybind11::mod_gil_not_used()) {
+PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+  m.attr("__name__") = std::string("nearsight._core._") + nearsight::kLevel.name;
   m.doc() = "The compiled core of nearsight; see _core/__init__.pyi.";
   nearsight::check_interrupt.store(&nearsight::check_signals);
   pybind11::register_local_exception_translator(&nearsight::translate_errors);

@@ -1,6 +1,8 @@
 // Cell list: atoms sorted into bins, from which neighbours are found; packed shifts by whole cells.
 #pragma once
 
+#include <Eigen/Geometry>
+#include <Eigen/LU>
 #include <algorithm>
 #include <array>
 #include <cmath>

@@ -5,6 +5,7 @@
 // A step that bends too much is not tried: the damping mu is raised at once.
 #include "nearsight/levenberg_marquardt.hpp"
 
+#include <Eigen/Cholesky>
 #include <algorithm>
 
 #include "nearsight/residuals.hpp"
@@ -67,13 +68,15 @@ class Minimizer {
     factor_.diagonal().array() += l2_ + damping_;
     const Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>> cholesky(factor_);
     if (cholesky.info() != Eigen::Success) return false;
-    step_ = -cholesky.solve(gradient_);
+    step_ = -gradient_;
+    cholesky.solveInPlace(step_);
     if (step_.norm() < kStraight * weights_.norm()) return true;
     const Vector change = residuals_.evaluate(weights_ + kDifference * step_) - residual_;
     residuals_.move_to(weights_);
     Vector bend = residuals_.pull_back(change) / kDifference;
     bend.noalias() -= curvature_.selfadjointView<Eigen::Lower>() * step_;
-    const Vector acceleration = -cholesky.solve(bend) * (2.0 / kDifference);
+    cholesky.solveInPlace(bend);
+    const Vector acceleration = (-2.0 / kDifference) * bend;
     if (!(acceleration.norm() <= kMaxAcceleration * step_.norm())) return false;
     step_ += 0.5 * acceleration;
     return true;

@@ -15,6 +15,15 @@
 
 namespace nearsight {
 
+// Doubles in the vectors of the hot loops. AVX-512 keeps four: its 512-bit arithmetic is no faster
+// here, longer vectors waste more lanes on short lists, and its 32 registers help all the same.
+#if defined(__AVX__)
+inline constexpr Index kPairLanes = 4;
+#else
+inline constexpr Index kPairLanes = 2;
+#endif
+static_assert(kFeatureLanes % kPairLanes == 0);
+
 using Vec = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
 using Vec4 = double __attribute__((vector_size(4 * sizeof(double))));
 using VecBits = std::uint64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));

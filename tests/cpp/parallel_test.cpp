@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "simd.hpp"
+
 namespace nearsight {
 namespace {
 

@@ -131,7 +131,7 @@ class SymmetryFunctions {
 
   // sum_G dE/dG dG/dr for every bond of the last `evaluate`, out (n, 3, lanes) in the order of
   // work.bonds, from dE/dG (size, lanes): as many E side by side as there are lanes, 1 or a
-  // multiple of kPairLanes.
+  // multiple of the lanes of the level (simd.hpp).
   void contract(int center, Workspace& work, const double* gradient, Index lanes,
                 double* out) const;
   // The same, added to the force on the central atom (row `self`) and taken from that on the atom

@@ -1,7 +1,7 @@
 // Shared vocabulary of the core: index type, matrices, padded scratch. No Python inside.
 #pragma once
 
-#include <Eigen/Dense>
+#include <Eigen/Core>
 #include <cstddef>
 
 namespace nearsight {
@@ -19,17 +19,8 @@ inline constexpr Index padded(Index n, Index lanes = kLanes) {
   return (n + lanes - 1) / lanes * lanes;
 }
 
-// Doubles in the vectors of the hot loops. AVX-512 keeps four: its 512-bit arithmetic is no faster
-// here, longer vectors waste more lanes on short lists, and its 32 registers help all the same.
-#if defined(__AVX__)
-inline constexpr Index kPairLanes = 4;
-#else
-inline constexpr Index kPairLanes = 2;
-#endif
-
 // Doubles to which rows of features kept for training are padded with zeros, at every level.
 inline constexpr Index kFeatureLanes = 4;
-static_assert(kFeatureLanes % kPairLanes == 0);
 
 // A growing, aligned scratch array; `require` invalidates the content.
 class Scratch {

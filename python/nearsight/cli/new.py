@@ -38,6 +38,9 @@ WHAT_IS_SHOWN = {
 }
 PATIENCE = 20.0
 """Seconds that a first calculation may take which nobody has asked for."""
+SLOW = "no result after"
+"""How the failure of one that takes longer is told."""
+FAILED = "A run would fail likewise: give the parent what it needs, as arguments under [parent]."
 
 Target = Annotated[
     str, typer.Argument(metavar="TARGET", help="The structure; file@index picks one of several.")
@@ -99,7 +102,8 @@ def new(
         table.add_row(*row)
     show(table, *why_not)
     _warn(atoms, config)
-    first = "adapt the arguments in [parent], then " if config.parent.arguments else ""
+    adapt = config.parent.arguments or FAILED in why_not
+    first = "adapt the arguments in [parent], then " if adapt else ""
     show(
         f"{output_file}: written for {atoms.symbols.formula:metal}; {first}start with: nearsight "
         f"run {quote(str(output_file))}"
@@ -136,7 +140,7 @@ def _timed(
         with open_parent(settings, engine, folder, folder / "parent.db") as labelling:
             result = labelling.calculate(chunk, origin=Origin(stage="nft"))
     except ParentError as error:
-        return None, [f"Not timed: {error}."]
+        return None, [f"Not timed: {error}.", *([] if SLOW in str(error) else [FAILED])]
     return (len(chunk), result.seconds), []
 
 

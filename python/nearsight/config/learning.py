@@ -183,7 +183,7 @@ class GeometrySettings(Settings):
     """Geometries in all, after which training ends. Each costs one calculation of the target."""
     first: Count = 8
     """Geometries of the first iteration: the target as given, and copies whose atoms are displaced
-    at random by a quarter to three quarters of what melts a crystal."""
+    at random by a half or a quarter of what melts a crystal."""
     per_iteration: Count = 8
     """Geometries added in a later iteration at most: half of them frames that are uncertain
     and unlike the known, half copies displaced from where the ensemble relaxes the target to."""

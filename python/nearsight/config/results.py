@@ -24,8 +24,8 @@ class RelaxationSettings(Settings):
     """The relaxation of the target with the best ensemble."""
 
     optimizer: Literal["auto", "BFGS", "LBFGS", "FIRE", "BFGSLineSearch"] = "auto"
-    """Optimiser, by its name in ASE; auto: BFGS up to 300 atoms, LBFGS above, where the dense
-    matrix of BFGS would take more time than the forces."""
+    """Optimiser, by its name in ASE; auto: BFGS up to 50 atoms, LBFGS above, where the dense
+    matrix of BFGS takes more time than the forces, for the same steps."""
     fmax: Positive = 0.05
     """Largest force at which the structure counts as relaxed, in eV/Å."""
     max_steps: Count = 500
@@ -39,6 +39,10 @@ class RelaxationSettings(Settings):
     max_uncertainty: Positive = 0.2
     """Largest uncertainty (calibrated) of an atom with which a frame is known, in eV/Å. On the way
     forces are ten times that: 0.7 to 5 eV/Å in the first ten steps of Pt260."""
+    # not in the repr, by which a retraining knows its settings: it follows every step
+    write_every: Count = Field(default=1, repr=False)
+    """Steps from one frame of relaxation.traj to the next, each 14 MB for 100,000 atoms; the first
+    and the last are always written, and relaxation.json has the figures of every step."""
     with_parent: bool = False
     """Relax with the parent as well, to compare (expensive: the whole target at every step)."""
 

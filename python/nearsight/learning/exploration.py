@@ -48,8 +48,9 @@ LINDEMANN = 0.1
 """Root mean square displacement at which crystals melt, in distances to the nearest neighbour."""
 SAME = 0.02
 """Root mean square displacement up to which a geometry counts as known, Å."""
-AMPLITUDES = (0.5, 0.25, 0.75)
-"""Of displaced copies in turn, in parts of what melts a crystal."""
+AMPLITUDES = (0.5, 0.25)
+"""Of displaced copies in turn, in parts of what melts a crystal. With three quarters as well atoms
+came so close that their forces spoiled all else: 40 meV/Å by EMT instead of 0.3."""
 UNLIKE = 3.0
 """Displacement that stands for the difference to a target of which nothing is known, Å."""
 

@@ -20,8 +20,15 @@ from nearsight.files.trajectory import count_frames, read_frames, write_frames
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import labelled, without_results
 from nearsight.progress import Progress
-from nearsight.simulation.relaxation import largest_force, path_figures, relax
+from nearsight.simulation.relaxation import (
+    EnsembleRelaxationResult,
+    largest_force,
+    optimizer_name,
+    path_figures,
+    relax,
+)
 from nearsight.structures.digest import structure_digest
+from nearsight.structures.labels import POTENTIAL_KEY
 
 __all__ = ["Frames", "Relaxations", "known_round", "read_paths", "trajectory"]
 
@@ -48,7 +55,7 @@ class Relaxations:
     def follow(self, ensemble: Ensemble, folder: Path, progress: Progress) -> list[EnsemblePath]:
         """Relax every structure; one that breaks off is a path up to there."""
         paths: list[EnsemblePath] = []
-        settings = self.settings.model_copy(update={"on_uncertain": "warn"})
+        settings = self.settings.model_copy(update={"on_uncertain": "warn", "write_every": 1})
         for number, atoms in enumerate(self.structures):
             file = trajectory(folder, number)
             try:
@@ -59,6 +66,46 @@ class Relaxations:
                 frames = list(read_frames(file))
                 paths.append(_path(ensemble, frames).model_copy(update={"broken": str(error)}))
         return paths
+
+    def made(
+        self, number: int, ensemble: Ensemble, folder: Path, inputs: str
+    ) -> EnsembleRelaxationResult | None:
+        """How a round in ``folder`` has relaxed a structure, if its relaxation would end the same.
+
+        Parameters
+        ----------
+        number : int
+            Of the structure.
+        ensemble : Ensemble
+            With which it would be relaxed.
+        folder : Path
+            Of the round.
+        inputs : str
+            Of the retraining; see `RoundRecord`.
+
+        Returns
+        -------
+        EnsembleRelaxationResult or None
+            None if there is none, of these settings, this ensemble, or up to its end: a retraining
+            goes on where others stop at a frame that is not known.
+        """
+        try:
+            known = known_round(folder)
+        except DamagedFileError:
+            return None
+        if known is None or known.inputs != inputs:
+            return None
+        path, limit = known.round.paths[number], self.settings.max_uncertainty
+        file = trajectory(folder, number)
+        last = next(read_frames(file, count_frames(file) - 1))
+        same = last.info.get(POTENTIAL_KEY) == ensemble.digest and not path.broken
+        if not same or not (self.settings.on_uncertain == "warn" or path.is_known(limit)):
+            return None
+        atoms = without_results(self.structures[number])
+        atoms.positions = last.positions
+        name = optimizer_name(self.settings, len(atoms))
+        figures = {**vars(path), "broken": None}
+        return EnsembleRelaxationResult(**figures, atoms=atoms, optimizer=name)
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class Retraining:
         folder = Path(folder)
         settings = learner.settings
         threshold = self.max_uncertainty or settings.threshold or _largest_on_targets(learner)
-        inputs = self._inputs(learner)
+        inputs = self.inputs(learner)
         steps = [learner]
         rounds = [self._follow(learner, threshold, round_folder(folder, 0), inputs, progress)]
         reason = ""
@@ -161,6 +161,11 @@ class Retraining:
             atoms.calc = None
         chosen = replace(steps[-1], ensemble=steps[best].ensemble)
         return RetrainingResult(chosen, best, last, record, self.paths.noun)
+
+    def inputs(self, learner: Learner) -> str:
+        """SHA-256 over all that decides a retraining beside the inputs of its trainings."""
+        text = f"{self.max_uncertainty} {self.paths.inputs} {learner.settings!r}".encode()
+        return hashlib.sha256(text + weight_bytes(learner.ensemble)).hexdigest()
 
     def _is_known(self, found: RetrainingRound) -> bool:
         limit = self.max_uncertainty
@@ -236,11 +241,6 @@ class Retraining:
         if found.chosen:
             save_harvest(folder, found, frames)
         return found
-
-    def _inputs(self, learner: Learner) -> str:
-        """SHA-256 over all that decides a retraining beside the inputs of its trainings."""
-        text = f"{self.max_uncertainty} {self.paths.inputs} {learner.settings!r}".encode()
-        return hashlib.sha256(text + weight_bytes(learner.ensemble)).hexdigest()
 
 
 def _up_to_unknown(ensemble: Ensemble, path: list[Atoms], threshold: float) -> list[Atoms]:

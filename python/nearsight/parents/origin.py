@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,7 +80,12 @@ def method_of(spec: CalculatorSpec, atoms: Atoms, changes: Mapping[str, Any]) ->
 
 def _versions(calculator: str) -> dict[str, str]:
     """Versions of nearsight, of ASE, and of the package that calculates, where it says its own."""
-    found = {name: version(name) for name in ("nearsight", "ase")}
+    found = _installed_versions().copy()
     package = calculator if calculator in CODES else calculator.partition(":")[0].partition(".")[0]
     said = getattr(sys.modules.get(package), "__version__", None)
     return found | ({package: str(said)} if said and package not in found else {})
+
+
+@functools.cache
+def _installed_versions() -> dict[str, str]:
+    return {name: version(name) for name in ("nearsight", "ase")}  # 1 ms each: metadata are read

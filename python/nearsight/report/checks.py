@@ -22,7 +22,7 @@ MAX_RISE = 1.5
 MAX_LABELS = 0.5
 """Largest part of the mean error that the chunks' own labels may account for."""
 MAX_ALONG_PATH = 2.0
-"""Largest rise of the uncertainty above its start during a relaxation."""
+"""Largest rise of the uncertainty above its start during a relaxation, where it exceeds fmax."""
 
 Status = Literal["met", "attention", "open"]
 
@@ -241,7 +241,7 @@ def _certainty(relaxed: Relaxed) -> Check:
         "end": float(path[-1]),
         "fmax": fmax,
         "uncertain_end": any(path[-1] > fmax for path, fmax, _ in paths),
-        "uncertain_path": any(path.max() > MAX_ALONG_PATH * path[0] for path, *_ in paths),
+        "uncertain_path": any(p.max() > max(MAX_ALONG_PATH * p[0], fmax) for p, fmax, _ in paths),
     }
     attention = numbers["uncertain_end"] or numbers["uncertain_path"]
     return Check("certainty", "attention" if attention else "met", numbers)

@@ -30,6 +30,7 @@ __all__ = [
     "ORANGE",
     "PURPLE",
     "TALL",
+    "lay_out",
     "legend",
     "log_scale",
     "name_atoms",
@@ -91,10 +92,18 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 @styled
 def png(figure: Figure) -> bytes:
     """The figure as PNG; the same data give the same bytes with the same matplotlib."""
+    lay_out(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    figure.set_layout_engine("none")  # drawn again, it would be laid out a little differently
     return buffer.getvalue()
+
+
+def lay_out(figure: Figure) -> None:
+    """Lay a figure out once, without the trial drawing that Matplotlib makes for every picture."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def new_figure(height: float = 3.7) -> tuple[Figure, Axes]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nearsight.config import FeatureSettings
+from nearsight.config import FeatureSettings, TrainingSettings
 from nearsight.files.records import Use
 from nearsight.files.records.verdict import RUN, USES
 from nearsight.report.data import RunData
@@ -80,6 +80,12 @@ VALIDATE = Step(
     "tells the error",
     "nearsight run validated.toml",
 )
+CONVERGE = Step(
+    "a member has not converged: in a copy of the configuration, converged.toml beside it, set "
+    f'iterations = %d under [training], and database = "{RUN}/parent.db" under [parent], so that '
+    "no label is calculated twice",
+    "nearsight run converged.toml",
+)
 RETRAIN = Step(
     "let it learn from its own relaxation: the parent labels what it is uncertain of on the way",
     f"nearsight retrain {RUN}",
@@ -90,6 +96,8 @@ def next_step(data: RunData, use: Use, limiting: set[str]) -> Step:
     """What to do with a run whose verdict is ``use``, for the findings that limit it."""
     if use == USES[-1]:
         return MOVE if data.relaxed else RELAX
+    if limiting == {"members"}:
+        return CONVERGE.of(STEPS_MORE * TrainingSettings().iterations)
     if limiting & OF_FIT and _is_unfitted(data):
         if data.run.features is not None and data.run.features.deviation > FEW:
             count = f"count = {_functions(data)} under [features]"

@@ -15,7 +15,18 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nearsight.report.drawing import ATOMS, BLUE, GREEN, GREY, GRID, INK, LIGHT, ORANGE, PURPLE
+from nearsight.report.drawing import (
+    ATOMS,
+    BLUE,
+    GREEN,
+    GREY,
+    GRID,
+    INK,
+    LIGHT,
+    ORANGE,
+    PURPLE,
+    lay_out,
+)
 
 __all__ = ["svg"]
 
@@ -60,10 +71,10 @@ def svg(figure: Figure, name: str, title: str) -> Markup:
         atoms[key] = str(line.get_gid() or "")
         line.set_gid(key)
         line.set_rasterized(dense)
+    lay_out(figure)
     buffer = io.StringIO()
     with rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", transparent=True, metadata=NOTHING)
-    figure.set_layout_engine("none")  # as `png`
     for key, line in told.items():
         line.set_gid(atoms[key])
     root = ElementTree.fromstring(buffer.getvalue())

@@ -104,16 +104,18 @@ def _relaxation(data: RunData, number: int, most: int) -> dict[str, Any] | None:
     frames = list(read_frames(path))
     record: RelaxationPath = relaxation.ensemble
     shape = data.structures[number].positions.shape
-    if len(frames) != len(record.energies) or any(
+    written = relaxation.written
+    if len(frames) != len(written) or any(
         frame.positions.shape != shape or not np.isfinite(frame.positions).all() for frame in frames
     ):
         raise DamagedFileError(f"{path}: does not fit {relaxation.FILE}")
-    steps = _spread(len(frames), most)
-    uncertainties = [_of_frame(frames[step]) for step in steps]
+    places = _spread(len(frames), most)
+    steps = [written[place] for place in places]
+    uncertainties = [_of_frame(frames[place]) for place in places]
     return {
         "steps": steps,
         "energies": [round(float(e - record.energies[0]), 4) for e in record.energies[steps]],
-        "positions": [_hundredths(frames[step].positions) for step in steps],
+        "positions": [_hundredths(frames[place].positions) for place in places],
         "uncertainty": None if any(u is None for u in uncertainties) else uncertainties,
     }
 

@@ -11,17 +11,20 @@ from ase import Atoms
 
 from nearsight.config import Config, RelaxationSettings, RetrainingSettings
 from nearsight.errors import ParentError
+from nearsight.files.atomic import write_bytes
 from nearsight.files.names import numbered, round_folder
-from nearsight.files.records import Relaxation, RetrainingRecord
+from nearsight.files.records import Relaxation, RetrainingRecord, steps_written
+from nearsight.files.trajectory import read_frames, write_frames
 from nearsight.learning.learner import Learner
 from nearsight.learning.on_the_fly import Dynamics
-from nearsight.learning.paths import Relaxations
+from nearsight.learning.paths import Relaxations, trajectory
 from nearsight.learning.retraining import Retraining, RetrainingResult
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import labelled
 from nearsight.parents import Origin
 from nearsight.progress import Progress
 from nearsight.simulation.relaxation import (
+    EnsembleRelaxationResult,
     RelaxationResult,
     largest_force,
     relax,
@@ -65,16 +68,26 @@ class FollowUp:
 
     @cached_property
     def retrained(self) -> RetrainingResult:
-        """Result of the retraining, which is done or read back.
+        """Result of the retraining, which is done or read back."""
+        retraining, learner = self._retraining
+        return retraining.run(learner, self.folder, self.progress)
+
+    @property
+    def _relaxations(self) -> Relaxations:
+        settings = self.config.relaxation or RelaxationSettings()
+        return Relaxations(self.trained.targets.structures, settings)
+
+    @property
+    def _retraining(self) -> tuple[Retraining, Learner]:
+        """The retraining, and what it begins with.
 
         Without a section [retraining] it goes on until the relaxations are known, no farther.
         """
-        settings = self.config.relaxation or RelaxationSettings()
-        paths = Relaxations(self.trained.targets.structures, settings)
+        paths = self._relaxations
         if self.config.retraining is not None:
-            return Retraining(paths).run(self.trained, self.folder, self.progress)
+            return Retraining(paths), self.trained
         learner = replace(self.trained, settings=AS_NEEDED)
-        return Retraining(paths, settings.max_uncertainty).run(learner, self.folder, self.progress)
+        return Retraining(paths, paths.settings.max_uncertainty), learner
 
     @property
     def latest(self) -> Learner:
@@ -91,7 +104,8 @@ class FollowUp:
         target = self.trained.targets.structures[number]
         ensemble = Ensemble.load(self.folder / "best.json")
         path = self.folder / numbered("relaxation.traj", number)
-        ours = relax(ensemble, target, settings, self.progress, path)
+        ours = self._made(number, ensemble, path)
+        ours = ours or relax(ensemble, target, settings, self.progress, path)
         relaxed = labelled(ours.atoms, ensemble)
         write_structures(self.folder / numbered("relaxed.extxyz", number), [relaxed])
         if "isolated" in relaxed.arrays:
@@ -118,9 +132,27 @@ class FollowUp:
             ensemble=ours,
             parent=parents,
             parent_fmax_at_minimum=fmax,
+            write_every=settings.write_every if settings.write_every > 1 else None,
         )
         record.save(self.folder / numbered(Relaxation.FILE, number))
         return ours.summary
+
+    def _made(self, number: int, ensemble: Ensemble, path: Path) -> EnsembleRelaxationResult | None:
+        """The relaxation that the retraining has made, its trajectory copied, if it is the same."""
+        retraining = self.folder / RetrainingRecord.FILE
+        if not retraining.exists():
+            return None
+        folder = round_folder(self.folder, RetrainingRecord.load(retraining).best)
+        begun, learner = self._retraining
+        found = self._relaxations.made(number, ensemble, folder, begun.inputs(learner))
+        if found is not None:
+            frames, every = trajectory(folder, number), self._relaxations.settings.write_every
+            if every == 1:
+                write_bytes(path, frames.read_bytes())
+            else:
+                steps = steps_written(found.steps, every)
+                write_frames(path, (next(read_frames(frames, step, step + 1)) for step in steps))
+        return found
 
     def _parent_fmax(self, atoms: Atoms) -> float:
         """The parent's largest force on an atom that is free to move, eV/Å."""

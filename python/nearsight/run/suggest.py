@@ -66,6 +66,8 @@ CHEAP_PARENTS = ("emt",)
 # What larger ones would tell of errors and locality, chunks tell at the price of chunks.
 MOST_COMPARED = 10_000
 MOST_RELAXED = 500
+# Of larger ones a frame takes as long to write as a step to make: every tenth is written
+THINNED = 10
 # For metals, in distances of nearest neighbours: cutoffs behind the third shell (1.7 of them in
 # fcc) and, for the angular functions, whose pairs cost most, behind the second (1.4). The angular
 # functions are then chosen apart: ranked with the others too few radial ones are left
@@ -73,14 +75,6 @@ MOST_RELAXED = 500
 RADIAL_REACH, ANGULAR_REACH = 2.0, 1.6
 ANGULAR = {1: 14, 2: 16}
 MOST_ANGULAR = 24
-# To distil a model, for metals: radial functions of narrow peaks, with centres and cutoffs in
-# distances of nearest neighbours (η without unit, as always), and as many G5 that end at the second
-# shell. Of CHGNet the model of `nearsight new` misses twice as much as of a smooth parent: it sees
-# bonds as sharply as a network of its depth can (docs/how-to/distil.md)
-CENTRES = (0.7, 0.85, 1.0, 1.15, 1.3, 1.45, 1.6, 1.8, 1.95)
-WIDTHS = (1.0, 4.0, 20.0, 60.0, 150.0)
-DISTILLED_RADIAL, DISTILLED_ANGULAR = 2.15, 1.4
-DISTILLED_G5 = {"g5_eta": (0.005, 1.0, 4.0, 10.0), "g5_zeta": (1.0, 2.0, 4.0, 8.0, 16.0)}
 # The λ to begin with for a parent that may not be nearsighted; the validation chunks choose
 STARTING_L2 = 1e-3
 
@@ -132,7 +126,9 @@ def suggest_config(
         ),
         locality=LocalitySettings(atoms=_inner_and_outer(target)) if compared else None,
         relaxation=RelaxationSettings(
-            fmax=RELAXED, with_parent=cheap and len(target) <= MOST_RELAXED
+            fmax=RELAXED,
+            with_parent=cheap and len(target) <= MOST_RELAXED,
+            write_every=1 if len(target) <= MOST_COMPARED else THINNED,
         ),
         report=ReportSettings(true_forces=compared),
     )
@@ -150,10 +146,9 @@ def distilled(config: Config, geometries: GeometrySettings) -> Config:
     nft = NFTSettings(labels="target", accuracy=config.nft.accuracy)
     changes = {
         "parent": config.parent.model_copy(update={"cost_exponent": 1.0}),
-        "features": _sharp(config.features, config.initial.elements or ()),
         # hundreds of forces of each geometry, exact for it: no need for small networks, large λ
-        "network": NetworkSettings(hidden_layers=(15, 15)),
-        "training": TrainingSettings(initial_iterations=60, iterations=20, tolerance=0.003),
+        "network": NetworkSettings(),
+        "training": TrainingSettings(),
         "nft": nft,
         "geometries": geometries,
         "locality": None,
@@ -174,23 +169,6 @@ def _reach(elements: tuple[str, ...]) -> dict[str, Any]:
         "cutoff": radial,
         "angular_cutoff": angular if angular < radial else None,
     }
-
-
-def _sharp(features: FeatureSettings, elements: tuple[str, ...]) -> FeatureSettings:
-    """Functions that tell bonds sharply apart, for metals; the same as given for all else."""
-    if not all(is_metal(element) for element in elements):
-        return features
-    distance = max(nearest_neighbour_distance(element) for element in elements)
-    changes = {
-        "angular_count": features.count // 2 if isinstance(features.count, int) else None,
-        "cutoff": round(DISTILLED_RADIAL * distance, 1),
-        "angular_cutoff": round(DISTILLED_ANGULAR * distance, 1),
-        "g2_eta": WIDTHS,
-        "g2_r_s": (0.0, *(round(centre * distance, 2) for centre in CENTRES)),
-        "g4_eta": (),
-        **DISTILLED_G5,
-    }
-    return FeatureSettings.model_validate({**features.model_dump(), **changes})
 
 
 def _parent(name: str, elements: tuple[str, ...]) -> ParentSettings:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 from threadpoolctl import threadpool_limits
 
@@ -30,6 +31,7 @@ __all__ = [
     "EnsembleRelaxationResult",
     "RelaxationResult",
     "largest_force",
+    "optimizer_name",
     "path_figures",
     "relax",
     "relax_with_parent",
@@ -105,7 +107,7 @@ def relax(
     settings : RelaxationSettings, optional
     progress : Progress, optional
     trajectory : path, optional
-        ASE trajectory to write.
+        ASE trajectory to write, of every ``settings.write_every``-th step and the last.
 
     Returns
     -------
@@ -136,8 +138,12 @@ def relax_with_parent(
 
 def _frame(moving: Atoms) -> Atoms:
     """What goes into a trajectory, with uncertainties where there are any."""
-    own = isinstance(moving.calc, NearsightCalculator)
-    return snapshot(moving, in_info=True) if own else moving
+    if isinstance(moving.calc, NearsightCalculator):
+        return snapshot(moving, in_info=True)
+    frame = moving.copy()
+    frame.calc = SinglePointCalculator(frame, **moving.calc.results)
+    frame.calc.name = moving.calc.name
+    return frame
 
 
 @dataclass
@@ -175,8 +181,16 @@ def path_figures(results: Mapping[str, Any]) -> dict[str, float]:
     return figures if grade is None else {**figures, "extrapolation": float(grade.max())}
 
 
-_MAX_ATOMS_BFGS = 300
-"""Atoms up to which the dense Hessian of BFGS is cheap: its diagonalisation grows as N³."""
+_MAX_ATOMS_BFGS = 50
+"""Atoms up to which the dense Hessian of BFGS is cheap: its diagonalisation grows as N³, a force
+call as N. LBFGS takes the same steps: 25 to 52 for Pt260, in 0.1 s instead of 1.6 to 3.3."""
+
+
+def optimizer_name(settings: RelaxationSettings, n_atoms: int) -> str:
+    """Name in ASE of the optimiser of so many atoms."""
+    if settings.optimizer != "auto":
+        return settings.optimizer
+    return "BFGS" if n_atoms <= _MAX_ATOMS_BFGS else "LBFGS"
 
 
 def _relax(
@@ -190,16 +204,14 @@ def _relax(
     progress = progress or Progress()
     moving = without_results(atoms)
     moving.calc = calculator
-    name = settings.optimizer
-    if name == "auto":
-        name = "BFGS" if len(atoms) <= _MAX_ATOMS_BFGS else "LBFGS"
+    name = optimizer_name(settings, len(atoms))
     optimizer = getattr(ase.optimize, name)(moving, logfile=None)
     watched = isinstance(calculator, NearsightCalculator) and settings.on_uncertain != "warn"
     kept, stopped, converged = _Path(), "", False
     try:
         # BLAS threads and those of the force calls would get in each other's way.
         with ExitStack() as files, threadpool_limits(1, user_api="blas"):
-            writer = None
+            writer, last = None, None  # the frame that is not written yet
             if trajectory is not None:
                 writer = files.enter_context(Trajectory(str(trajectory), "w"))
             for done in optimizer.irun(fmax=settings.fmax, steps=settings.max_steps):
@@ -218,11 +230,16 @@ def _relax(
                 kept.add(moving)
                 progress.advance(kept.steps, None, f"steps, largest force {kept.fmax[-1]:.3f} eV/Å")
                 if writer is not None:
-                    writer.write(_frame(moving))
+                    last = _frame(moving)
+                    if kept.steps % settings.write_every == 0:
+                        writer.write(last)
+                        last = None
                 if stopped:
                     stopped = f"in the structure to begin with {stopped}"
                     break
                 converged = bool(done)
+            if writer is not None and last is not None:
+                writer.write(last)
     except np.linalg.LinAlgError as error:
         raise InputError(f"the relaxation failed ({error})") from error
     except OSError as error:

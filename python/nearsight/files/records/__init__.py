@@ -40,6 +40,7 @@ from nearsight.files.records.simulation import (
     RetrainingRecord,
     RetrainingRound,
     RoundRecord,
+    steps_written,
 )
 from nearsight.files.records.source import Source, Work
 from nearsight.files.records.training import (
@@ -105,4 +106,5 @@ __all__ = [
     "Work",
     "best_iteration",
     "best_of",
+    "steps_written",
 ]

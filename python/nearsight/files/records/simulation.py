@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import FiniteFloat, NonNegativeInt, model_validator
+from pydantic import FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from nearsight.files.records.base import Part, Record, Vector, check_lengths
 
@@ -18,6 +18,7 @@ __all__ = [
     "RetrainingRecord",
     "RetrainingRound",
     "RoundRecord",
+    "steps_written",
 ]
 
 UNDECIDED = 0.1
@@ -99,7 +100,8 @@ class EnsemblePath(RelaxationPath):
 
     def is_known(self, threshold: float) -> bool:
         """Whether all frames are: by the calibrated uncertainty (eV/Å), and no atom outside."""
-        assert self.max_calibrated is not None  # of this version
+        if self.max_calibrated is None:  # of an earlier version
+            return False
         outside = self.extrapolation is not None and float(self.extrapolation.max()) > 1.0
         within = float(self.max_calibrated.max()) <= threshold
         return within and not outside and not self.broken
@@ -118,16 +120,30 @@ class Relaxation(Record):
     parent : RelaxationPath or None
     parent_fmax_at_minimum : float or None, eV/Å
         Largest force of the parent at the minimum of the ensemble.
+    write_every : int or None
+        Steps from one frame of the trajectories to the next; None: 1.
     """
 
     FORMAT: ClassVar[str] = "nearsight-relaxation"
     FILE: ClassVar[str] = "relaxation.json"
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("write_every",)
 
     optimizer: str
     fmax: FiniteFloat
     ensemble: EnsemblePath
     parent: RelaxationPath | None
     parent_fmax_at_minimum: FiniteFloat | None
+    write_every: PositiveInt | None = None
+
+    @property
+    def written(self) -> list[int]:
+        """The steps of the ensemble's path that its trajectory has; the last is one of them."""
+        return steps_written(self.ensemble.steps, self.write_every or 1)
+
+
+def steps_written(steps: int, every: int) -> list[int]:
+    """The steps that a trajectory has of a path: the first, every so manieth, and the last."""
+    return [*range(0, steps, every), steps]
 
 
 class _Window(Part):
