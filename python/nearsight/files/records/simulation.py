@@ -142,7 +142,7 @@ class Relaxation(Record):
 
 
 def steps_written(steps: int, every: int) -> list[int]:
-    """The steps that a trajectory has of a path: the first, every so manieth, and the last."""
+    """The steps of a path that its trajectory has: 0, ``every``, 2 ``every``, ..., and the last."""
     return [*range(0, steps, every), steps]
 
 
