@@ -71,7 +71,7 @@ THINNED = 10
 # For metals, in distances of nearest neighbours: cutoffs behind the third shell (1.7 of them in
 # fcc) and, for the angular functions, whose pairs cost most, behind the second (1.4). The angular
 # functions are then chosen apart: ranked with the others too few radial ones are left
-# (docs/performance.md)
+# (docs/how-to/symmetry-functions.md)
 RADIAL_REACH, ANGULAR_REACH = 2.0, 1.6
 ANGULAR = {1: 14, 2: 16}
 MOST_ANGULAR = 24

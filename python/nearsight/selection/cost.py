@@ -13,8 +13,8 @@ from nearsight.model.symmetry_functions import G2, G4, G5, SymmetryFunction, Sym
 
 __all__ = ["cost_of", "marginal_costs"]
 
-# µs per atom of Pt1415 at 6.5 Å, ten members, level x86_64_v3 (docs/performance.md). What is chosen
-# follows from ratios, which are about the same on other machines.
+# µs per atom of Pt1415 at 6.5 Å, ten members, level x86_64_v3 (docs/how-to/symmetry-functions.md).
+# What is chosen follows from ratios, which are about the same on other machines.
 RADIUS = 6.5
 RADIAL = 0.14
 """A G2."""
