@@ -230,7 +230,9 @@ def test_a_configuration_that_cannot_be_read(tmp_path: Path, content: bytes | No
             ),
             training=TrainingSettings(l2=1e-300),
             locality=LocalitySettings(atoms="all"),
-            relaxation=RelaxationSettings(optimizer="BFGS", with_parent=True),
+            relaxation=RelaxationSettings(
+                optimizer="auto" if name == "emt" else "BFGS", with_parent=True
+            ),
         ),
         Config(
             target=TargetSettings(structure="t.xyz"),
