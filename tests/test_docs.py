@@ -1,6 +1,6 @@
 """What the documentation shows is run, and what it names is there.
 
-Every page is worked through from top to bottom in a folder of its own, in which a particle of 38
+Every page is worked through from top to bottom in a folder of its own, in which a particle of 55
 atoms stands in for those the pages speak of and training is short:
 
 * ``python`` blocks are executed, one after the other in one namespace;
@@ -147,7 +147,7 @@ def command(*arguments: str) -> str:
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files the pages speak of, made by the first command of the README."""
     folder = tmp_path_factory.mktemp("workshop")
-    cluster = Octahedron("Pt", 4, 1, latticeconstant=3.99)
+    cluster = Octahedron("Pt", 5, 2, latticeconstant=3.99)
     particle = Atoms(cluster.symbols, cluster.positions)
     particle.rattle(0.1, seed=42)
     examples = folder / "examples"
@@ -238,7 +238,8 @@ def test_page(page: Path, workshop: Path, folder: Path) -> None:
     for block in found:
         where = f"{name_of(page)}:{block.line}"
         if block.language == "jsonc":
-            check_excerpt(block.text, next(workshop.rglob(block.file)))
+            places = workshop.rglob(block.file)
+            check_excerpt(block.text, max(places, key=lambda path: path.parent.name))  # the last
             continue
         if block.file:
             Path(block.file).write_text(block.text, encoding="utf-8")
