@@ -107,7 +107,7 @@ class FeatureSettings(Settings):
     """Cutoff radius of the angular functions G4 and G5, in Å, no larger than cutoff; the same when
     left out. Pairs of neighbours, nearly all of the cost of G4, grow with its sixth power: 5.5 for
     6.5 Å halves the time of a force call. 1.6 times the distance of nearest neighbours was enough
-    (docs/how-to/symmetry-functions.md)."""
+    (docs: Choose symmetry functions)."""
     cutoff_function: Literal["cosine", "polynomial"] = "cosine"
     """Form of the cutoff."""
     gamma: Annotated[float, Field(ge=2)] | None = Field(default=None, examples=[4.0])
