@@ -5,6 +5,7 @@
 
 #include "nearsight/training_set.hpp"
 #include "nearsight/types.hpp"
+#include "simd.hpp"
 
 namespace nearsight {
 
