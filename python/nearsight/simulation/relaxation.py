@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 from threadpoolctl import threadpool_limits
 
@@ -138,12 +137,8 @@ def relax_with_parent(
 
 def _frame(moving: Atoms) -> Atoms:
     """What goes into a trajectory, with uncertainties where there are any."""
-    if isinstance(moving.calc, NearsightCalculator):
-        return snapshot(moving, in_info=True)
-    frame = moving.copy()
-    frame.calc = SinglePointCalculator(frame, **moving.calc.results)
-    frame.calc.name = moving.calc.name
-    return frame
+    own = isinstance(moving.calc, NearsightCalculator)
+    return snapshot(moving, in_info=True) if own else moving
 
 
 @dataclass
@@ -211,7 +206,7 @@ def _relax(
     try:
         # BLAS threads and those of the force calls would get in each other's way.
         with ExitStack() as files, threadpool_limits(1, user_api="blas"):
-            writer, last = None, None  # the frame that is not written yet
+            writer = None
             if trajectory is not None:
                 writer = files.enter_context(Trajectory(str(trajectory), "w"))
             for done in optimizer.irun(fmax=settings.fmax, steps=settings.max_steps):
@@ -229,17 +224,16 @@ def _relax(
                     break
                 kept.add(moving)
                 progress.advance(kept.steps, None, f"steps, largest force {kept.fmax[-1]:.3f} eV/Å")
-                if writer is not None:
-                    last = _frame(moving)
-                    if kept.steps % settings.write_every == 0:
-                        writer.write(last)
-                        last = None
+                if writer is not None and kept.steps % settings.write_every == 0:
+                    writer.write(_frame(moving))
                 if stopped:
                     stopped = f"in the structure to begin with {stopped}"
                     break
                 converged = bool(done)
-            if writer is not None and last is not None:
-                writer.write(last)
+            if writer is not None and kept.steps % settings.write_every != 0:
+                moving.positions = kept.positions  # calculated again only if it went beyond them
+                moving.get_forces()
+                writer.write(_frame(moving))
     except np.linalg.LinAlgError as error:
         raise InputError(f"the relaxation failed ({error})") from error
     except OSError as error:
