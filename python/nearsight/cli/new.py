@@ -38,8 +38,6 @@ WHAT_IS_SHOWN = {
 }
 PATIENCE = 20.0
 """Seconds that a first calculation may take which nobody has asked for."""
-SLOW = "no result after"
-"""How the failure of one that takes longer is told."""
 FAILED = "A run would fail likewise: give the parent what it needs, as arguments under [parent]."
 
 Target = Annotated[
@@ -116,6 +114,7 @@ def _timed(
     """Atoms of a chunk and the seconds its calculation took; or a sentence on why not."""
     import time
 
+    from nearsight.executors.local import TIMED_OUT
     from nearsight.learning.targets import Targets
     from nearsight.parents import Origin, Parent
     from nearsight.run.suggest import CHEAP_PARENTS
@@ -140,7 +139,7 @@ def _timed(
         with open_parent(settings, engine, folder, folder / "parent.db") as labelling:
             result = labelling.calculate(chunk, origin=Origin(stage="nft"))
     except ParentError as error:
-        return None, [f"Not timed: {error}.", *([] if SLOW in str(error) else [FAILED])]
+        return None, [f"Not timed: {error}.", *([] if TIMED_OUT in str(error) else [FAILED])]
     return (len(chunk), result.seconds), []
 
 

@@ -24,7 +24,7 @@ from nearsight.executors import protocol
 from nearsight.executors.processes import MARK, kill_marked, last_line, refuse_in_worker
 from nearsight.executors.protocol import BEGUN, READY, THREAD_VARIABLES, WorkerLost
 
-__all__ = ["LocalExecutor"]
+__all__ = ["TIMED_OUT", "LocalExecutor"]
 
 CALLS_PER_PROCESS = 50
 """A process is replaced after so many calls: parent codes do not give back all their memory."""
@@ -34,6 +34,9 @@ MAX_STARTS = 3
 
 MAX_KILLS = 20
 """The same for those that somebody has killed: short of memory, a system kills what starts."""
+
+TIMED_OUT = "no result after"
+"""How the message of a call begins that took too long."""
 
 START = 300.0  # s until a process is ready
 GRACE = 5.0  # s for a process or thread to end
@@ -286,7 +289,7 @@ class _Worker:
             return self._line(timeout)
         except TimeoutError:
             self.end(wait=False)
-            raise TimeoutError(f"no result after {timeout:g} s") from None
+            raise TimeoutError(f"{TIMED_OUT} {timeout:g} s") from None
 
     def kill(self) -> None:
         """Kill it and all that it has started."""
