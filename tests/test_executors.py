@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import operator
 import os
 import signal
@@ -83,6 +84,11 @@ def linger_far(folder: str) -> None:
 def leave_and_crash(folder: str) -> None:
     leave_behind(folder)
     os._exit(3)
+
+
+def exit_slowly(code: int) -> None:
+    atexit.register(time.sleep, 1)
+    sys.exit(code)
 
 
 def mistake() -> None:
@@ -169,6 +175,7 @@ def test_only_plain_content_is_taken(
         (signal.raise_signal, signal.SIGSEGV, "signal SIGSEGV"),
         (signal.raise_signal, signal.SIGKILL, "signal SIGKILL"),
         (sys.exit, 5, "exit code 5"),
+        (exit_slowly, 6, "exit code 6"),
     ],
 )
 def test_a_crash_takes_only_its_own_call(

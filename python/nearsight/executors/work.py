@@ -51,8 +51,10 @@ def serve() -> None:
 
         tell(READY)
         while call := lines.get():
-            result = call_function(call, lambda: tell(BEGUN))
-            busy.clear()
+            try:
+                result = call_function(call, lambda: tell(BEGUN))
+            finally:  # one that exits closes its pipe first, which is not the driver's end
+                busy.clear()
             tell(json.dumps(result, allow_nan=False) + "\n")
 
 
