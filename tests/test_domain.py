@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.neighborlist import neighbor_list
 from scipy.spatial.distance import cdist
 
 from helpers import Array, copper
@@ -49,6 +50,14 @@ def scaled(ensemble: Ensemble, atoms: Atoms, element: str) -> Array:
     return ensemble.functions.compute(atoms)[element] * scale + offset
 
 
+def nearest(atoms: Atoms, cutoff: float = 6.0) -> Array:
+    """Distances to nearest neighbours by ASE."""
+    first, distances = neighbor_list("id", atoms, cutoff)
+    found = np.full(len(atoms), np.inf)
+    np.minimum.at(found, first, distances)
+    return found
+
+
 # -- the grade
 
 
@@ -74,6 +83,8 @@ def test_the_grade_by_scipy(n_elements: int) -> None:
         low, high = known.min(axis=0), known.max(axis=0)
         out = np.maximum(asked - high, low - asked) / np.maximum(high - low, SPREAD)
         box = (1.0 + out.max(axis=1)) / BOX
+        spacing = max(p.nearest[p.species == number].max(initial=0.0) for p in data.fingerprints)
+        box = np.maximum(box, nearest(atoms)[atoms.symbols == element] / (BOX * spacing))
         if n_elements > 1:
             least, sums = (known - offset).sum(axis=1).min(), (asked - offset).sum(axis=1)
             box = np.maximum(box, 2.0 - MARGIN * sums / least)
@@ -143,6 +154,36 @@ def test_few_neighbours_of_every_element_are_outside() -> None:
                 silent += domain.environments is without and (grade <= 1.0).all()
             assert (grade > 1.0).all(), (pair, distance)
     assert silent > 0
+
+
+def test_stretched_crystals_are_outside() -> None:
+    """Also where every feature is as in the training: by the distance to the nearest neighbour."""
+    data = training_data(2)
+    spacing = {}
+    for number, element in enumerate(data.functions.elements):
+        images = [p.image.atoms for p in data.fingerprints]
+        own = np.concatenate([nearest(atoms)[atoms.symbols == element] for atoms in images])
+        found = np.concatenate([p.nearest[p.species == number] for p in data.fingerprints])
+        found = found[found > 0.0]  # others have no neighbour
+        assert (np.abs(own[:, None] - found).min(axis=0) < 1e-9).all()
+        spacing[element] = float(found.max())
+    everything = {}
+    for element in spacing:
+        wide = 1e6 * np.eye(data.functions.size(element))
+        every = np.concatenate([-wide, wide])
+        everything[element] = Environments.of(every, spacing=spacing[element])
+    ensemble = replace(members(2), domain=Domain(everything, 0.1))
+    limit = BOX * min(spacing.values())
+    for distance, inside in ((0.99 * limit, True), (1.01 * BOX * max(spacing.values()), False)):
+        crystal = bulk("Pt", a=distance * np.sqrt(2.0), cubic=True)
+        crystal.symbols[0] = "Au"
+        grade = ensemble.evaluate(crystal).extrapolation
+        assert grade is not None
+        assert ((grade <= 1.0) == inside).all()
+    alone = ensemble.evaluate(Atoms("Pt")).extrapolation
+    assert alone is not None
+    cutoff = data.functions.cutoff.radius
+    np.testing.assert_allclose(alone, cutoff / (BOX * spacing["Pt"]), rtol=1e-12)
 
 
 # -- the uncertainty
@@ -270,6 +311,7 @@ def test_the_file_of_an_ensemble(tmp_path: Path) -> None:
         "factor": ([[1.0, 2.0]], "square"),
         "minimum": ([1e3] * training_data(2).functions.size("Pt"), "maximum at least as large"),
         "maximum": ([1.0], "maximum"),
+        "spacing": (0.0, "spacing"),
     }
     for key, (value, message) in changes.items():
         damaged = json.loads(json.dumps(content))

@@ -284,7 +284,7 @@ def layer(content: Any) -> Any:
 
 DAMAGE = {
     "other kind": (lambda c: c.update(format="report"), "not a file of format 'nearsight-ensemble"),
-    "future version": (lambda c: c.update(version=5), r"newer nearsight \(file version 5"),
+    "future version": (lambda c: c.update(version=6), r"newer nearsight \(file version 6"),
     "no version": (lambda c: c.pop("version"), r"no valid version number \(found None\)"),
     "no members": (lambda c: c.update(members=[]), "at least one member"),
     "no network": (lambda c: c["members"][2].pop("Au"), "a member has no network for Au"),

@@ -80,7 +80,8 @@ def test_equal_to_python_to_the_last_bit(
     stated = known.evaluate(atoms).uncertainty
     assert stated is not None
     floor = float(np.median(stated)) / known.calibration
-    forces = Bound(factor=1.7, factor_95=1.1, floor=floor, labels=120, images=4)
+    knee = float(np.quantile(stated, 0.75)) / known.calibration
+    forces = Bound(factor=1.7, factor_95=1.1, floor=floor, knee=knee, labels=120, images=4)
     energy = forces.model_copy(update={"floor": 0.0})
     bounded = replace(known, calibration=1.7, bounds=Bounds(forces=forces, energy=energy))
     apart = replace(
@@ -95,7 +96,8 @@ def test_equal_to_python_to_the_last_bit(
         rows, _ = call_example(programs[level], potential, place)
         np.testing.assert_array_equal(rows, np.load(result))
     assert (rows[:, 4] == 1.7 * floor).any()
-    assert (rows[:, 4] > 1.7 * floor).any()
+    assert ((rows[:, 4] > 1.7 * floor) & (rows[:, 4] <= 1.7 * knee)).any()
+    assert (rows[:, 4] > 1.7 * knee).any()
     assert (rows[:, 5] > 1.0).any()
     assert (rows[:, 5] <= 1.0).any()
 
@@ -126,7 +128,7 @@ def test_files_that_are_refused(programs: dict[str, Path], tmp_path: Path) -> No
     for change, sentence in (
         ({"calibration": 2.0}, "changed or damaged: its digest is that of another content"),
         ({"calibration": 1e300}, "expected more than 0, at most 1e50"),
-        ({"version": 5}, "written by a newer nearsight (file version 5, this one reads up to 4)"),
+        ({"version": 6}, "written by a newer nearsight (file version 6, this one reads up to 5)"),
         ({"baseline": {"kind": "zbl"}}, "has a baseline"),
         ({"members": []}, "incomplete or damaged (members: expected at least one)"),
         ({"scaling": {"Pt": {"minimum": [0.0], "maximum": [1.0]}}}, "incomplete or damaged"),

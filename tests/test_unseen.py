@@ -159,9 +159,10 @@ def test_two_members_that_happen_to_agree_do_not_widen_the_bound() -> None:
 def test_some_count_for_the_narrower_bound_alone() -> None:
     """100 ratios of 1 and, beside, 10 of 3: more than 5 % of all, but never above the other."""
     ones, more = Deviations(np.ones(100), np.ones(100)), Deviations(np.full(10, 3.0), np.ones(10))
-    assert fit_bound([ones], [more]) == Bound(factor=1.0, factor_95=1.0, labels=100, images=1)
+    alike = Bound(factor=1.0, factor_95=1.0, knee=1.0, labels=100, images=1)
+    assert fit_bound([ones], [more]) == alike
     less = Deviations(np.full(3000, 0.1), np.ones(3000))
-    assert fit_bound([ones], [less]) == Bound(factor=1.0, factor_95=0.1, labels=100, images=1)
+    assert fit_bound([ones], [less]) == alike.model_copy(update={"factor_95": 0.1})
 
 
 def test_factor_covers_what_follows() -> None:
@@ -171,7 +172,7 @@ def test_factor_covers_what_follows() -> None:
     """
     for n, stated, beside in ((99, 99, 95), (150, 150, 144), (499, 495, 475)):
         found = fit_bound([Deviations(np.arange(1.0, n + 1), np.ones(n))])
-        assert found == Bound(factor=stated, factor_95=beside, labels=n, images=1)
+        assert found == Bound(factor=stated, factor_95=beside, knee=1.0, labels=n, images=1)
 
 
 def test_few_labels_bound_less_sharply() -> None:
@@ -204,9 +205,7 @@ def test_a_constant_is_used_where_it_is_as_sharp() -> None:
     # of a kind of structure with larger δ it states more
     np.testing.assert_allclose(width[~common], found.factor * raw[~common])
     assert (errors <= width).mean() == pytest.approx(0.99, abs=0.003)
-    assert (errors <= width * found.factor_95 / found.factor).mean() == pytest.approx(
-        0.95, abs=0.01
-    )
+    assert (errors <= found.beside(width)).mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_a_spread_that_tells_the_error_is_followed() -> None:
@@ -217,6 +216,50 @@ def test_a_spread_that_tells_the_error_is_followed() -> None:
     assert found is not None
     assert not found.is_constant
     assert found.factor == pytest.approx(0.99, abs=0.005)
+
+
+def test_beyond_the_labels_the_spread_counts_once() -> None:
+    """Errors are three times δ, up to the largest; where members are farther apart, δ is enough."""
+    raw = np.linspace(0.1, 2.0, 200)
+    found = fit_bound([Deviations(3.0 * raw, raw)])
+    assert found is not None
+    assert (found.factor, found.knee) == (pytest.approx(3.0, rel=1e-12), 2.0)
+    np.testing.assert_allclose(found.of(raw), 3.0 * raw, rtol=1e-12)
+    np.testing.assert_allclose(found.of(np.array([2.0, 3.0, 50.0])), [6.0, 7.0, 54.0])
+    np.testing.assert_allclose(found.beside(found.of(np.array([1.0, 9.0]))), [3.0, 13.0])
+    # with a factor below 1 the spread is more than the error wherever it is larger still
+    wide = fit_bound([Deviations(0.5 * raw, raw)])
+    assert wide is not None
+    np.testing.assert_allclose(wide.of(np.array([1.0, 50.0])), [0.5, 25.0])
+
+
+def test_a_few_large_spreads_do_not_widen_the_bound_of_the_others() -> None:
+    """Errors are 0.9 or less; where δ is a thousand times the usual, 500 times smaller than δ."""
+    rng = np.random.default_rng(0)
+    raw = np.concatenate([rng.uniform(0.1, 0.3, 900), rng.uniform(100.0, 300.0, 100)])
+    errors = np.where(raw < 1.0, 3.0, 0.002) * raw
+    found = fit_bound([Deviations(errors, raw)])
+    assert found is not None
+    assert found.knee == np.median(raw)
+    assert (errors <= found.of(raw)).mean() >= 0.99
+    assert found.of(raw).mean() < 1.05 * raw.mean()
+    follows = found.model_copy(update={"knee": raw.max()})
+    assert follows.of(raw).mean() > 2.9 * raw.mean()
+
+
+@pytest.mark.parametrize("factors", [(3.0, 2.0), (3.0, 0.5), (0.8, 0.5)])
+@pytest.mark.parametrize("knee", [None, 0.7])
+def test_the_narrower_bound_beside_the_stated_one(
+    factors: tuple[float, float], knee: float | None
+) -> None:
+    """It follows from the stated one alone, grows with it, and is never above it."""
+    bound = Bound(factor=factors[0], factor_95=factors[1], knee=knee, labels=100, images=2)
+    raw = np.linspace(0.0, 3.0, 301)
+    beside = bound.beside(bound.of(raw))
+    alone = bound.model_copy(update={"factor": factors[1]})
+    np.testing.assert_allclose(beside, alone.of(raw), rtol=1e-12, atol=1e-15)
+    assert (np.diff(beside) > 0.0).all()
+    assert (beside <= bound.of(raw)).all()
 
 
 def test_how_much_is_enough() -> None:

@@ -32,8 +32,9 @@ NetworkBatch make_batch(const BatchTuple& given) {
   return NetworkBatch(members, layers, slope.data(), intercept.data(), scale.data(), offset.data());
 }
 
-// (center (S), factor (S, S), minimum (S), maximum (S), least) of one element
-using DomainTuple = std::tuple<Array<double>, Array<double>, Array<double>, Array<double>, double>;
+// (center (S), factor (S, S), minimum (S), maximum (S), least, spacing) of one element
+using DomainTuple =
+    std::tuple<Array<double>, Array<double>, Array<double>, Array<double>, double, double>;
 
 Vector vector(const Array<double>& array, const char* name) {
   expect(array, name, {-1});
@@ -58,10 +59,11 @@ Potential make_potential(const SymmetryFunctions& functions, const std::vector<B
   if (known.size() > given.size())
     throw std::invalid_argument("a potential needs a domain for every element, or none");
   for (std::size_t s = 0; s < known.size(); ++s) {
-    const auto& [center, factor, minimum, maximum, least] = known[s];
+    const auto& [center, factor, minimum, maximum, least, spacing] = known[s];
     expect(factor, "factor", {-1, -1});
-    const Environments environments{vector(center, "center"), matrix(factor),
-                                    vector(minimum, "minimum"), vector(maximum, "maximum"), least};
+    const Environments environments{
+        vector(center, "center"),   matrix(factor), vector(minimum, "minimum"),
+        vector(maximum, "maximum"), least,          spacing};
     domains.emplace_back(environments, Scaling{vector(std::get<5>(given[s]), "scale"),
                                                vector(std::get<6>(given[s]), "offset")});
   }

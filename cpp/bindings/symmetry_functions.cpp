@@ -74,6 +74,7 @@ py::dict make_fingerprints(const SymmetryFunctions& self, const Structure& struc
   py::dict result;
   result["centers"] = vector_array(made.centers);
   result["features"] = matrix_array(made.features);
+  result["nearest"] = vector_array(made.nearest);
   result["block_offsets"] = vector_array(made.block_offsets);
   result["block_center"] = vector_array(made.block_center);
   result["derivatives"] = Array<double>(

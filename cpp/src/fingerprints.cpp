@@ -67,6 +67,7 @@ Fingerprints::BlocksByCenter Fingerprints::evaluate_centers(const SymmetryFuncti
   for (std::size_t f = 0; f < force_atoms.size(); ++f)
     force_index[force_atoms[f]] = static_cast<int>(f);
   features = Matrix::Zero(n_centers, width);
+  nearest = Vector::Zero(n_centers);
   BlocksByCenter result(n_centers);
   // dE/dG of as many E as there are features, each a feature itself: contracted, it gives dG/dr.
   const Index lanes = padded(width);
@@ -81,6 +82,7 @@ Fingerprints::BlocksByCenter Fingerprints::evaluate_centers(const SymmetryFuncti
       functions.evaluate<true>(structure.species()[i], structure.species(), own);
       const Index size = own.features.size();
       features.row(c).head(size) = own.features;
+      nearest[c] = nearest_distance(own.bonds, 0.0);
       std::vector<DerivativeBlock>& blocks = result[c];
       const Index n_bonds = static_cast<Index>(own.bonds.size());
       Matrix d(3 * n_bonds, lanes);

@@ -234,6 +234,13 @@ std::array<int, 3> NeighborList::whole_cells(const std::array<int, 3>& shift) co
   return result;
 }
 
+double nearest_distance(const std::vector<Bond>& bonds, double none) {
+  const auto nearer = [](const Bond& one, const Bond& other) {
+    return one.distance < other.distance;
+  };
+  return bonds.empty() ? none : std::min_element(bonds.begin(), bonds.end(), nearer)->distance;
+}
+
 void NeighborList::bonds(const Structure& structure, Index i, std::vector<Bond>& found) const {
   const double limit = cutoff_ * cutoff_;
   const double* own = structure.positions().data() + 3 * i;

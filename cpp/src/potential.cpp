@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -83,6 +84,10 @@ Domain::Domain(const Environments& environments, const Scaling& scaling) {
   if (!(environments.least >= 0.0 && std::isfinite(environments.least)))
     throw std::invalid_argument("the least sum of a domain must be 0 or more");
   if (environments.least > 0.0) weights = scaling.scale / environments.least;
+  if (!(environments.spacing >= 0.0 && std::isfinite(environments.spacing)))
+    throw std::invalid_argument("the spacing of a domain must be 0 or more");
+  spacing = environments.spacing > 0.0 ? kBox * environments.spacing
+                                       : std::numeric_limits<double>::infinity();
 }
 
 Potential::Potential(SymmetryFunctions functions, std::vector<NetworkBatch> networks,
@@ -152,7 +157,9 @@ double Potential::extrapolation(int center, Workspace& work) const {
   const auto along = domain.slope.cwiseProduct(features);
   const double beyond = (along + domain.above).cwiseMax(domain.below - along).maxCoeff();
   const double few = domain.weights.size() == 0 ? 0.0 : 2.0 - domain.weights.dot(features);
-  return std::max({work.grade.norm(), beyond, few});
+  // without a neighbour, as if there were one as far as may be seen
+  const double nearest = nearest_distance(work.functions.bonds, functions_.cutoff().radius);
+  return std::max({work.grade.norm(), beyond, few, nearest / domain.spacing});
 }
 
 // Energies of one atom, and its part of the forces and the virial.

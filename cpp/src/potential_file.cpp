@@ -6,6 +6,7 @@
 #include <fstream>
 #include <initializer_list>
 #include <iterator>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -19,8 +20,9 @@ namespace nearsight {
 namespace {
 
 constexpr const char* kFormat = "nearsight-ensemble";
-// 1 has no baseline, 2 no functions of other programs and one cutoff, 3 no least sum of features
-constexpr int kVersion = 4;
+// 1 has no baseline, 2 no functions of other programs and one cutoff, 3 no least sum of features,
+// 4 no spacing of neighbours and no knee of a bound
+constexpr int kVersion = 5;
 // Of a factor of a bound, and of an uncertainty in eV/A: their products are finite.
 constexpr double kLargestBound = 1e50;
 
@@ -154,11 +156,16 @@ std::vector<Domain> read_domain(const Entry& entry, const Elements& elements,
   all.check_keys(elements);
   for (std::size_t s = 0; s < elements.size(); ++s) {
     const Entry of = all[elements[s]];
-    of.check_keys({"center", "factor", "minimum", "maximum", "least"});
-    const Environments environments{of["center"].vector(), of["factor"].matrix(),
-                                    of["minimum"].vector(), of["maximum"].vector(),
-                                    of.has("least") ? of["least"].number() : 0.0};
+    of.check_keys({"center", "factor", "minimum", "maximum", "least", "spacing"});
+    const Environments environments{of["center"].vector(),
+                                    of["factor"].matrix(),
+                                    of["minimum"].vector(),
+                                    of["maximum"].vector(),
+                                    of.has("least") ? of["least"].number() : 0.0,
+                                    of.has("spacing") ? of["spacing"].number() : 0.0};
     if (of.has("least") && !(environments.least > 0.0)) of["least"].refuse("expected more than 0");
+    if (of.has("spacing") && !(environments.spacing > 0.0))
+      of["spacing"].refuse("expected more than 0");
     check_range(of, environments.minimum, environments.maximum);
     found.emplace_back(environments, scaling[s]);
   }
@@ -241,9 +248,13 @@ void check_multiplicities(const Entry& entry, std::size_t members) {
   }
 }
 
-// The floor of a bound of errors, and its factor.
-std::pair<double, double> read_bound(const Entry& entry) {
-  entry.check_keys({"factor", "factor_95", "floor", "labels", "images"});
+// A bound of errors: `factor` times the raw uncertainty, but no more above it than `excess`.
+struct Bound {
+  double factor, floor, excess;
+};
+
+Bound read_bound(const Entry& entry) {
+  entry.check_keys({"factor", "factor_95", "floor", "knee", "labels", "images"});
   const double factor = entry["factor"].number(), beside = entry["factor_95"].number();
   const double floor = entry.get("floor", 0.0).number();
   if (!(factor >= beside && beside > 0.0 && floor >= 0.0))
@@ -251,17 +262,23 @@ std::pair<double, double> read_bound(const Entry& entry) {
   if (!(factor <= kLargestBound && floor <= kLargestBound)) entry.refuse("expected at most 1e50");
   entry["labels"].count();
   entry["images"].count();
-  return {floor, factor};
+  const Entry knee = entry.get("knee", nullptr);
+  if (knee.is_null()) return {factor, floor, std::numeric_limits<double>::infinity()};
+  const double from = knee.number();
+  if (!(from >= floor && from <= kLargestBound))
+    knee.refuse("expected no less than the floor, at most 1e50");
+  return {factor, floor, std::max(factor - 1.0, 0.0) * from};
 }
 
-// The floor of the raw uncertainty of forces.
-double read_bounds(const Entry& entry, double calibration) {
+// The bound of forces.
+Bound read_bounds(const Entry& entry, double calibration) {
   entry.check_keys({"forces", "energy", "virial"});
   for (const char* key : {"energy", "virial"})
     if (const Entry bound = entry.get(key, nullptr); !bound.is_null()) read_bound(bound);
-  const auto [floor, factor] = read_bound(entry["forces"]);
-  if (factor != calibration) entry.refuse("calibration must be the factor of the bound of forces");
-  return floor;
+  const Bound forces = read_bound(entry["forces"]);
+  if (forces.factor != calibration)
+    entry.refuse("calibration must be the factor of the bound of forces");
+  return forces;
 }
 
 void check_header(const Json& content) {
@@ -317,7 +334,9 @@ PotentialFile read_content(Json& content) {
     if (!(largest >= 0.0 && largest <= kLargestBound))
       root["domain"].refuse("expected an uncertainty of 0 or more, at most 1e50");
   }
-  const double floor = content.contains("bounds") ? read_bounds(root["bounds"], calibration) : 0.0;
+  const Bound bound = content.contains("bounds")
+                          ? read_bounds(root["bounds"], calibration)
+                          : Bound{calibration, 0.0, std::numeric_limits<double>::infinity()};
   std::vector<NetworkBatch> networks = read_networks(root["members"], elements, scaling);
   check_multiplicities(root["multiplicities"], root["members"].value().size());
   const std::string found = sha256(canonical_text(content));
@@ -326,7 +345,8 @@ PotentialFile read_content(Json& content) {
   return {std::move(elements),
           Potential(std::move(functions), std::move(networks), std::move(domains)),
           calibration,
-          floor,
+          bound.floor,
+          bound.excess,
           largest,
           found};
 }
@@ -335,7 +355,8 @@ PotentialFile read_content(Json& content) {
 
 double PotentialFile::uncertainty(double deviation, double extrapolation) const {
   const double least = extrapolation > 1.0 ? extrapolation * largest_uncertainty : 0.0;
-  return calibration * std::max({kConfidence * deviation, least, floor});
+  const double raw = std::max({kConfidence * deviation, least, floor});
+  return std::min(calibration * raw, raw + excess);
 }
 
 PotentialFile parse_potential(const std::string& text, const std::string& name) {

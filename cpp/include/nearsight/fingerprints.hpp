@@ -19,6 +19,7 @@ struct Fingerprints {
 
   std::vector<int> centers;          // (C) atoms, ascending
   Matrix features;                   // (C, max_size)
+  Vector nearest;                    // (C) distance to the nearest neighbour, Å; 0 without any
   std::vector<Index> block_offsets;  // (F + 1) blocks of every force atom
   // Within a force atom by element of the centre, then ascending.
   std::vector<int> block_center;    // (B) index into `centers`

@@ -17,6 +17,9 @@ struct Bond {
   std::array<int, 3> shift;  // whole cells; zero in directions that are not periodic
 };
 
+// That of the nearest neighbour, Å; `none` without any.
+double nearest_distance(const std::vector<Bond>& bonds, double none);
+
 inline constexpr double kOverlap = 1e-3;  // Å; atoms that are nearer overlap
 
 // Verlet list: all pairs within cutoff + skin of the positions it was built from, four or

@@ -35,14 +35,16 @@ struct Environments {
   Matrix factor;            // (features, features), of which the lower triangle counts
   Vector minimum, maximum;  // (features)
   double least = 0.0;       // sum of the features, each in units of its scale; 0: not known
+  double spacing = 0.0;     // largest distance to the nearest neighbour, Å; 0: not known
 };
 
 // The same of features G: the extrapolation grade of an atom, above 1 outside, is the largest of
 // |factor G + shift|, of all features slope G + above and below - slope G, and 2 - weights G: with
-// several elements, few neighbours of every one are seen in the sum alone.
+// several elements, few neighbours of every one are seen in the sum alone. And the distance to the
+// nearest neighbour in spacings: features hardly tell stretched crystals from surfaces.
 struct Domain {
   static constexpr double kSpread = 0.1;  // least width of a range, in scaled features
-  static constexpr double kBox = 1.05;    // width of the box, in ranges
+  static constexpr double kBox = 1.05;    // width of the box, in ranges; and of the spacing
 
   // Throws std::invalid_argument if they do not fit together.
   Domain(const Environments& environments, const Scaling& scaling);
@@ -50,6 +52,7 @@ struct Domain {
   Matrix factor;
   Vector shift, slope, above, below;  // (features)
   Vector weights;                     // (features); empty without a least sum
+  double spacing;                     // Å; infinite where not known
 };
 
 enum class Forces { kNone, kMean, kMembers };

@@ -17,6 +17,7 @@ struct PotentialFile {
   Potential potential;
   double calibration;          // from raw to calibrated uncertainty
   double floor;                // eV/Å, raw, below which no uncertainty is
+  double excess;               // eV/Å, of the calibrated above the raw uncertainty, at most
   double largest_uncertainty;  // eV/Å, raw, of a labelled force; 0 without a domain
   std::string digest;          // SHA-256 of the content, that of Python's Ensemble.digest
 

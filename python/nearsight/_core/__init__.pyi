@@ -107,7 +107,7 @@ class Potential:
                 _Floats,
             ]
         ],
-        domains: Sequence[tuple[_Floats, _Floats, _Floats, _Floats, float]] = (),
+        domains: Sequence[tuple[_Floats, _Floats, _Floats, _Floats, float, float]] = (),
         baseline: Baseline | None = None,
     ) -> None: ...
     def evaluate(

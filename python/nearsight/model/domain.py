@@ -27,7 +27,7 @@ MARGIN = 1.01
 sum of features in units of that which is the limit."""
 
 BOX: float = _core.DOMAIN_BOX
-"""Width of the box in ranges of the labelled environments."""
+"""Width of the box in ranges of the labelled environments, and of the spacing in theirs."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ class Environments:
         The least sum of their features G, each in units of its range: the number of neighbours, in
         a way. None where no such plane is known. With several elements, the features of each
         element may be as small as for few neighbours where there are many of another one.
+    spacing : float, Å, or None
+        The largest distance to the nearest neighbour. Functions are made for such distances, and
+        hardly tell a crystal stretched by half from a surface. None where it is not known.
     """
 
     center: Array
@@ -53,9 +56,12 @@ class Environments:
     minimum: Array
     maximum: Array
     least: float | None = None
+    spacing: float | None = None
 
     @classmethod
-    def of(cls, scaled: Array, sums: Array | None = None) -> Environments:
+    def of(
+        cls, scaled: Array, sums: Array | None = None, spacing: float | None = None
+    ) -> Environments:
         """Those of scaled features (environments, S); without any, everything is outside.
 
         ``sums`` (environments,) are those of features in units of their ranges.
@@ -74,6 +80,7 @@ class Environments:
             scaled.min(axis=0) if len(scaled) else center,
             scaled.max(axis=0) if len(scaled) else center,
             None if sums is None or not len(sums) else float(sums.min()) / MARGIN or None,
+            spacing,
         )
 
 
@@ -83,8 +90,8 @@ class Domain:
 
     The extrapolation grade of an atom is the Mahalanobis distance of its environment in units of
     that of the farthest labelled one, or how far a feature leaves the labelled range, or how much
-    the sum of features is below the least labelled one, if that is more. Above 1 the atom is
-    outside.
+    the sum of features is below the least labelled one, or the distance to the nearest neighbour in
+    units of the largest labelled one, if that is more. Above 1 the atom is outside.
 
     Attributes
     ----------
@@ -98,7 +105,9 @@ class Domain:
     environments: Mapping[str, Environments]
     largest_uncertainty: float
 
-    def core(self, functions: SymmetryFunctions) -> list[tuple[Array, Array, Array, Array, float]]:
+    def core(
+        self, functions: SymmetryFunctions
+    ) -> list[tuple[Array, Array, Array, Array, float, float]]:
         """What the compiled core takes: the values of `Environments` of every element.
 
         Raises
@@ -113,7 +122,8 @@ class Domain:
             each = self.environments[element]
             if len(each.center) != functions.size(element):
                 raise InputError(f"the domain of {element} has another number of features")
-            found.append((each.center, each.factor, each.minimum, each.maximum, each.least or 0.0))
+            arrays = (each.center, each.factor, each.minimum, each.maximum)
+            found.append((*arrays, each.least or 0.0, each.spacing or 0.0))
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,9 +141,10 @@ class Domain:
                 **{
                     name: np.asarray(value, dtype=float)
                     for name, value in part.items()
-                    if name != "least"
+                    if name not in ("least", "spacing")
                 },
                 least=part.get("least"),
+                spacing=part.get("spacing"),
             )
             for element, part in content["environments"].items()
         }

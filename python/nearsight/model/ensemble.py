@@ -239,8 +239,7 @@ class Ensemble:
         if self.domain is not None and grade is not None:
             least = np.where(grade > 1.0, grade * self.domain.largest_uncertainty, 0.0)
             raw = np.maximum(raw, least)
-        floor = 0.0 if self.bounds is None else self.bounds.forces.floor
-        return self.calibration * np.maximum(raw, floor)
+        return self.calibration * raw if self.bounds is None else self.bounds.forces.of(raw)
 
     def _structure(self, atoms: Atoms | _core.Structure) -> _core.Structure:
         return self.functions.structure(atoms) if isinstance(atoms, Atoms) else atoms
@@ -336,7 +335,7 @@ def _stress(virial: Array, volume: float) -> Array:
 def _bound_95(bounds: Bounds | None, uncertainty: Array | None) -> Array | None:
     if bounds is None or uncertainty is None:
         return None
-    return uncertainty * (bounds.forces.factor_95 / bounds.forces.factor)
+    return bounds.forces.beside(uncertainty)
 
 
 def _energy_bound(bounds: Bounds | None, results: Mapping[str, Any], atoms: int) -> float | None:

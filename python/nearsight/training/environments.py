@@ -29,11 +29,14 @@ def labelled_domain(data: TrainingData, forces: Array) -> Domain:
         features = np.concatenate(
             [p.features[p.species == number, :size] for p in data.fingerprints]
         )
+        nearest = np.concatenate([p.nearest[p.species == number] for p in data.fingerprints])
         scale, offset = data.scaling.linear(element)
         known = features[features.any(axis=1)] * scale
         several = len(data.functions.elements) > 1
         environments[element] = Environments.of(
-            known + offset, known.sum(axis=1) if several else None
+            known + offset,
+            known.sum(axis=1) if several else None,
+            float(nearest.max(initial=0.0)) or None,
         )
     raw = mean_and_raw_uncertainty(forces)[1]
     return Domain(environments, float(raw.max()) if len(raw) else 0.0)

@@ -34,6 +34,8 @@ class Fingerprints:
         Element index of the atoms kept ("centres" of symmetry functions).
     features : (C, S) float64
         Unscaled; columns beyond the functions of an element are zero.
+    nearest : (C,) float64, Å
+        Distance to the nearest neighbour within the cutoff; 0 without any.
     block_offsets : (F + 1,) int64
         Blocks of every atom whose force is labelled, in compressed rows.
     block_center : (B,) int32
@@ -47,6 +49,7 @@ class Fingerprints:
     image: Image
     species: npt.NDArray[np.int32]
     features: Array
+    nearest: Array
     block_offsets: npt.NDArray[np.int64]
     block_center: npt.NDArray[np.int32]
     derivatives: Array
@@ -71,6 +74,7 @@ class Fingerprints:
             image if baseline is None else baseline.residual(image, functions),
             structure.species[result["centers"]],
             result["features"],
+            result["nearest"],
             result["block_offsets"],
             result["block_center"],
             result["derivatives"],

@@ -29,13 +29,13 @@ BESIDE = 0.95
 MEDIAN, COMMON = 0.5, 0.9
 """Quantiles of δ that are tried as floor: of energies and virials, which are few, and of which some
 happen to have hardly any spread; and of forces, whose bound then is the same for all but uncommon
-ones."""
+ones. The median is tried as the knee as well."""
 
 GAIN = 0.5
-"""Part of the mean width to which a floor must narrow a bound to be used. What grows with δ holds
-for other structures too: of Pt260 (EMT), nine potentials, it covered at least 99 % of the forces of
-the target and of frames at 1200 K. Of three of them a floor at the common δ covered 83 to 98 % of
-those frames, one at the largest δ 40 to 84 %."""
+"""Part of the mean width to which another kind of bound must narrow it to be used. What grows with
+δ holds for other structures too: of Pt260 (EMT), nine potentials, it covered at least 99 % of the
+forces of the target and of frames at 1200 K. Of three of them a floor at the common δ covered 83 to
+98 % of those frames, one at the largest δ 40 to 84 %."""
 
 GAIN_OF_FEW = 0.75
 """The same for energies and virials."""
@@ -270,45 +270,55 @@ def fit_bound(
     floor: float = 0.0,
     gain: float = GAIN,
 ) -> Bound | None:
-    """The bound of the errors in images: factor × δ, or factor × max(δ, floor) if much sharper.
+    """The bound of the errors in images, of the first kind unless another one is much sharper.
 
-    ``floor`` is the quantile of δ that is tried as floor, and taken if it narrows the bound to
-    ``gain`` of its mean width. Those ``beside`` count for the 95 % bound alone. The bound is
-    nowhere narrower than for those ``within`` alone. None without images, or where δ is zero
-    everywhere.
+    The factor holds for δ up to the largest, which is the knee, or to the `MEDIAN`; or for all
+    above a quantile of δ, the ``floor``. A kind is much sharper that narrows the bound to ``gain``
+    of its mean width. Those ``beside`` count for the 95 % bound alone. The bound is nowhere
+    narrower than for those ``within`` alone. None without images, or where δ is zero everywhere.
 
-    The factors are quantiles of the ratios, of n ratios that with the number ⌈(n + 1) q⌉, which an
-    (n + 1)th one is below with probability q (split conformal prediction; Lei et al., J. Am. Stat.
-    Assoc. 113, 1094 (2018)). Where they are fewer than that takes, it is the largest, or what
-    Student's t makes of their root mean square, if that is more.
+    The factors are quantiles of those that each error takes, of n factors that with the number
+    ⌈(n + 1) q⌉, which an (n + 1)th one is below with probability q (split conformal prediction; Lei
+    et al., J. Am. Stat. Assoc. 113, 1094 (2018)). Where they are fewer than that takes, it is the
+    largest, or what Student's t makes of their root mean square, if that is more.
     """
     if not any((each.raw > 0).any() for each in images):
         return None
     known = Deviations.joined(images)
     more = Deviations.joined([*images, *beside])
     alone = [Deviations.joined(within)] if within else []
+    largest, middle = float(known.raw.max()), float(np.quantile(known.raw, MEDIAN))
+    common = float(np.quantile(known.raw, floor)) if floor else 0.0
     best, width = None, np.inf
-    for least in (0.0, float(np.quantile(known.raw, floor)) if floor else 0.0):
-        ratios = _ratios(known, least)
-        narrow = [_ratios(each, least) for each in alone]
+    for least, knee in ((0.0, largest), (0.0, middle or largest), (common, largest)):
+        ratios = _factors(known, least, knee)
+        narrow = [_factors(each, least, knee) for each in alone]
         factor = max(_quantile(each, STATED) for each in (ratios, *narrow))
-        factor_95 = max(_quantile(each, BESIDE) for each in (_ratios(more, least), *narrow))
-        mean = factor * float(np.maximum(known.raw, least).mean())
-        if factor_95 > 0.0 and mean < gain * width:
-            width = mean
-            best = Bound(
-                factor=factor,
-                factor_95=min(factor, factor_95),
-                floor=least,
-                labels=len(ratios),
-                images=len(images),
-            )
+        factor_95 = max(_quantile(each, BESIDE) for each in (_factors(more, least, knee), *narrow))
+        if factor_95 == 0.0:
+            continue
+        bound = Bound(
+            factor=factor,
+            factor_95=min(factor, factor_95),
+            floor=least,
+            knee=knee,
+            labels=len(ratios),
+            images=len(images),
+        )
+        mean = float(bound.of(known.raw).mean())
+        if mean < gain * width:
+            best, width = bound, mean
     return best
 
 
-def _ratios(known: Deviations, floor: float) -> Array:
+def _factors(known: Deviations, floor: float, knee: float) -> Array:
+    """The factors with which the bound is as large as the errors, in order."""
     raw = np.maximum(known.raw, floor)
-    return np.sort(known.errors[raw > 0] / raw[raw > 0])
+    errors, raw = known.errors[raw > 0], raw[raw > 0]
+    found = errors / raw
+    beyond = (raw > knee) & (errors > raw)
+    found[beyond] = 1.0 + (errors - raw)[beyond] / knee
+    return np.sort(found)
 
 
 def _quantile(ordered: Array, q: float) -> float:

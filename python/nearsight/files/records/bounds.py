@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,10 +39,12 @@ Floats = npt.NDArray[np.float64]
 
 
 class Bound(Part):
-    """A bound of errors: ``factor`` times the raw uncertainty δ, or ``floor`` if that is more.
+    """A bound of errors by the raw uncertainty δ: ``factor`` × δ, beyond the knee δ and a constant.
 
-    The floor of forces is zero, or a δ below which most of what it rests on lies: then the bound is
-    the same for nearly all.
+    Members trained on the same agree too well, which the factor mends. Labels tell it for δ as
+    large as theirs; where members differ by more, δ itself is the 99 % bound of a normal
+    distribution, and grows faster than errors do. The floor of forces is zero, or a δ below which
+    most of what the bound rests on lies: then it is the same for nearly all.
 
     Attributes
     ----------
@@ -50,6 +52,9 @@ class Bound(Part):
         Of the 99 % bound, which is stated, and of the 95 % bound.
     floor : float
         In the unit of δ.
+    knee : float or None
+        In the unit of δ, the largest or the median of the labels it rests on; None in older files,
+        where factors hold for any δ (as those below 1 always do).
     labels, images : int
         On which it rests, none of them known to the members asked, and in how many images.
     """
@@ -57,13 +62,18 @@ class Bound(Part):
     factor: Factor
     factor_95: Factor
     floor: Uncertainty = 0.0
+    knee: Uncertainty | None = None
     labels: NonNegativeInt
     images: NonNegativeInt
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("knee",)
 
     @model_validator(mode="after")
     def _check(self) -> Bound:
         if self.factor_95 > self.factor:
             raise ValueError("factor_95 must not be above factor")
+        if self.knee is not None and self.knee < self.floor:
+            raise ValueError("knee must not be below floor")
         return self
 
     @property
@@ -76,9 +86,25 @@ class Bound(Part):
         """Whether it rests on enough."""
         return self.labels >= FEWEST and self.images >= FEWEST_IMAGES
 
+    @property
+    def excess(self) -> float:
+        """What the bound exceeds δ by at most; infinite without a knee."""
+        return self._excess(self.factor)
+
     def of(self, raw: Floats) -> Floats:
         """The 99 % bound for raw uncertainties."""
-        return np.asarray(self.factor * np.maximum(raw, self.floor))
+        return self._with_factor(self.factor, np.maximum(raw, self.floor))
+
+    def beside(self, stated: Floats) -> Floats:
+        """The 95 % bound where the 99 % bound is ``stated``."""
+        raw = np.maximum(stated / self.factor, stated - self.excess)
+        return self._with_factor(self.factor_95, raw)
+
+    def _with_factor(self, factor: float, raw: Floats) -> Floats:
+        return np.asarray(np.minimum(factor * raw, raw + self._excess(factor)))
+
+    def _excess(self, factor: float) -> float:
+        return np.inf if self.knee is None else max(factor - 1.0, 0.0) * self.knee
 
 
 class Bounds(Part):

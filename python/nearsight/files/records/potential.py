@@ -154,8 +154,10 @@ class EnvironmentsPart(Part):
     maximum: Vector
     least: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """With several elements; older files have none."""
+    spacing: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    """Å. Older files have none."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("least",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("least", "spacing")
 
     @model_validator(mode="after")
     def _check(self) -> EnvironmentsPart:
@@ -204,7 +206,7 @@ class EnsembleRecord(Record):
     """An ensemble: ``best.json``, ``ensemble.json``."""
 
     FORMAT: ClassVar[str] = "nearsight-ensemble"
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
     FILE: ClassVar[str] = "best.json"
 
     units: dict[str, str]
@@ -244,7 +246,11 @@ class EnsembleRecord(Record):
             for network in member.values()
             for layer in network.layers
         }
-        if self.domain and any(each.least for each in self.domain.environments.values()):
+        environments = [] if self.domain is None else list(self.domain.environments.values())
+        knee = None if self.bounds is None else self.bounds.forces.knee
+        if knee is not None or any(each.spacing for each in environments):
+            return 5
+        if any(each.least for each in environments):
             return 4
         functions = self.symmetry_functions
         is_new = functions.are_general or functions.angular_cutoff is not None

@@ -247,7 +247,9 @@ class Iteration(Record):
         largest = float(self.uncertainty.max())
         if self.exploration is None:
             return largest
-        return max(largest, self.calibration * self.structure_uncertainty)
+        raw = np.array(self.structure_uncertainty)
+        stated = self.calibration * raw if self.bounds is None else self.bounds.forces.of(raw)
+        return max(largest, float(stated))
 
     @property
     def is_calibrated(self) -> bool:
