@@ -7,7 +7,8 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ from nearsight.files.records import (
 )
 from nearsight.report.data import RunData, report_json
 from nearsight.report.format import core_time, duration, formula, mev, number, percent
+from nearsight.report.iteration import IterationData
 from nearsight.report.page import write_report
 from nearsight.report.verdict import judge, told
 
@@ -68,6 +70,19 @@ def test_numbers_of_an_iteration_by_hand(full: Path) -> None:
     assert best.coverage_raw == 0.5
     # ranks of the errors 3, 2, 1, 4 are those of the uncertainties 3, 2, 1, 4
     assert best.rank_correlation == pytest.approx(1.0)
+
+
+def test_the_rank_correlation_is_spearmans() -> None:
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    uncertainty = rng.normal(size=50).round(1)  # with equal values
+    residual = (uncertainty + rng.normal(size=50)).round(1)
+    record = SimpleNamespace(uncertainty=uncertainty, forces=np.zeros((50, 3)))
+    forces = np.column_stack([residual, np.zeros((50, 2))])
+    data = IterationData(cast(Iteration, record), forces, slice(None), (50,))
+    expected = spearmanr(uncertainty, np.abs(residual)).statistic
+    assert data.rank_correlation == pytest.approx(expected)
 
 
 def test_means_over_no_atom_are_null(tmp_path: Path) -> None:

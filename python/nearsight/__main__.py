@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -13,8 +14,11 @@ def main() -> None:
     """Run the command line and exit."""
     _open_streams()
     try:
+        gc.disable()
         from nearsight.cli import main as command_line  # takes half a second, in which one may stop
 
+        gc.freeze()  # modules stay: no need to look for garbage among them again and again
+        gc.enable()
         command_line()
     except KeyboardInterrupt:
         import signal

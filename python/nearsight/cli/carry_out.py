@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from shlex import quote
@@ -29,10 +30,13 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
         raise InputError(
             f"{error}; for a structure, nearsight new {config} writes a configuration"
         ) from error
+    gc.disable()  # as in __main__
     from nearsight.progress import LogProgress, SeveralProgress
     from nearsight.run.run import Run
     from nearsight.run.status import StatusProgress
 
+    gc.freeze()
+    gc.enable()
     find_modules_in(names)
     if not sys.stderr.isatty():
         tell(
