@@ -1,5 +1,7 @@
 #include "nearsight/training_set.hpp"
 
+#include <algorithm>
+
 #include "arrays.hpp"
 #include "nearsight/levenberg_marquardt.hpp"
 #include "nearsight/residuals.hpp"
@@ -85,10 +87,13 @@ Array<double> curvature(const KeptSet& set, const Array<double>& weights,
                         const Array<double>& energy_weights, const Array<double>& force_weights) {
   Residuals at(set, residual_weights(set, energy_weights, force_weights));
   at.move_to(vector_of(set, weights));
-  Eigen::MatrixXd lower;
+  Matrix upper;
   Vector unused;
-  at.curvature(Vector::Zero(at.size()), lower, unused);
-  return matrix_array(lower.selfadjointView<Eigen::Lower>());
+  at.curvature(Vector::Zero(at.size()), upper, unused);
+  Matrix result(upper.rows(), upper.rows());
+  for (Index i = 0; i < result.rows(); ++i)
+    for (Index j = 0; j < result.cols(); ++j) result(i, j) = upper(std::min(i, j), std::max(i, j));
+  return matrix_array(result);
 }
 
 // J^T v

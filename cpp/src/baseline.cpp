@@ -97,10 +97,12 @@ PairEvaluation Baseline::evaluate(const Structure& structure, const NeighborList
       for (const Bond& bond : bonds) {
         if (bond.distance >= cutoff_) continue;
         const auto [energy, slope] = pair(species[i], species[bond.atom], bond.distance);
-        const Eigen::RowVector3d along(bond.x, bond.y, bond.z);
+        const double along[] = {bond.x, bond.y, bond.z}, pull = slope / bond.distance;
         result.energies[i] += 0.5 * energy;
-        result.forces.row(i) += slope / bond.distance * along;
-        virial += 0.5 * slope / bond.distance * along.transpose() * along;
+        for (int a = 0; a < 3; ++a) {
+          result.forces(i, a) += pull * along[a];
+          for (int b = 0; b < 3; ++b) virial(a, b) += 0.5 * pull * along[a] * along[b];
+        }
       }
     }
   });

@@ -57,15 +57,28 @@ double ElementNetwork::energy(Index first, Index n) const {
   return value_.back().col(0).segment(first, n).sum();
 }
 
-void ElementNetwork::energy_row(Index first, Index n, double factor, double* row) const {
+void ElementNetwork::energy_row(Index first, Index n, double factor, double* row) {
+  const double one = 1.0;
   for (std::size_t l = 0; l < layers_.size(); ++l) {
-    const Layer& layer = layers_[l];
-    const auto delta = delta_[l].block(first, 0, n, layer.outputs);
-    const auto x = input(l).block(first, 0, n, layer.inputs);
-    Eigen::Map<Matrix> w(row + layer.weights, layer.outputs, layer.inputs);
-    w.noalias() = factor * delta.transpose() * x;
-    Eigen::Map<Eigen::RowVectorXd>(row + layer.bias, layer.outputs) =
-        factor * delta.colwise().sum();
+    const Index in = inputs(l), out = outputs(l);
+    const double* delta = delta_[l].row(first).data();
+    double* w = weight_gradient_.require(layers_[l].outputs * in + out);
+    double* b = w + layers_[l].outputs * in;
+    small_gemm<false>(layers_[l].outputs, in, n, {delta, out, 1}, input(l).row(first).data(), in, w,
+                      in);
+    small_gemm<false>(1, out, n, {&one, 0, 0}, delta, out, b, out);
+    put_gradient(layers_[l], factor, w, b, row);
+  }
+}
+
+// Sets the part of a layer in a row, from padded dE/dW and dE/db.
+void ElementNetwork::put_gradient(const Layer& layer, double factor, const double* w,
+                                  const double* b, double* row) {
+  const Index in = padded(layer.inputs, kPairLanes);
+  for (Index o = 0; o < layer.outputs; ++o) {
+    for (Index i = 0; i < layer.inputs; ++i)
+      row[layer.weights + o * layer.inputs + i] = factor * w[o * in + i];
+    row[layer.bias + o] = factor * b[o];
   }
 }
 
@@ -73,9 +86,13 @@ void ElementNetwork::energy_row(Index first, Index n, double factor, double* row
 const double* ElementNetwork::rows_of(const Matrix& all, const BlockView& blocks,
                                       Scratch& copy) const {
   if (consecutive_) return all.row(blocks.centers[0]).data();
-  double* rows = copy.require(blocks.n * all.cols());
-  for (Index b = 0; b < blocks.n; ++b)
-    std::copy_n(all.row(blocks.centers[b]).data(), all.cols(), rows + b * all.cols());
+  const Index width = all.cols();
+  double* const rows = copy.require(blocks.n * width);
+  double* out = rows;
+  for (Index b = 0; b < blocks.n; ++b) {
+    const double* row = all.row(blocks.centers[b]).data();
+    for (Index i = 0; i < width; i += kPairLanes, out += kPairLanes) store(out, load(row + i));
+  }
   return rows;
 }
 
@@ -143,12 +160,7 @@ void ElementNetwork::write_rows(const BlockView& blocks, std::size_t l, double f
       small_gemm<true>(layer.outputs, in, n, y, x, in, w, in);
       small_gemm<false>(1, out, n, {&one, 0, 0}, adjoint + d * out, axes * out, b, out);
     }
-    double* row = rows + d * stride;
-    for (Index o = 0; o < layer.outputs; ++o) {
-      for (Index i = 0; i < layer.inputs; ++i)
-        row[layer.weights + o * layer.inputs + i] = factor * w[o * in + i];
-      row[layer.bias + o] = factor * b[o];
-    }
+    put_gradient(layer, factor, w, b, rows + d * stride);
   }
 }
 

@@ -32,7 +32,7 @@ class ElementNetwork {
   const double* gradient(Index center) const { return gradient_.row(center).data(); }
 
   // Sets d(factor * energy of these centres)/dw in a row of the Jacobian, after `run`.
-  void energy_row(Index first, Index n, double factor, double* row) const;
+  void energy_row(Index first, Index n, double factor, double* row);
 
   // Some centres and for each of them directions in the space of its unscaled features, (n, axes,
   // inputs), rows `stride` apart and padded: dG/dr along x, y and z for the blocks of an atom.
@@ -55,6 +55,8 @@ class ElementNetwork {
   void backward_adjoint(const BlockView& blocks, std::size_t l);
   void write_rows(const BlockView& blocks, std::size_t l, double factor, double* rows,
                   Index stride);
+  static void put_gradient(const Layer& layer, double factor, const double* w, const double* b,
+                           double* row);
   const double* rows_of(const Matrix& all, const BlockView& blocks, Scratch& copy) const;
 
   Index inputs(std::size_t l) const { return padded(layers_[l].inputs, kPairLanes); }

@@ -40,6 +40,15 @@ class Minimizer {
   }
 
  private:
+  using Square = Eigen::Ref<Eigen::MatrixXd>;
+
+  // Upper triangle by rows, lower triangle by columns: without the columns that are padding.
+  static Square lower(Matrix& upper) {
+    const Index n = upper.rows();
+    return Eigen::Map<Eigen::MatrixXd, 0, Eigen::OuterStride<>>(
+        upper.data(), n, n, Eigen::OuterStride<>(upper.cols()));
+  }
+
   double loss(const Vector& residual, const Vector& weights) const {
     return 0.5 * residual.squaredNorm() + 0.5 * l2_ * weights.squaredNorm();
   }
@@ -66,15 +75,15 @@ class Minimizer {
   bool find_step() {
     factor_ = curvature_;
     factor_.diagonal().array() += l2_ + damping_;
-    const Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>> cholesky(factor_);
+    Square square = lower(factor_);
+    const Eigen::LLT<Square> cholesky(square);
     if (cholesky.info() != Eigen::Success) return false;
     step_ = -gradient_;
     cholesky.solveInPlace(step_);
     if (step_.norm() < kStraight * weights_.norm()) return true;
-    const Vector change = residuals_.evaluate(weights_ + kDifference * step_) - residual_;
-    residuals_.move_to(weights_);
-    Vector bend = residuals_.pull_back(change) / kDifference;
-    bend.noalias() -= curvature_.selfadjointView<Eigen::Lower>() * step_;
+    Vector bend = residuals_.pull_back_change(weights_, residual_, weights_ + kDifference * step_) /
+                  kDifference;
+    bend.noalias() -= lower(curvature_).selfadjointView<Eigen::Lower>() * step_;
     cholesky.solveInPlace(bend);
     const Vector acceleration = (-2.0 / kDifference) * bend;
     if (!(acceleration.norm() <= kMaxAcceleration * step_.norm())) return false;
@@ -87,7 +96,7 @@ class Minimizer {
   double damping_ = kFirstDamping, loss_;
   Index trials_ = 0;
   Vector weights_, residual_, gradient_, step_;
-  Eigen::MatrixXd curvature_, factor_;
+  Matrix curvature_, factor_;  // upper triangles
 };
 
 }  // namespace

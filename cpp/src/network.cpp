@@ -11,7 +11,13 @@ namespace nearsight {
 namespace {
 
 using ArrayMap = Eigen::Map<Eigen::ArrayXd>;
-using ConstArrayMap = Eigen::Map<const Eigen::ArrayXd>;
+
+// By Eigen, which computes it for whole vectors, at one place: every expression of Eigen takes time
+// to be compiled.
+void exp_of(double* x, Index n) {
+  ArrayMap all(x, n);
+  all = all.exp();
+}
 
 }  // namespace
 
@@ -32,64 +38,74 @@ Activation activation_from_name(const std::string& name) {
 }
 
 void activate(Activation f, const double* z, Index n, double* a, double* slope, double* curvature) {
-  const ConstArrayMap in(z, n);
-  ArrayMap value(a, n), first(slope, n);
+  // Where it is wanted, f'' of the value or of f'.
+  const auto curve = [&](auto&& of) {
+    for (Index i = 0; curvature && i < n; ++i) curvature[i] = of(i);
+  };
   switch (f) {
     case Activation::kLinear:
-      value = in;
-      first.setOnes();
-      if (curvature) ArrayMap(curvature, n).setZero();
-      return;
+      std::copy_n(z, n, a);
+      std::fill_n(slope, n, 1.0);
+      return curve([](Index) { return 0.0; });
     case Activation::kTanh:
       // Beyond 20 tanh is 1 to the last bit; the clamp keeps exp finite.
-      value = (-2.0 * in.max(-20.0).min(20.0)).exp();
-      value = (1.0 - value) / (1.0 + value);
-      first = 1.0 - value.square();
-      if (curvature) ArrayMap(curvature, n) = -2.0 * value * first;
-      return;
+      for (Index i = 0; i < n; ++i) a[i] = -2.0 * std::clamp(z[i], -20.0, 20.0);
+      exp_of(a, n);
+      for (Index i = 0; i < n; ++i) {
+        a[i] = (1.0 - a[i]) / (1.0 + a[i]);
+        slope[i] = 1.0 - a[i] * a[i];
+      }
+      return curve([&](Index i) { return -2.0 * a[i] * slope[i]; });
     case Activation::kSigmoid:
-      value = 1.0 / (1.0 + (-in.max(-40.0).min(40.0)).exp());
-      first = value * (1.0 - value);
-      if (curvature) ArrayMap(curvature, n) = first * (1.0 - 2.0 * value);
-      return;
+      for (Index i = 0; i < n; ++i) a[i] = -std::clamp(z[i], -40.0, 40.0);
+      exp_of(a, n);
+      for (Index i = 0; i < n; ++i) {
+        a[i] = 1.0 / (1.0 + a[i]);
+        slope[i] = a[i] * (1.0 - a[i]);
+      }
+      return curve([&](Index i) { return slope[i] * (1.0 - 2.0 * a[i]); });
     case Activation::kSoftplus:
       for (Index i = 0; i < n; ++i) {
-        const double sigmoid = 1.0 / (1.0 + std::exp(-z[i]));
+        slope[i] = 1.0 / (1.0 + std::exp(-z[i]));
         a[i] = std::max(z[i], 0.0) + std::log1p(std::exp(-std::abs(z[i])));
-        slope[i] = sigmoid;
-        if (curvature) curvature[i] = sigmoid * (1.0 - sigmoid);
       }
-      return;
+      return curve([&](Index i) { return slope[i] * (1.0 - slope[i]); });
     case Activation::kRelu:
-      value = in.max(0.0);
-      first = (in > 0.0).select(Eigen::ArrayXd::Ones(n), 0.0);
-      if (curvature) ArrayMap(curvature, n).setZero();
-      return;
+      for (Index i = 0; i < n; ++i) {
+        a[i] = std::max(z[i], 0.0);
+        slope[i] = z[i] > 0.0 ? 1.0 : 0.0;
+      }
+      return curve([](Index) { return 0.0; });
     case Activation::kGaussian:
-      value = (-0.5 * in.square()).exp();
-      first = -in * value;
-      if (curvature) ArrayMap(curvature, n) = (in.square() - 1.0) * value;
-      return;
+      for (Index i = 0; i < n; ++i) a[i] = -0.5 * z[i] * z[i];
+      exp_of(a, n);
+      for (Index i = 0; i < n; ++i) slope[i] = -z[i] * a[i];
+      return curve([&](Index i) { return (z[i] * z[i] - 1.0) * a[i]; });
     case Activation::kCosine:
-      value = in.cos();
-      first = -in.sin();
-      if (curvature) ArrayMap(curvature, n) = -value;
-      return;
+      for (Index i = 0; i < n; ++i) {
+        a[i] = std::cos(z[i]);
+        slope[i] = -std::sin(z[i]);
+      }
+      return curve([&](Index i) { return -a[i]; });
     case Activation::kReversedSigmoid:
-      value = 1.0 / (1.0 + in.max(-40.0).min(40.0).exp());
-      first = value * (value - 1.0);
-      if (curvature) ArrayMap(curvature, n) = first * (2.0 * value - 1.0);
-      return;
+      for (Index i = 0; i < n; ++i) a[i] = std::clamp(z[i], -40.0, 40.0);
+      exp_of(a, n);
+      for (Index i = 0; i < n; ++i) {
+        a[i] = 1.0 / (1.0 + a[i]);
+        slope[i] = a[i] * (a[i] - 1.0);
+      }
+      return curve([&](Index i) { return slope[i] * (2.0 * a[i] - 1.0); });
     case Activation::kExponential:
-      value = (-in).exp();
-      first = -value;
-      if (curvature) ArrayMap(curvature, n) = value;
-      return;
+      for (Index i = 0; i < n; ++i) a[i] = -z[i];
+      exp_of(a, n);
+      for (Index i = 0; i < n; ++i) slope[i] = -a[i];
+      return curve([&](Index i) { return a[i]; });
     case Activation::kSquare:
-      value = in.square();
-      first = 2.0 * in;
-      if (curvature) ArrayMap(curvature, n).setConstant(2.0);
-      return;
+      for (Index i = 0; i < n; ++i) {
+        a[i] = z[i] * z[i];
+        slope[i] = 2.0 * z[i];
+      }
+      return curve([](Index) { return 2.0; });
   }
 }
 

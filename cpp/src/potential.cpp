@@ -31,6 +31,14 @@ double deviation(const Vector& of_members) {
 
 using Virial = Eigen::Matrix<double, 3, 3, Eigen::RowMajor>;
 
+// y += L x, of the lower triangle.
+void add_lower_product(const Eigen::MatrixXd& lower, const Vector& x, Vector& y) {
+  for (Index j = 0; j < lower.cols(); ++j) {
+    const double* column = lower.col(j).data();
+    for (Index i = j; i < lower.rows(); ++i) y[i] += column[i] * x[j];
+  }
+}
+
 Index atoms_per_block(Index n) {
   return std::clamp((n + kBlocks - 1) / kBlocks, kMinAtoms, kMaxAtoms);
 }
@@ -75,9 +83,10 @@ Domain::Domain(const Environments& environments, const Scaling& scaling) {
                            high.size(), scaling.scale.size(), scaling.offset.size()})
     if (size != n) throw std::invalid_argument("the domain has another number of features");
   const Vector width = (high - low).cwiseMax(kSpread);
-  factor = environments.factor * scaling.scale.asDiagonal();
-  shift =
-      environments.factor.triangularView<Eigen::Lower>() * (scaling.offset - environments.center);
+  factor = environments.factor;
+  shift.setZero(n);
+  add_lower_product(factor, scaling.offset - environments.center, shift);
+  factor *= scaling.scale.asDiagonal();
   slope = scaling.scale.cwiseQuotient(width) / kBox;
   above = ((scaling.offset - high).cwiseQuotient(width).array() + 1.0) / kBox;
   below = ((low - scaling.offset).cwiseQuotient(width).array() + 1.0) / kBox;
@@ -153,7 +162,7 @@ double Potential::extrapolation(int center, Workspace& work) const {
   const Domain& domain = domains_[center];
   const Vector& features = work.functions.features;
   work.grade = domain.shift;
-  work.grade.noalias() += domain.factor.triangularView<Eigen::Lower>() * features;
+  add_lower_product(domain.factor, features, work.grade);
   const auto along = domain.slope.cwiseProduct(features);
   const double beyond = (along + domain.above).cwiseMax(domain.below - along).maxCoeff();
   const double few = domain.weights.size() == 0 ? 0.0 : 2.0 - domain.weights.dot(features);

@@ -7,6 +7,7 @@
 
 #include "element_network.hpp"
 #include "simd.hpp"
+#include "small_gemm.hpp"
 
 namespace nearsight {
 
@@ -14,6 +15,9 @@ namespace {
 
 // Rows of the Jacobian that are made together, so that they stay in a cache, or one image's.
 constexpr Index kSomeRows = 384;
+
+// Rows of J^T J that are made together.
+constexpr Index kProductRows = 12;
 
 // Columns of the weights of the marked elements, in as few ranges as possible.
 std::vector<std::pair<Index, Index>> weight_ranges(const NetworkShape& shape,
@@ -86,6 +90,7 @@ void Residuals::place_centers() {
                   features.row(k).data());
     Eigen::RowVectorXd scale = Eigen::RowVectorXd::Zero(features.cols());
     scale.head(width) = set_.scale.row(e).head(width);
+    directions_.emplace_back(centers[e].size(), set_.n_features);
     networks_.emplace_back(set_.shape.elements[e], std::move(features), std::move(scale));
   }
   for (Index b = 0; b < set_.n_blocks(); ++b) block_center_.push_back(place[set_.block_center[b]]);
@@ -109,47 +114,64 @@ void Residuals::for_groups(Index force_atom, Function&& function) const {
 }
 
 Eigen::Vector3d Residuals::force(Index force_atom) const {
-  Vec x{}, y{}, z{};
+  struct Sum {
+    Vec x, y, z;
+  } even{}, odd{};  // of every other block: one sum would wait for itself
   const Index stride = set_.n_features;
   for_groups(force_atom, [&](const Group& group) {
     const Index width = set_.shape.elements[group.element].front().inputs;
-    const double* v = group.derivatives;
-    for (Index k = group.first; k < group.first + group.n; ++k, v += 3 * stride) {
-      const double* gradient = networks_[group.element].gradient(block_center_[k]);
+    const auto add = [&](Index n, Sum& sum) {
+      const double* v = group.derivatives + 3 * n * stride;
+      const double* g = networks_[group.element].gradient(block_center_[group.first + n]);
       for (Index i = 0; i < width; i += kPairLanes) {  // the gradient is padded with zeros
-        const Vec g = load(gradient + i);
-        x += load(v + i) * g;
-        y += load(v + stride + i) * g;
-        z += load(v + 2 * stride + i) * g;
+        const Vec slope = load(g + i);
+        sum.x += load(v + i) * slope;
+        sum.y += load(v + stride + i) * slope;
+        sum.z += load(v + 2 * stride + i) * slope;
       }
+    };
+    Index n = 0;
+    for (; n + 1 < group.n; n += 2) {
+      add(n, even);
+      add(n + 1, odd);
     }
+    if (n < group.n) add(n, even);
   });
-  return {-reduce_add(x), -reduce_add(y), -reduce_add(z)};
+  return {-reduce_add(even.x + odd.x), -reduce_add(even.y + odd.y), -reduce_add(even.z + odd.z)};
 }
 
 void Residuals::move_to(const Vector& weights) {
   for (ElementNetwork& network : networks_) network.run(weights.data());
 }
 
+double Residuals::energy_residual(const Rows& rows) const {
+  return energy_roots_[rows.image] * (energy(rows) - labels_.energies[rows.image]);
+}
+
+Eigen::Vector3d Residuals::force_residual(Index f) const {
+  Eigen::Vector3d result = force(f);
+  for (int a = 0; a < 3; ++a) result[a] = force_roots_[f] * (result[a] - labels_.forces[3 * f + a]);
+  return result;
+}
+
 const Vector& Residuals::evaluate(const Vector& weights) {
   move_to(weights);
   for (const Rows& rows : rows_) {
-    const Index g = rows.image;
     double* out = residual_.data() + rows.first;
-    if (rows.has_energy) *out++ = energy_roots_[g] * (energy(rows) - labels_.energies[g]);
-    for (Index f = set_.image_force_atoms[g]; f < set_.image_force_atoms[g + 1]; ++f) {
+    if (rows.has_energy) *out++ = energy_residual(rows);
+    for (Index f = set_.image_force_atoms[rows.image]; f < set_.image_force_atoms[rows.image + 1];
+         ++f) {
       if (force_roots_[f] == 0.0) continue;
-      const Eigen::Vector3d predicted = force(f);
-      for (int a = 0; a < 3; ++a)
-        *out++ = force_roots_[f] * (predicted[a] - labels_.forces[3 * f + a]);
+      const Eigen::Vector3d found = force_residual(f);
+      out = std::copy_n(found.data(), 3, out);
     }
   }
   return residual_;
 }
 
 // Rows of an image where there were zeros.
-void Residuals::write_rows(const Rows& rows, double* row) {
-  const Index g = rows.image, stride = set_.shape.n_weights;
+void Residuals::write_rows(const Rows& rows, double* row, Index stride) {
+  const Index g = rows.image;
   if (rows.has_energy) {
     const double factor = energy_roots_[g] / static_cast<double>(n_atoms(g));
     for (std::size_t e = 0; e < networks_.size(); ++e)
@@ -169,72 +191,107 @@ void Residuals::write_rows(const Rows& rows, double* row) {
 
 Matrix Residuals::jacobian() {
   Matrix result = Matrix::Zero(size(), set_.shape.n_weights);
-  for (const Rows& rows : rows_) write_rows(rows, result.row(rows.first).data());
+  for (const Rows& rows : rows_) write_rows(rows, result.row(rows.first).data(), result.cols());
   return result;
 }
 
-void Residuals::curvature(const Vector& v, Eigen::MatrixXd& product, Vector& pulled_back) {
-  product.setZero(set_.shape.n_weights, set_.shape.n_weights);
-  pulled_back.setZero(set_.shape.n_weights);
+void Residuals::curvature(const Vector& v, Matrix& product, Vector& pulled_back) {
+  // Ranges of columns are padded, into columns of elements that these rows do not have.
+  const Index n = set_.shape.n_weights, stride = padded(n + kPairLanes - 1, kPairLanes);
+  product.setZero(n, stride);
+  pulled_back.setZero(stride);
   for (std::size_t k = 0, next; k < rows_.size(); k = next) {
     Index count = rows_[k].count;
     for (next = k + 1; next < rows_.size() && rows_[next].elements == rows_[k].elements &&
                        count + rows_[next].count <= kSomeRows;
          ++next)
       count += rows_[next].count;
-    some_rows_.setZero(count, set_.shape.n_weights);
-    for (std::size_t n = k; n < next; ++n)
-      write_rows(rows_[n], some_rows_.row(rows_[n].first - rows_[k].first).data());
-    pulled_back.noalias() += some_rows_.transpose() * v.segment(rows_[k].first, count);
+    double* const some = some_rows_.require(count * stride);
+    std::fill_n(some, count * stride, 0.0);
+    for (std::size_t m = k; m < next; ++m)
+      write_rows(rows_[m], some + (rows_[m].first - rows_[k].first) * stride, stride);
+    small_gemm<true>(1, stride, count, {v.data() + rows_[k].first, 1, 0}, some, stride,
+                     pulled_back.data(), stride);
     const auto columns = weight_ranges(set_.shape, rows_[k].elements);
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      const auto [first, end] = columns[i];
-      const auto left = some_rows_.middleCols(first, end - first).transpose();
-      for (std::size_t j = 0; j < i; ++j) {
-        const auto [other, other_end] = columns[j];
-        product.block(first, other, end - first, other_end - other).noalias() +=
-            left * some_rows_.middleCols(other, other_end - other);
-      }
-      product.block(first, first, end - first, end - first)
-          .selfadjointView<Eigen::Lower>()
-          .rankUpdate(left);
-    }
+    for (auto left = columns.begin(); left != columns.end(); ++left)
+      for (Index i = left->first; i < left->second; i += kProductRows)
+        for (auto right = left; right != columns.end(); ++right) {
+          const Index j = std::max(i, right->first);
+          small_gemm<true>(std::min(kProductRows, left->second - i),
+                           padded(right->second - j, kPairLanes), count, {some + i, stride, 1},
+                           some + j, stride, product.row(i).data() + j, stride);
+        }
   }
+  pulled_back.conservativeResize(n);
+}
+
+// Adds v . residuals of the force on an atom, by the features of the centres it comes from.
+void Residuals::add_direction(Index force_atom, const double* v) {
+  const Index stride = set_.n_features;
+  const double root = -force_roots_[force_atom];
+  const Vec x = broadcast(root * v[0]), y = broadcast(root * v[1]), z = broadcast(root * v[2]);
+  for_groups(force_atom, [&](const Group& group) {
+    const double* d = group.derivatives;
+    for (Index k = group.first; k < group.first + group.n; ++k, d += 3 * stride) {
+      double* sum = directions_[group.element].row(block_center_[k]).data();
+      for (Index i = 0; i < stride; i += kPairLanes)
+        store(sum + i, load(sum + i) + x * load(d + i) + y * load(d + stride + i) +
+                           z * load(d + 2 * stride + i));
+    }
+  });
 }
 
 // The gradient of v . residual: one direction for every centre, summed over the forces it is in.
 Vector Residuals::pull_back(const Vector& v) {
-  const Index stride = set_.n_features;
-  Vector result = Vector::Zero(set_.shape.n_weights), row = result;
-  std::vector<Matrix> directions;
-  for (const ElementNetwork& network : networks_)
-    directions.push_back(Matrix::Zero(network.n_centers(), stride));
+  for (Matrix& directions : directions_) directions.setZero();
   for (const Rows& rows : rows_) {
-    const Index g = rows.image;
-    const double* in = v.data() + rows.first;
-    if (rows.has_energy) {
-      const double factor = *in++ * energy_roots_[g] / static_cast<double>(n_atoms(g));
-      row.setZero();
-      for (std::size_t e = 0; e < networks_.size(); ++e)
-        if (rows.elements[e])
-          networks_[e].energy_row(rows.begin[e], rows.n_centers[e], factor, row.data());
-      result += row;
-    }
-    for (Index f = set_.image_force_atoms[g]; f < set_.image_force_atoms[g + 1]; ++f) {
+    const double* in = v.data() + rows.first + (rows.has_energy ? 1 : 0);
+    for (Index f = set_.image_force_atoms[rows.image]; f < set_.image_force_atoms[rows.image + 1];
+         ++f) {
       if (force_roots_[f] == 0.0) continue;
-      const Vec x = broadcast(-force_roots_[f] * in[0]), y = broadcast(-force_roots_[f] * in[1]),
-                z = broadcast(-force_roots_[f] * in[2]);
-      for_groups(f, [&](const Group& group) {
-        const double* d = group.derivatives;
-        for (Index k = group.first; k < group.first + group.n; ++k, d += 3 * stride) {
-          double* sum = directions[group.element].row(block_center_[k]).data();
-          for (Index i = 0; i < stride; i += kPairLanes)
-            store(sum + i, load(sum + i) + x * load(d + i) + y * load(d + stride + i) +
-                               z * load(d + 2 * stride + i));
-        }
-      });
+      add_direction(f, in);
       in += 3;
     }
+  }
+  return pull_back_directions(v);
+}
+
+// Every derivative is read once for both: they are more than the caches hold.
+Vector Residuals::pull_back_change(const Vector& from, const Vector& residual, const Vector& to) {
+  move_to(to);
+  Vector change(size());
+  for (Matrix& directions : directions_) directions.setZero();
+  for (const Rows& rows : rows_) {
+    Index n = rows.first;
+    if (rows.has_energy) {
+      change[n] = energy_residual(rows) - residual[n];
+      ++n;
+    }
+    for (Index f = set_.image_force_atoms[rows.image]; f < set_.image_force_atoms[rows.image + 1];
+         ++f) {
+      if (force_roots_[f] == 0.0) continue;
+      const Eigen::Vector3d found = force_residual(f);
+      for (int a = 0; a < 3; ++a) change[n + a] = found[a] - residual[n + a];
+      add_direction(f, change.data() + n);
+      n += 3;
+    }
+  }
+  move_to(from);
+  return pull_back_directions(change);
+}
+
+// The gradient from the directions, and from v for energies.
+Vector Residuals::pull_back_directions(const Vector& v) {
+  Vector result = Vector::Zero(set_.shape.n_weights), row = result;
+  for (const Rows& rows : rows_) {
+    if (!rows.has_energy) continue;
+    const double factor =
+        v[rows.first] * energy_roots_[rows.image] / static_cast<double>(n_atoms(rows.image));
+    row.setZero();
+    for (std::size_t e = 0; e < networks_.size(); ++e)
+      if (rows.elements[e])
+        networks_[e].energy_row(rows.begin[e], rows.n_centers[e], factor, row.data());
+    result += row;
   }
   row.setZero();
   for (std::size_t e = 0; e < networks_.size(); ++e) {
@@ -242,8 +299,8 @@ Vector Residuals::pull_back(const Vector& v) {
     if (n == 0) continue;
     std::vector<Index> all(n);
     std::iota(all.begin(), all.end(), Index{0});
-    networks_[e].force_rows({all.data(), n, 1, directions[e].data(), stride}, 1.0, row.data(),
-                            row.size());
+    networks_[e].force_rows({all.data(), n, 1, directions_[e].data(), set_.n_features}, 1.0,
+                            row.data(), row.size());
   }
   return result + row;
 }

@@ -49,7 +49,7 @@ struct Domain {
   // Throws std::invalid_argument if they do not fit together.
   Domain(const Environments& environments, const Scaling& scaling);
 
-  Matrix factor;
+  Eigen::MatrixXd factor;
   Vector shift, slope, above, below;  // (features)
   Vector weights;                     // (features); empty without a least sum
   double spacing;                     // Å; infinite where not known

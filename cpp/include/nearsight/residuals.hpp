@@ -44,10 +44,12 @@ class Residuals {
   const Vector& evaluate(const Vector& weights);
   // J = d residual / d weights.
   Matrix jacobian();
-  // The lower triangle of J^T J, and J^T v.
-  void curvature(const Vector& v, Eigen::MatrixXd& product, Vector& pulled_back);
+  // The upper triangle of J^T J, with more columns than it has, and J^T v.
+  void curvature(const Vector& v, Matrix& product, Vector& pulled_back);
   // J^T v alone.
   Vector pull_back(const Vector& v);
+  // J^T (r(to) - r(from)), J and the residual r(from) at `from`, to which it moves.
+  Vector pull_back_change(const Vector& from, const Vector& residual, const Vector& to);
 
  private:
   // The blocks of an atom whose centres have one element, those `first` to `first + n`.
@@ -62,7 +64,11 @@ class Residuals {
   void place_centers();
   double energy(const Rows& rows) const;
   Eigen::Vector3d force(Index force_atom) const;
-  void write_rows(const Rows& rows, double* row);
+  double energy_residual(const Rows& rows) const;
+  Eigen::Vector3d force_residual(Index force_atom) const;
+  void write_rows(const Rows& rows, double* row, Index stride);
+  void add_direction(Index force_atom, const double* v);
+  Vector pull_back_directions(const Vector& v);
   Index n_atoms(Index g) const { return set_.image_centers[g + 1] - set_.image_centers[g]; }
 
   const TrainingSet& set_;
@@ -72,7 +78,8 @@ class Residuals {
   std::vector<ElementNetwork> networks_;            // by element, all centres in use
   std::vector<Index> block_center_;                 // index of a block's centre in its network
   Vector residual_;
-  Matrix some_rows_;  // of the Jacobian
+  Scratch some_rows_;               // of the Jacobian
+  std::vector<Matrix> directions_;  // by element, (centres, features)
 };
 
 struct Predictions {
