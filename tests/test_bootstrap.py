@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearsight.training.bootstrap import draw_again, draw_initial, draw_later
+from nearsight.training.bootstrap import draw_again, draw_initial, draw_later, leave_out
 
 MEMBERS, IMAGES = 2000, 20
 
@@ -69,3 +69,18 @@ def test_every_draw_has_its_own_stream() -> None:
     draws += [draw_again(5, 40, seed, iteration) for seed in (0, 1) for iteration in (1, 2, 3)]
     draws += [draw_initial(5, 40, seed) for seed in (0, 1)]
     assert len({draw.tobytes() for draw in draws}) == len(draws)
+
+
+def test_every_chunk_is_left_out_of_one_sample() -> None:
+    """In turn; what is no chunk stays as drawn."""
+    drawn = draw_initial(3, 9, seed=4)
+    chunk = np.array([False, False, True, True, True, False, True, True, True])
+    counts = leave_out(drawn, chunk)
+    np.testing.assert_array_equal(counts[:, ~chunk], drawn[:, ~chunk])
+    np.testing.assert_array_equal(counts[:, chunk], 1 - np.tile(np.eye(3, dtype=int), 2))
+
+
+def test_no_member_is_left_without_chunks() -> None:
+    drawn = draw_initial(3, 5, seed=4)
+    few = np.array([False, False, False, True, True])
+    np.testing.assert_array_equal(leave_out(drawn, few), drawn)

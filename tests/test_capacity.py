@@ -296,7 +296,7 @@ def test_what_the_log_says(monkeypatch: pytest.MonkeyPatch) -> None:
     before = model(4, 1e-2, 2.0)
     chosen, candidates = capacity.choose(no_data, (), before)
     assert describe_choice(before, chosen, candidates) == (
-        "of 4 models, 4 nodes, λ 1e-06, force_decay 2 Å: error on the validation chunks "
+        "of 4 models, 4 nodes, λ 1e-06, force_decay 2 Å: error on unseen chunks "
         "50 meV/Å, 4 nodes, λ 0.01, force_decay 2 Å 150"
     )
     assert describe_choice(chosen, chosen, candidates) == (

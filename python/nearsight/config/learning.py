@@ -90,7 +90,8 @@ class BaselineSettings(Settings):
 
 class CapacitySettings(Settings):
     """Candidates for the model, tried one change at a time and told apart by their errors on the
-    validation chunks, with the first chunks and whenever that error stands still.
+    validation chunks and on those of the training that a member was not shown (the mean of the
+    two), with the first chunks and whenever the former stands still.
     """
 
     hidden_layers: tuple[Layers, ...] = Field(
@@ -134,7 +135,8 @@ class NFTSettings(Settings):
     """Empty space around a chunk, in Å."""
     validation_chunks: Annotated[int, Field(ge=0)] = 3
     """Larger chunks around other atoms that are labelled and never trained on: with labels =
-    "chunk", the error on them chooses the model (see [capacity]) and calibrates the uncertainty."""
+    "chunk", the error on them helps choose the model (see [capacity]) and calibrates the
+    uncertainty."""
     validation_radius: Positive | None = Field(default=None, examples=[9.3])
     """Radius of the validation chunks, in Å; 1.16 times chunk_radius when left out."""
     first_chunks: Count = 8

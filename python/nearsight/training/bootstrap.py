@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["draw_again", "draw_initial", "draw_later"]
+__all__ = ["draw_again", "draw_initial", "draw_later", "leave_out"]
 
 Counts = npt.NDArray[np.int64]
 
@@ -45,6 +45,20 @@ def draw_later(members: int, images: int, seed: int, iteration: int) -> Counts:
 def draw_again(members: int, images: int, seed: int, iteration: int) -> Counts:
     """Increments of ``iteration`` to multiplicities of earlier images: (members, images) int64."""
     return _poisson(members, images, [seed, _AGAIN, iteration])
+
+
+def leave_out(multiplicities: Counts, images: npt.NDArray[np.bool_]) -> Counts:
+    """Multiplicities with which every one of some images is in all samples but one, in turn.
+
+    Where there are fewer of them than members they stay as drawn: a member might know none.
+    """
+    numbers = np.flatnonzero(images)
+    members = len(multiplicities)
+    if len(numbers) < members:
+        return multiplicities
+    left = multiplicities.copy()
+    left[:, numbers] = np.arange(len(numbers)) % members != np.arange(members)[:, None]
+    return left
 
 
 def _poisson(members: int, images: int, stream: list[int]) -> Counts:

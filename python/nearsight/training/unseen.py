@@ -13,8 +13,9 @@ from nearsight.files.records import Bound, Bounds, ExpectedError
 from nearsight.files.records.bounds import STATED
 from nearsight.model.ensemble import CONFIDENCE, Ensemble, mean_and_raw_uncertainty
 from nearsight.structures.images import Image
+from nearsight.training.dataset import TrainingData
 
-__all__ = ["INNER", "Deviations", "Unseen", "fit_bound"]
+__all__ = ["INNER", "Deviations", "Unseen", "errors_left_out", "fit_bound"]
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -330,3 +331,15 @@ def _quantile(ordered: Array, q: float) -> float:
         return float(ordered[rank - 1])
     normal = stdtrit(n, 0.5 + q / 2.0) * np.sqrt(np.mean(ordered**2))
     return float(max(ordered[-1], normal))
+
+
+def errors_left_out(data: TrainingData, weights: Sequence[Array], multiplicities: Counts) -> Array:
+    """Errors of single members on the inner forces of the chunks that their samples lack, eV/Å."""
+    parts = [each.image.distances for each in data.fingerprints]
+    inner = np.concatenate([part <= INNER * part.max(initial=0.0) for part in parts])
+    rows, asked = data.row_image, inner & data.is_chunk[data.row_image]
+    found = [
+        np.linalg.norm(data.core.predict(member)[1] - data.forces, axis=1)[asked & lacked[rows]]
+        for member, lacked in zip(weights, multiplicities == 0, strict=True)
+    ]
+    return np.concatenate(found)

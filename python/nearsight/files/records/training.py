@@ -59,7 +59,8 @@ class Candidate(Part):
     ----------
     model : Model
     error : float, eV/Å
-        Mean error of a force in the validation chunks.
+        Mean error of a force in the validation chunks, and in those of the training by members that
+        lack them: the mean of the two.
     """
 
     model: Model
