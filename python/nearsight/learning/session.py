@@ -326,7 +326,9 @@ class Session:
             fits = train_from_new_starts(
                 data, counts, training, nft.seed, iterations, self.progress, self.executor
             )
-        else:
+            if any(iteration.chunks for iteration in history):  # as those they replace had more
+                starts = [fit.weights for fit in fits]
+        if starts is not None:
             fits = train_members(data, counts, starts, training, None, self.progress, self.executor)
         weights = [fit.weights for fit in fits]
         ensemble = make_ensemble(data, weights, counts, **self._provenance(len(history), indices))
