@@ -150,8 +150,8 @@ FIRST = (0, 1.0, False)
         ([FIRST, (8, 0.95, True)], 12, True),
         ([FIRST, (8, 0.5, True), (12, 0.3, False)], 16, False),  # it falls
         ([FIRST, (8, 0.5, True), (12, 0.46, False)], 16, True),  # it stands still
-        ([FIRST, (8, 0.5, True), (12, 0.46, False)], 11, False),  # not half as many chunks again
-        ([FIRST, (8, 0.5, True), (12, 0.46, True)], 16, False),
+        ([FIRST, (8, 0.5, True), (12, 0.46, False)], 10, False),  # not a third as many chunks again
+        ([FIRST, (8, 0.5, True), (12, 0.46, True)], 16, True),
         ([FIRST, (8, 0.5, True), (12, 0.46, True), (16, 0.45, False)], 18, True),
         ([FIRST, (8, 0.5, True), (12, 0.6, False)], 12, True),
     ],

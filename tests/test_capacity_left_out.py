@@ -52,8 +52,8 @@ def test_larger_chunks_that_are_off_do_not_mislead(
 ) -> None:
     """Where a parent sees farther than they reach, their forces may favour the poorer model.
 
-    So it was with Mg140 by GFN1-xTB, seed 1: 5-5 nodes and a weight by distance had the lowest error
-    on three larger chunks at 8, 16 and 24 chunks, and 43 meV/Å on the target in place of 31.
+    So it was with Mg140 by GFN1-xTB, seed 1: 5-5 nodes and a weight by distance had the lowest
+    error on three larger chunks, and 43 meV/Å on the target in place of 31.
     """
     off = [replace(image, forces=0.4 * image.forces) for image in larger]
     chosen = [
