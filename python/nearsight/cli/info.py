@@ -74,7 +74,7 @@ def _calibration(ensemble: Ensemble) -> str:
     text = (
         f"uncertainty (99 %) = {bound.factor:.3f} × raw uncertainty"
         + (f" ({1000 * bound.floor:.3g} meV/Å at least)" if bound.is_constant else "")
-        + (f", {1000 * bound.excess:.3g} meV/Å more than that at most" if more else "")
+        + (f", at most {1000 * bound.excess:.3g} meV/Å above it" if more else "")
         + f"; 95 %: {bound.factor_95:.3f} ×; from {bound.labels} forces in {bound.images} "
         "structures"
     )
