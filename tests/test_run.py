@@ -146,7 +146,7 @@ def test_larger_chunks_choose_another_model(finished: Path) -> None:
     """So that all that is stopped and continued below has a choice in it."""
     records = [read(finished / f"iteration-00{number}" / "evaluation.json") for number in range(3)]
     before, *after = (record["model"] for record in records)
-    assert before == {"hidden_layers": [4], "l2": 0.1, "force_decay": None, "cutoff": None}
+    assert before == {"hidden_layers": [4], "l2": 0.3, "force_decay": None, "cutoff": None}
     assert len({json.dumps(model) for model in (before, *after)}) == 3  # twice another one
     assert [len(record["candidates"]) for record in records] == [0, 4, 3]
     assert all(record["validation_error"] > 0 for record in records)

@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
     "images": {"count": 5},
     "features": {"count": 8, "cutoff": 4.5},
     "network": {"hidden_layers": [4]},
-    "training": {"initial_iterations": 10, "iterations": 5, "l2": 0.1},
+    "training": {"initial_iterations": 10, "iterations": 5, "l2": 0.3},
     "ensemble": {"members": 3},
     "nft": {
         "chunk_radius": 6.5,
@@ -39,7 +39,7 @@ TINY: dict[str, Any] = {
     },
     "capacity": {
         "hidden_layers": [[3]],
-        "l2": [1e-6],
+        "l2": [0.01],
         "force_decay": [2.0],
         "members": 2,
         "iterations": 12,
