@@ -45,8 +45,8 @@ class Minimizer {
   // Upper triangle by rows, lower triangle by columns: without the columns that are padding.
   static Square lower(Matrix& upper) {
     const Index n = upper.rows();
-    return Eigen::Map<Eigen::MatrixXd, 0, Eigen::OuterStride<>>(
-        upper.data(), n, n, Eigen::OuterStride<>(upper.cols()));
+    return Eigen::Map<Eigen::MatrixXd, 0, Eigen::OuterStride<>>(upper.data(), n, n,
+                                                                Eigen::OuterStride<>(upper.cols()));
   }
 
   double loss(const Vector& residual, const Vector& weights) const {
