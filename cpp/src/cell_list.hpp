@@ -1,6 +1,8 @@
 // Cell list: atoms sorted into bins, from which neighbours are found; packed shifts by whole cells.
 #pragma once
 
+#include <Eigen/Geometry>
+#include <Eigen/LU>
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -13,7 +15,6 @@
 
 #include "distance_filter.hpp"
 #include "nearsight/structure.hpp"
-#include "reduced_cell.hpp"
 
 namespace nearsight {
 
@@ -29,13 +30,11 @@ inline Eigen::Matrix3d complete_cell(Eigen::Matrix3d cell, const std::array<bool
   for (int a = 0; a < 3; ++a) {
     const int b = (a + 1) % 3, c = (a + 2) % 3;
     if (n == 2 && !periodic[a]) {
-      cell.row(a) = cross(cell.row(b), cell.row(c)).normalized();
+      cell.row(a) = cell.row(b).cross(cell.row(c)).normalized();
     } else if (n == 1 && periodic[a]) {
-      const Eigen::RowVector3d along = cell.row(a).normalized();
-      int least = 0;
-      along.cwiseAbs().minCoeff(&least);
-      cell.row(b) = cross(along, Eigen::RowVector3d::Unit(least)).normalized();
-      cell.row(c) = cross(along, cell.row(b));
+      const Eigen::Vector3d along = cell.row(a).normalized();
+      cell.row(b) = along.unitOrthogonal();
+      cell.row(c) = along.cross(Eigen::Vector3d(cell.row(b)));
     }
   }
   return cell;
@@ -70,10 +69,7 @@ inline constexpr int kBinsPerRange = 4;
 struct CellList {
   CellList(const Structure& structure, const Eigen::Matrix3d& cell, double range) : cell(cell) {
     const Index n = structure.size();
-    Eigen::Matrix3d inverse;
-    for (int a = 0; a < 3; ++a)
-      inverse.col(a) = cross(cell.row((a + 1) % 3), cell.row((a + 2) % 3)).transpose();
-    inverse /= cell.row(0).dot(inverse.col(0));
+    const Eigen::Matrix3d inverse = cell.inverse();
     Positions fractional = structure.positions() * inverse;
     wrapped.assign(n, {0, 0, 0});
     // CellList as long as the range, but thin in the last direction, where many are one loop. And

@@ -1,4 +1,4 @@
-// Vectors of a cell: the shortest ones that span a periodic lattice, and their cross product.
+// The shortest vectors that span a periodic lattice.
 #pragma once
 
 #include <array>
@@ -9,11 +9,6 @@
 #include "nearsight/types.hpp"
 
 namespace nearsight {
-
-// Eigen's is in a header that brings all its decompositions.
-inline Eigen::RowVector3d cross(const Eigen::RowVector3d& a, const Eigen::RowVector3d& b) {
-  return {a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]};
-}
 
 using Integers3 = Eigen::Matrix<std::int64_t, 3, 3>;
 

@@ -1,5 +1,7 @@
 #include "nearsight/structure.hpp"
 
+#include <Eigen/Geometry>
+#include <Eigen/LU>
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
@@ -14,11 +16,11 @@ namespace {
 // Volume of the box spanned by the unit vectors along the periodic cell vectors and, elsewhere,
 // along directions orthogonal to them.
 double periodic_volume(const Eigen::Matrix3d& cell, const std::array<bool, 3>& periodic) {
-  std::vector<Eigen::RowVector3d> vectors;
+  std::vector<Eigen::Vector3d> vectors;
   for (int a = 0; a < 3; ++a)
     if (periodic[a]) vectors.push_back(cell.row(a).normalized());
-  if (vectors.size() == 3) return std::abs(cross(vectors[0], vectors[1]).dot(vectors[2]));
-  if (vectors.size() == 2) return cross(vectors[0], vectors[1]).norm();
+  if (vectors.size() == 3) return std::abs(vectors[0].cross(vectors[1]).dot(vectors[2]));
+  if (vectors.size() == 2) return vectors[0].cross(vectors[1]).norm();
   return 1.0;
 }
 
@@ -49,7 +51,7 @@ Structure Structure::moved(Positions positions) const {
 
 double Structure::volume() const {
   const bool any = periodic_[0] || periodic_[1] || periodic_[2];
-  return any ? std::abs(cross(cell_.row(0), cell_.row(1)).dot(cell_.row(2))) : 0.0;
+  return any ? std::abs(cell_.determinant()) : 0.0;
 }
 
 void Structure::check_positions() const {
