@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.files.names import round_folder
 from nearsight.files.records import Bounds, Finding, Verdict
@@ -62,7 +60,7 @@ def _largest_bound(data: WorkData) -> float:
     largest, bounds = float(data.series.uncertainty.max()), _bounds(data)
     if data.series.stated or bounds is None or not bounds.forces.is_known:
         return largest
-    return float(bounds.forces.of(np.array(largest)))
+    return float(bounds.forces.of(largest))
 
 
 def _findings(data: WorkData) -> Iterator[Finding]:

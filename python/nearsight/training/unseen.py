@@ -119,7 +119,7 @@ class ImageDeviations:
         labels = image.forces[counted]
         mean, raw = mean_and_raw_uncertainty(forces[:, counted])
         error = np.linalg.norm(mean - labels, axis=1)
-        inner = image.distances <= part * image.distances.max(initial=0.0)
+        inner = _within(image, part)
         energy = virial = None
         if image.energy is not None:
             n = len(image.atoms)
@@ -142,6 +142,11 @@ class ImageDeviations:
             energy,
             virial,
         )
+
+
+def _within(image: Image, part: float) -> npt.NDArray[np.bool_]:
+    """Whether counted forces are within a part of the distance of the outermost one."""
+    return np.asarray(image.distances <= part * image.distances.max(initial=0.0))
 
 
 def virial_of_forces(positions: Array, forces: Array) -> Array:
@@ -335,8 +340,7 @@ def _quantile(ordered: Array, q: float) -> float:
 
 def errors_left_out(data: TrainingData, weights: Sequence[Array], multiplicities: Counts) -> Array:
     """Errors of single members on the inner forces of the chunks that their samples lack, eV/Å."""
-    parts = [each.image.distances for each in data.fingerprints]
-    inner = np.concatenate([part <= INNER * part.max(initial=0.0) for part in parts])
+    inner = np.concatenate([_within(each.image, INNER) for each in data.fingerprints])
     rows, asked = data.row_image, inner & data.is_chunk[data.row_image]
     found = [
         np.linalg.norm(data.core.predict(member)[1] - data.forces, axis=1)[asked & lacked[rows]]

@@ -91,11 +91,11 @@ class Bound(Part):
         """What the bound exceeds δ by at most; infinite without a knee."""
         return self._excess(self.factor)
 
-    def of(self, raw: Floats) -> Floats:
+    def of(self, raw: Floats | float) -> Floats:
         """The 99 % bound for raw uncertainties."""
         return self._with_factor(self.factor, np.maximum(raw, self.floor))
 
-    def beside(self, stated: Floats) -> Floats:
+    def beside(self, stated: Floats | float) -> Floats:
         """The 95 % bound where the 99 % bound is ``stated``."""
         raw = np.maximum(stated / self.factor, stated - self.excess)
         return self._with_factor(self.factor_95, raw)

@@ -248,7 +248,7 @@ class Iteration(Record):
         largest = float(self.uncertainty.max())
         if self.exploration is None:
             return largest
-        raw = np.array(self.structure_uncertainty)
+        raw = self.structure_uncertainty
         stated = self.calibration * raw if self.bounds is None else self.bounds.forces.of(raw)
         return max(largest, float(stated))
 

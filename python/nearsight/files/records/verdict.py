@@ -7,7 +7,6 @@ from os.path import normpath
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, FiniteFloat, NonNegativeInt
 
 from nearsight.files.records.base import Part, Record
@@ -135,7 +134,7 @@ class Verdict(Record):
                 f"{count_noun(images, 'structure')} that the members did not know ({FEWEST} in "
                 f"{FEWEST_IMAGES} are needed)"
             )
-        beside = float(bound.beside(np.array(self.largest_bound)))
+        beside = float(bound.beside(self.largest_bound))
         common = bound.factor * bound.floor  # of all atoms that are neither uncommon nor outside
         same = bound.is_constant and self.largest_bound <= common * (1.0 + 1e-9)
         kind = ", the same for all atoms" if same else ""
