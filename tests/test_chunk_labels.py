@@ -238,6 +238,33 @@ def test_thinned_weights_keep_the_sum_of_every_image(data: TrainingData) -> None
     np.testing.assert_array_equal(data.thinned(forces, 1), forces)
 
 
+def test_members_share_the_forces_of_large_structures(data: TrainingData) -> None:
+    _, forces = data.weights(np.ones(6, int), ALPHA)
+    shares = [data.thinned(forces, 3, member, fewest=9) > 0 for member in range(3)]
+    small = np.bincount(data.row_image)[data.row_image] < 9
+    assert small.any()
+    assert not small.all()
+    np.testing.assert_array_equal(sum(share.astype(int) for share in shares), 1 + 2 * small)
+    large = np.flatnonzero(np.bincount(data.row_image) >= 9)
+    begins = [int(np.flatnonzero(shares[0][data.rows(image)])[0]) for image in large]
+    assert begins == [image % 3 for image in large]  # not the same atom in every geometry
+
+
+def test_thinned_training_is_that_of_the_thinned_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MANY_FORCES", 9)
+    data = data_of(whole_images())
+    chosen = TrainingSettings(tolerance=0.0, l2=1e-4, force_coefficient=ALPHA, thinning=3)
+    counts = np.array([COUNTS, COUNTS])
+    starts = [training.initial_weights(data, 0, 0)] * 2
+    fits = training.train_members(data, counts, starts, chosen, 4)
+    for member, fit in enumerate(fits):
+        energies, forces = data.weights(COUNTS, ALPHA)
+        thin = data.thinned(forces, 3, member, fewest=9)
+        weights = data.core.levenberg_marquardt(starts[0], energies, thin, 1e-4, 4)[0]
+        np.testing.assert_array_equal(fit.weights, weights)
+    assert (fits[0].weights != fits[1].weights).any()
+
+
 @pytest.mark.parametrize("refine", [None, 0, 3])
 def test_members_are_trained_on_a_part_first(refine: int | None) -> None:
     """As two minimisations by hand, the second from where the first ended."""

@@ -47,7 +47,7 @@ def of_example() -> tuple[TrainingData, TrainingSettings]:
 
 def of_run(folder: Path) -> tuple[TrainingData, TrainingSettings]:
     """All images of a finished run."""
-    config = Config.load(folder / "config.toml")
+    config = Config.load(folder / "config.toml", begun=folder)
     images = list(read_images(folder / "selected.extxyz"))
     for path in sorted(folder.glob("iteration-*/chunks.extxyz")):
         images += read_images(path)

@@ -57,6 +57,9 @@ class TrainingSettings(Settings):
     tolerance: NotNegative = 0.01
     """A minimisation ends earlier when two iterations in a row lower the loss by less than this
     part of it; 0: never for this reason."""
+    thinning: Count = 1
+    """Of a structure of 60 forces or more, a member learns one in so many, each member others; they
+    count as much as all. With many geometries of the target, 3 takes a third of the time."""
 
 
 class EnsembleSettings(Settings):

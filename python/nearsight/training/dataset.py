@@ -165,11 +165,20 @@ class TrainingData:
         """Whether there are chunks with labels on all atoms."""
         return bool((self.is_chunk & self.has_energy).any())
 
-    def thinned(self, force_weights: Array, every: int) -> Array:
-        """Weights of the forces when only one in ``every`` of each image counts, in their place."""
+    def thinned(
+        self, force_weights: Array, every: int, shift: int | None = None, fewest: int = 0
+    ) -> Array:
+        """Weights of the forces when only one in ``every`` of each image counts, in their place.
+
+        Those of images with fewer than ``fewest`` forces stay. Without ``shift`` the first force of
+        each image counts; with another ``shift`` others do, and others in the next image.
+        """
         images = len(self.fingerprints)
-        first = np.searchsorted(self.row_image, np.arange(images))
-        kept = (np.arange(len(self.row_image)) - first[self.row_image]) % every == 0
+        begin = np.searchsorted(self.row_image, np.arange(images))
+        counts = np.bincount(self.row_image, minlength=images)
+        first = 0 if shift is None else shift + self.row_image
+        kept = (np.arange(len(self.row_image)) - begin[self.row_image] - first) % every == 0
+        kept |= (counts < fewest)[self.row_image]
         whole = np.bincount(self.row_image, force_weights, images)
         part = np.bincount(self.row_image, force_weights * kept, images)
         scale = np.divide(whole, part, out=np.zeros(images), where=part > 0)

@@ -144,8 +144,11 @@ def train_members(
     progress.advance(0, len(starts), "members trained")
     rounds = iterations or settings.iterations
     members = []
-    for start, sample in zip(starts, multiplicities, strict=True):
-        weights = data.weights(sample, settings.force_coefficient)
+    for number, (start, sample) in enumerate(zip(starts, multiplicities, strict=True)):
+        energy_weights, force_weights = data.weights(sample, settings.force_coefficient)
+        if settings.thinning > 1:
+            force_weights = data.thinned(force_weights, settings.thinning, number, MANY_FORCES)
+        weights = (energy_weights, force_weights)
         passes = [(*weights, settings.l2, rounds, settings.tolerance)]
         if refine is not None and data.has_whole_chunks:
             thin = data.thinned(weights[1], THINNING)
@@ -168,6 +171,9 @@ def train_members(
 
 THINNING = 4
 """From random starts, most iterations need only so small a part of the forces."""
+
+MANY_FORCES = 60
+"""Those of structures that have fewer are all learned, whatever ``training.thinning``."""
 
 _MAX_TRIES = 4
 
