@@ -16,7 +16,7 @@
 namespace nearsight {
 
 // Doubles in the vectors of the hot loops. AVX-512 keeps four: its 512-bit arithmetic is no faster
-// here, longer vectors waste more lanes on short lists, and its 32 registers help all the same.
+// there, longer vectors waste more lanes on short lists, and its 32 registers help all the same.
 #if defined(__AVX__)
 inline constexpr Index kPairLanes = 4;
 #else
@@ -25,14 +25,22 @@ inline constexpr Index kPairLanes = 2;
 static_assert(kFeatureLanes % kPairLanes == 0);
 
 using Vec = double __attribute__((vector_size(sizeof(double) * kPairLanes)));
+// The longest vectors, for products of matrices: they have no short lists.
+#if defined(__AVX512F__)
+using WideVec = double __attribute__((vector_size(64)));
+#else
+using WideVec = Vec;
+#endif
+inline constexpr Index kWideLanes = sizeof(WideVec) / sizeof(double);
 using Vec4 = double __attribute__((vector_size(4 * sizeof(double))));
 using VecBits = std::uint64_t __attribute__((vector_size(sizeof(double) * kPairLanes)));
 using Floats = float __attribute__((vector_size(sizeof(Vec))));
 inline constexpr Index kFloats = sizeof(Floats) / sizeof(float);
 using FloatMask = std::int32_t __attribute__((vector_size(sizeof(Vec))));
 
-inline Vec load(const double* p) {
-  Vec v;
+template <class V = Vec>
+inline V load(const double* p) {
+  V v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
@@ -43,7 +51,10 @@ inline Floats load(const float* p) {
   return v;
 }
 
-inline void store(double* p, Vec v) { std::memcpy(p, &v, sizeof v); }
+template <class V>
+inline void store(double* p, V v) {
+  std::memcpy(p, &v, sizeof v);
+}
 
 inline Vec broadcast(double x) {
   Vec v{};
