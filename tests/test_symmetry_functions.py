@@ -368,6 +368,12 @@ def test_candidates_are_those_of_the_paper() -> None:
         G5(("Pt", "Pt"), eta, zeta, -1.0) for eta in (0.005, 1.0) for zeta in (1.0, 2.0)
     )
     assert (more.cutoff, more.angular_cutoff) == (Cutoff(6.5), Cutoff(5.0))
+    shells = SymmetryFunctions.candidates(
+        ["Pt"], g2_eta=(), g4_eta=(0.1, 90.0), g4_zeta=(1.0,), g4_gamma=(1.0,), g4_r_s=(0.0, 2.8)
+    )
+    assert shells.functions["Pt"] == tuple(
+        G4(("Pt", "Pt"), eta, 1.0, 1.0, r_s) for eta in (0.1, 90.0) for r_s in (0.0, 2.8)
+    )
     two = SymmetryFunctions.candidates(["Pt", "Au"])
     assert {e: two.size(e) for e in two.elements} == {"Pt": 2 * 60 + 3 * 18, "Au": 2 * 60 + 3 * 18}
 

@@ -241,9 +241,11 @@ class SymmetryFunctions:
         g4_eta: Sequence[float] = (0.005, 0.1, 1.0),
         g4_zeta: Sequence[float] = (1.0, 4.0, 16.0),
         g4_gamma: Sequence[float] = (1.0, -1.0),
+        g4_r_s: Sequence[float] = (0.0,),
         g5_eta: Sequence[float] = (),
         g5_zeta: Sequence[float] = (),
         g5_gamma: Sequence[float] = (),
+        g5_r_s: Sequence[float] = (0.0,),
         angular_cutoff: float | Cutoff | None = None,
     ) -> SymmetryFunctions:
         """Grid of candidates (SI Table S1: 78 for one element).
@@ -255,7 +257,10 @@ class SymmetryFunctions:
         grid: list[SymmetryFunction] = [
             G2(element, eta, r_s) for element in elements for eta in g2_eta for r_s in g2_r_s
         ]
-        angular = ((G4, g4_eta, g4_zeta, g4_gamma), (G5, g5_eta, g5_zeta, g5_gamma))
+        angular = (
+            (G4, g4_eta, g4_zeta, g4_gamma, g4_r_s),
+            (G5, g5_eta, g5_zeta, g5_gamma, g5_r_s),
+        )
         grid += [
             kind(pair, *parameters)
             for kind, *values in angular
