@@ -134,7 +134,7 @@ class FeatureSettings(Settings):
     """γ of the angular candidates G5."""
     g5_r_s: Different[NotNegative] = Field(default=(0.0,), examples=[[0.0, 2.8]])
     """Shifts R_s of the angular candidates G5, in Å: with a large η, only angles between bonds that
-    are both about so long count. With ζ = 1, 2, 3, 4 they need no pairs of neighbours, whatever η."""
+    are both about so long count. With ζ = 1, 2, 3, 4 they need no pairs, whatever η."""
     symmetry_functions: InputFile | None = Field(default=None, examples=["symmetry_functions.json"])
     """Symmetry functions chosen before (a file of select-features), instead of all the above."""
 
