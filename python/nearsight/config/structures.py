@@ -122,7 +122,7 @@ class FeatureSettings(Settings):
     """ζ of the angular candidates G4."""
     g4_gamma: Different[Annotated[float, Field(ge=-1, le=1)]] = (1.0, -1.0)
     """γ of the angular candidates G4."""
-    g4_r_s: Different[NotNegative] = Field(default=(0.0,), examples=[[0.0, 2.8]])
+    g4_r_s: Different[NotNegative] = Field(default=(0.0,), examples=[[2.5, 2.8, 3.1]])
     """Shifts R_s of the angular candidates G4, in Å: with a large η, only triangles whose sides are
     all about so long count."""
     g5_eta: Possible[NotNegative] = Field(default=(), examples=[[0.005, 1.0]])
@@ -132,7 +132,7 @@ class FeatureSettings(Settings):
     """ζ of the angular candidates G5."""
     g5_gamma: Different[Annotated[float, Field(ge=-1, le=1)]] = (1.0, -1.0)
     """γ of the angular candidates G5."""
-    g5_r_s: Different[NotNegative] = Field(default=(0.0,), examples=[[0.0, 2.8]])
+    g5_r_s: Different[NotNegative] = Field(default=(0.0,), examples=[[2.5, 2.8, 3.1]])
     """Shifts R_s of the angular candidates G5, in Å: with a large η, only angles between bonds that
     are both about so long count. With ζ = 1, 2, 3, 4 they need no pairs, whatever η."""
     symmetry_functions: InputFile | None = Field(default=None, examples=["symmetry_functions.json"])
