@@ -186,6 +186,11 @@ def test_new_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("features", "cutoff", "sentence"),
     [
         ({"g2_r_s": [0.0, 3.0]}, [4.0, 3.0], "must be above all of features.g2_r_s, got 3 Å and 3"),
+        (
+            {"g2_r_s": [0.0], "g4_r_s": [3.5]},
+            [4.5, 3.5],
+            "must be above all of features.g4_r_s, got 3.5 Å and 3.5",
+        ),
         ({"symmetry_functions": "f.json"}, [4.0], "needs candidates to choose from: leave it out"),
     ],
 )

@@ -97,7 +97,7 @@ def pair_sum(baseline: Baseline, atoms: Atoms) -> float:
 
 
 def potential(baseline: Baseline, atoms: Atoms, n_elements: int) -> Ensemble:
-    functions = functions_of(ELEMENTS[:n_elements], 6.5)
+    functions = functions_of(ELEMENTS[:n_elements], 6.5, "G2 G4 G5")
     return replace(random_ensemble(functions, atoms), baseline=baseline)
 
 

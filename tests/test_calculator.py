@@ -21,7 +21,7 @@ from nearsight.model.ensemble import Ensemble
 
 @pytest.fixture(scope="module")
 def ensemble() -> Ensemble:
-    return random_ensemble(functions_of(ELEMENTS[:2], 5.0), structure("cluster", 2))
+    return random_ensemble(functions_of(ELEMENTS[:2], 5.0, "G2 G4 G5"), structure("cluster", 2))
 
 
 @pytest.fixture

@@ -151,6 +151,10 @@ def test_defaults_are_those_of_the_paper() -> None:
             "line 3: features: g2_r_s must stay below the cutoff 4 Å, got [4.0]",
         ),
         (
+            TARGET + "[features]\nangular_cutoff = 4.5\ng5_r_s = [0.0, 4.5]",
+            "line 3: features: g5_r_s must stay below the cutoff 4.5 Å, got [4.5]",
+        ),
+        (
             TARGET + "[features]\nangular_cutoff = 7.0",
             "line 3: features: angular_cutoff must not be larger than the cutoff 6.5 Å, got 7",
         ),

@@ -234,20 +234,34 @@ def test_file_without_multiplicities(ensemble: Ensemble, tmp_path: Path) -> None
 def test_file_can_be_read_by_people(saved: Path) -> None:
     content = json.loads(saved.read_text())
     assert content["format"] == "nearsight-ensemble"
-    assert content["version"] == 1
+    assert content["version"] == 6
     assert content["units"] == {"energy": "eV", "length": "Å"}
     assert content["elements"] == ["Pt", "Au"]
     assert len(content["members"]) == 4
 
 
-def test_file_with_two_cutoffs(ensemble: Ensemble, tmp_path: Path) -> None:
-    functions = SymmetryFunctions(
-        ensemble.functions.functions, ensemble.functions.cutoff, Cutoff(4.0, "polynomial")
-    )
+@pytest.mark.parametrize(
+    ("kinds", "angular", "version"),
+    [
+        ("G2 G4 G5", None, 1),
+        ("G2 G4 G5", Cutoff(4.0, "polynomial"), 3),
+        ("G2 G4 G5 R_s", None, 6),
+        ("G2 G5 R_s", Cutoff(4.0, "polynomial"), 6),
+    ],
+)
+def test_a_file_is_as_old_as_what_it_holds(
+    tmp_path: Path, kinds: str, angular: Cutoff | None, version: int
+) -> None:
+    plain = functions_of(ELEMENTS[:2], 5.0, kinds)
+    functions = SymmetryFunctions(plain.functions, 5.0, angular)
+    made = random_ensemble(functions, structure("cluster", 2), members=1)
     place = tmp_path / "a.json"
-    replace(ensemble, functions=functions).save(place)
+    made.save(place)
     again = Ensemble.load(place)
-    assert json.loads(place.read_text())["version"] == 3
+    content = json.loads(place.read_text())
+    assert content["version"] == version
+    rows = [row for of in content["symmetry_functions"]["functions"].values() for row in of]
+    assert any("r_s" in row for row in rows if row["type"] != "G2") == ("R_s" in kinds)
     assert again.functions.to_dict() == functions.to_dict()
 
 
@@ -284,7 +298,7 @@ def layer(content: Any) -> Any:
 
 DAMAGE = {
     "other kind": (lambda c: c.update(format="report"), "not a file of format 'nearsight-ensemble"),
-    "future version": (lambda c: c.update(version=6), r"newer nearsight \(file version 6"),
+    "future version": (lambda c: c.update(version=7), r"newer nearsight \(file version 7"),
     "no version": (lambda c: c.pop("version"), r"no valid version number \(found None\)"),
     "no members": (lambda c: c.update(members=[]), "at least one member"),
     "no network": (lambda c: c["members"][2].pop("Au"), "a member has no network for Au"),

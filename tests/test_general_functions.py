@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations_with_replacement, product
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,19 @@ from ase.neighborlist import neighbor_list
 from helpers import Array
 from helpers.differences import error_of
 from helpers.general import CASES, RADIUS, TANH, Z, functions_like, general_ensemble
-from helpers.structures import functions_of, random_ensemble, structure
+from helpers.structures import ELEMENTS, functions_of, random_ensemble, structure
 from nearsight.errors import InputError
 from nearsight.model.ensemble import Ensemble
 from nearsight.model.general_functions import Angular, Radial, Window
 from nearsight.model.network import Layer
 from nearsight.model.scaling import Scaling, ScalingForm
-from nearsight.model.symmetry_functions import SymmetryFunctions
+from nearsight.model.symmetry_functions import (
+    G4,
+    G5,
+    Cutoff,
+    SymmetryFunction,
+    SymmetryFunctions,
+)
 
 SHAPES = {
     "hard": lambda x: np.ones_like(x),
@@ -243,8 +250,47 @@ def test_file(tmp_path: Path) -> None:
     made.functions.save(tmp_path / "f.json")
     assert '"version": 2' in (tmp_path / "f.json").read_text()
     assert SymmetryFunctions.load(tmp_path / "f.json").functions == made.functions.functions
-    functions_of(("Pt",)).save(tmp_path / "f.json")
+    functions_of(("Pt",), kinds="G2 G4 G5").save(tmp_path / "f.json")
     assert '"version": 1' in (tmp_path / "f.json").read_text()
+
+
+SHELLS = [(4.0, 3.3), (30.0, 2.5), (30.0, -1.0), (160.0, 2.8), (160.0, 9.0), (4000.0, 2.8)]
+"""η and R_s of functions that have fast loops, of any width."""
+
+TURNS = [(1.0, 1.0), (1.0, 0.0), (4.0, -1.0), (3.0, 0.4), (2.5, 1.0), (8.0, 1.0), (16.0, -1.0)]
+
+
+@pytest.mark.parametrize("window", ["cosine", "polynomial1"])
+@pytest.mark.parametrize(
+    ("name", "n_elements", "angular"),
+    [("cluster", 3, None), ("slab", 2, 4.6), ("tiny", 2, None), ("skewed", 3, 4.4)],
+)
+def test_shifted_angular_functions_are_those_of_the_plain_loops(
+    name: str, n_elements: int, angular: float | None, window: str
+) -> None:
+    atoms, elements = structure(name, n_elements), ELEMENTS[:n_elements]
+    reach = 6.0 if angular is None else angular
+    form = ("cosine", 4.0) if window == "cosine" else ("polynomial", 2.0)
+    fast: list[SymmetryFunction] = []
+    plain: list[SymmetryFunction] = []
+    for pair, kind, (eta, r_s), (zeta, gamma) in product(
+        combinations_with_replacement(elements, 2), (G4, G5), SHELLS, TURNS
+    ):
+        fast.append(kind(pair, eta, zeta, gamma, r_s))
+        numbers = eta / reach**2, r_s, Window(window, 0.0, reach), {}, zeta, gamma
+        plain.append(Angular(pair, *numbers, closed=kind is G4))
+    one, two = (
+        SymmetryFunctions(dict.fromkeys(elements, given), Cutoff(6.0, *form), inner)
+        for given, inner in ((fast, angular), (plain, None))
+    )
+    found, expected = one.compute(atoms), two.compute(atoms)
+    for element in found:
+        size = np.abs(expected[element]).max(axis=0)
+        # of a sum of 1e-11 the moments of nearly parallel bonds leave fewer digits
+        size = np.where(size < 1e-9, np.inf, size)
+        assert (size < np.inf).sum() > 20
+        assert np.isfinite(found[element]).all()
+        assert (np.abs(found[element] - expected[element]) < 1e-12 * size).all()
 
 
 WINDOW = Window("cosine", 0.0, RADIUS)

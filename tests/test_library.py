@@ -127,7 +127,7 @@ def test_files_that_are_refused(programs: dict[str, Path], tmp_path: Path) -> No
     for change, sentence in (
         ({"calibration": 2.0}, "changed or damaged: its digest is that of another content"),
         ({"calibration": 1e300}, "expected more than 0, at most 1e50"),
-        ({"version": 6}, "written by a newer nearsight (file version 6, this one reads up to 5)"),
+        ({"version": 7}, "written by a newer nearsight (file version 7, this one reads up to 6)"),
         ({"baseline": {"kind": "zbl"}}, "has a baseline"),
         ({"members": []}, "incomplete or damaged (members: expected at least one)"),
         ({"scaling": {"Pt": {"minimum": [0.0], "maximum": [1.0]}}}, "incomplete or damaged"),

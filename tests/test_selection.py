@@ -210,13 +210,15 @@ def correlation(forces: Array) -> Callable[[Array, int], float]:
 
 
 def of_kind(kind: type[G4] | type[G5]) -> Callable[..., list[G4 | G5]]:
-    def made(*eta: float, zeta: tuple[int, ...]) -> list[G4 | G5]:
-        return [kind(("Pt", "Pt"), *f) for f in itertools.product(eta, zeta, (1.0, -1.0))]
+    def made(*eta: float, zeta: tuple[int, ...], r_s: tuple[float, ...] = (0.0,)) -> list[G4 | G5]:
+        grid = itertools.product(eta, zeta, (1.0, -1.0), r_s)
+        return [kind(("Pt", "Pt"), *f) for f in grid]
 
     return made
 
 
 G4S, G5S = of_kind(G4), of_kind(G5)
+SHELLS = (2.4, 2.7, 3.0, 3.3)
 
 
 def test_cur_takes_orthogonal_columns_by_their_norms() -> None:
@@ -256,6 +258,17 @@ MEASURED = {
     "4 G4": (8.01, G4S(0.005, zeta=(1, 4))),
     "8 G4": (11.83, G4S(0.005, 1.0, zeta=(1, 4))),
     "12 G4": (17.45, G4S(0.005, 0.1, 1.0, zeta=(1, 4))),
+    "6 G5 of a shell": (1.9, G5S(100.0, zeta=(1, 2, 4), r_s=(2.4,))),
+    "8 G5 of four shells": (1.9, G5S(100.0, zeta=(1,), r_s=SHELLS)),
+    "24 G5 of four shells": (6.6, G5S(100.0, zeta=(1, 2, 4), r_s=SHELLS)),
+    "2 G5 of a shell without moments": (8.7, G5S(100.0, zeta=(16,), r_s=(2.4,))),
+    "2 G4 of a shell": (10.3, G4S(100.0, zeta=(1,), r_s=(2.4,))),
+    "4 G4 of two shells": (14.5, G4S(100.0, zeta=(1,), r_s=SHELLS[:2])),
+    "16 G4 of four shells": (27.9, G4S(100.0, zeta=(1, 4), r_s=SHELLS)),
+    "4 G4, 8 of four shells": (
+        25.3,
+        [*G4S(0.005, 1.0, zeta=(1,)), *G4S(100.0, zeta=(1,), r_s=SHELLS)],
+    ),
 }
 """µs per atom that they add to a force call with 11 G2, Pt1415, 6.5 Å, ten members."""
 

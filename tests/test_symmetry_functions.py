@@ -19,6 +19,7 @@ from helpers import Array, reference
 from helpers.differences import error_of
 from helpers.structures import CUTOFFS, ELEMENTS, functions_of, scattered, structure
 from nearsight.errors import InputError
+from nearsight.model.general_functions import Angular, Window
 from nearsight.model.scaling import Scaling
 from nearsight.model.symmetry_functions import (
     G2,
@@ -74,22 +75,28 @@ def test_any_parameters(eta: float, r_s: float, zeta: float, gamma: float, seed:
     atoms = Atoms("PtAuPtAuPtPt", scattered(6, [5, 5, 5], seed))
     pairs = [("Pt", "Pt"), ("Au", "Pt"), ("Au", "Au")]
     given_functions = [G2("Au", eta, r_s)]
-    given_functions += [kind(pair, eta, zeta, gamma) for kind in (G4, G5) for pair in pairs]
+    given_functions += [
+        kind(pair, eta, zeta, gamma, shift)
+        for kind in (G4, G5)
+        for pair in pairs
+        for shift in (0.0, r_s)
+    ]
     functions = SymmetryFunctions(dict.fromkeys(["Pt", "Au"], given_functions), 6.0)
     found, expected = functions.compute(atoms), reference.features(atoms, functions)
     for element, features in expected.items():
         np.testing.assert_allclose(found[element], features, rtol=1e-11, atol=1e-15)
 
 
+@pytest.mark.parametrize("r_s", [0.0, 1e-9, 2.5])
 @pytest.mark.parametrize("eta", [10.0, 30.0, 100.0])
-def test_narrow_angular_functions_keep_their_relative_accuracy(eta: float) -> None:
+def test_narrow_angular_functions_keep_their_relative_accuracy(eta: float, r_s: float) -> None:
     """Min–max scaling blows a small feature up: it must be right as a number, not as a zero.
 
     η = 30 is about 0.2 Bohr⁻² at 12 Bohr, the example of an angular function in n2p2's manual.
     """
     atoms = structure("cluster")
     functions = SymmetryFunctions(
-        {"Pt": [kind(("Pt", "Pt"), eta, 4, -1.0) for kind in (G4, G5)]}, 6.5
+        {"Pt": [kind(("Pt", "Pt"), eta, 4, -1.0, r_s) for kind in (G4, G5)]}, 6.5
     )
     found, expected = functions.compute(atoms)["Pt"], reference.features(atoms, functions)["Pt"]
     # the exponent itself, up to 3 η, is rounded
@@ -108,9 +115,10 @@ def test_moments_have_the_digits_of_the_sum_over_pairs(
     atoms, elements = structure(name, n_elements), ELEMENTS[:n_elements]
     given, most = [], []
     for pair in combinations_with_replacement(elements, 2):
-        for eta, zeta, gamma in product((0.0, 0.005, 1.0), (1, 2, 3, 4), (1.0, -1.0, 0.4)):
-            given.append(G5(pair, eta, zeta, gamma))
-            most.append(G5(pair, eta, 1, 0.0))
+        forms = [(0.0, 0.0), (0.005, 0.0), (1.0, 0.0), (1.0, 6.0), (25.0, 2.8)]
+        for (eta, r_s), zeta, gamma in product(forms, (1, 2, 3, 4), (1.0, -1.0, 0.4)):
+            given.append(G5(pair, eta, zeta, gamma, r_s))
+            most.append(G5(pair, eta, 1, 0.0, r_s))
     functions, bounds = (
         SymmetryFunctions(dict.fromkeys(elements, f), CUTOFFS[cutoff]) for f in (given, most)
     )
@@ -193,6 +201,49 @@ def test_moving_all_atoms_together_changes_no_feature(name: str) -> None:
     scale = np.abs(dense).max()
     assert scale > 0.1
     assert np.abs(dense.sum(axis=0)).max() < 1e-13 * scale * len(atoms)
+
+
+@pytest.mark.parametrize("gamma", [1.0, -1.0, 0.0])
+def test_a_shell_with_one_neighbour_in_it_keeps_its_relative_accuracy(gamma: float) -> None:
+    """Hydrogen, one oxygen at the shell and five far from it: a millionth of 1 is all there is."""
+    far = np.array([[1.8, 0, 0.6], [0, 3, 0], [0, 0, 3], [-3, 0.3, 0], [0.3, -3, 0]])
+    atoms = Atoms("HO6", np.vstack([[0, 0, 0], [0.97, 0.1, 0.0], far]))
+    functions = SymmetryFunctions(
+        {"H": [G5(("O", "O"), 800.0, zeta, gamma, 1.0) for zeta in (1, 2, 3, 4)], "O": []}, 6.0
+    )
+    [found], [expected] = functions.compute(atoms)["H"], reference.features(atoms, functions)["H"]
+    assert (expected > 1e-15).all()
+    assert (expected < 1e-5).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    rows = range(len(atoms))
+    dense = dense_derivatives(functions, atoms, rows)[:, :, 0]
+    direction = np.random.default_rng(2).normal(size=(len(atoms), 3))
+
+    def moved(step: float) -> Array:
+        other = atoms.copy()
+        other.positions += step * direction
+        return feature_matrix(functions, other)[0] / expected
+
+    along = np.einsum("axf,ax->f", dense, direction) / expected
+    assert error_of(along, moved, enough=1e-9).max() < 1e-8 * np.abs(along).max()
+
+
+@pytest.mark.parametrize("distance", [0.3, 0.01, 0.0011])
+def test_two_neighbours_nearly_in_one_place(distance: float) -> None:
+    """The third side of G4 is 0, where R_s leaves the derivative without a direction."""
+    unit = np.array([0.48, 0.6, 0.64])
+    atoms = Atoms("Pt3", [[0, 0, 0], [2.0, 1.0, 0.5], np.array([2.0, 1.0, 0.5]) + distance * unit])
+    eta, zeta, gamma, r_s, cutoff = 3.0, 2.0, 1.0, 0.8, 6.0
+    functions = SymmetryFunctions({"Pt": [G4(("Pt", "Pt"), eta, zeta, gamma, r_s)]}, cutoff)
+    window = Window("cosine", 0.0, cutoff)
+    plain = Angular(("Pt", "Pt"), eta / cutoff**2, r_s, window, zeta=zeta, gamma=gamma)
+    others = SymmetryFunctions({"Pt": [plain]}, cutoff)
+    found, expected = (feature_matrix(each, atoms) for each in (functions, others))
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    found, expected = (dense_derivatives(each, atoms, range(3)) for each in (functions, others))
+    # the distance itself is known to 1e-16 Å²
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-15 / distance**2)
+    assert np.isfinite(found).all()
 
 
 def test_a_bulk_image_keeps_all_atoms_and_a_chunk_those_that_see_its_centre() -> None:
@@ -281,14 +332,16 @@ def test_cutoffs_that_do_not_fit() -> None:
         SymmetryFunctions({"Pt": [G2("Pt", 1.0)]}, 5.0, 0.0)
 
 
+@pytest.mark.parametrize("kinds", ["G2 G4 G5", "G4 G5 R_s"])
 @pytest.mark.parametrize("angular", [None, Cutoff(0.1 + 0.2 + 4, "polynomial", 10.0 / 3.0)])
-def test_files_with_two_cutoffs_are_of_a_newer_version(
-    tmp_path: Path, angular: Cutoff | None
+def test_files_with_two_cutoffs_or_shifted_angles_are_of_a_newer_version(
+    tmp_path: Path, angular: Cutoff | None, kinds: str
 ) -> None:
-    functions = SymmetryFunctions(functions_of(ELEMENTS).functions, 6.0, angular)
+    plain = functions_of(ELEMENTS, kinds=kinds).functions
+    functions = SymmetryFunctions(plain, 6.0, angular)
     functions.save(tmp_path / "functions.json")
     content = json.loads((tmp_path / "functions.json").read_text())
-    assert content["version"] == (1 if angular is None else 2)
+    assert content["version"] == (3 if "R_s" in kinds else 1 if angular is None else 2)
     assert ("angular_cutoff" in content) == (angular is not None)
     again = SymmetryFunctions.load(tmp_path / "functions.json")
     for other in (again, pickle.loads(pickle.dumps(functions)), functions.subset({"Pt": [0]})):
@@ -315,6 +368,12 @@ def test_candidates_are_those_of_the_paper() -> None:
         G5(("Pt", "Pt"), eta, zeta, -1.0) for eta in (0.005, 1.0) for zeta in (1.0, 2.0)
     )
     assert (more.cutoff, more.angular_cutoff) == (Cutoff(6.5), Cutoff(5.0))
+    shells = SymmetryFunctions.candidates(
+        ["Pt"], g2_eta=(), g4_eta=(0.1, 90.0), g4_zeta=(1.0,), g4_gamma=(1.0,), g4_r_s=(0.0, 2.8)
+    )
+    assert shells.functions["Pt"] == tuple(
+        G4(("Pt", "Pt"), eta, 1.0, 1.0, r_s) for eta in (0.1, 90.0) for r_s in (0.0, 2.8)
+    )
     two = SymmetryFunctions.candidates(["Pt", "Au"])
     assert {e: two.size(e) for e in two.elements} == {"Pt": 2 * 60 + 3 * 18, "Au": 2 * 60 + 3 * 18}
 
@@ -347,7 +406,12 @@ def test_file_keeps_everything_to_the_last_bit(tmp_path: Path) -> None:
 BAD = {
     "eta": ([G2("Pt", -0.1)], 6.0, "eta of a symmetry function must not be negative"),
     "eta nan": ([G4(("Pt", "Pt"), np.nan, 1, 1)], 6.0, "eta of a symmetry function"),
-    "r_s": ([G2("Pt", 1.0, np.inf)], 6.0, "R_s of a G2 symmetry function must be finite"),
+    "r_s": ([G2("Pt", 1.0, np.inf)], 6.0, "R_s of a symmetry function must be finite"),
+    "angular r_s": (
+        [G5(("Pt", "Pt"), 1.0, 1.0, 1.0, np.nan)],
+        6.0,
+        "R_s of a symmetry function must be finite",
+    ),
     "zeta": ([G5(("Pt", "Pt"), 1.0, 0.5, 1)], 6.0, "zeta of an angular .* must be 1 to 10000"),
     "large zeta": (
         [G4(("Pt", "Pt"), 1.0, 1e8, 1)],

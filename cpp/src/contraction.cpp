@@ -126,8 +126,8 @@ void contract_all(const SymmetryPlan& plan, int species, Workspace& work, const 
                   Index lanes, const Sink& sink) {
   const CenterPlan& center = plan.centers[species];
   const double* const per_sum = per_sum_gradient(center, work, gradient, lanes);
-  const NeighborTable table(work.slot[plan.n_species()], static_cast<Index>(plan.etas.size()),
-                            plan.pair_etas, work.neighbors);
+  const NeighborTable table(work.slot[plan.n_species()], static_cast<Index>(plan.forms.size()),
+                            plan.pair_forms, work.neighbors);
   const double *const slopes = work.slopes.data(), *const angular = work.angular.data();
   const auto contract = [&](auto value, auto width, Index lane) {
     contract_lanes<decltype(value), width()>(plan, center, work, table, slopes, angular,

@@ -1,7 +1,7 @@
 // G4, and G5 that are not made of moments: for one neighbour j of the central atom, all sums over
 // the other neighbours k at once, k in the lanes. With c = cos(theta), u the unit vectors, x =
-// (r/Rc)^2, A = exp(-eta x) fc and B = dA/dx, the sum over k of P(c) A_j A_k A_jk and its
-// derivative with respect to r_j need
+// (r/Rc)^2, A = exp(-eta (r - R_s)^2 / Rc^2) fc and B = dA/dx, the sum over k of P(c) A_j A_k A_jk
+// and its derivative with respect to r_j need
 //   T  = sum P W                       W = A_k A_jk
 //   R  = sum P X                       X = A_k B_jk (r_j - r_k c)
 //   N  = sum (P' W - P Z) (u_k - c u_j)  Z = A_k B_jk 2 r_j r_k / Rc^2
@@ -20,13 +20,13 @@ namespace nearsight {
 
 namespace {
 
-// SoA block of kPairLanes neighbours k: rows c, u_k . e1, u_k . e2, then W, X, Z for each eta
+// SoA block of kPairLanes neighbours k: rows c, u_k . e1, u_k . e2, then W, X, Z for each form
 // (before, A_k in the place of W).
-enum PairRow { kCosine, kN1, kN2, kWeights, kRowsPerEta = 3 };
+enum PairRow { kCosine, kN1, kN2, kWeights, kRowsPerForm = 3 };
 
-// Where W, X, Z of an eta begin.
-constexpr Index weights_offset(Index eta) { return (kWeights + kRowsPerEta * eta) * kPairLanes; }
-constexpr Index block_size(Index n_etas) { return weights_offset(n_etas); }
+// Where W, X, Z of a form begin.
+constexpr Index weights_offset(Index form) { return (kWeights + kRowsPerForm * form) * kPairLanes; }
+constexpr Index block_size(Index n_forms) { return weights_offset(n_forms); }
 
 inline Vec row(const double* block, Index n) { return load(block + n * kPairLanes); }
 inline void set_row(double* block, Index n, Vec value) { store(block + n * kPairLanes, value); }
@@ -85,13 +85,13 @@ struct Sums {
 
 // Factors of j in its sums over k.
 struct NeighborContext {
-  const double* radial;  // A and dA/dx by eta, kPairLanes apart
+  const double* radial;  // A and dA/dx by form, kPairLanes apart
   Vec4 units, slope;
   double *sums, *totals;
 
   // Stores the part of j in the sum over all j, and its derivatives.
-  void put(const Sums& over_k, Index eta, Index sum) const {
-    const double a = radial[2 * eta * kPairLanes], b = radial[(2 * eta + 1) * kPairLanes];
+  void put(const Sums& over_k, Index form, Index sum) const {
+    const double a = radial[2 * form * kPairLanes], b = radial[(2 * form + 1) * kPairLanes];
     Vec4 parts;
     reduce_add4(over_k.t, over_k.r, over_k.n1, over_k.n2, parts);
     const Vec4 part = a * units * parts + b * parts[0] * slope;
@@ -100,11 +100,11 @@ struct NeighborContext {
   }
 };
 
-// Sums of one power for one or two eta.
+// Sums of one power for one or two forms.
 template <bool Derivatives, bool Full, bool Two, class ToPower>
 void sum_powers(const LaneBlocks& blocks, const AngularPass& pass, const ToPower& to_power,
                 const NeighborContext& neighbor) {
-  const Index weights[2] = {weights_offset(pass.eta[0]), weights_offset(pass.eta[1])};
+  const Index weights[2] = {weights_offset(pass.form[0]), weights_offset(pass.form[1])};
   Sums first, second;
   // The power of the next k is computed while that of these is used, if one too many costs
   // little.
@@ -117,14 +117,14 @@ void sum_powers(const LaneBlocks& blocks, const AngularPass& pass, const ToPower
   for (const double* block = blocks.first; block != blocks.last; block += blocks.step) {
     const Power power = kAhead ? next : power_of(block);
     if constexpr (kAhead) next = power_of(block + blocks.step);
-    const auto add = [&](const double* of_eta, Sums& sums) {
-      const Vec w = row(of_eta, 0);
+    const auto add = [&](const double* of_form, Sums& sums) {
+      const Vec w = row(of_form, 0);
       sums.t += power.value * w;
       if constexpr (Derivatives) {
         Vec side = power.slope * w;
         if constexpr (Full) {
-          sums.r += power.value * row(of_eta, 1);
-          side -= power.value * row(of_eta, 2);
+          sums.r += power.value * row(of_form, 1);
+          side -= power.value * row(of_form, 2);
         }
         sums.n1 += side * row(block, kN1);
         sums.n2 += side * row(block, kN2);
@@ -133,26 +133,26 @@ void sum_powers(const LaneBlocks& blocks, const AngularPass& pass, const ToPower
     add(block + weights[0], first);
     if constexpr (Two) add(block + weights[1], second);
   }
-  neighbor.put(first, pass.eta[0], pass.sum[0]);
-  if constexpr (Two) neighbor.put(second, pass.eta[1], pass.sum[1]);
+  neighbor.put(first, pass.form[0], pass.sum[0]);
+  if constexpr (Two) neighbor.put(second, pass.form[1], pass.sum[1]);
 }
 
-// Sums of 1 and of c, for one eta.
+// Sums of 1 and of c, for one form.
 template <bool Derivatives, bool Full>
 void sum_linear(const LaneBlocks& blocks, const AngularPass& pass,
                 const NeighborContext& neighbor) {
-  const Index weights = weights_offset(pass.eta[0]);
+  const Index weights = weights_offset(pass.form[0]);
   Sums one, cosine;
   for (const double* block = blocks.first; block != blocks.last; block += blocks.step) {
-    const double* const of_eta = block + weights;
-    const Vec c = row(block, kCosine), w = row(of_eta, 0);
+    const double* const of_form = block + weights;
+    const Vec c = row(block, kCosine), w = row(of_form, 0);
     one.t += w;
     cosine.t += c * w;
     if constexpr (Derivatives) {
       const Vec n1 = row(block, kN1), n2 = row(block, kN2);
       Vec side = w;
       if constexpr (Full) {
-        const Vec x = row(of_eta, 1), z = row(of_eta, 2);
+        const Vec x = row(of_form, 1), z = row(of_form, 2);
         one.r += x;
         cosine.r += c * x;
         one.n1 -= z * n1;
@@ -163,8 +163,8 @@ void sum_linear(const LaneBlocks& blocks, const AngularPass& pass,
       cosine.n2 += side * n2;
     }
   }
-  neighbor.put(one, pass.eta[0], pass.sum[0]);
-  neighbor.put(cosine, pass.eta[0], pass.sum[1]);
+  neighbor.put(one, pass.form[0], pass.sum[0]);
+  neighbor.put(cosine, pass.form[0], pass.sum[1]);
 }
 
 // Calls `use` with the power of a pass.
@@ -185,16 +185,16 @@ void with_power(const AngularPass& pass, const Use& use) {
   use(RealPower{pass.zeta, factor});
 }
 
-// Blocks of the pairs of j with the k in `list`. Etas: their number, or 0 for any. Not inlined: two
-// loops in one function do not fit the registers (3 % of a force call).
-template <bool Derivatives, bool Full, int Etas>
+// Blocks of the pairs of j with the k in `list`. Forms: their number, or 0 for any. Not inlined:
+// two loops in one function do not fit the registers (3 % of a force call).
+template <bool Derivatives, bool Full, int Forms>
 [[gnu::noinline]] void tabulate_pairs(const SymmetryPlan& plan, const NeighborTable& table, Index j,
                                       const std::uint16_t* list, Index size, double* pairs) {
   const RadialFactors& radial = plan.radial;
   const RadialFactors::Factor* const factors = radial.factors.data();
-  const Index n_etas = Etas > 0 ? Etas : plan.pair_etas;
-  const Index width = Etas > 0 ? NeighborTable::record_width(Etas) : table.width;
-  const Index step = block_size(n_etas);
+  const Index n_forms = Forms > 0 ? Forms : plan.pair_forms;
+  const Index width = Forms > 0 ? NeighborTable::record_width(Forms) : table.width;
+  const Index step = block_size(n_forms);
   const double inverse = 1.0 / (plan.angular.radius * plan.angular.radius);
   const double* const own = table.of(j);
   const auto of_j = [&](Index column) { return own[column * kPairLanes]; };
@@ -223,10 +223,10 @@ template <bool Derivatives, bool Full, int Etas>
       set_row(block, kN1, x - e1z * w);
       set_row(block, kN2, y - e2z * w);
     }
-    for (Index e = 0; e < n_etas; e += 2) {
+    for (Index e = 0; e < n_forms; e += 2) {
       load_columns(records, table.kRecordA + e, ak);
       set_row(block + weights_offset(e), 0, ak[0]);
-      if (e + 1 < n_etas) set_row(block + weights_offset(e + 1), 0, ak[1]);
+      if (e + 1 < n_forms) set_row(block + weights_offset(e + 1), 0, ak[1]);
     }
     const Vec t = 2.0 * xj - 1.0 + r * (2.0 * inverse * r + 2.0 * shrink * c);
     return Seen{min(t, 1.0), r, c};
@@ -243,13 +243,15 @@ template <bool Derivatives, bool Full, int Etas>
       }
     };
     const auto a_k = [&](Index e) { return row(block + weights_offset(e), 0); };
-    if constexpr (Etas > 0) {
+    if constexpr (Forms > 0) {
       const ValueAndSlope base = cosine_base(radial, seen.t);
       put(0, a_k(0), base);
-      if (Etas > 1) put(1, a_k(1) * smooth_exp(factors[1], seen.t), without_exp(factors[1], base));
+      if (Forms > 1) put(1, a_k(1) * smooth_exp(factors[1], seen.t), without_exp(factors[1], base));
     } else {
       const ValueAndSlope base = base_factor(radial, seen.t);
-      for (Index e = 0; e < n_etas; ++e) put(e, a_k(e), radial_factor(factors[e], seen.t, base));
+      const Distance distance = distance_of(radial, seen.t);
+      for (Index e = 0; e < n_forms; ++e)
+        put(e, a_k(e), radial_factor(radial, factors[e], seen.t, distance, base));
     }
   };
   double* block = pairs;
@@ -273,12 +275,12 @@ struct Slots {
 };
 
 // Sums of all G4 (Full), or all G5, of one pair of species.
-template <bool Derivatives, bool Full, int Etas>
+template <bool Derivatives, bool Full, int Forms>
 [[gnu::noinline]] void add_group(const SymmetryPlan& plan, const CenterPlan& center,
                                  const AngularPlan& group, const NeighborTable& table,
                                  const Slots& of_j, const Slots& of_k, Workspace& work) {
-  const Index n_etas = Etas > 0 ? Etas : plan.pair_etas;
-  const Index step = block_size(n_etas);
+  const Index n_forms = Forms > 0 ? Forms : plan.pair_forms;
+  const Index step = block_size(n_forms);
   const double squared_radius = plan.angular.radius * plan.angular.radius,
                along = 4.0 / squared_radius;
   const float limit = static_cast<float>(squared_radius * (1.0 + 1e-5));
@@ -297,7 +299,7 @@ template <bool Derivatives, bool Full, int Etas>
     const Index m = points_within(points, of_k.first, of_k.last, center_of_k, limit, j, list);
     std::memcpy(list + m, &zeros, sizeof zeros);
     const Index size = padded(m, kPairLanes);
-    tabulate_pairs<Derivatives, Full, Etas>(plan, table, j, list, size, pairs);
+    tabulate_pairs<Derivatives, Full, Forms>(plan, table, j, list, size, pairs);
     const LaneBlocks blocks{pairs, pairs + size / kPairLanes * step, step};
     const double* const own = table.of(j);
     const double r_j = own[table.kR * kPairLanes], across = 2.0 / r_j;
@@ -328,28 +330,28 @@ void add_angular(const SymmetryPlan& plan, const CenterPlan& center, const Neigh
                  Workspace& work) {
   const RadialFactors& radial = plan.radial;
   const std::size_t ns = plan.centers.size();
-  const Index n_etas = plan.pair_etas;
+  const Index n_forms = plan.pair_forms;
   // Blocks for all, for those that fill the last, and one whose power is computed in vain.
-  work.pairs.require((table.slots / kPairLanes + 2) * block_size(n_etas));
+  work.pairs.require((table.slots / kPairLanes + 2) * block_size(n_forms));
   work.list.resize(std::max(work.list.size(), static_cast<std::size_t>(table.slots) + 8));
-  const auto add = [&](auto etas) {
+  const auto add = [&](auto forms) {
     for (std::size_t s = 0; s < ns; ++s)
       for (std::size_t t = 0; t < ns; ++t) {
         const Slots of_j{work.slot[s], work.slot[s] + work.inner[s]};
         const Slots of_k{work.slot[t], work.slot[t] + work.inner[t]};
         const AngularPlan &g4 = center.g4[s * ns + t], &g5 = center.g5[s * ns + t];
         if (!g4.passes.empty())
-          add_group<Derivatives, true, etas()>(plan, center, g4, table, of_j, of_k, work);
+          add_group<Derivatives, true, forms()>(plan, center, g4, table, of_j, of_k, work);
         if (!g5.passes.empty())
-          add_group<Derivatives, false, etas()>(plan, center, g5, table, of_j, of_k, work);
+          add_group<Derivatives, false, forms()>(plan, center, g5, table, of_j, of_k, work);
       }
   };
   // Most sets, without choices in the loops: one small eta, or another smooth one beside.
   const bool usual =
       radial.kind == CutoffKind::kCosine && radial.factors[0].kind == RadialFactors::Extra::kNone;
-  if (usual && n_etas == 1)
+  if (usual && n_forms == 1)
     add(std::integral_constant<int, 1>());
-  else if (usual && n_etas == 2 && radial.factors[1].kind == RadialFactors::Extra::kSmooth)
+  else if (usual && n_forms == 2 && radial.factors[1].kind == RadialFactors::Extra::kSmooth)
     add(std::integral_constant<int, 2>());
   else
     add(std::integral_constant<int, 0>());

@@ -1,5 +1,6 @@
 // G5 of small whole zeta without a loop over pairs. With the moments M_l = sum_j A_j u_j x ... x
-// u_j (l times) of the unit vectors of one species, A_j = exp(-eta x_j) fc(r_j), and c = u_j . u_k,
+// u_j (l times) of the unit vectors of one species, A_j = exp(-eta (r_j - R_s)^2 / Rc^2) fc(r_j),
+// and c = u_j . u_k,
 //   sum over j, k of A_j A_k c^l = <M_l, M_l>,
 // so the powers of 1 + gamma c need one pass over the neighbours for the moments, and one for the
 // derivatives. Neighbours are in the lanes. docs/theory.md derives it.
@@ -64,14 +65,14 @@ inline Direction unit_vectors(const NeighborTable& table, Index block) {
 
 // Moments of the ranks from First to Last: as many as fit the registers.
 template <int First, int Last>
-[[gnu::noinline]] void add_up(const NeighborTable& table, Index first, Index last, Index eta,
+[[gnu::noinline]] void add_up(const NeighborTable& table, Index first, Index last, Index form,
                               double* set) {
   constexpr int begin = rank_begin(First), count = rank_begin(Last + 1) - begin;
   Vec sum[count]{}, squares{};
   for (Index b = first; b < last; b += kPairLanes) {
     const Direction u = unit_vectors(table, b);
     Vec product[Last + 1][rank_size(Last)];
-    product[0][0] = load(table.row(b, table.kRadial + 2 * eta));
+    product[0][0] = load(table.row(b, table.kRadial + 2 * form));
     if constexpr (First == 0) squares += product[0][0] * product[0][0];
     if constexpr (Last >= 1) raise<1>(product[0], u, product[1]);
     if constexpr (Last >= 2) raise<2>(product[1], u, product[2]);
@@ -89,9 +90,9 @@ template <int First, int Last>
 void make_set(const MomentSet& of, const NeighborTable& table, const Workspace& work, double* set) {
   const Index first = work.slot[of.species];
   const Index last = first + padded(work.inner[of.species], kPairLanes);
-  add_up<0, 2>(table, first, last, of.eta, set);
-  if (of.rank >= 3) add_up<3, 3>(table, first, last, of.eta, set);
-  if (of.rank >= 4) add_up<4, 4>(table, first, last, of.eta, set);
+  add_up<0, 2>(table, first, last, of.form, set);
+  if (of.rank >= 3) add_up<3, 3>(table, first, last, of.form, set);
+  if (of.rank >= 4) add_up<4, 4>(table, first, last, of.form, set);
 }
 
 // <A_l, B_l> of two sets.
@@ -149,8 +150,8 @@ template <int Rank>
     if constexpr (Rank >= 2) set(2, lower_to_vector<2>(moment(2), u));
     if constexpr (Rank >= 3) set(3, lower_to_vector<3>(moment(3), u));
     if constexpr (Rank >= 4) set(4, lower_to_vector<4>(moment(4), u));
-    const Vec a = load(table.row(b, table.kRadial + 2 * pass.eta)),
-              slope = load(table.row(b, table.kRadial + 2 * pass.eta + 1)),
+    const Vec a = load(table.row(b, table.kRadial + 2 * pass.form)),
+              slope = load(table.row(b, table.kRadial + 2 * pass.form + 1)),
               r = load(table.row(b, table.kR));
     const Vec radial = 4.0 / squared_radius * r * slope, turning = 2.0 * a / r;
     for (const MomentSum& sum : pass.sums) {
@@ -170,14 +171,22 @@ template <int Rank>
 // The same sums and derivatives of a few neighbours of one species, pair by pair. What moments
 // give, the sum over all j and k less that of every j with itself, would be right to 1e-16 of the
 // latter only: of one neighbour alone 1e-17 instead of nothing, which scaling to [-1, 1] would blow
-// up.
+// up. The same where one neighbour is in a shell and all others count little.
 constexpr Index kFew = 4;
+
+bool is_for_pairs(const MomentPass& pass, Index neighbors, const double* own) {
+  if (pass.own != pass.other) return false;  // nothing is taken away
+  // twice the sum over pairs of A_j A_k, beside that of A^2: to 1e-13 of it from moments
+  constexpr double kLeast = 1e-3;
+  const double squares = own[kSquares * kPairLanes], pairs = own[0] * own[0] - squares;
+  return neighbors <= kFew || (pass.is_shifted && pairs < kLeast * squares);
+}
 
 template <bool Derivatives>
 void add_few(const CenterPlan& center, const MomentPass& pass, const NeighborTable& table,
              Index first, Index last, double squared_radius, double* totals, double* sums) {
   const Index step = center.max_sums * kAngularParts;
-  const Index a = (table.kRadial + 2 * pass.eta) * kPairLanes;
+  const Index a = (table.kRadial + 2 * pass.form) * kPairLanes;
   for (const MomentSum& sum : pass.sums) {
     totals[sum.sum] = 0.0;
     for (Index j = first; j < last; ++j) {
@@ -227,7 +236,7 @@ void add_moments(const SymmetryPlan& plan, const CenterPlan& center, const Neigh
                   last = first + padded(work.inner[species], kPairLanes);
       double* const sums = work.angular.data() + first * center.max_sums * kAngularParts;
       double* const totals = work.per_sum.data() + group.first;
-      if (pass.own == pass.other && work.inner[species] <= kFew) {
+      if (is_for_pairs(pass, work.inner[species], own)) {
         add_few<Derivatives>(center, pass, table, first, first + work.inner[species],
                              squared_radius, totals, sums);
         continue;

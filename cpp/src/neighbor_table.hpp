@@ -12,7 +12,7 @@
 //     +- table     block 0                 block 1           loops over j: one vector a row
 //     |            ux ux ux ux             ux ux ux ux
 //     |            uy uy uy uy             ...
-//     |            ...   u, e1, e2, tilt, r, x, fc, dfc/dr, then A, dA/dx for every eta
+//     |            ...   u, e1, e2, tilt, r, x, fc, dfc/dr, then A, dA/dx of every form
 //     |
 //     +- records   slot 0: ux uy uz r A0 A1 ..               k picked one by one from a list: what
 //     a |            slot 1: ux uy uz r A0 A1 ..               pair needs lies in one cache line |
@@ -34,17 +34,17 @@ inline constexpr float kFarAway = 1e6F;
 struct NeighborTable {
   // Rows of a block. u: unit vector; e1, e2: two more, orthonormal with it, from the tilt of their
   // frame (Duff et al., J. Comput. Graph. Tech. 6, 1 (2017)); r: Å; x: (r/Rc)^2 with the
-  // angular cutoff; cutoff function of G2 and its derivative in r, 1/Å; then by eta A and dA/dx.
+  // angular cutoff; cutoff function of G2 and its derivative in r, 1/Å; then by form A and dA/dx.
   enum Row { kU = 0, kE1 = 3, kE2 = 6, kTilt = 9, kR, kX, kCutoff, kSlope, kRadial };
-  // Columns of a record: u, r, A by eta.
+  // Columns of a record: u, r, A by form.
   enum Record { kRecordU = 0, kRecordR = 3, kRecordA };
-  static constexpr Index record_width(Index n_etas) { return padded(kRecordA + n_etas, 4); }
+  static constexpr Index record_width(Index n_forms) { return padded(kRecordA + n_forms, 4); }
 
-  // pair_etas: the first of all eta, which records hold.
-  NeighborTable(Index slots, Index n_etas, Index pair_etas, Scratch& scratch)
+  // pair_forms: the first of all forms, which records hold.
+  NeighborTable(Index slots, Index n_forms, Index pair_forms, Scratch& scratch)
       : slots(slots),
-        rows(kRadial + 2 * n_etas),
-        width(record_width(pair_etas)),
+        rows(kRadial + 2 * n_forms),
+        width(record_width(pair_forms)),
         places(padded(slots, 8) + 8),
         table(scratch.require(slots * rows + (slots + 1) * width + padded(3 * places, 2) / 2)),
         records(table + slots * rows),

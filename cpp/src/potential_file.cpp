@@ -21,8 +21,8 @@ namespace {
 
 constexpr const char* kFormat = "nearsight-ensemble";
 // 1 has no baseline, 2 no functions of other programs and one cutoff, 3 no least sum of features,
-// 4 no spacing of neighbours and no knee of a bound
-constexpr int kVersion = 5;
+// 4 no spacing of neighbours and no knee of a bound, 5 no R_s of G4 and G5
+constexpr int kVersion = 6;
 // Of a factor of a bound, and of an uncertainty in eV/A: their products are finite.
 constexpr double kLargestBound = 1e50;
 
@@ -94,7 +94,7 @@ SymmetryFunction read_function(const Entry& entry, int center, const Elements& e
     return {FunctionKind::kG2, center, first, 0, eta, entry.get("r_s", 0.0).number(), 1.0, 0.0};
   }
   if (type != "G4" && type != "G5") entry["type"].refuse("expected G2, G4, G5, Radial or Angular");
-  entry.check_keys({"type", "elements", "eta", "zeta", "gamma"});
+  entry.check_keys({"type", "elements", "eta", "zeta", "gamma", "r_s"});
   const std::vector<Entry> pair = entry["elements"].list();
   if (pair.size() != 2) entry["elements"].refuse("expected two elements");
   return {type == "G4" ? FunctionKind::kG4 : FunctionKind::kG5,
@@ -102,7 +102,7 @@ SymmetryFunction read_function(const Entry& entry, int center, const Elements& e
           species_of(pair[0], elements),
           species_of(pair[1], elements),
           eta,
-          0.0,
+          entry.get("r_s", 0.0).number(),
           entry["zeta"].number(),
           entry["gamma"].number()};
 }

@@ -19,12 +19,17 @@ VecPolynomial<RadialFactors::kTerms> fit_vec(const Function& f) {
 
 }  // namespace
 
-RadialFactors::RadialFactors(const Cutoff& cutoff, const std::vector<double>& etas)
-    : kind(cutoff.kind), gamma(cutoff.gamma), base_eta(0.0), root{}, twice_root_slope{} {
+RadialFactors::RadialFactors(const Cutoff& cutoff, const std::vector<RadialForm>& forms)
+    : kind(cutoff.kind),
+      gamma(cutoff.gamma),
+      base_eta(0.0),
+      root{},
+      twice_root_slope{},
+      have_shifts(false) {
   // Up to this eta the terms of the base suffice.
   constexpr double kMaxBase = 0.1;
   if (kind == CutoffKind::kCosine) {
-    if (!etas.empty()) base_eta = etas.front();
+    if (!forms.empty() && forms.front().r_s == 0.0) base_eta = forms.front().eta;
     if (base_eta > kMaxBase) base_eta = 0.0;
     constexpr long double pi = 3.14159265358979323846264338327950288L;
     const long double eta = base_eta;
@@ -38,12 +43,14 @@ RadialFactors::RadialFactors(const Cutoff& cutoff, const std::vector<double>& et
       return -(0.5L * pi * sine + eta * std::cos(0.5L * pi * u)) * std::exp(-0.5L * eta * x);
     });
   }
-  for (const double eta : etas) {
+  for (const auto& [eta, r_s] : forms) {
     const double extra_eta = eta - base_eta;
-    const Extra kind = extra_eta == 0.0          ? Extra::kNone
+    const Extra kind = r_s != 0.0                ? Extra::kShifted
+                       : extra_eta == 0.0        ? Extra::kNone
                        : extra_eta <= kMaxSmooth ? Extra::kSmooth
                                                  : Extra::kLarge;
-    Factor factor{eta, kind, extra_eta, {}};
+    have_shifts = have_shifts || r_s != 0.0;
+    Factor factor{eta, r_s / cutoff.radius, kind, extra_eta, {}};
     if (kind == Extra::kSmooth)
       factor.fourth_root =
           fit_vec([extra_eta](long double x) { return std::exp(-0.25L * extra_eta * x); });

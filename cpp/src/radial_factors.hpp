@@ -1,11 +1,13 @@
-// Radial factors of the angular functions, A_e(x) = exp(-eta_e x) fc(r) with x = (r/Rc)^2, and
-// B_e = dA_e/dx, as polynomials in t = 2 x - 1: these functions are entire in x, so a pair of
-// neighbours costs neither sqrt nor exp nor cos (the polynomial cutoff costs a sqrt).
+// Radial factors of the angular functions, A(x) = exp(-eta (u - u_s)^2) fc(r) with u = r/Rc and
+// x = u^2, and B = dA/dx. Without a shift u_s, as polynomials in t = 2 x - 1: these functions are
+// entire in x, so a pair of neighbours costs neither sqrt nor exp nor cos (the polynomial cutoff
+// costs a sqrt). With one, a pair costs a sqrt, and an exp for every such factor.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <tuple>
 #include <vector>
 
 #include "nearsight/symmetry_functions.hpp"
@@ -48,17 +50,30 @@ struct VecPolynomial {
   alignas(sizeof(double) * kPairLanes) double c[N][kPairLanes];
 };
 
+// What radial factors differ by.
+struct RadialForm {
+  double eta, r_s;  // without unit, Å
+
+  bool operator==(const RadialForm& other) const { return eta == other.eta && r_s == other.r_s; }
+  // Those without a shift first, which cost least.
+  bool operator<(const RadialForm& other) const {
+    return std::make_tuple(r_s != 0.0, eta, r_s) <
+           std::make_tuple(other.r_s != 0.0, other.eta, other.r_s);
+  }
+};
+
 struct RadialFactors {
-  // The first eta, that of most pairs, should be the smallest of those of loops over pairs.
-  RadialFactors(const Cutoff& cutoff, const std::vector<double>& etas);
+  // The first, that of most pairs, should be the least of those of loops over pairs.
+  RadialFactors(const Cutoff& cutoff, const std::vector<RadialForm>& forms);
 
   static constexpr int kTerms = 9;
   // Largest extra_eta whose exponential is a polynomial of that many terms.
   static constexpr double kMaxSmooth = 1.0;
 
-  enum class Extra { kNone, kSmooth, kLarge };
+  enum class Extra { kNone, kSmooth, kLarge, kShifted };
   struct Factor {
     double eta;
+    double shift;  // u_s
     Extra kind;
     double extra_eta;                   // eta beyond that of the base, at most 0.1 below
     VecPolynomial<kTerms> fourth_root;  // of exp(-extra_eta x), kSmooth only
@@ -67,10 +82,11 @@ struct RadialFactors {
   CutoffKind kind;
   double gamma;  // of the polynomial cutoff
   // The cosine cutoff is a square, and so is A; the base is that of the first eta, if that is
-  // small, else of eta = 0. Roots need fewer terms.
+  // small and without a shift, else of eta = 0. Roots need fewer terms.
   double base_eta;
   VecPolynomial<kTerms> root, twice_root_slope;
-  std::vector<Factor> factors;  // by eta
+  std::vector<Factor> factors;
+  bool have_shifts;
 };
 
 // Even and odd powers summed apart: half as long a chain of dependent operations.
@@ -121,14 +137,34 @@ inline Vec smooth_exp(const RadialFactors::Factor& factor, Vec t) {
   return square * square;
 }
 
-// A_e and B_e without exp(-extra_eta x), from those of the base.
+// A and B without exp(-extra_eta x), from those of the base.
 inline ValueAndSlope without_exp(const RadialFactors::Factor& factor, ValueAndSlope base) {
   return {base.a, base.b - factor.extra_eta * base.a};
 }
 
-// A_e and B_e from those of the base.
-inline ValueAndSlope radial_factor(const RadialFactors::Factor& factor, Vec t, ValueAndSlope base) {
+// u and 1/u of factors with a shift; the others need none.
+struct Distance {
+  Vec u{}, inverse{};
+};
+
+inline Distance distance_of(const RadialFactors& radial, Vec t) {
+  if (!radial.have_shifts) return {};
+  // x is known to 1e-16. Less than that is no distance: the derivative of A has no direction there.
+  const Vec u = sqrt(max(0.5 * t + 0.5, 1e-16));
+  return {u, 1.0 / u};
+}
+
+// A and B from those of the base.
+inline ValueAndSlope radial_factor(const RadialFactors& radial, const RadialFactors::Factor& factor,
+                                   Vec t, const Distance& distance, ValueAndSlope base) {
   if (factor.kind == RadialFactors::Extra::kNone) return base;
+  if (factor.kind == RadialFactors::Extra::kShifted) {
+    const auto [u, inverse] = distance;
+    const Vec from = u - factor.shift;
+    const Vec e = exp(radial.base_eta * (u * u) - factor.eta * (from * from));
+    const Vec steepness = factor.eta * (factor.shift * inverse) - factor.extra_eta;
+    return {e * base.a, e * (base.b + steepness * base.a)};
+  }
   const Vec e = factor.kind == RadialFactors::Extra::kSmooth
                     ? smooth_exp(factor, t)
                     : exp(-0.5 * factor.extra_eta * (t + 1.0));

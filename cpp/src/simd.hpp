@@ -1,8 +1,9 @@
 // Vector operations of the hot loops, on the compiler's own vector types (GCC, Clang), with xsimd's
-// names. Only `min`, `max`, `movemask`, `reduce_add4`, `store_rows` and `load_columns` know the
-// instruction set.
+// names. Only `min`, `max`, `sqrt`, `movemask`, `reduce_add4`, `store_rows` and `load_columns` know
+// the instruction set.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -75,6 +76,15 @@ inline Vec max(Vec v, double limit) {
   return reinterpret_cast<Vec>(_mm256_max_pd(reinterpret_cast<__m256d>(v), _mm256_set1_pd(limit)));
 #else
   return v > limit ? v : broadcast(limit);
+#endif
+}
+
+inline Vec sqrt(Vec v) {
+#if defined(__AVX2__)
+  return reinterpret_cast<Vec>(_mm256_sqrt_pd(reinterpret_cast<__m256d>(v)));
+#else
+  for (Index l = 0; l < kPairLanes; ++l) v[l] = std::sqrt(v[l]);
+  return v;
 #endif
 }
 

@@ -39,7 +39,7 @@ void group_by_species(const SymmetryPlan& plan, const std::vector<int>& species,
 }
 
 NeighborTable tabulate(const SymmetryPlan& plan, Workspace& work) {
-  const Index n_etas = static_cast<Index>(plan.etas.size());
+  const Index n_forms = static_cast<Index>(plan.forms.size());
   const int ns = plan.n_species();
   Index slots = 0;
   for (int s = 0; s < ns; ++s) {
@@ -47,7 +47,7 @@ NeighborTable tabulate(const SymmetryPlan& plan, Workspace& work) {
     slots += padded(work.count[s], kPairLanes);
   }
   work.slot[ns] = slots;
-  const NeighborTable table(slots, n_etas, plan.pair_etas, work.neighbors);
+  const NeighborTable table(slots, n_forms, plan.pair_forms, work.neighbors);
   std::fill_n(table.place, 3 * table.places, kFarAway);
   const double square = plan.cutoff.radius * plan.cutoff.radius,
                angular_square = plan.angular.radius * plan.angular.radius;
@@ -88,11 +88,13 @@ NeighborTable tabulate(const SymmetryPlan& plan, Workspace& work) {
                                            : cutoff_factor(plan.radial, t, base);
       put(table.kCutoff, filled * cut.a);
       put(table.kSlope, filled * cut.b * 2.0 * r / square);
-      for (Index e = 0; e < n_etas; ++e) {
-        const ValueAndSlope d = radial_factor(plan.radial.factors[e], t, base);
+      const Distance distance = distance_of(plan.radial, t);
+      for (Index e = 0; e < n_forms; ++e) {
+        const ValueAndSlope d =
+            radial_factor(plan.radial, plan.radial.factors[e], t, distance, base);
         put(table.kRadial + 2 * e, d.a);
         put(table.kRadial + 2 * e + 1, d.b);
-        if (e >= plan.pair_etas) continue;
+        if (e >= plan.pair_forms) continue;
         for (Index l = 0; l < kPairLanes; ++l)
           table.records[(slot + l) * table.width + table.kRecordA + e] = d.a[l];
       }
@@ -152,7 +154,7 @@ void SymmetryFunctions::evaluate(int center, const std::vector<int>& species,
   std::fill_n(work.per_sum.require(plan.all_sums), plan.all_sums, 0.0);
   for (int s = 0; s < ns; ++s)
     add_radial<Derivatives>(plan.radial[s], table, work.slot[s], work.slot[s + 1], work);
-  if (plan_->pair_etas > 0) add_angular<Derivatives>(*plan_, plan, table, work);
+  if (plan_->pair_forms > 0) add_angular<Derivatives>(*plan_, plan, table, work);
   if (!plan.moments.empty()) add_moments<Derivatives>(*plan_, plan, table, work);
   add_features(plan, work);
   if (!plan.general.empty()) plan.general.evaluate<Derivatives>(work);

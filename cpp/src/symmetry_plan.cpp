@@ -16,8 +16,8 @@ void check(const SymmetryFunction& f, int n_species) {
     throw std::invalid_argument("a symmetry function names a species that does not exist");
   if (!(f.eta >= 0.0 && std::isfinite(f.eta)))
     throw std::invalid_argument("eta of a symmetry function must not be negative");
-  if (!angular && !std::isfinite(f.r_s))
-    throw std::invalid_argument("R_s of a G2 symmetry function must be finite");
+  if (!std::isfinite(f.r_s))
+    throw std::invalid_argument("R_s of a symmetry function must be finite");
   if (angular && !(f.zeta >= 1.0 && f.zeta <= kMaxZeta))
     throw std::invalid_argument("zeta of an angular symmetry function must be 1 to 10000");
   if (angular && !(std::abs(f.gamma) <= 1.0))
@@ -28,36 +28,40 @@ bool is_general(const SymmetryFunction& f) {
   return f.kind == FunctionKind::kRadial || f.kind == FunctionKind::kAngular;
 }
 
+// Without eta a shift says nothing.
+RadialForm form_of(const SymmetryFunction& f) { return {f.eta, f.eta == 0.0 ? 0.0 : f.r_s}; }
+
 // Whether moments serve a function: what they add up is as large as (sum A)^2, so a narrow A, of
-// which pairs that count little have 1e-5 of it and less, would lose its last digits.
-bool has_moments(FunctionKind kind, double eta, double zeta) {
+// which pairs that count little have 1e-5 of it and less, would lose its last digits. A shell
+// is where many neighbours are; an atom of which it has but one is taken by pairs after all.
+bool has_moments(const SymmetryFunction& f) {
   constexpr double kMaxEta = 4.0;
-  return kind == FunctionKind::kG5 && zeta <= kMaxRank && zeta == std::floor(zeta) &&
-         eta <= kMaxEta;
+  return f.kind == FunctionKind::kG5 && f.zeta <= kMaxRank && f.zeta == std::floor(f.zeta) &&
+         (f.eta <= kMaxEta || f.r_s != 0.0);
 }
 
-// Distinct eta of the angular functions that moments serve, or do not.
-std::set<double> distinct_etas(const std::vector<SymmetryFunction>& functions, bool by_moments) {
-  std::set<double> etas;
+// Distinct forms of the angular functions that moments serve, or do not.
+std::set<RadialForm> distinct_forms(const std::vector<SymmetryFunction>& functions,
+                                    bool by_moments) {
+  std::set<RadialForm> forms;
   for (const SymmetryFunction& f : functions)
-    if (f.kind != FunctionKind::kG2 && !is_general(f) &&
-        has_moments(f.kind, f.eta, f.zeta) == by_moments)
-      etas.insert(f.eta);
-  return etas;
+    if (f.kind != FunctionKind::kG2 && !is_general(f) && has_moments(f) == by_moments)
+      forms.insert(form_of(f));
+  return forms;
 }
 
 // Those of loops over pairs first.
-std::vector<double> ordered_etas(const std::vector<SymmetryFunction>& functions) {
-  const std::set<double> of_pairs = distinct_etas(functions, false);
-  std::vector<double> etas(of_pairs.begin(), of_pairs.end());
-  for (const double eta : distinct_etas(functions, true))
-    if (of_pairs.count(eta) == 0) etas.push_back(eta);
-  return etas;
+std::vector<RadialForm> ordered_forms(const std::vector<SymmetryFunction>& functions) {
+  const std::set<RadialForm> of_pairs = distinct_forms(functions, false);
+  std::vector<RadialForm> forms(of_pairs.begin(), of_pairs.end());
+  for (const RadialForm& form : distinct_forms(functions, true))
+    if (of_pairs.count(form) == 0) forms.push_back(form);
+  return forms;
 }
 
 // Sums that a group needs. Half of P = 2^(1-zeta) (1 + gamma c)^zeta is q^zeta with
 // q = (1 + gamma c) / 2, one sum for each function, or, with zeta = 1, 1/2 + gamma/2 c: all
-// functions with one eta share two sums. The powers in use everywhere are unrolled, and taken of
+// functions with one form share two sums. The powers in use everywhere are unrolled, and taken of
 // p = (c + 1 / gamma) / zeta instead: one multiplication less, since dp^zeta/dc is p^(zeta-1).
 void plan_passes(AngularPlan& group, Index& sums) {
   for (AngularTerm& term : group.terms) {
@@ -65,7 +69,7 @@ void plan_passes(AngularPlan& group, Index& sums) {
     const bool linear = term.zeta == 1.0;
     auto pass = std::find_if(group.passes.begin(), group.passes.end(), [&](const AngularPass& p) {
       if (p.zeta != term.zeta) return false;
-      return linear ? p.eta[0] == term.eta : p.gamma == term.gamma && p.sums == 1;
+      return linear ? p.form[0] == term.form : p.gamma == term.gamma && p.sums == 1;
     });
     if (pass == group.passes.end()) {
       const double whole = std::round(term.zeta);
@@ -74,13 +78,20 @@ void plan_passes(AngularPlan& group, Index& sums) {
                             std::abs(term.gamma) > 1e-3;
       const double scale = unrolled ? 1.0 / term.zeta : 0.5 * term.gamma;
       const double offset = unrolled ? 1.0 / (term.gamma * term.zeta) : 0.5;
-      group.passes.push_back(
-          {term.zeta, term.gamma, exponent, unrolled, scale, offset, 1, {term.eta, term.eta}, {}});
+      group.passes.push_back({term.zeta,
+                              term.gamma,
+                              exponent,
+                              unrolled,
+                              scale,
+                              offset,
+                              1,
+                              {term.form, term.form},
+                              {}});
       pass = group.passes.end() - 1;
       pass->sum[0] = pass->sum[1] = sums++;
       if (linear) pass->sum[pass->sums++] = sums++;
     } else if (!linear) {
-      pass->eta[1] = term.eta;
+      pass->form[1] = term.form;
       pass->sum[pass->sums++] = sums++;
     }
     term.sum[1] = pass->sum[pass->sums - 1];
@@ -108,10 +119,11 @@ MomentSum moment_sum(const AngularTerm& term, bool one_species, Index sum) {
 }
 
 // The set of moments of a species, with this rank at least.
-Index moment_set(std::vector<MomentSet>& sets, int species, Index eta, int rank) {
-  auto set = std::find_if(sets.begin(), sets.end(),
-                          [&](const MomentSet& s) { return s.species == species && s.eta == eta; });
-  if (set == sets.end()) set = sets.insert(set, {species, eta, rank});
+Index moment_set(std::vector<MomentSet>& sets, int species, Index form, int rank) {
+  auto set = std::find_if(sets.begin(), sets.end(), [&](const MomentSet& s) {
+    return s.species == species && s.form == form;
+  });
+  if (set == sets.end()) set = sets.insert(set, {species, form, rank});
   set->rank = std::max(set->rank, rank);
   return set - sets.begin();
 }
@@ -122,11 +134,12 @@ void plan_moments(AngularPlan& group, int s, int t, std::vector<MomentSet>& sets
     if (!term.by_moments) continue;
     const int rank = static_cast<int>(term.zeta);
     auto pass = std::find_if(group.moments.begin(), group.moments.end(),
-                             [&](const MomentPass& p) { return p.eta == term.eta; });
-    if (pass == group.moments.end()) pass = group.moments.insert(pass, {term.eta, 0, 0, 0, {}});
+                             [&](const MomentPass& p) { return p.form == term.form; });
+    if (pass == group.moments.end())
+      pass = group.moments.insert(pass, {term.form, 0, 0, term.is_shifted, 0, {}});
     pass->rank = std::max(pass->rank, rank);
-    pass->own = moment_set(sets, s, term.eta, rank);
-    pass->other = moment_set(sets, t, term.eta, rank);
+    pass->own = moment_set(sets, s, term.form, rank);
+    pass->other = moment_set(sets, t, term.form, rank);
     term.sum[0] = term.sum[1] = sums;
     term.coefficient[0] = 1.0;
     pass->sums.push_back(moment_sum(term, s == t, sums++));
@@ -165,9 +178,9 @@ SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff, const Cutoff& an
     : cutoff(cutoff),
       angular(angular),
       apart(false),
-      etas(ordered_etas(functions)),
-      pair_etas(static_cast<Index>(distinct_etas(functions, false).size())),
-      radial(angular, etas),
+      forms(ordered_forms(functions)),
+      pair_forms(static_cast<Index>(distinct_forms(functions, false).size())),
+      radial(angular, forms),
       of_cutoff(cutoff, {}) {
   if (n_species < 1) throw std::invalid_argument("at least one species is needed");
   if (angular.radius > cutoff.radius)
@@ -198,9 +211,9 @@ SymmetryPlan::SymmetryPlan(int n_species, const Cutoff& cutoff, const Cutoff& an
       center.max_radial = std::max(center.max_radial, static_cast<Index>(radial_plan.eta.size()));
       continue;
     }
-    const Index eta = std::find(etas.begin(), etas.end(), f.eta) - etas.begin();
-    const AngularTerm term{f.zeta, f.gamma, eta, has_moments(f.kind, f.eta, f.zeta),
-                           column, {},      {}};
+    const RadialForm form = form_of(f);
+    const Index index = std::find(forms.begin(), forms.end(), form) - forms.begin();
+    const AngularTerm term{f.zeta, f.gamma, index, form.r_s != 0.0, has_moments(f), column, {}, {}};
     auto& groups = f.kind == FunctionKind::kG4 ? center.g4 : center.g5;
     groups[static_cast<std::size_t>(f.first) * n_species + f.second].terms.push_back(term);
     if (f.first != f.second)

@@ -19,29 +19,30 @@ struct RadialPlan {
 // One angular function: its coefficients of two of the sums over k that every j has.
 struct AngularTerm {
   double zeta, gamma;
-  Index eta;  // index into the radial factors
+  Index form;  // of the radial factor
+  bool is_shifted;
   bool by_moments;
   Index column;  // of the feature
   Index sum[2];
   double coefficient[2];
 };
 
-// One loop over k: the sums of the power zeta of p = scale c + offset with one eta or two, or,
-// for zeta = 1, of 1 and of the cosine c with one eta.
+// One loop over k: the sums of the power zeta of p = scale c + offset with one form or two, or,
+// for zeta = 1, of 1 and of the cosine c with one form.
 struct AngularPass {
   double zeta, gamma;
   int exponent;  // zeta where it is a whole number, else 0
   bool unrolled;
   double scale, offset;
   int sums;  // 1 or 2
-  Index eta[2], sum[2];
+  Index form[2], sum[2];
 };
 
 // Moments of the neighbours of one species, from rank 0 on.
 inline constexpr int kMaxRank = 4;
 struct MomentSet {
   int species;
-  Index eta;
+  Index form;
   int rank;  // the highest
 };
 
@@ -54,9 +55,10 @@ struct MomentSum {
   double self;
 };
 
-// All sums with one eta from two sets of moments, those of j's and of k's species.
+// All sums with one form from two sets of moments, those of j's and of k's species.
 struct MomentPass {
-  Index eta, own, other;
+  Index form, own, other;
+  bool is_shifted;
   int rank;  // the highest
   std::vector<MomentSum> sums;
 };
@@ -90,10 +92,10 @@ struct SymmetryPlan {
   bool apart;              // whether these are two
   std::vector<CenterPlan> centers;
   Index max_size = 0;
-  std::vector<double> etas;  // distinct eta of the angular functions
-  Index pair_etas;           // the first of them, those of loops over pairs
-  RadialFactors radial;      // of the angular functions
-  RadialFactors of_cutoff;   // of G2, where apart
+  std::vector<RadialForm> forms;  // distinct ones of the angular functions
+  Index pair_forms;               // the first of them, those of loops over pairs
+  RadialFactors radial;           // of the angular functions
+  RadialFactors of_cutoff;        // of G2, where apart
 };
 
 }  // namespace nearsight

@@ -12,14 +12,15 @@ namespace {
 constexpr double kRadius = 6.0;
 constexpr long double kPi = 3.14159265358979323846264338327950288L;
 
-// Every whole zeta, both signs of gamma and others, two eta, all pairs of two species.
+// Every whole zeta, both signs of gamma and others, all pairs of two species; two eta, and two
+// shells.
 std::vector<SymmetryFunction> every_g5() {
   std::vector<SymmetryFunction> made;
-  for (const double eta : {0.005, 1.0})
+  for (const auto& [eta, r_s] : {std::pair{0.005, 0.0}, {1.0, 0.0}, {1.0, 8.0}, {40.0, 2.9}})
     for (const double zeta : {1.0, 2.0, 3.0, 4.0})
       for (const double gamma : {1.0, -1.0, 0.3})
         for (const auto& [first, second] : {std::pair{0, 0}, {0, 1}, {1, 1}})
-          made.push_back({FunctionKind::kG5, 0, first, second, eta, 0.0, zeta, gamma});
+          made.push_back({FunctionKind::kG5, 0, first, second, eta, r_s, zeta, gamma});
   return made;
 }
 
@@ -61,7 +62,8 @@ TEST(Moments, OfAnOctahedronAreInClosedForm) {
   for (std::size_t f = 0; f < list.size(); ++f) {
     const double eta = list[f].eta, zeta = list[f].zeta, gamma = list[f].gamma;
     const int first = list[f].first, second = list[f].second;
-    const double one = std::exp(-eta * a * a / (kRadius * kRadius)) * 0.5 *
+    const double from = (a - list[f].r_s) / kRadius;
+    const double one = std::exp(-eta * from * from) * 0.5 *
                        (1.0 + std::cos(static_cast<double>(kPi) * a / kRadius));
     const int right = first + second == 0 ? 4 : first + second == 1 ? 8 : 0;
     const int straight = first + second == 0 ? 2 : first + second == 1 ? 0 : 1;
@@ -81,8 +83,8 @@ TEST(Moments, AreTheSumOverPairs) {
       const SymmetryFunction& g5 = list[f];
       long double expected = 0.0L, largest = 0.0L;
       const auto weight = [&](const Bond& b) {
-        const long double r = b.distance, x = r * r / (kRadius * kRadius);
-        return std::exp(-g5.eta * x) * 0.5L * (1.0L + std::cos(kPi * r / kRadius));
+        const long double r = b.distance, from = (r - g5.r_s) / kRadius;
+        return std::exp(-g5.eta * from * from) * 0.5L * (1.0L + std::cos(kPi * r / kRadius));
       };
       for (const Bond& j : work.bonds)
         for (const Bond& k : work.bonds) {

@@ -66,8 +66,8 @@ TEST(PotentialFile, RefusesWithOneSentence) {
   begins(R"({"format": 1})", "best.json: not a file of format 'nearsight-ensemble'");
   const std::string header = R"({"format": "nearsight-ensemble", "version": )";
   begins(header + "true}", "best.json: no valid version number");
-  begins(header + "6}",
-         "best.json: written by a newer nearsight (file version 6, this one reads up");
+  begins(header + "7}",
+         "best.json: written by a newer nearsight (file version 7, this one reads up");
   begins(header + R"(2, "baseline": {}})", "best.json: has a baseline");
   begins(header + R"(1, "charges": {}})",
          "best.json: holds 'charges', which this version does not");

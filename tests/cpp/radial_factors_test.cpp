@@ -119,27 +119,55 @@ TEST(AngularFunctions, HaveAnyZetaAndGamma) {
 }
 
 // G4 and G5 of an atom with two neighbours at a right angle, in closed form.
-TEST(AngularFunctions, KeepTheirRelativeAccuracyForAnyEta) {
+class Shifts : public testing::TestWithParam<double> {};
+
+TEST_P(Shifts, OfAngularFunctionsKeepTheirRelativeAccuracyForAnyEta) {
+  const double r_s = GetParam();
   const double radius = 6.0, a = 1.1, b = 1.3, square = radius * radius;
   const StructureData given = cluster({{0, 0, 0}, {a, 0, 0}, {0, b, 0}});
   const auto fc = [&](long double r) { return 0.5L * (1.0L + std::cos(kPi * r / radius)); };
   for (const double eta :
        {0.0, 0.005, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0}) {
     const SymmetryFunctions functions(1, Cutoff(CutoffKind::kCosine, radius),
-                                      {{FunctionKind::kG4, 0, 0, 0, eta, 0.0, 2.0, 1.0},
-                                       {FunctionKind::kG5, 0, 0, 0, eta, 0.0, 2.0, 1.0}});
+                                      {{FunctionKind::kG4, 0, 0, 0, eta, r_s, 2.0, 1.0},
+                                       {FunctionKind::kG5, 0, 0, 0, eta, r_s, 2.0, 1.0}});
     const NeighborList list(given.checked(), radius);
     SymmetryFunctions::Workspace work;
     list.bonds(given.checked(), 0, work.bonds);
     functions.evaluate<true>(0, given.species, work);
-    const long double wide = 0.5L * fc(a) * fc(b), sides = static_cast<long double>(a) * a + b * b;
-    const long double g5 = wide * std::exp(-eta * sides / square);
-    const long double g4 = wide * std::exp(-2.0L * eta * sides / square) * fc(std::sqrt(sides));
-    // the rounding of x alone changes exp(-eta x) by eta x parts in 1e16
-    const double tolerance = 2e-15 * (1.0 + eta * static_cast<double>(sides) / square);
+    const auto rho = [&](long double r) {
+      return fc(r) * std::exp(-eta * (r - r_s) * (r - r_s) / square);
+    };
+    const long double wide = 0.5L * rho(a) * rho(b), third = std::hypot(1.0L * a, 1.0L * b);
+    const long double g5 = wide, g4 = wide * rho(third);
+    // the rounding of r alone changes the exponent by as many parts in 1e16
+    const double reach = static_cast<double>(third) + std::abs(r_s);
+    const double tolerance = 2e-15 * (1.0 + eta * reach * reach / square);
     EXPECT_NEAR(work.features[0] / static_cast<double>(g4), 1.0, tolerance) << "eta = " << eta;
     EXPECT_NEAR(work.features[1] / static_cast<double>(g5), 1.0, tolerance) << "eta = " << eta;
   }
+}
+
+INSTANTIATE_TEST_SUITE_P(AngularFunctions, Shifts, testing::Values(0.0, -0.1, 1e-9, 1.2, 2.0));
+
+// Where the exponential vanishes, and where the third side of a triangle does.
+TEST(AngularFunctions, StayFiniteForAnyShift) {
+  for (const double r_s : {-1e200, -3.0, 1e-300, 5.0, 1e200})
+    for (const double eta : {0.0, 1.0, 4e3, 1e100}) {
+      StructureData given = cluster({{0, 0, 0}, {1.1, 0, 0}, {0, 1.3, 0}, {0, 1.3, 0}});
+      SymmetryFunctions::Workspace work;
+      NeighborList(given.checked(), 6.0).bonds(given.checked(), 0, work.bonds);
+      const SymmetryFunctions functions(1, Cutoff(CutoffKind::kCosine, 6.0),
+                                        {{FunctionKind::kG4, 0, 0, 0, eta, r_s, 1.0, 1.0},
+                                         {FunctionKind::kG5, 0, 0, 0, eta, r_s, 2.0, 1.0},
+                                         {FunctionKind::kG5, 0, 0, 0, eta, r_s, 6.0, 1.0}});
+      functions.evaluate<true>(0, given.species, work);
+      EXPECT_TRUE(work.features.allFinite()) << "eta = " << eta << ", R_s = " << r_s;
+      const double gradient[] = {1.0, 1.0, 1.0};
+      Vector out(9);
+      functions.contract(0, work, gradient, 1, out.data());
+      EXPECT_TRUE(out.allFinite()) << "eta = " << eta << ", R_s = " << r_s;
+    }
 }
 
 // The cutoff functions in closed form and their derivatives in x = (r/Rc)^2, as the kernels take
@@ -149,7 +177,7 @@ TEST(RadialFactors, HoldTheCutoffFunctionAndItsDerivative) {
        {Cutoff(CutoffKind::kCosine, 6.5), Cutoff(CutoffKind::kPolynomial, 5.0, 2.0),
         Cutoff(CutoffKind::kPolynomial, 5.0, 4.5)})
     for (const double eta : {0.0, 0.05}) {
-      const RadialFactors radial(cutoff, {eta});
+      const RadialFactors radial(cutoff, {{eta, 0.0}});
       for (const double r : {0.3, 1.7, 3.1, 4.9, cutoff.radius}) {
         const long double u = r / static_cast<long double>(cutoff.radius), g = cutoff.gamma;
         const bool cosine = cutoff.kind == CutoffKind::kCosine;
@@ -163,6 +191,32 @@ TEST(RadialFactors, HoldTheCutoffFunctionAndItsDerivative) {
         const ValueAndSlope found = cutoff_factor(radial, t, base_factor(radial, t));
         EXPECT_NEAR(found.a[0], static_cast<double>(fc), 2e-15) << "r = " << r;
         EXPECT_NEAR(found.b[0], static_cast<double>(slope), 2e-14) << "r = " << r;
+      }
+    }
+}
+
+// Beside a base whose small eta they share.
+TEST(RadialFactors, HoldShellsAndTheirDerivatives) {
+  const Cutoff cutoff(CutoffKind::kCosine, 5.0);
+  for (const double eta : {0.005, 3.0, 4000.0})
+    for (const double r_s : {-1.0, 1e-9, 2.5, 7.0}) {
+      const RadialFactors radial(cutoff, {{0.05, 0.0}, {eta, r_s}});
+      for (const double r : {1e-3, 0.3, 2.4, 4.9}) {
+        const long double u = r / static_cast<long double>(cutoff.radius), from = u - r_s / 5.0L;
+        const long double fc = 0.5L * (1.0L + std::cos(kPi * u));
+        const long double steep = eta * from / u, gauss = std::exp(-eta * from * from);
+        const long double slope = -gauss * (0.25L * kPi * std::sin(kPi * u) / u + fc * steep);
+        const Vec t = broadcast(static_cast<double>(2.0L * u * u - 1.0L));
+        const auto [a, b] = radial_factor(radial, radial.factors[1], t, distance_of(radial, t),
+                                          base_factor(radial, t));
+        // x is known to 1e-16, and so u to 1e-16 / u
+        const double known = 2e-15 * (1.0 + eta * static_cast<double>(1.0L / u + std::abs(from)));
+        const double size = known * static_cast<double>(gauss) + 1e-290;  // where exponentials end
+        EXPECT_NEAR(a[0], static_cast<double>(fc * gauss), size)
+            << "eta = " << eta << ", R_s = " << r_s << ", r = " << r;
+        EXPECT_NEAR(b[0], static_cast<double>(slope),
+                    10.0 * size * (1.0 + static_cast<double>((eta + std::abs(steep)) / u)))
+            << "eta = " << eta << ", R_s = " << r_s << ", r = " << r;
       }
     }
 }

@@ -36,6 +36,7 @@ class Angular:
     zeta: float
     gamma: float
     wide: bool = False
+    r_s: float = 0.0
 
 
 Function = Radial | Angular
@@ -109,10 +110,10 @@ def _atom_features(
             continue
         a, b = f.elements
         counts = (symbols[j] == a) & (symbols[k] == b) | (symbols[j] == b) & (symbols[k] == a)
-        squares = r[j] ** 2 + r[k] ** 2
+        squares = (r[j] - f.r_s) ** 2 + (r[k] - f.r_s) ** 2
         cutoffs = fc[j] * fc[k]
         if not f.wide:
-            squares = squares + r_jk**2
+            squares = squares + (r_jk - f.r_s) ** 2
             cutoffs = cutoffs * fc_jk
         lobe = np.maximum(1.0 + f.gamma * cos, 0.0)  # rounding must not make it negative
         angular = 2.0 ** (1.0 - f.zeta) * lobe**f.zeta

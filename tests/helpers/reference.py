@@ -20,8 +20,8 @@ ACTIVATIONS = {
 def to_oracle(function: SymmetryFunction) -> oracle.Function:
     if isinstance(function, G2):
         return oracle.Radial(function.element, function.eta, function.r_s)
-    wide = isinstance(function, G5)
-    return oracle.Angular(function.elements, function.eta, function.zeta, function.gamma, wide)
+    numbers = function.eta, function.zeta, function.gamma
+    return oracle.Angular(function.elements, *numbers, isinstance(function, G5), function.r_s)
 
 
 def atom_features(atoms: Atoms, functions: SymmetryFunctions) -> list[Array]:

@@ -125,13 +125,21 @@ def structure(name: str, n_elements: int = 1) -> Atoms:
     return atoms
 
 
+ANGULAR = {
+    "R_s": [(12.0, 2, 1.0, 2.8), (5.0, 2.5, -0.6, 3.2)],
+    "none": [(0.005, 1, 1.0), (0.3, 4, -1.0), (1.0, 2.7, 0.8)],
+}
+"""η, ζ, γ, with and without a shift."""
+
+
 def functions_of(
-    elements: Sequence[str], cutoff: float | Cutoff = 6.5, kinds: str = "G2 G4 G5"
+    elements: Sequence[str], cutoff: float | Cutoff = 6.5, kinds: str = "G2 G4 G5 R_s"
 ) -> SymmetryFunctions:
     """A few functions of the kinds asked for, for every element and pair of elements.
 
-    Odd ζ and ζ that are no whole numbers, R_s, and both signs of γ are among them. Every central
-    element lists them in another order and has another number of them.
+    Odd ζ and ζ that are no whole numbers, R_s of radial ones and, if asked for, of angular ones,
+    and both signs of γ are among them. Every central element lists them in another order and has
+    another number of them.
     """
     grid: list[SymmetryFunction] = []
     if "G2" in kinds:
@@ -139,10 +147,10 @@ def functions_of(
     for kind in (G4, G5):
         if kind.__name__ in kinds:
             grid += [
-                kind((a, b), eta, zeta, gamma)
+                kind((a, b), *numbers)
                 for i, a in enumerate(elements)
                 for b in elements[i:]
-                for eta, zeta, gamma in [(0.005, 1, 1.0), (0.3, 4, -1.0), (1.0, 2.7, 0.8)]
+                for numbers in ANGULAR["none"] + ANGULAR["R_s"] * ("R_s" in kinds)
             ]
     return SymmetryFunctions(
         {e: (grid[i:] + grid[:i])[: len(grid) - i % 2] for i, e in enumerate(elements)}, cutoff

@@ -2,8 +2,8 @@
 // its features and their derivatives.
 //
 //   G2_i = sum_j exp(-eta (R_ij - R_s)^2 / Rc^2) fc(R_ij)
-//   G4_i = 2^(1-zeta) sum_{j<k} (1 + gamma cos)^zeta exp(-eta (R_ij^2 + R_ik^2 + R_jk^2) / Rc^2)
-//          fc(R_ij) fc(R_ik) fc(R_jk)
+//   G4_i = 2^(1-zeta) sum_{j<k} (1 + gamma cos)^zeta fc(R_ij) fc(R_ik) fc(R_jk)
+//          exp(-eta ((R_ij - R_s)^2 + (R_ik - R_s)^2 + (R_jk - R_s)^2) / Rc^2)
 //   G5_i = G4_i without the two factors in R_jk
 //
 // Rc of G4 and G5 may be smaller than that of G2.
@@ -83,7 +83,7 @@ struct SymmetryFunction {
   int first;   // species of the neighbour (G2) or of one of the two (G4, G5)
   int second;  // G4, G5: species of the other; the order does not matter
   double eta;
-  double r_s;             // not of G4, G5; Å
+  double r_s;             // Å
   double zeta;            // angular ones only, >= 1 in G4, G5
   double gamma;           // angular ones only
   GeneralForm form = {};  // radial and angular ones of other programs only

@@ -122,6 +122,9 @@ class FeatureSettings(Settings):
     """ζ of the angular candidates G4."""
     g4_gamma: Different[Annotated[float, Field(ge=-1, le=1)]] = (1.0, -1.0)
     """γ of the angular candidates G4."""
+    g4_r_s: Different[NotNegative] = Field(default=(0.0,), examples=[[2.5, 2.8, 3.1]])
+    """Shifts R_s of the angular candidates G4, in Å: with a large η, only triangles whose sides are
+    all about so long count."""
     g5_eta: Possible[NotNegative] = Field(default=(), examples=[[0.005, 1.0]])
     """η of the angular candidates G5; without any there is no G5. With ζ = 1, 2, 3, 4 and η ≤ 4
     they need no pairs of neighbours and cost little more than G2."""
@@ -129,6 +132,9 @@ class FeatureSettings(Settings):
     """ζ of the angular candidates G5."""
     g5_gamma: Different[Annotated[float, Field(ge=-1, le=1)]] = (1.0, -1.0)
     """γ of the angular candidates G5."""
+    g5_r_s: Different[NotNegative] = Field(default=(0.0,), examples=[[2.5, 2.8, 3.1]])
+    """Shifts R_s of the angular candidates G5, in Å: with a large η, only angles between bonds that
+    are both about so long count. With ζ = 1, 2, 3, 4 they need no pairs, whatever η."""
     symmetry_functions: InputFile | None = Field(default=None, examples=["symmetry_functions.json"])
     """Symmetry functions chosen before (a file of select-features), instead of all the above."""
 
@@ -137,7 +143,8 @@ class FeatureSettings(Settings):
     @property
     def grid(self) -> dict[str, tuple[float, ...]]:
         """The parameters of the candidates."""
-        names = [f"{kind}_{name}" for kind in ("g4", "g5") for name in ("eta", "zeta", "gamma")]
+        angular = ("eta", "zeta", "gamma", "r_s")
+        names = [f"{kind}_{name}" for kind in ("g4", "g5") for name in angular]
         return {name: getattr(self, name) for name in ("g2_eta", "g2_r_s", *names)}
 
     @model_validator(mode="after")
@@ -160,7 +167,9 @@ class FeatureSettings(Settings):
                 raise ValueError('angular_count needs method = "cur"')
             if self.by_cost:
                 raise ValueError("angular_count and by_cost exclude each other")
-        beyond = [r_s for r_s in self.g2_r_s if r_s >= self.cutoff]
-        if beyond:
-            raise ValueError(f"g2_r_s must stay below the cutoff {self.cutoff:g} Å, got {beyond}")
+        inner = self.cutoff if self.angular_cutoff is None else self.angular_cutoff
+        for name, end in (("g2_r_s", self.cutoff), ("g4_r_s", inner), ("g5_r_s", inner)):
+            beyond = [r_s for r_s in getattr(self, name) if r_s >= end]
+            if beyond:
+                raise ValueError(f"{name} must stay below the cutoff {end:g} Å, got {beyond}")
         return self

@@ -93,11 +93,12 @@ def _fast(line: FunctionLine, units: Units) -> SymmetryFunction | None:
     eta = float(value["eta"] * value["rc"] ** 2)
     if line.type == 2:
         return G2(line.elements[0], eta, float(value["r_s"] * units.in_angstrom))
-    if value["r_s"] != 0 or value["zeta"] < 1 or abs(value["lambda"]) > 1:
+    if value["zeta"] < 1 or abs(value["lambda"]) > 1:
         return None
     kind = G4 if line.type == 3 else G5
     first, second = line.elements
-    return kind((first, second), eta, float(value["zeta"]), float(value["lambda"]))
+    numbers = eta, float(value["zeta"]), float(value["lambda"])
+    return kind((first, second), *numbers, float(value["r_s"] * units.in_angstrom))
 
 
 def _general(
@@ -181,6 +182,7 @@ class _Writer:
             _text(function.gamma),
             _text(function.zeta),
             rc,
+            *([self._length(function.r_s)] if function.r_s else []),
         ]
 
     def _general(self, function: Radial) -> list[str]:

@@ -79,6 +79,7 @@ class _Angular:
     eta: float
     zeta: float
     gamma: float
+    r_s: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.elements) != 2 or isinstance(self.elements, str):
@@ -92,7 +93,7 @@ class _Angular:
 class G4(_Angular):
     """Angular symmetry function over pairs j < k of neighbours of two elements.
 
-    2^(1−ζ) Σ (1 + γ cos θ_ijk)^ζ exp(−η (R_ij² + R_ik² + R_jk²)/Rc²) fc(R_ij) fc(R_ik) fc(R_jk)
+    2^(1−ζ) Σ (1 + γ cos θ_ijk)^ζ ρ(R_ij) ρ(R_ik) ρ(R_jk), ρ(R) = exp(−η (R − R_s)²/Rc²) fc(R)
 
     Attributes
     ----------
@@ -100,12 +101,14 @@ class G4(_Angular):
         Elements of the neighbours; the order does not matter.
     eta, zeta, gamma : float
         η ≥ 0, ζ ≥ 1, −1 ≤ γ ≤ 1 (Behler's and n2p2's λ).
+    r_s : float
+        R_s in Å: with a large η, only bonds of about this length count.
     """
 
 
 @dataclass(frozen=True)
 class G5(_Angular):
-    """`G4` without the two factors in R_jk (n2p2's wide angular function)."""
+    """`G4` without the factor ρ(R_jk) (n2p2's wide angular function)."""
 
 
 SymmetryFunction = G2 | G4 | G5 | Radial | Angular
@@ -238,9 +241,11 @@ class SymmetryFunctions:
         g4_eta: Sequence[float] = (0.005, 0.1, 1.0),
         g4_zeta: Sequence[float] = (1.0, 4.0, 16.0),
         g4_gamma: Sequence[float] = (1.0, -1.0),
+        g4_r_s: Sequence[float] = (0.0,),
         g5_eta: Sequence[float] = (),
         g5_zeta: Sequence[float] = (),
         g5_gamma: Sequence[float] = (),
+        g5_r_s: Sequence[float] = (0.0,),
         angular_cutoff: float | Cutoff | None = None,
     ) -> SymmetryFunctions:
         """Grid of candidates (SI Table S1: 78 for one element).
@@ -252,7 +257,10 @@ class SymmetryFunctions:
         grid: list[SymmetryFunction] = [
             G2(element, eta, r_s) for element in elements for eta in g2_eta for r_s in g2_r_s
         ]
-        angular = ((G4, g4_eta, g4_zeta, g4_gamma), (G5, g5_eta, g5_zeta, g5_gamma))
+        angular = (
+            (G4, g4_eta, g4_zeta, g4_gamma, g4_r_s),
+            (G5, g5_eta, g5_zeta, g5_gamma, g5_r_s),
+        )
         grid += [
             kind(pair, *parameters)
             for kind, *values in angular
@@ -271,12 +279,7 @@ class SymmetryFunctions:
             "cutoff": asdict(self.cutoff),
             **({"angular_cutoff": asdict(self.angular_cutoff)} if apart else {}),
             "functions": {
-                element: [
-                    f.to_dict()
-                    if isinstance(f, Radial)
-                    else {"type": type(f).__name__, **asdict(f)}
-                    for f in functions
-                ]
+                element: [_to_row(f) for f in functions]
                 for element, functions in self.functions.items()
             },
         }
@@ -330,12 +333,20 @@ def _core_row(function: SymmetryFunction, index: Mapping[str, int]) -> tuple[Any
     if isinstance(function, G2):
         return index[function.element], 0, float(function.eta), float(function.r_s), 1.0, 0.0, None
     first, second = ([index[e] for e in function.elements] * 2 or [0, 0])[:2]
-    if not isinstance(function, Radial):
-        zeta, gamma = float(function.zeta), float(function.gamma)
-        return first, second, float(function.eta), 0.0, zeta, gamma, None
     zeta, gamma = getattr(function, "zeta", 1.0), getattr(function, "gamma", 0.0)
     numbers = (float(function.eta), float(function.r_s), float(zeta), float(gamma))
-    return first, second, *numbers, function.form(index)
+    form = function.form(index) if isinstance(function, Radial) else None
+    return first, second, *numbers, form
+
+
+def _to_row(function: SymmetryFunction) -> dict[str, Any]:
+    """The inverse of `_from_row`."""
+    if isinstance(function, Radial):
+        return function.to_dict()
+    row = {"type": type(function).__name__, **asdict(function)}
+    if isinstance(function, _Angular) and function.r_s == 0.0:
+        del row["r_s"]  # which older programs do not know
+    return row
 
 
 def _from_row(row: Mapping[str, Any]) -> SymmetryFunction:

@@ -87,12 +87,14 @@ def check_candidates(config: Config, elements: tuple[str, ...]) -> None:
                 "features.symmetry_functions"
             )
         return
-    short = [cutoff for cutoff in cutoffs if cutoff <= max(given.g2_r_s, default=0.0)]
-    if short:
-        raise InputError(
-            f"capacity.cutoff must be above all of features.g2_r_s, got {short[0]:g} Å and "
-            f"{max(given.g2_r_s):g} Å"
-        )
+    for name in ("g2_r_s", "g4_r_s", "g5_r_s"):
+        largest = max(getattr(given, name), default=0.0)
+        short = [cutoff for cutoff in cutoffs if cutoff <= largest]
+        if short:
+            raise InputError(
+                f"capacity.cutoff must be above all of features.{name}, got {short[0]:g} Å and "
+                f"{largest:g} Å"
+            )
     candidates = SymmetryFunctions.candidates(
         elements,
         given.cutoff,

@@ -19,15 +19,19 @@ RADIUS = 6.5
 RADIAL = 0.14
 """A G2."""
 MOMENTS = {1: 0.15, 2: 0.15, 3: 0.3, 4: 0.7}
-"""The moments that G5 of one η share, by their largest ζ."""
+"""The moments that G5 of one η and R_s share, by their largest ζ."""
+OF_SHIFT = 0.1
+"""More of them with an R_s."""
 OF_MOMENTS = 0.15
 """A G5 of moments."""
 WIDEST = 4.0
-"""Largest η of G5 of moments."""
+"""Largest η of G5 of moments, without an R_s."""
 PAIRS = 5.9
 """All pairs of neighbours looked at once: the first G4, or G5 without moments."""
 ETAS = (0.0, 1.9, 3.0)
 """Another η of the pairs; further ones like the last."""
+SHIFTED = 3.7
+"""An η with an R_s of G4: an exponential for every pair."""
 LINEAR, POWER = 0.25, 0.85
 """A power of pairs, ζ = 1 and others."""
 
@@ -59,8 +63,8 @@ def cost_of(functions: SymmetryFunctions, given: Sequence[SymmetryFunction]) -> 
             raise InputError("by_cost knows the cost of G2, G4 and G5, not of imported functions")
         if isinstance(f, G2):
             total += RADIAL * share * outer**3
-        elif not isinstance(f, G4) and f.zeta in MOMENTS and f.eta <= WIDEST:
-            sets.setdefault(("moments", *sorted(f.elements), f.eta), []).append(f)
+        elif not isinstance(f, G4) and f.zeta in MOMENTS and (f.eta <= WIDEST or f.r_s != 0.0):
+            sets.setdefault(("moments", *sorted(f.elements), f.eta, f.r_s), []).append(f)
         else:
             sets.setdefault((type(f).__name__, *sorted(f.elements)), []).append(f)
     for (kind, first, second, *_), members in sets.items():
@@ -68,11 +72,14 @@ def cost_of(functions: SymmetryFunctions, given: Sequence[SymmetryFunction]) -> 
         zetas = [f.zeta for f in members]
         if kind == "moments":
             of_set = MOMENTS[int(max(zetas))] + OF_MOMENTS * len(members)
+            of_set += OF_SHIFT * (members[0].r_s != 0.0)
             total += times * share * inner**3 * of_set
             continue
-        etas = len({f.eta for f in members})
+        forms = {(f.eta, f.r_s) for f in members}
+        shells = sum(r_s != 0.0 for _, r_s in forms) if kind == "G4" else 0
         powers = sum(LINEAR if zeta == 1.0 else POWER for zeta in zetas)
-        more = sum(ETAS[min(n, len(ETAS) - 1)] for n in range(etas))
+        more = sum(ETAS[min(n, len(ETAS) - 1)] for n in range(len(forms) - shells))
+        more += SHIFTED * shells
         total += times * share**2 * inner**6 * (PAIRS + powers + more)
     return total
 

@@ -47,6 +47,10 @@ class AngularPart(Part):
     eta: FiniteFloat
     zeta: Annotated[FiniteFloat, Field(le=10_000)]
     gamma: FiniteFloat
+    r_s: FiniteFloat | None = None
+    """Å, where it is not 0."""
+
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("r_s",)
 
 
 class WindowPart(Part):
@@ -102,12 +106,18 @@ class FunctionsPart(Part):
         """Whether one of them is of another program, which older versions do not compute."""
         return any(isinstance(f, GeneralRadialPart) for of in self.functions.values() for f in of)
 
+    @property
+    def are_shifted(self) -> bool:
+        """Whether an angular one has an R_s, which older versions would not see."""
+        every = (f for of in self.functions.values() for f in of)
+        return any(isinstance(f, AngularPart) and f.r_s for f in every)
+
 
 class FunctionsRecord(FunctionsPart, Record):
     """``symmetry_functions.json``."""
 
     FORMAT: ClassVar[str] = "nearsight-symmetry-functions"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     FILE: ClassVar[str] = "symmetry_functions.json"
 
     notes: dict[str, Any] = Field(default_factory=dict)
@@ -115,7 +125,9 @@ class FunctionsRecord(FunctionsPart, Record):
 
     @property
     def version(self) -> int:
-        """Of the file: 1 where older programs may read it."""
+        """Of the file: the oldest that programs must know to compute what it holds."""
+        if self.are_shifted:
+            return 3
         return 2 if self.are_general or self.angular_cutoff is not None else 1
 
 
@@ -206,7 +218,7 @@ class EnsembleRecord(Record):
     """An ensemble: ``best.json``, ``ensemble.json``."""
 
     FORMAT: ClassVar[str] = "nearsight-ensemble"
-    VERSION: ClassVar[int] = 5
+    VERSION: ClassVar[int] = 6
     FILE: ClassVar[str] = "best.json"
 
     units: dict[str, str]
@@ -246,6 +258,8 @@ class EnsembleRecord(Record):
             for network in member.values()
             for layer in network.layers
         }
+        if self.symmetry_functions.are_shifted:
+            return 6
         environments = [] if self.domain is None else list(self.domain.environments.values())
         knee = None if self.bounds is None else self.bounds.forces.knee
         if knee is not None or any(each.spacing for each in environments):
