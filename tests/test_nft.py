@@ -191,6 +191,15 @@ def test_it_ends_at_the_accuracy(
     assert stop_reason(settings, iterations(1.0), ended, 4, settings.max_chunks) == reason
 
 
+@pytest.mark.parametrize(("error", "ends"), [(0.2, True), (0.4, False)])
+def test_the_accuracy_is_that_of_the_ensemble_that_is_kept(error: float, ends: bool) -> None:
+    """By the error on the validation chunks, 0.3 before the last iteration."""
+    before = [make_iteration(n, [0.9], validation_error=e) for n, e in enumerate([0.9, 0.3])]
+    last = with_chunks(8, [0.5], uncertainty=np.array([0.05]), validation_error=error)
+    settings = NFTSettings(accuracy=0.05)
+    assert bool(stop_reason(settings, before, last, 4, settings.max_chunks)) == ends
+
+
 @pytest.mark.parametrize(
     ("errors", "reason"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearsight.config import NFTSettings
-from nearsight.files.records import SLACK, Iteration, best_of
+from nearsight.files.records import Iteration, best_iteration, best_of
 
 __all__ = ["choose_atoms", "decide_again", "rank_uncertain", "stop_reason"]
 
@@ -101,8 +101,10 @@ def stop_reason(
         since_best = _since_improvement([*(e for e in earlier if e is not None), score])
     if settings.stop_uncertainty > 0.0 and uncertainty <= settings.stop_uncertainty:
         return f"the uncertainty is at most {settings.stop_uncertainty:g} eV/Å"
-    calibrated = last.structure_uncertainty_calibrated
-    if last.chunks and settings.accuracy > 0.0 and calibrated <= settings.accuracy:
+    # of the ensemble that is kept, which need not be the last one
+    kept = (*history, last)[best_iteration((*history, last), started)]
+    calibrated = kept.structure_uncertainty_calibrated
+    if kept.chunks and settings.accuracy > 0.0 and calibrated <= settings.accuracy:
         return f"the calibrated uncertainty is at most {settings.accuracy:g} eV/Å"
     if last.chunks >= most:
         return f"there are {last.chunks} {noun}"
@@ -148,11 +150,15 @@ def decide_again(
     return last.model_copy(update=changes)
 
 
+CHANCE = 0.05
+"""What the error on the validation chunks, a mean over some hundred forces, has to fall by."""
+
+
 def _since_improvement(errors: Sequence[float]) -> int:
-    """Iterations since an error fell by more than chance; see `SLACK`."""
+    """Iterations since an error fell by more than `CHANCE`."""
     lowest, since = errors[0], 0
     for error in errors[1:]:
         since += 1
-        if error < lowest / (1.0 + SLACK):
+        if error < lowest / (1.0 + CHANCE):
             lowest, since = error, 0
     return since

@@ -306,8 +306,9 @@ def best_of(scores: Sequence[float], started: bool = False, slack: float = 0.0) 
     return first + int(np.argmin(later))
 
 
-SLACK = 0.05
-"""Of the error on the validation chunks, a mean over some hundred forces."""
+SLACK = 0.01
+"""Of the error on the validation chunks, a mean over some hundred forces. With 5 % the last iterations
+counted where more chunks no longer help: of Cu55 by GPAW one that is off by 87 meV/Å, not 72."""
 
 
 def best_iteration(history: Sequence[Iteration], started: bool = False) -> int:
