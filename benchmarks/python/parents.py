@@ -157,19 +157,8 @@ class Case:
     by_target: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FUNCTIONS = {"count": 40, "with_target": True}
-
-SHARP = FUNCTIONS | {
-    "angular_count": 20,
-    "cutoff": 6.0,
-    "angular_cutoff": 3.3,
-    "g2_eta": [1.0, 4.0, 20.0, 60.0, 150.0],
-    "g2_r_s": [0.0, 1.94, 2.36, 2.77, 3.19, 3.6, 4.02, 4.43, 4.99, 5.41],
-    "g4_eta": [],
-    "g5_eta": [0.005, 1.0, 4.0, 10.0],
-    "g5_zeta": [1.0, 2.0, 4.0, 8.0, 16.0],
-}
-"""Narrow radial functions, and angular ones of bonds up to 3 Å as CHGNet has."""
 
 CASES = {
     "Cu260/SNAP": Case(
@@ -215,10 +204,15 @@ CASES = {
         ],
         bars={"unseen": 30.0},
         by_target={
-            "features": SHARP,
+            "features": {"symmetry_functions": str(EXAMPLES / "pt201_functions.json")},
             "network": {"hidden_layers": [15, 15]},
-            "training": {"initial_iterations": 60, "iterations": 20, "tolerance": 0.003},
-            "geometries": {"first": 16, "per_iteration": 24, "max_geometries": 40},
+            "training": {
+                "initial_iterations": 30,
+                "iterations": 15,
+                "tolerance": 0.003,
+                "thinning": 3,
+            },
+            "geometries": {"first": 24, "per_iteration": 24, "max_geometries": 72},
             "capacity": {"hidden_layers": [[15, 15]], "l2": [1e-6]},
         },
     ),
@@ -264,7 +258,9 @@ def run(name: str, labels: str, variant: str, seed: int, workdir: Path) -> Path:
         VARIANTS[variant],
     ]
     for section, values in (item for part in parts for item in part.items()):
-        content[section] = {**content.get(section, {}), **values}
+        # which stands for all other keys of the section
+        kept = {} if "symmetry_functions" in values else content.get(section, {})
+        content[section] = {**kept, **values}
     if case.first is not None:
         content["initial"] = {"structures": str(place / "first.extxyz")}
     folder = place / f"{labels}-{'' if variant == 'plain' else variant + '-'}{seed}"

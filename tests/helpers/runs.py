@@ -15,6 +15,7 @@ from nearsight.config import (
     CapacitySettings,
     Config,
     EnsembleSettings,
+    FeatureSettings,
     ImageSettings,
     RelaxationSettings,
     TrainingSettings,
@@ -188,13 +189,14 @@ def reduced(config: Config) -> Config:
         "max_chunks": CHUNKS,
         "validation_chunks": min(1, config.nft.validation_chunks),
     }
+    given = FeatureSettings() if config.features.symmetry_functions else config.features
     return Config(
         seed=config.seed,
         target=config.target,
         parent=config.parent,
         initial=config.initial.model_copy(update={"space_groups": (79,), "n_rattled": 1}),
         images=ImageSettings(count=12),
-        features=config.features.model_copy(update=features),
+        features=given.model_copy(update=features),
         network=config.network,
         training=TrainingSettings(initial_iterations=15, iterations=15),
         ensemble=EnsembleSettings(members=3),
