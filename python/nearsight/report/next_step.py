@@ -23,8 +23,8 @@ LEAST = 8
 """Chunks, or geometries, below which no budget is proposed."""
 UNFITTED = 0.5
 """Part of the expected error that the training's own is, from which on more of the same labels do
-not help: Pt260 (EMT) with two nodes 1.02, with three symmetry functions 1.2, with
-two chunks 0.01."""
+not help: Pt260 (EMT) with one node 0.95, with three symmetry functions 1.2, with
+two chunks 0.002."""
 NORM = 1.6
 """Mean length of vectors whose components have the root mean square 1, normally distributed."""
 FEW = 0.01
@@ -102,7 +102,7 @@ def next_step(data: RunData, use: Use, limiting: set[str]) -> Step:
         if data.run.features is not None and data.run.features.deviation > FEW:
             count = f"count = {_functions(data)} under [features]"
             return UNFITTED_BY.of("symmetry functions are too few", count)
-        if _are_small(data, use):
+        if _are_small(data, use) and not _sees_far(data):
             nodes = f"hidden_layers = {_nodes(data)} under [network]"
             return UNFITTED_BY.of("networks are too small", nodes)
         if use == USES[0] and not _sees_far(data):
@@ -121,14 +121,18 @@ def next_step(data: RunData, use: Use, limiting: set[str]) -> Step:
 def _is_unfitted(data: RunData) -> bool:
     """Whether the error is mostly one that the training has on its own labels.
 
-    By the median member: the sample of some may lack what there are few of.
+    By those of chunks if they are learned whole, as forces in compressed cells are far larger; else
+    by the median member, as that of one may not have converged.
     """
     record = data.best.record
     if record.expected is None:
         return False
     of_members = record.member_force_rmse
-    misfit = record.force_rmse if of_members is None else float(np.median(of_members))
-    return NORM * misfit >= UNFITTED * record.expected.mean
+    misfit = NORM * (record.force_rmse if of_members is None else float(np.median(of_members)))
+    if record.shells:
+        forces = [shell.forces for shell in record.shells]
+        misfit = float(np.average([shell.error for shell in record.shells], weights=forces))
+    return misfit >= UNFITTED * record.expected.mean
 
 
 def _sees_far(data: RunData) -> bool:
