@@ -97,7 +97,7 @@ def test_the_next_command_can_be_typed(
             assert word in known
         elif number > len(command) and "-o" not in (word, words[number - 1]):
             file, before = word.split("@")[0], words[number - 1]
-            if not before.startswith("--") and file != "validated.toml":
+            if not before.startswith("--") and not file.endswith("-validated.toml"):
                 assert Path(file).exists(), words
 
 
@@ -207,6 +207,23 @@ def test_frames_of_an_earlier_version_have_raw_uncertainties(place: Path) -> Non
     assert "calibration" not in keys
     assert verdict.largest_bound == pytest.approx(2.0 * old.series.uncertainty.max())
     assert "validated.toml" not in verdict.command
+
+
+@pytest.mark.parametrize("folder", ["nft/retrained-frames", "md"])
+def test_the_copy_is_that_of_the_configuration_of_the_run(place: Path, folder: str) -> None:
+    """By names as seen from where the commands were typed; the labels are those of the run."""
+    data = WorkData.load(place / folder)
+    few = replace(data, ensemble=replace(calibrated(place), bounds=None), iteration=None)
+    vars(few)["series"] = type(data.first)(np.full(4, 0.01), True, np.full(4, 0.9))
+    found = judge_work(few)
+    assert {each.key for each in found.limiting} == {"calibration"}
+    assert found.next_command(folder) == "nearsight run nft-validated.toml"
+    told = (
+        "copy nft.toml to nft-validated.toml, and there set validation_chunks = 3, or more, under "
+        '[nft], and database = "nft/parent.db" under [parent]'
+    )
+    assert told in found.next_step(folder)
+    assert (place / "nft.toml").exists()
 
 
 def test_report_of_where_one_is(
