@@ -192,19 +192,22 @@ def test_predictions_are_those_of_the_force_call(data: TrainingData) -> None:
 
 
 def test_misfit_by_distance_from_the_centre() -> None:
-    """Of the mean over the members; bulk images and centres have no part in it."""
+    """Of the mean over the members that drew a chunk; bulk images and centres have no part."""
     images = whole_images()
     data = data_of(images)
     members = [random_weights(data), 0.5 * random_weights(data)]
+    samples = np.array([COUNTS, [1, 2, 0, 1, 1, 1]])  # the third and the fifth one know alone
     distances, errors = [], []
-    for image in images[1:5]:
-        predicted = [ensemble_of(data, w).evaluate(image.atoms).forces for w in members]
+    for number, image in enumerate(images[1:5], 1):
+        drawn = [w for w, sample in zip(members, samples, strict=True) if sample[number]]
+        predicted = [ensemble_of(data, w).evaluate(image.atoms).forces for w in drawn]
         error = np.linalg.norm(np.mean(predicted, axis=0) - image.forces, axis=1)
         counted = image.force_atoms
         distances += image.atoms.get_distances(0, range(len(error)))[counted].tolist()
         errors += error[counted].tolist()
     distance, error = np.array(distances), np.array(errors)
-    shells = misfit_by_shell(data, np.array([data.core.predict(w)[1] for w in members]))
+    forces = np.array([data.core.predict(w)[1] for w in members])
+    shells = misfit_by_shell(data, forces, samples)
     assert [shell.distance for shell in shells] == sorted(shell.distance for shell in shells)
     assert sum(shell.forces for shell in shells) == len(error)
     assert (shells[0].distance, shells[0].forces) == (0.0, 3)  # one centre has no weight
@@ -216,7 +219,10 @@ def test_misfit_by_distance_from_the_centre() -> None:
         assert shell.forces == inside.sum()
         assert shell.error == pytest.approx(error[inside].mean(), rel=1e-9)
     centres = training_data()
-    assert misfit_by_shell(centres, np.zeros((1, *centres.forces.shape))) == []
+    ones = np.ones((1, len(centres.fingerprints)), int)
+    assert misfit_by_shell(centres, np.zeros((1, *centres.forces.shape)), ones) == []
+    drawn = misfit_by_shell(data, forces, np.array([[1, 0, 1, 1, 1, 1]] * 2))  # the first by none
+    assert sum(shell.forces for shell in drawn) == len(error) - len(images[1].force_atoms)
 
 
 # -- training on a part of the forces first

@@ -371,6 +371,29 @@ def test_the_files_say_what_happened(finished: tuple[Path, State]) -> None:
     assert (folder / "best.json").read_bytes() == expected.read_bytes()
 
 
+def test_the_misfit_is_that_of_what_members_were_trained_on(finished: tuple[Path, State]) -> None:
+    """Cells that a member has not drawn may be off by anything, which tells nothing of its fit."""
+    folder, _ = finished
+    found = Ensemble.load(folder / "iteration-000/ensemble.json")
+    record = Iteration.load(folder / "iteration-000/evaluation.json")
+    assert found.multiplicities is not None
+    assert not found.multiplicities.all()
+    forces: list[list[float]] = [[] for _ in range(len(found))]
+    energies: list[list[float]] = [[] for _ in range(len(found))]
+    for cell, drawn in zip(copper.cells(), found.multiplicities.T, strict=True):
+        predicted = found.evaluate(cell.atoms)
+        for member in np.flatnonzero(drawn):
+            forces[member] += (predicted.member_forces[member] - cell.forces).ravel().tolist()
+            error = (predicted.member_energies[member] - cell.energy) / len(cell.atoms)
+            energies[member].append(error)
+    rms = [float(np.sqrt(np.mean(np.square(each)))) for each in forces]
+    assert record.member_force_rmse.tolist() == pytest.approx(rms, rel=1e-6)
+    assert record.force_rmse == record.misfit == pytest.approx(np.mean(rms), rel=1e-6)
+    assert record.max_force_residual == pytest.approx(np.abs(np.concatenate(forces)).max())
+    per_member = [np.sqrt(np.mean(np.square(each))) for each in energies]
+    assert record.energy_rmse == pytest.approx(np.mean(per_member), rel=1e-6)
+
+
 def test_samples_only_grow(finished: tuple[Path, State]) -> None:
     folder, state = finished
     samples = [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.report import LOCALITY, REFERENCE, RELAXATION, RUN, Page, but, iteration, save
+from helpers.runs import GIVEN, tiny_config
 from nearsight.files.records import (
     Bound,
     Bounds,
@@ -19,6 +20,7 @@ from nearsight.files.records import (
     ExpectedError,
     FeatureSummary,
     Model,
+    Shell,
     Verdict,
 )
 from nearsight.report.data import RunData
@@ -122,8 +124,11 @@ def test_the_true_error_counts_where_it_is_known(tmp_path: Path) -> None:
         ({"uncertainty": np.full(4, 0.9)}, "forces", "bound"),
         ({"uncertainty": np.full(4, 1.1)}, "none", "bound"),
         ({"extrapolation": np.array([0.5, 0.5, 0.5, 1.2])}, "none", "outside"),
-        ({"force_rmse": 0.08}, "relaxation", "misfit"),
-        ({"force_rmse": 0.3}, "none", "misfit"),
+        ({"member_force_rmse": np.full(3, 0.08)}, "relaxation", "misfit"),
+        ({"member_force_rmse": np.full(3, 0.3)}, "none", "misfit"),
+        ({"member_force_rmse": None, "force_rmse": 0.3, "bounds": None}, "none", "misfit"),
+        # of an earlier version: of all images, those that members lack among them
+        ({"force_rmse": 0.3}, "dynamics", None),
         ({"member_force_rmse": np.array([0.002, 0.05, 0.003])}, "relaxation", "members"),
         ({"member_force_rmse": np.array([0.0002, 0.005, 0.0003])}, "dynamics", None),
         ({"bound": but(BOUND, labels=99)}, "forces", "calibration"),
@@ -195,6 +200,11 @@ UNFITTED = {"member_force_rmse": np.array([0.15, 0.16, 0.17])}  # components: 0.
 FUNCTIONS = FeatureSummary(method="cur", candidates=78, selected=6, deviation=0.03)
 
 
+def shells(*errors: float) -> list[Shell]:
+    """One force in the centres, nine around them."""
+    return [Shell(distance=d, forces=1 + 8 * d, error=e) for d, e in enumerate(errors)]
+
+
 def model(*nodes: int) -> Model:
     return Model(hidden_layers=list(nodes), l2=1e-6)
 
@@ -214,13 +224,16 @@ def model(*nodes: int) -> Model:
         # larger chunks are twice as wrong as the training, or more: more of them help
         (0.53, {}, {"features": FUNCTIONS}, "max_chunks = 8"),
         (0.51, {}, {"features": FUNCTIONS}, "count = 21"),
-        # some members lack what there are few of, which says nothing of the others
+        # a member that has not converged says nothing of the others
         (
             0.3,
-            {"member_force_rmse": np.array([0.001, 0.001, 0.65]), "force_rmse": 0.217},
+            {"member_force_rmse": np.array([0.001, 0.001, 0.65])},
             {"features": FUNCTIONS},
             "max_chunks = 8",
         ),
+        # compressed cells are off, but the chunks that the expected error compares with are not
+        (0.3, {"shells": shells(0.01, 0.02)}, {"features": FUNCTIONS}, "max_chunks = 8"),
+        (0.3, {"shells": shells(0.01, 0.2)}, {"features": FUNCTIONS}, "count = 21"),
     ],
 )
 def test_too_small_a_model_or_too_few_labels(
@@ -231,7 +244,7 @@ def test_too_small_a_model_or_too_few_labels(
     found = verdict(tmp_path, error=error, run={"stop_reason": STOPPED} | run, **given)
     assert words in found.next_step("r")
     if "[features]" in words or "[network]" in words:
-        assert found.next_command("r") == "nearsight run larger.toml"
+        assert found.next_command("r") == "nearsight run r-larger.toml"
         assert 'database = "r/parent.db" under [parent]' in found.next_step("r")
 
 
@@ -240,14 +253,15 @@ def test_a_member_that_has_not_converged_is_given_more_iterations(tmp_path: Path
     assert limiting(found) == {"members"}
     assert "set iterations = 24 under [training]" in found.next_step("r")
     assert 'database = "r/parent.db" under [parent]' in found.next_step("r")
-    assert found.next_command("r") == "nearsight run converged.toml"
+    assert found.next_command("r") == "nearsight run r-converged.toml"
 
 
 def test_labels_of_a_parent_that_sees_far(tmp_path: Path) -> None:
     """The force on a centre is off by 0.4 eV/Å: labels that cannot be fitted are no wonder."""
     files = {"locality": LOCALITY}
     run = {"chunk_radius": 4.0, "stop_reason": STOPPED}
-    found = verdict(tmp_path, error=0.3, force_rmse=0.5, run=run, files=files, **UNFITTED)
+    off = {"member_force_rmse": np.full(3, 0.5)}
+    found = verdict(tmp_path, error=0.3, run=run, files=files, **off)
     assert found.use == "none"
     assert "chunk_radius = 5.0 under [nft]" in found.next_step("r")
     assert 'charges = "fitted" under [baseline]' in found.next_step("r")
@@ -269,8 +283,58 @@ def test_what_is_good_but_for_one_thing_is_not_called_unfitted(tmp_path: Path) -
 
 
 def test_labels_that_do_not_fit(tmp_path: Path) -> None:
-    found = verdict(tmp_path, force_rmse=0.3, run={"stop_reason": STOPPED})
+    found = verdict(tmp_path, member_force_rmse=np.full(3, 0.3), run={"stop_reason": STOPPED})
     assert found.next_command("r") == "nearsight labels verify r/parent.db --again 3"
+
+
+def test_a_parent_that_sees_far_needs_no_larger_networks(tmp_path: Path) -> None:
+    run, files = {"chunk_radius": 4.0}, {"locality": LOCALITY}
+    given = {"model": model(5, 5), "run": run, "files": files} | UNFITTED
+    found = verdict(tmp_path, error=0.15, **given)
+    assert found.use == "forces"
+    assert found.next_command("r") == "nearsight run r-larger.toml"
+    assert "chunk_radius = 5.0 under [nft]" in found.next_step("r")
+
+
+# -- what it names
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        (None, "nearsight labels verify x/r/parent.db --again 3"),
+        ("k/parent.db", "nearsight labels verify x/k/parent.db --again 3"),
+        ("../labels.db", "nearsight labels verify labels.db --again 3"),
+        ("/all/labels.db", "nearsight labels verify /all/labels.db --again 3"),
+        ("postgresql://me@host/all", "nearsight labels verify postgresql://me@host/all --again 3"),
+    ],
+)
+def test_labels_are_looked_at_where_they_are(
+    tmp_path: Path, given: str | None, command: str
+) -> None:
+    off = {"member_force_rmse": np.full(3, 0.3)}
+    folder = run_of(tmp_path / "r", run={"stop_reason": STOPPED}, **off)
+    (folder / "config.toml").write_text(tiny_config(GIVEN, parent={"database": given}))
+    assert judge(RunData.load(folder)).next_command("x/r") == command
+
+
+@pytest.mark.parametrize(
+    ("run", "place"), [("x/r", "x/r"), (".", "../r"), ("..", "../../r"), ("/a/r", "/a/r")]
+)
+def test_files_beside_a_run_are_named_as_seen_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str, place: str
+) -> None:
+    here = tmp_path / "r" if run == "." else tmp_path / "r/inside"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    found = but(
+        verdict(tmp_path),
+        advice="copy {run}.toml to {run}-larger.toml, {name}/parent.db, {run}/../s.toml",
+    )
+    above = str(Path(place).parent)
+    beside = "" if above == "." else f"{above}/"
+    expected = f"copy {place}.toml to {place}-larger.toml, r/parent.db, {beside}s.toml"
+    assert found.next_step(run) == expected
 
 
 # -- where it is said

@@ -21,6 +21,7 @@ from nearsight.cli import app
 from nearsight.errors import InputError
 from nearsight.files.records import Bound, Bounds, DynamicsState, Harvest, Source, Verdict
 from nearsight.model.ensemble import Ensemble
+from nearsight.model.network import stack
 from nearsight.report.work import WorkData, is_work
 from nearsight.report.work_page import write_work_report
 from nearsight.report.work_verdict import judge_work
@@ -97,7 +98,7 @@ def test_the_next_command_can_be_typed(
             assert word in known
         elif number > len(command) and "-o" not in (word, words[number - 1]):
             file, before = word.split("@")[0], words[number - 1]
-            if not before.startswith("--") and file != "validated.toml":
+            if not before.startswith("--") and not file.endswith("-validated.toml"):
                 assert Path(file).exists(), words
 
 
@@ -207,6 +208,58 @@ def test_frames_of_an_earlier_version_have_raw_uncertainties(place: Path) -> Non
     assert "calibration" not in keys
     assert verdict.largest_bound == pytest.approx(2.0 * old.series.uncertainty.max())
     assert "validated.toml" not in verdict.command
+
+
+@pytest.mark.parametrize("folder", ["nft/retrained-frames", "md"])
+def test_the_copy_is_that_of_the_configuration_of_the_run(place: Path, folder: str) -> None:
+    """By names as seen from where the commands were typed; the labels are those of the run."""
+    data = WorkData.load(place / folder)
+    few = replace(data, ensemble=replace(calibrated(place), bounds=None), iteration=None)
+    vars(few)["series"] = type(data.first)(np.full(4, 0.01), True, np.full(4, 0.9))
+    found = judge_work(few)
+    assert {each.key for each in found.limiting} == {"calibration"}
+    assert found.next_command(folder) == "nearsight run nft-validated.toml"
+    told = (
+        "copy nft.toml to nft-validated.toml, and there set validation_chunks = 3, or more, under "
+        '[nft], and database = "nft/parent.db" under [parent]'
+    )
+    assert told in found.next_step(folder)
+    assert (place / "nft.toml").exists()
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_an_imported_potential_has_no_run_and_no_bounds(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: int
+) -> None:
+    """What one member does not tell is no zero, and what was not calibrated no bound."""
+    monkeypatch.chdir(tmp_path)
+    known = Ensemble.load(place / "nft/best.json")
+    networks = stack(known.members[:members])
+    origin = {"imported": {"format": "n2p2"}}
+    Ensemble(known.functions, known.scaling, networks, provenance=origin).save("imported.json")
+    ase.io.write("particle.xyz", ase.io.read(place / "particle.extxyz"))
+
+    def said(line: str) -> str:
+        result = CliRunner().invoke(app, shlex.split(line), terminal_width=200)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    row = said("evaluate imported.json particle.xyz").splitlines()[-1].split()
+    *_, raw, bound, grade = row
+    assert (raw == "–", bound, grade) == (members == 1, "–", "–")
+    assert ("uncertainty (raw)" in said("relax imported.json particle.xyz")) == (members > 1)
+    assert "none: it was never compared" in said("info imported.json")
+    ends = "raw uncertainty is above" in said("lammps input imported.json particle.xyz")
+    assert ends == (members > 1)
+    told = said("md imported.json particle.xyz --steps 4 --threshold 100")
+    assert told.splitlines()[-1] == "  nearsight evaluate md/before.json LABELLED.xyz"
+    assert ".toml" not in told
+    content = json.loads(Path("md/report.json").read_text())
+    assert content["uncertainty"].pop("stated") is False
+    assert all((each is None) == (members == 1) for each in content["uncertainty"].values())
+    words = Page(Path("md")).words
+    assert ("meV/Å raw" in words) == (members > 1)
+    assert ("are trusted" in words) == (members > 1)
 
 
 def test_report_of_where_one_is(

@@ -192,7 +192,11 @@ CASES = {
         CUAU,
         ("none", "forces"),
         "count",
-        {"features": {"count": 6}, "capacity": ONE_MODEL, "nft": {"max_chunks": 12}},
+        {
+            "features": {"count": 6, "angular_count": None},
+            "capacity": ONE_MODEL,
+            "nft": {"max_chunks": 12},
+        },
     ),
     "small-chunks": Case(
         "Pt260, `chunk_radius = 3.5` (13 atoms)",
@@ -218,8 +222,8 @@ CASES = {
     "charged-chunks": Case(
         "CuAu, charges of ±0.6 e added to EMT, but not in the bulk cells",
         CUAU,
-        ("none",),
-        "labels verify",
+        ("none", "forces"),
+        "",
         {"capacity": ONE_MODEL, "parent": spoiled("charges")},
     ),
     "polar": Case(

@@ -20,6 +20,7 @@ from nearsight.model.symmetry_functions import (
     SymmetryFunction,
     SymmetryFunctions,
 )
+from nearsight.progress import count_noun
 
 __all__ = ["describe", "locality_table"]
 
@@ -48,7 +49,9 @@ def describe(path: Path) -> Sequence[str | Table]:
 
 def _ensemble(ensemble: Ensemble) -> Sequence[str | Table]:
     table = table_of("", "", left=2)
-    table.add_row("ensemble", f"{len(ensemble)} members for {', '.join(ensemble.elements)}")
+    table.add_row(
+        "ensemble", f"{count_noun(len(ensemble), 'member')} for {', '.join(ensemble.elements)}"
+    )
     for element, network in ensemble.members[0].items():
         nodes = [ensemble.functions.size(element), *(len(layer.bias) for layer in network.layers)]
         activations = dict.fromkeys(layer.activation for layer in network.layers)
@@ -67,6 +70,8 @@ def _ensemble(ensemble: Ensemble) -> Sequence[str | Table]:
 
 def _calibration(ensemble: Ensemble) -> str:
     """How the stated uncertainty follows from the raw one, and what that rests on."""
+    if not ensemble.is_calibrated:
+        return "none: it was never compared with labels that its members do not know"
     if ensemble.bounds is None:
         return f"uncertainty = {ensemble.calibration:.3f} × raw uncertainty"
     bound = ensemble.bounds.forces

@@ -80,9 +80,10 @@ def lammps_input(
         model.domain is not None,
         seed,
     )
+    ends = f", which end where the raw uncertainty is above {limits.high:.4g} eV/Å"
     show(
-        f"{output_file}, {data}: {len(atoms)} atoms, {dynamics.steps} steps, "
-        f"which end where the raw uncertainty is above {limits.high:.4g} eV/Å"
+        f"{output_file}, {data}: {len(atoms)} atoms, {dynamics.steps} steps"
+        + (ends if model.has_spread else "")
     )
 
 

@@ -97,8 +97,11 @@ def evaluate(
         for number, atoms in enumerate(found):
             result = model.evaluate(atoms)
             name = f"{atoms.symbols.formula:metal}"
-            largest = [_largest(result.forces, axis=1)]
-            largest += [_largest(each) for each in (result.uncertainty_raw, result.uncertainty)]
+            largest = [
+                _largest(result.forces, axis=1),
+                _largest(result.uncertainty_raw) if model.has_spread else None,
+                _largest(result.uncertainty) if model.is_calibrated else None,
+            ]
             cells = ["–" if each is None else f"{each:.4f}" for each in largest]
             grade = _largest(result.extrapolation)
             cells.append("–" if grade is None else f"{grade:.3g}")

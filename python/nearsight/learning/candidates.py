@@ -121,7 +121,7 @@ class Candidates(ABC):
         """Multiplicities (members, images) of new images, from those of a bootstrap."""
         return multiplicities
 
-    def shells(self, data: TrainingData, forces: Array) -> list[Shell]:
+    def shells(self, data: TrainingData, forces: Array, counts: Counts) -> list[Shell]:
         """Misfit by distance from the centre, where there are centres."""
         return []
 
@@ -192,9 +192,9 @@ class ChunkCandidates(Candidates):
         ranked = rank_uncertain(self.nft.settings, last.uncertainty_raw)
         return [i for i in ranked if i not in passed][: len(last.new_indices)]
 
-    def shells(self, data: TrainingData, forces: Array) -> list[Shell]:
+    def shells(self, data: TrainingData, forces: Array, counts: Counts) -> list[Shell]:
         """Misfit of the chunks' own forces."""
-        return misfit_by_shell(data, forces)
+        return misfit_by_shell(data, forces, counts)
 
     def check(self, iteration: Iteration) -> None:
         """Chunks are cut anew, and their labels are in the database."""

@@ -339,7 +339,7 @@ class Session:
         bounds, expected = unseen.bounds, unseen.expected_error
         ensemble = replace(with_bounds(ensemble, bounds), domain=labelled_domain(data, trained))
         found = self.targets.evaluate(ensemble)
-        quality = [data.quality(*each) for each in predicted]
+        quality = [data.quality(*each, own) for each, own in zip(predicted, counts, strict=True)]
         new, again = self._candidates.choose(found["uncertainty_raw"], explored, indices, failed)
         iteration = Iteration(
             iteration=len(history),
@@ -353,18 +353,13 @@ class Session:
             energy_rmse=float(np.mean([q.energy_rmse for q in quality])),
             force_rmse=float(np.mean([q.force_rmse for q in quality])),
             max_force_residual=max(q.max_force_residual for q in quality),
-            member_force_rmse=np.array(
-                [
-                    data.quality(*each, sample).force_rmse
-                    for each, sample in zip(predicted, counts, strict=True)
-                ]
-            ),
+            member_force_rmse=np.array([q.force_rmse for q in quality]),
             validation_error=expected.mean if unseen.validation and expected else None,
             expected=expected,
             bounds=bounds,
             model=model,
             candidates=candidates,
-            shells=self._candidates.shells(data, trained),
+            shells=self._candidates.shells(data, trained, counts),
             exploration=explored,
             seconds=time.perf_counter() - began,
             ensemble=ensemble.digest,

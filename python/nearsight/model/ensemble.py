@@ -164,6 +164,16 @@ class Ensemble:
             for m in range(len(self))
         ]
 
+    @property
+    def has_spread(self) -> bool:
+        """Whether members differ; one alone tells nothing of its error."""
+        return len(self) > 1
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether its uncertainty is a bound: it was compared with labels unknown to members."""
+        return self.has_spread and (self.bounds is not None or self.calibration != 1.0)
+
     def neighbors(
         self, atoms: Atoms | _core.Structure, skin: float, threads: int = 0
     ) -> _core.NeighborList:

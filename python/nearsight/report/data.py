@@ -31,6 +31,7 @@ from nearsight.files.records import (
 from nearsight.files.records.comparison import ROLES
 from nearsight.report.atoms import coordination
 from nearsight.report.chunks import Chunk, read_chunks
+from nearsight.report.configuration import RunConfiguration
 from nearsight.report.iteration import IterationData
 from nearsight.structures.images import check_structure, read_structures
 
@@ -65,8 +66,8 @@ class RunData:
     locality : ForceLocality or None
     relaxations : tuple of Relaxation or None
         One for every target.
-    config : str or None
-        The configuration file as given.
+    configuration : RunConfiguration
+        As given.
     reference_failed : bool
         The parent was asked for its true forces and failed.
     retraining : RetrainingRecord or None
@@ -86,9 +87,9 @@ class RunData:
 
     run: RunRecord
     iterations: tuple[IterationData, ...]
+    configuration: RunConfiguration
     locality: ForceLocality | None = None
     relaxations: tuple[Relaxation | None, ...] = (None,)
-    config: str | None = None
     reference_failed: bool = False
     retraining: RetrainingRecord | None = None
     retrained: IterationData | None = None
@@ -233,18 +234,17 @@ class RunData:
             record = best_of_round(folder, retraining.best)
             _check_length(folder, "uncertainty_raw", record.uncertainty_raw, n_atoms)
             retrained = IterationData(record, forces, slice(n_atoms), sizes)
-        config = folder / "config.toml"
         structures = _structures(folder / "target.extxyz", run)
         neighbours = [coordination(atoms) for atoms in structures]
         data = cls(
             run=run,
             iterations=tuple(iterations),
+            configuration=RunConfiguration.of(folder),
             locality=optional(folder / ForceLocality.FILE, ForceLocality),
             relaxations=tuple(
                 optional(folder / numbered(Relaxation.FILE, n), Relaxation)
                 for n in range(len(run.targets))
             ),
-            config=config.read_bytes().decode(errors="replace") if config.exists() else None,
             reference_failed=reference is not None and forces is None,
             retraining=retraining,
             retrained=retrained,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +12,13 @@ from nearsight.files.records import Use
 from nearsight.files.records.verdict import RUN, USES
 from nearsight.report.data import RunData
 
-__all__ = ["STEPS_MORE", "VERIFY", "Step", "next_step"]
+__all__ = ["STEPS_MORE", "Step", "next_step", "verify"]
 
 OF_FIT = {"error", "fmax", "bound", "misfit", "energy"}
 """Findings that an ensemble has which does not fit its own training."""
+UNFITTED_BY = "more chunks will not help: the %s to fit the training itself"
+LARGER = "larger"
+"""Ending of the name of a copy with more of something."""
 STEPS_MORE = 2
 """By which a budget that was too small is multiplied."""
 VALIDATING = 3
@@ -23,8 +27,8 @@ LEAST = 8
 """Chunks, or geometries, below which no budget is proposed."""
 UNFITTED = 0.5
 """Part of the expected error that the training's own is, from which on more of the same labels do
-not help: Pt260 (EMT) with two nodes 1.02, with three symmetry functions 1.2, with
-two chunks 0.01."""
+not help: Pt260 (EMT) with one node 0.95, with three symmetry functions 1.2, with
+two chunks 0.002."""
 NORM = 1.6
 """Mean length of vectors whose components have the root mean square 1, normally distributed."""
 FEW = 0.01
@@ -40,10 +44,6 @@ class Step(NamedTuple):
     advice: str
     command: str
 
-    def of(self, *values: object) -> Step:
-        """The step with values in its advice."""
-        return self._replace(advice=self.advice % values)
-
 
 RELAX = Step(
     "relax the target, or any structure like it",
@@ -53,38 +53,10 @@ MOVE = Step(
     "run dynamics; they stop, or label more, where the potential becomes uncertain",
     f"nearsight md {RUN} {RUN}/relaxed.extxyz",
 )
-VERIFY = Step(
-    "labels that cannot be fitted: have the parent calculate some of them again, to see whether "
-    "they are what it gives, and its forces the slope of its energy",
-    f"nearsight labels verify {RUN}/parent.db --again 3",
-)
-LARGER = Step(
-    "the chunks are too small for this parent: in a copy of the configuration, larger.toml beside "
-    "it, set chunk_radius = %.1f under [nft]; where atoms carry charges, also "
-    'charges = "fitted" under [baseline]',
-    "nearsight run larger.toml",
-)
-UNFITTED_BY = Step(
-    "more chunks will not help: the %s to fit the training itself; in a copy of the configuration, "
-    f'larger.toml beside it, set %s, and database = "{RUN}/parent.db" under [parent], so that no '
-    "label is calculated twice",
-    "nearsight run larger.toml",
-)
 MORE = Step(
     f"train on more: in the configuration ({RUN}.toml, or {RUN}/config.toml) set %s; what is done "
     "stays",
     f"nearsight run {RUN}",
-)
-VALIDATE = Step(
-    "in a copy of the configuration, validated.toml beside it, set %s: what is never trained on "
-    "tells the error",
-    "nearsight run validated.toml",
-)
-CONVERGE = Step(
-    "a member has not converged: in a copy of the configuration, converged.toml beside it, set "
-    f'iterations = %d under [training], and database = "{RUN}/parent.db" under [parent], so that '
-    "no label is calculated twice",
-    "nearsight run converged.toml",
 )
 RETRAIN = Step(
     "let it learn from its own relaxation: the parent labels what it is uncertain of on the way",
@@ -97,38 +69,64 @@ def next_step(data: RunData, use: Use, limiting: set[str]) -> Step:
     if use == USES[-1]:
         return MOVE if data.relaxed else RELAX
     if limiting == {"members"}:
-        return CONVERGE.of(STEPS_MORE * TrainingSettings().iterations)
+        setting = f"iterations = {STEPS_MORE * TrainingSettings().iterations} under [training]"
+        return _in_a_copy(data, "a member has not converged", "converged", setting)
     if limiting & OF_FIT and _is_unfitted(data):
         if data.run.features is not None and data.run.features.deviation > FEW:
             count = f"count = {_functions(data)} under [features]"
-            return UNFITTED_BY.of("symmetry functions are too few", count)
-        if _are_small(data, use):
+            return _in_a_copy(data, UNFITTED_BY % "symmetry functions are too few", LARGER, count)
+        if _are_small(data, use) and not _sees_far(data):
             nodes = f"hidden_layers = {_nodes(data)} under [network]"
-            return UNFITTED_BY.of("networks are too small", nodes)
+            return _in_a_copy(data, UNFITTED_BY % "networks are too small", LARGER, nodes)
         if use == USES[0] and not _sees_far(data):
-            return VERIFY
+            return verify(data.configuration.database())
     if "misfit" in limiting and use == USES[0] and not _sees_far(data):
-        return VERIFY
+        return verify(data.configuration.database())
     if "locality" in limiting or (limiting & OF_FIT and _sees_far(data)):
-        return LARGER.of(1.25 * data.run.chunk_radius)
+        radius = f"chunk_radius = {1.25 * data.run.chunk_radius:.1f} under [nft]"
+        reason = "the chunks are too small for this parent"
+        step = _in_a_copy(data, reason, LARGER, radius)
+        also = '; where atoms carry charges, also charges = "fitted" under [baseline]'
+        return step._replace(advice=step.advice + also)
     if "calibration" in limiting or data.best.record.expected is None:
-        return VALIDATE.of(_validating(data))
+        reason = "what is never trained on tells the error"
+        return _in_a_copy(data, reason, "validated", _validating(data))
     if limiting != {"relaxed"} and _is_starved(data):
-        return MORE.of(_budget(data))
+        return MORE._replace(advice=MORE.advice % _budget(data))
     return RETRAIN
+
+
+def verify(database: str) -> Step:
+    """To look at the labels in a database."""
+    return Step(
+        "labels that cannot be fitted: have the parent calculate some of them again, to see "
+        "whether they are what it gives, and its forces the slope of its energy; if so, nearsight "
+        "locality tells whether it sees farther than chunks reach",
+        f"nearsight labels verify {quote(database)} --again 3",
+    )
+
+
+def _in_a_copy(data: RunData, reason: str, name: str, setting: str) -> Step:
+    """A run with another setting, which takes the labels that are there."""
+    advice, file = data.configuration.copy_to(name, setting)
+    return Step(f"{reason}; {advice}", f"nearsight run {file}")
 
 
 def _is_unfitted(data: RunData) -> bool:
     """Whether the error is mostly one that the training has on its own labels.
 
-    By the median member: the sample of some may lack what there are few of.
+    By those of chunks if they are learned whole, as forces in compressed cells are far larger; else
+    by the median member, as that of one may not have converged.
     """
     record = data.best.record
     if record.expected is None:
         return False
     of_members = record.member_force_rmse
-    misfit = record.force_rmse if of_members is None else float(np.median(of_members))
-    return NORM * misfit >= UNFITTED * record.expected.mean
+    misfit = NORM * (record.force_rmse if of_members is None else float(np.median(of_members)))
+    if record.shells:
+        forces = [shell.forces for shell in record.shells]
+        misfit = float(np.average([shell.error for shell in record.shells], weights=forces))
+    return misfit >= UNFITTED * record.expected.mean
 
 
 def _sees_far(data: RunData) -> bool:

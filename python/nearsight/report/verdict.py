@@ -141,8 +141,8 @@ def allowed(value: float, limits: Limits) -> Use:
 
 def of_training(record: Iteration, typical: float) -> Iterator[Finding]:
     """Findings on how well an ensemble fits the labels it was trained on."""
-    misfit = record.force_rmse
-    yield part("misfit", "the misfit (RMS) of the training's own labels", misfit, typical, MISFIT)
+    name = "the misfit (RMS) of the training's own labels"
+    yield part("misfit", name, record.misfit, typical, MISFIT)
     energy = record.energy_rmse
     yield Finding(
         key="energy",

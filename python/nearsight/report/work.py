@@ -55,7 +55,8 @@ class Series:
     Attributes
     ----------
     uncertainty : (n,) float64, eV/Å
-        Stated (99 %), or raw where ``stated`` is false: in files of earlier versions.
+        Stated (99 %), or raw where ``stated`` is false: in files of earlier versions, and of
+        potentials that were never compared with labels their members do not know.
     stated : bool
     extrapolation : (n,) float64 or None
     """
@@ -172,6 +173,11 @@ class WorkData:
         return f"{self.structure.symbols.formula:metal}"
 
     @property
+    def has_spread(self) -> bool:
+        """Whether there are uncertainties at all: one member alone has none."""
+        return self.ensemble is None or self.ensemble.has_spread
+
+    @property
     def best(self) -> int:
         """The round whose ensemble is kept; of dynamics, the last."""
         if self.retraining is not None:
@@ -191,7 +197,9 @@ class WorkData:
             assert self.retraining is not None  # one of the two
             return Series.along(self.retraining.rounds[0].paths)
         found = self.dynamics.frames
-        return Series.of(found.max_uncertainty, found.max_calibrated, found.extrapolation)
+        is_stated = self.ensemble is None or self.ensemble.is_calibrated
+        bounds = found.max_calibrated if is_stated else None
+        return Series.of(found.max_uncertainty, bounds, found.extrapolation)
 
     @cached_property
     def series(self) -> Series:

@@ -49,17 +49,19 @@ def write_work_report(folder: str | Path) -> Path:
     rounds = [_round(data, number) for number in range(len(data.learned))]
     drawn = write_figures(folder, _figures(data))
     name = folder.absolute().name
+    uncertainty: dict[str, float | None] = {
+        "nine_of_ten": data.series.decisive,
+        "largest": float(data.series.uncertainty.max()),
+        "nine_of_ten_before": data.first.decisive,
+        "largest_before": float(data.first.uncertainty.max()),
+    }
+    if not data.has_spread:
+        uncertainty = dict.fromkeys(uncertainty)
     content = {
         "kind": data.kind,
         "command": None if data.source is None else data.source.command,
         "frames": len(data.series.uncertainty),
-        "uncertainty": {
-            "stated": data.series.stated,
-            "nine_of_ten": data.series.decisive,
-            "largest": float(data.series.uncertainty.max()),
-            "nine_of_ten_before": data.first.decisive,
-            "largest_before": float(data.first.uncertainty.max()),
-        },
+        "uncertainty": {"stated": data.series.stated, **uncertainty},
         "outside": data.series.outside,
         "outside_before": data.first.outside,
         "typical": data.typical,
@@ -119,6 +121,11 @@ def _ended(data: WorkData) -> str:
     """How it ended, in a sentence."""
     if data.dynamics is not None:
         motion, frames = data.dynamics, data.dynamics.frames
+        if not data.has_spread:
+            return (
+                f"The dynamics ended: {motion.ended}. One member alone does not tell which frames "
+                "can be trusted."
+            )
         most = float(motion.settings.get("max_extrapolation", 1.0))
         trusted = frames.max_uncertainty < motion.threshold
         if frames.extrapolation is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from nearsight.files.names import round_folder
 from nearsight.files.records import Bounds, Finding, Verdict
 from nearsight.files.records.verdict import RUN, USES
 from nearsight.progress import count_noun
-from nearsight.report.next_step import STEPS_MORE, VERIFY, Step
+from nearsight.report.configuration import RunConfiguration
+from nearsight.report.next_step import STEPS_MORE, Step, verify
 from nearsight.report.verdict import BOUND, ERROR, Limits, allowed, of_training, part, uncalibrated
 from nearsight.report.work import WorkData
 
@@ -20,6 +22,12 @@ __all__ = ["judge_work"]
 
 OUTSIDE: Limits = (0.05, 0.2, 0.5)
 """Largest part of the frames with an atom outside what there are labels of."""
+UNKNOWN = "FOLDER"
+"""Stands for the folder of a run that is not known."""
+COMPARE = Step(
+    "nothing tells the error of an imported potential: compare it with labels of your own",
+    f"nearsight evaluate {RUN}/before.json LABELLED.xyz",
+)
 SUBJECT = {
     "dynamics": "frames like these",
     "frames": "these frames",
@@ -128,15 +136,17 @@ def _is_out_of_time(data: WorkData) -> bool:
 
 
 def _next(data: WorkData, limiting: set[str]) -> Step:
-    run = _run(data)
+    if _is_imported(data) and not _is_out_of_time(data):
+        return COMPARE
+    place, configuration = _run(data)
+    run = shlex.quote(place)
     if data.dynamics is not None and not _is_done(data) and not _learns(data):
         return _next_dynamics(data, run, limited=True)
     if "calibration" in limiting:
-        return Step(
-            "more labels that no member knows: in a copy of the configuration of the run, "
-            "validated.toml beside it, set validation_chunks = 3, or more, under [nft]",
-            "nearsight run validated.toml",
-        )
+        setting = "validation_chunks = 3, or more, under [nft]"
+        advice, file = configuration.copy_to("validated", setting, place)
+        more = f"more labels that no member knows are needed; {advice}"
+        return Step(more, f"nearsight run {shlex.quote(file)}")
     if limiting == {"convergence"} and not any(path.broken for path in data.paths):
         ended = f"{RUN}/{round_folder(data.folder, data.best).name}/path.traj@-1"
         return Step(
@@ -144,10 +154,7 @@ def _next(data: WorkData, limiting: set[str]) -> Step:
             f"nearsight relax {RUN}/best.json {ended} -o {RUN}-relaxed.extxyz",
         )
     if "labels" in limiting:
-        return Step(
-            VERIFY.advice,
-            f"nearsight labels verify {run}/parent.db --again 3",
-        )
+        return verify(configuration.database(place))
     then = _next_frames if data.dynamics is None else _next_dynamics
     return then(data, run, bool(limiting))
 
@@ -157,14 +164,23 @@ def _learns(data: WorkData) -> bool:
     return data.source is not None and data.source.learns
 
 
-def _run(data: WorkData) -> str:
+def _is_imported(data: WorkData) -> bool:
+    """Whether the potential is one of another program, which has no run."""
+    return data.ensemble is not None and "imported" in data.ensemble.provenance
+
+
+def _run(data: WorkData) -> tuple[str, RunConfiguration]:
     """The run, from where the folder of the work lies; a placeholder where it is not known."""
     source = data.source
     path = None if source is None else source.path
     if source is not None and path is not None and not source.learns:
         path = str(Path(path).parent)  # of the ensemble
         path = path if (data.folder / path / "config.toml").exists() else None
-    return "FOLDER" if path is None else shlex.quote(f"{RUN}/{path}")
+    if path is None:
+        return UNKNOWN, RunConfiguration(Path(UNKNOWN), None)
+    folder = Path(normpath(data.folder.absolute() / path))
+    named = normpath(Path(path, "..", folder.name))
+    return f"{RUN}/{named}", RunConfiguration.of(folder)
 
 
 def _next_frames(data: WorkData, run: str, limited: bool) -> Step:

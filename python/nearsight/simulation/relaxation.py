@@ -77,11 +77,13 @@ class EnsembleRelaxationResult(RelaxationResult, EnsemblePath):
     @property
     def summary(self) -> str:
         """One-sentence summary for the log."""
-        return (
-            f"{super().summary}, uncertainty (raw) {self.max_uncertainty[-1]:.4f} eV/Å at the "
-            f"end, at most {self.max_uncertainty.max():.4f}"
-            + (f"; ended at the last known frame: {self.stopped}" if self.stopped else "")
-        )
+        told = super().summary
+        if self.max_uncertainty.any():  # else there is one member, which has no spread
+            told += (
+                f", uncertainty (raw) {self.max_uncertainty[-1]:.4f} eV/Å at the end, at most "
+                f"{self.max_uncertainty.max():.4f}"
+            )
+        return told + (f"; ended at the last known frame: {self.stopped}" if self.stopped else "")
 
 
 def largest_force(forces: npt.NDArray[np.float64]) -> float:

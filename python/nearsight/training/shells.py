@@ -14,8 +14,10 @@ WIDTH = 1.5
 """Å."""
 
 
-def misfit_by_shell(data: TrainingData, forces: npt.NDArray[np.float64]) -> list[Shell]:
-    """Mean error of the members' mean force on the atoms of the training chunks.
+def misfit_by_shell(
+    data: TrainingData, forces: npt.NDArray[np.float64], multiplicities: npt.NDArray[np.int64]
+) -> list[Shell]:
+    """Error of the mean force on the atoms of the training chunks, by members that have drawn them.
 
     Where the parent is nearsighted and the model has what it needs, it is small at all distances.
     Where it stays far above the spread of the members, the chunks contradict each other: the parent
@@ -26,21 +28,23 @@ def misfit_by_shell(data: TrainingData, forces: npt.NDArray[np.float64]) -> list
     data : TrainingData
     forces : (M, F, 3) float64, eV/Å
         Predictions of every member.
+    multiplicities : (M, images) int64
+        Their samples; what no member has drawn is left out.
 
     Returns
     -------
     list of Shell
         From the centre outwards; empty without chunks learned whole.
     """
-    whole = np.flatnonzero(data.is_chunk & data.has_energy)
+    whole = np.flatnonzero(data.is_chunk & data.has_energy & multiplicities.any(axis=0))
     if len(whole) == 0:
         return []
-    mean = forces.mean(axis=0)
     distances, errors = [], []
     for number in whole.tolist():
         image, rows = data.fingerprints[number].image, data.rows(number)
         distances.append(image.distances)
-        errors.append(np.linalg.norm(mean[rows] - data.forces[rows], axis=1))
+        mean = forces[multiplicities[:, number] > 0, rows].mean(axis=0)
+        errors.append(np.linalg.norm(mean - data.forces[rows], axis=1))
     distance, error = np.concatenate(distances), np.concatenate(errors)
     # the centre alone, then shells around it
     shell = np.where(distance < 1e-6, 0, 1 + (distance / WIDTH).astype(int))

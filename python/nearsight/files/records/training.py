@@ -77,7 +77,7 @@ class Shell(Part):
     forces : int
         Number of them.
     error : float, eV/Å
-        Mean error of the ensemble.
+        Mean error of the mean force, by the members that were trained on them.
     """
 
     distance: FiniteFloat
@@ -133,10 +133,10 @@ class Iteration(Record):
     calibration : float
         Factor between the two uncertainties.
     energy_rmse : float, eV/atom; force_rmse, max_force_residual : float, eV/Å
-        On all training images, mean over the members (the last: their largest).
+        Of every member on the images of its own sample, mean over them (the last: their largest).
+        In files of earlier versions on all images, those that a member lacks among them.
     member_force_rmse : (M,) float64, eV/Å, or None
-        ``force_rmse`` of every member on the images of its own sample; None in files of earlier
-        versions.
+        ``force_rmse`` of every member; None in files of earlier versions.
     validation_error : float, eV/Å, or None
         Mean error of a force in the validation chunks; None without any.
     expected : ExpectedError or None
@@ -258,6 +258,12 @@ class Iteration(Record):
         if self.bounds is None:
             return self.member_force_rmse is None  # of an earlier version, which kept no bounds
         return self.expected is not None and self.bounds.forces.is_known
+
+    @property
+    def misfit(self) -> float:
+        """Misfit (RMS) of the forces that members were trained on, mean over them, eV/Å."""
+        of_members = self.member_force_rmse
+        return self.force_rmse if of_members is None else float(np.mean(of_members))
 
     @property
     def score(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from os.path import normpath
 from pathlib import Path
@@ -13,7 +14,7 @@ from nearsight.files.records.base import Part, Record
 from nearsight.files.records.bounds import FEWEST, FEWEST_IMAGES, Bound, ExpectedError
 from nearsight.progress import count_noun
 
-__all__ = ["RUN", "USES", "Finding", "Use", "Verdict", "figure"]
+__all__ = ["NAME", "RUN", "USES", "Finding", "Use", "Verdict", "figure"]
 
 Use = Literal["none", "forces", "relaxation", "dynamics"]
 USES: tuple[Use, ...] = ("none", "forces", "relaxation", "dynamics")
@@ -28,6 +29,8 @@ HEADLINES: dict[Use, str] = {
 TARGET = "the target as given"
 RUN = "{run}"
 """Stands for the folder of the run."""
+NAME = "{name}"
+"""Stands for its name alone, as files beside it have it."""
 
 
 def figure(value: float, digits: int = 3) -> str:
@@ -77,7 +80,7 @@ class Verdict(Record):
     outside : int or None
         Atoms of the targets outside what there are labels of.
     advice : str
-        What to do next, in a sentence; `RUN` stands for the folder of the run.
+        What to do next, in a sentence; `RUN` stands for the folder of the run, `NAME` for its name.
     command : str
         What to type: one of nearsight's.
     subject : str or None
@@ -173,9 +176,20 @@ class Verdict(Record):
 
 def _with_run(text: str, run: str | Path) -> str:
     """Text for the folder of the run; what is to lie beside it does so for "." and "..", too."""
-    named = Path(run).name not in ("", "..")
-    beside = str(run) if named else str(Path("..", run, Path(run).resolve().name))
-    return text.replace(f"{RUN}-", f"{beside}-").replace(RUN, str(run))
+    path = Path(run)
+    named = path.name not in ("", "..")
+    name = path.name if named else path.resolve().name
+    beside = str(run) if named else str(Path("..", run, name))
+    text = re.sub(rf"{RUN}((/\.\.)+)/", lambda up: _above(run, up[1]), text)
+    for ending in ("-", ".toml"):
+        text = text.replace(RUN + ending, beside + ending)
+    return text.replace(RUN, str(run)).replace(NAME, name)
+
+
+def _above(run: str | Path, up: str) -> str:
+    """What names begin with in a folder above that of the run."""
+    folder = normpath(f"{run}{up}")
+    return "" if folder == "." else f"{folder}/"
 
 
 def expected_sentence(expected: ExpectedError) -> str:
