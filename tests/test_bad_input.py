@@ -533,6 +533,7 @@ def test_files_that_are_not_there(refused: Refused, command: str, name: str) -> 
     [
         ("evaluate", "ensemble.json", "particle.extxyz", "-o"),
         ("relax", "ensemble.json", "particle.extxyz", "-o"),
+        ("relax", "ensemble.json", "particle.extxyz", "--trajectory"),
         ("locality", "particle.extxyz", "-o"),
         ("locality", "particle.extxyz", "--figure"),
         ("train", "cells.extxyz", "functions.json", "-o"),
@@ -540,14 +541,57 @@ def test_files_that_are_not_there(refused: Refused, command: str, name: str) -> 
         ("select-features", "cells.extxyz", "-o"),
         ("init", "Cu", "-o"),
         ("new", "particle.extxyz", "-o"),
+        ("import", "n2p2", "-o"),
+        ("export", "cells.extxyz"),
+        ("lammps", "input", "ensemble.json", "particle.extxyz", "-o"),
+        ("labels", "export", "parent.db"),
+        ("labels", "copy", "parent.db"),
     ],
-    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}",
+    ids=" ".join,
 )
-@pytest.mark.parametrize("place", ["folder", "nowhere/file"])
+@pytest.mark.parametrize("place", ["folder", "nowhere/file", "/proc/file"])
 def test_results_that_cannot_be_written(
     refused: Refused, arguments: tuple[str, ...], place: str
 ) -> None:
+    """It is said first, with inputs that are not there; in /proc not even root may write."""
+    for file in filter(Path.is_file, Path().iterdir()):
+        file.unlink()
     assert refused(*arguments, place).startswith(f"{place}: ")
+
+
+RELAX = ("relax", "ensemble.json", "particle.extxyz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "other"),
+    [
+        (("evaluate", "ensemble.json", "particle.extxyz@0", "-o", "particle.extxyz"), None),
+        (("evaluate", "ensemble.json", "particle.extxyz", "-o", "ensemble.json"), None),
+        ((*RELAX, "-o", "particle.extxyz"), None),
+        ((*RELAX, "-o", "link.extxyz"), "particle.extxyz"),
+        ((*RELAX, "-o", "folder/../particle.extxyz"), "particle.extxyz"),
+        ((*RELAX, "--trajectory", "particle.extxyz"), None),
+        ((*RELAX, "-o", "new.traj", "--trajectory", "new.traj"), None),
+        (("locality", "particle.extxyz", "-o", "particle.extxyz"), None),
+        (("locality", "particle.extxyz", "-o", "new", "--figure", "new"), None),
+        (("select-images", "cells.extxyz", "-o", "cells.extxyz"), None),
+        (("select-features", "cells.extxyz", "-o", "cells.extxyz"), None),
+        (("train", "cells.extxyz", "functions.json", "-o", "functions.json"), None),
+        (("new", "particle.extxyz", "--force", "-o", "particle.extxyz"), None),
+        (("import", "functions.json", "-o", "functions.json"), None),
+        (("export", "cells.extxyz", "--force", "cells.extxyz"), None),
+        (("lammps", "input", "ensemble.json", "in.data", "-o", "in"), "in.data"),
+        (("labels", "copy", "parent.db", "--force", "parent.db"), None),
+        (("labels", "export", "folder", "--force", "folder/parent.db"), None),
+    ],
+    ids=str,
+)
+def test_no_result_is_written_over_what_it_is_made_of(
+    refused: Refused, arguments: tuple[str, ...], other: str | None
+) -> None:
+    Path("link.extxyz").symlink_to("particle.extxyz")
+    other = other or arguments[-1]
+    assert f": must be another file than {other}" in refused(*arguments)
 
 
 def test_a_folder_that_is_a_file(refused: Refused) -> None:

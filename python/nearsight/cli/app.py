@@ -26,6 +26,7 @@ from typer.core import TyperGroup
 from nearsight.config import ExecutorSettings, ParentSettings
 from nearsight.errors import InputError, ParentError, explain, is_full
 from nearsight.progress import LineProgress, LogProgress, Progress
+from nearsight.reading import split_selection
 
 if TYPE_CHECKING:
     from nearsight.parents import Parent
@@ -208,13 +209,28 @@ def tell(text: str, **style: Any) -> None:
             raise
 
 
-def output(path: Path, force: bool = True) -> Path:
-    """Check before the work that an output file can be written."""
+def output(path: Path, *others: str | Path | None, force: bool = True) -> Path:
+    """Check before the work that an output file can be written, and is none of the others.
+
+    Those are what the command reads, as on the command line, and what else it writes.
+    """
+    from nearsight.files.atomic import check_writable
+
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise InputError(f"{path}: must be a file in an existing folder")
+    for other in others:
+        if other is not None and _is_same(path, Path(split_selection(other)[0])):
+            raise InputError(f"{path}: must be another file than {other}, which it would overwrite")
     if path.exists() and not force:
         raise InputError(f"{path}: exists already; give --force to overwrite it")
+    check_writable(path)
     return path
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 def work_folder(path: Path) -> Path:

@@ -57,11 +57,12 @@ def lammps_input(
     seed: Seed = 0,
 ) -> None:
     """Write a script and its structure."""
-    output(output_file)
     from nearsight.simulation.known import Limits
-    from nearsight.simulation.lammps import write_lammps_input
+    from nearsight.simulation.lammps import data_file, write_lammps_input
     from nearsight.structures.images import check_structure, read_structure
 
+    for file in (output_file, data_file(output_file)):
+        output(file, ensemble_file(ensemble), structure)
     model = load_ensemble(ensemble, structure)
     if model.baseline is not None:
         raise InputError(f"{ensemble}: pair_style nearsight does not compute a baseline")

@@ -15,6 +15,7 @@ from nearsight.cli.places import (
     KEEP_RESULTS,
     EnsembleFile,
     Format,
+    ensemble_file,
     is_run,
     load_ensemble,
     run_folder,
@@ -61,7 +62,7 @@ def evaluate(
 ) -> None:
     """Evaluate structures."""
     if output_file is not None:
-        output(output_file)
+        output(output_file, ensemble_file(ensemble), structures)
     from nearsight.model.snapshot import labelled
     from nearsight.structures.images import (
         check_structure,
@@ -152,9 +153,9 @@ def relax(
     file_format: Format = None,
 ) -> None:
     """Relax a structure."""
-    for file in (output_file, trajectory):
-        if file is not None:
-            output(file)
+    output(output_file, ensemble_file(ensemble), structure)
+    if trajectory is not None:
+        output(trajectory, ensemble_file(ensemble), structure, output_file)
     if output_file.suffix not in KEEP_RESULTS:
         raise InputError(
             f"{output_file}: must end in {' or '.join(KEEP_RESULTS)}, formats that keep energy, "
@@ -241,9 +242,10 @@ def locality(
     file_format: Format = None,
 ) -> None:
     """Scan the locality of the parent."""
-    for file in (output_file, figure):
-        if file is not None:
-            output(file)
+    if output_file is not None:
+        output(output_file, structure)
+    if figure is not None:
+        output(figure, structure, output_file)
     from nearsight.cli.info import locality_table
     from nearsight.files.atomic import write_bytes
     from nearsight.learning.locality import force_locality
