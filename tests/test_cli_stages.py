@@ -157,7 +157,7 @@ def test_relax(run: Run) -> None:
         "relax", "ensemble.json", "particle.xyz", "--max-steps", "2", "--trajectory", "steps.traj",
         "--on-uncertain", "warn",
     )  # fmt: skip
-    assert (code, err) == (0, "")
+    assert (code, err) == (3, "")
     assert out.startswith("relaxed.extxyz: NOT relaxed in 2 steps")
     assert len(ase.io.read("steps.traj", ":")) == 3
     for name, count in (("steps.traj", 3), ("relaxed.extxyz", 1)):
@@ -169,6 +169,29 @@ def test_relax(run: Run) -> None:
     assert isinstance(relaxed, Atoms)
     assert isinstance(start, Atoms)
     assert np.abs(relaxed.positions - start.positions).max() > 1e-3
+
+
+TO_THE_END = ("--threshold", "1e3", "--max-extrapolation", "1e9", "--steps", "2")
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "code"),
+    [
+        ("relax", ("--fmax", "1e3", "--on-uncertain", "warn"), 0),
+        ("relax", ("--max-steps", "1", "--on-uncertain", "warn"), 3),
+        ("relax", ("--fmax", "1e3", "--max-uncertainty", "1e-9"), 3),
+        ("md", TO_THE_END, 0),
+        ("md", ("--threshold", "1e-6", "--steps", "2"), 3),
+        ("md", (*TO_THE_END, "--max-hours", "1e-12"), 3),
+    ],
+)
+def test_what_ends_too_early_has_its_own_exit_code(
+    run: Run, command: str, options: tuple[str, ...], code: int
+) -> None:
+    """A script can tell it from what is done (0) and what was refused or failed (2, 1)."""
+    done = run(command, "ensemble.json", "particle.xyz", *options)
+    assert (done.code, done.err) == (code, ""), done.out
+    assert Path({"relax": "relaxed.extxyz", "md": "md/md.traj"}[command]).is_file()
 
 
 def test_nft_and_its_continuation(run: Run) -> None:

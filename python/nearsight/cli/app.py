@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -36,6 +36,7 @@ __all__ = [
     "Seed",
     "app",
     "display",
+    "end_early",
     "find_modules_in",
     "open_parent",
     "output",
@@ -112,12 +113,15 @@ def translate_errors() -> Iterator[None]:
     """Turn every exception of a command into one sentence on stderr and an exit code.
 
     A mistake of the user, a failed parent and an error of the system end with 2; an error of the
-    program ends with 1, its traceback in ``run.log`` of the folder the command works in.
+    program ends with 1, its traceback in ``run.log`` of the folder the command works in. What has
+    ended too early, see `end_early`, keeps its 3.
     """
     received: list[int] = []
     try:
         with _stoppable(received):
             yield
+    except typer.Exit:
+        raise
     except KeyboardInterrupt:
         raise _stopped(received) from None
     except (InputError, ParentError, OSError, MemoryError) as error:
@@ -207,6 +211,11 @@ def tell(text: str, **style: Any) -> None:
     except OSError as error:
         if not (is_full(error) or error.errno == errno.EIO):
             raise
+
+
+def end_early() -> NoReturn:
+    """Leave a command whose results are written, but are not what was asked for."""
+    raise typer.Exit(3)
 
 
 def output(path: Path, *others: str | Path | None, force: bool = True) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearsight.cli.app import Seed, app, display, find_modules_in, output, show, work_folder
-from nearsight.cli.carry_out import show_report
+from nearsight.cli.carry_out import show_dynamics
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
 from nearsight.cli.places import (
@@ -124,8 +124,7 @@ def lammps_md(
     find_modules_in(run.absolute().parent)  # whose parent may be a module beside it
     with display() as progress:
         summary = finished.run_in_lammps(run, atoms, place, dynamics, program, seed, progress)
-    show(f"{place / 'md.traj'}: {summary}")
-    show_report(place)
+    show_dynamics(place, summary)
 
 
 @command(

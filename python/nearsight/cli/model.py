@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nearsight.cli.app import display, find_modules_in, open_parent, output, show, table_of
+from nearsight.cli.app import (
+    display,
+    end_early,
+    find_modules_in,
+    open_parent,
+    output,
+    show,
+    table_of,
+)
 from nearsight.cli.options import command
 from nearsight.cli.places import (
     KEEP_RESULTS,
@@ -201,6 +209,8 @@ def relax(
         show(_what_next(ensemble, structure, learns))
     for doubt in _doubts(result.atoms, found, model.functions.cutoff.radius):
         show(doubt)
+    if not result.converged:
+        end_early()
 
 
 def _what_next(ensemble: Path, structure: str, learned: bool) -> str:
