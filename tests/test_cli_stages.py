@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,22 @@ def test_info(run: Run, arguments: tuple[str, ...], words: list[str]) -> None:
         assert word in out
 
 
+def test_info_writes_settings_as_in_a_configuration(run: Run) -> None:
+    """A line for each section, every list and number whole, in place of Python's own notation."""
+    chosen = {"formula": "Cu147", "chunk_indices": list(range(40, 60)), "left_out": None}
+    sections = {"nft": {"chunk_radius": 8.0, "labels": "chunk"}, "ensemble": {"members": 10}}
+    made = replace(
+        Ensemble.load("ensemble.json"), provenance={"target": chosen, "settings": sections}
+    )
+    made.save("told.json")
+    lines = [" ".join(line.split()) for line in run("info", "told.json").out.splitlines()]
+    assert {
+        'target formula = "Cu147", chunk_indices = [40, 41, 42, 43, 44, 45, 46, 47, ... 20 in all]',
+        'settings.nft chunk_radius = 8.0, labels = "chunk"',
+        "settings.ensemble members = 10",
+    } <= set(lines)
+
+
 def test_info_of_a_locality_scan(run: Run) -> None:
     run("locality", "particle.xyz", "--atoms", "0,1", "--radii", "4,5", "-o", "scan.json")
     code, out, _ = run("info", "scan.json")
@@ -409,7 +426,9 @@ def test_a_run_goes_by_its_folder_or_its_configuration(run: Run) -> None:
 
 
 def test_what_was_meant_is_said(run: Run) -> None:
-    Path("folder").mkdir()
+    for place in ("folder", "begun", "work/iteration-000"):
+        Path(place).mkdir(parents=True)
+    Path("begun/config.toml").touch()
     Path("wrong.toml").write_text("[report]\ntrue_forces = True\n")
     for command, start, end in (
         ("evaluate particle.xyz ensemble.json",
@@ -417,7 +436,18 @@ def test_what_was_meant_is_said(run: Run) -> None:
         ("relax particle.xyz ensemble.json", "particle.xyz is no ensemble", ": exchange them"),
         ("md particle.xyz ensemble.json", "particle.xyz is no ensemble", ": exchange them"),
         ("md particle.xyz particle.xyz", "particle.xyz: not an ensemble", ", which comes first"),
-        ("evaluate folder particle.xyz", "folder: there is no ensemble yet", ""),
+        ("evaluate folder particle.xyz", "folder: not the folder of a run", ""),
+        ("info folder", "folder: not the folder of a run (it holds neither", ""),
+        ("evaluate begun particle.xyz", "begun: there is no ensemble yet",
+         "nearsight status begun tells where the run stands"),
+        ("info not-begun.toml", "not-begun.toml: there is no ensemble yet",
+         "nearsight run not-begun.toml makes it"),
+        ("info particle.xyz", "particle.xyz: must be a JSON file of nearsight",
+         "a structure is shown by ase gui particle.xyz"),
+        ("new .", ".: a folder, not the file of a structure", ""),
+        ("run nowhere", "nowhere: cannot be read (No such file or directory)", ""),
+        ("status work", "work: the folder of nearsight nft, which has no status; work/run.log",
+         "(nearsight nft TARGET ... --workdir work) continues it"),
         ("run particle.xyz", "particle.xyz: not valid TOML",
          "for a structure, nearsight new particle.xyz writes a configuration"),
         ("run folder", "folder: not the folder of a run; give a configuration (TOML)", ""),

@@ -25,7 +25,7 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
     try:
         settings = Config.load(config, names, begun)
     except InputError as error:
-        if config.suffix == ".toml":
+        if config.suffix == ".toml" or not config.exists():
             raise
         raise InputError(
             f"{error}; for a structure, nearsight new {config} writes a configuration"

@@ -23,6 +23,7 @@ from nearsight.cli.places import (
     KEEP_RESULTS,
     EnsembleFile,
     Format,
+    check_ensemble,
     ensemble_file,
     is_run,
     load_ensemble,
@@ -299,8 +300,7 @@ def info(
     """Show a file."""
     from nearsight.cli.info import describe
 
-    run = run_folder(file)
-    show(*describe(run / "best.json" if run.is_dir() else file))
+    show(*describe(check_ensemble(file) if is_run(file) else file))
 
 
 def _largest(values: Any, axis: int | None = None) -> float | None:
