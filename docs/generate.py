@@ -50,13 +50,24 @@ COMMAND_LINE = """\
 # The command line
 
 `nearsight COMMAND --help` says the same as this page; `nearsight --version` prints the version.
-Every command checks what it is given before it begins. A mistake gives one sentence and exit code
-2, an interrupt exit code 130. Anything else is an error of the program: one sentence that says so,
-exit code 1, and a traceback in `run.log` of the folder that the command works in; `--traceback`,
-before or after the command, shows it on the terminal.
+Every command checks what it is given before it begins, and that its results can be written, over
+none of the files they are made of. `--traceback`, before or after the command, shows the traceback
+of any error on the terminal.
 
-Results go to standard output; the display of the work goes to standard error, and only if that is a
-terminal. Structures may be in any format that ASE reads; `file@index` picks one of several.
+| exit code | |
+|---|---|
+| 0 | The command is done; whether a potential is good enough is told by the verdict on it. |
+| 1 | An error of the program, in one sentence; a traceback is in `run.log` of the work's folder. |
+| 2 | A mistake in what was given, a parent that fails, an error of the system, in one sentence. |
+| 3 | `relax`, `md STRUCTURE` or `lammps md` ended early, without the result that was asked for. |
+| 130, 129, 143 | Stopped by Ctrl-C, by a terminal that was closed (SIGHUP), by SIGTERM. |
+
+Code 3 is for a relaxation that has not converged, or has ended at the last frame that is known, and
+for dynamics before their last step. What there is, is written; how it ended is in the output.
+
+Results go to standard output. The display of the work goes to standard error: redrawn in place in a
+terminal, else a line with the time for each step. Structures may be in any format that ASE reads;
+`file@index` picks one of several.
 
 Options that are keys of the [configuration file](configuration.md) may be left to such a file,
 given with `--config FILE`: the command takes its sections from there, and options go over them."""

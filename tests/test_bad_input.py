@@ -253,9 +253,9 @@ def test_atoms_alone_are_evaluated_and_marked(folder: Path) -> None:
     code, _, err = run_command("train", "with.extxyz", "functions.json", "-o", "trained.json")
     assert (code, err) == (0, "")
     Path("bad.xyz").write_text("3\n\nCu 0 0 0\nCu 0 0 2.5\nCu 0 0 40\n")
-    for command, file in (("evaluate", "out.extxyz"), ("relax", "relaxed.extxyz")):
+    for command, file, ends in (("evaluate", "out.extxyz", 0), ("relax", "relaxed.extxyz", 3)):
         code, out, err = run_command(command, "trained.json", "bad.xyz", "-o", file)
-        assert (code, err) == (0, "")
+        assert (code, err) == (ends, "")
         assert "isolated, without neighbours within 4.5 Å: 2 (Cu)\n" in out
         assert "outside what the potential has labels of, grade up to " in out
         atoms = ase.io.read(file)
@@ -277,10 +277,10 @@ def test_files_of_relaxations_keep_what_is_known(refused: Refused) -> None:
     sentence = refused("relax", "ensemble.json", "held.traj", "-o", "out.extxyz", *options)
     assert "cannot keep constraints of the kind FixedPlane" in sentence
     assert sentence.endswith("(a .traj keeps all)")
-    assert run_command("relax", "ensemble.json", "held.traj", "-o", "out.traj", *options)[0] == 0
+    assert run_command("relax", "ensemble.json", "held.traj", "-o", "out.traj", *options)[0] == 3
     found = ase.io.read("out.traj")
     assert [type(c).__name__ for c in found.constraints] == ["FixAtoms", "FixedPlane"]
-    assert run_command("relax", "ensemble.json", "particle.extxyz", "-o", "a.xyz", *options)[0] == 0
+    assert run_command("relax", "ensemble.json", "particle.extxyz", "-o", "a.xyz", *options)[0] == 3
     plain = ase.io.read("a.xyz")
     ensemble = Ensemble.load("ensemble.json")
     for atoms, kept in ((found, found.info), (plain, plain.arrays)):
@@ -299,7 +299,7 @@ def test_predictions_are_no_labels(folder: Path) -> None:
     _, out, _ = run_command("evaluate", "ensemble.json", "labelled.extxyz", "-o", "own.extxyz")
     assert "against the labels" in out
     options = ("--max-steps", "1", "--trajectory", "own.traj", "-o", "end.traj")
-    assert run_command("relax", "ensemble.json", "particle.extxyz", *options)[0] == 0
+    assert run_command("relax", "ensemble.json", "particle.extxyz", *options)[0] == 3
     for name in ("own.extxyz", "own.traj", "end.traj"):
         code, out, _ = run_command("evaluate", "ensemble.json", name)
         assert code == 0
@@ -533,6 +533,7 @@ def test_files_that_are_not_there(refused: Refused, command: str, name: str) -> 
     [
         ("evaluate", "ensemble.json", "particle.extxyz", "-o"),
         ("relax", "ensemble.json", "particle.extxyz", "-o"),
+        ("relax", "ensemble.json", "particle.extxyz", "--trajectory"),
         ("locality", "particle.extxyz", "-o"),
         ("locality", "particle.extxyz", "--figure"),
         ("train", "cells.extxyz", "functions.json", "-o"),
@@ -540,14 +541,57 @@ def test_files_that_are_not_there(refused: Refused, command: str, name: str) -> 
         ("select-features", "cells.extxyz", "-o"),
         ("init", "Cu", "-o"),
         ("new", "particle.extxyz", "-o"),
+        ("import", "n2p2", "-o"),
+        ("export", "cells.extxyz"),
+        ("lammps", "input", "ensemble.json", "particle.extxyz", "-o"),
+        ("labels", "export", "parent.db"),
+        ("labels", "copy", "parent.db"),
     ],
-    ids=lambda arguments: f"{arguments[0]} {arguments[-1]}",
+    ids=" ".join,
 )
-@pytest.mark.parametrize("place", ["folder", "nowhere/file"])
+@pytest.mark.parametrize("place", ["folder", "nowhere/file", "/proc/file"])
 def test_results_that_cannot_be_written(
     refused: Refused, arguments: tuple[str, ...], place: str
 ) -> None:
+    """It is said first, with inputs that are not there; in /proc not even root may write."""
+    for file in filter(Path.is_file, Path().iterdir()):
+        file.unlink()
     assert refused(*arguments, place).startswith(f"{place}: ")
+
+
+RELAX = ("relax", "ensemble.json", "particle.extxyz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "other"),
+    [
+        (("evaluate", "ensemble.json", "particle.extxyz@0", "-o", "particle.extxyz"), None),
+        (("evaluate", "ensemble.json", "particle.extxyz", "-o", "ensemble.json"), None),
+        ((*RELAX, "-o", "particle.extxyz"), None),
+        ((*RELAX, "-o", "link.extxyz"), "particle.extxyz"),
+        ((*RELAX, "-o", "folder/../particle.extxyz"), "particle.extxyz"),
+        ((*RELAX, "--trajectory", "particle.extxyz"), None),
+        ((*RELAX, "-o", "new.traj", "--trajectory", "new.traj"), None),
+        (("locality", "particle.extxyz", "-o", "particle.extxyz"), None),
+        (("locality", "particle.extxyz", "-o", "new", "--figure", "new"), None),
+        (("select-images", "cells.extxyz", "-o", "cells.extxyz"), None),
+        (("select-features", "cells.extxyz", "-o", "cells.extxyz"), None),
+        (("train", "cells.extxyz", "functions.json", "-o", "functions.json"), None),
+        (("new", "particle.extxyz", "--force", "-o", "particle.extxyz"), None),
+        (("import", "functions.json", "-o", "functions.json"), None),
+        (("export", "cells.extxyz", "--force", "cells.extxyz"), None),
+        (("lammps", "input", "ensemble.json", "in.data", "-o", "in"), "in.data"),
+        (("labels", "copy", "parent.db", "--force", "parent.db"), None),
+        (("labels", "export", "folder", "--force", "folder/parent.db"), None),
+    ],
+    ids=str,
+)
+def test_no_result_is_written_over_what_it_is_made_of(
+    refused: Refused, arguments: tuple[str, ...], other: str | None
+) -> None:
+    Path("link.extxyz").symlink_to("particle.extxyz")
+    other = other or arguments[-1]
+    assert f": must be another file than {other}" in refused(*arguments)
 
 
 def test_a_folder_that_is_a_file(refused: Refused) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_relax(run: Run) -> None:
         "relax", "ensemble.json", "particle.xyz", "--max-steps", "2", "--trajectory", "steps.traj",
         "--on-uncertain", "warn",
     )  # fmt: skip
-    assert (code, err) == (0, "")
+    assert (code, err) == (3, "")
     assert out.startswith("relaxed.extxyz: NOT relaxed in 2 steps")
     assert len(ase.io.read("steps.traj", ":")) == 3
     for name, count in (("steps.traj", 3), ("relaxed.extxyz", 1)):
@@ -169,6 +170,29 @@ def test_relax(run: Run) -> None:
     assert isinstance(relaxed, Atoms)
     assert isinstance(start, Atoms)
     assert np.abs(relaxed.positions - start.positions).max() > 1e-3
+
+
+TO_THE_END = ("--threshold", "1e3", "--max-extrapolation", "1e9", "--steps", "2")
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "code"),
+    [
+        ("relax", ("--fmax", "1e3", "--on-uncertain", "warn"), 0),
+        ("relax", ("--max-steps", "1", "--on-uncertain", "warn"), 3),
+        ("relax", ("--fmax", "1e3", "--max-uncertainty", "1e-9"), 3),
+        ("md", TO_THE_END, 0),
+        ("md", ("--threshold", "1e-6", "--steps", "2"), 3),
+        ("md", (*TO_THE_END, "--max-hours", "1e-12"), 3),
+    ],
+)
+def test_what_ends_too_early_has_its_own_exit_code(
+    run: Run, command: str, options: tuple[str, ...], code: int
+) -> None:
+    """A script can tell it from what is done (0) and what was refused or failed (2, 1)."""
+    done = run(command, "ensemble.json", "particle.xyz", *options)
+    assert (done.code, done.err) == (code, ""), done.out
+    assert Path({"relax": "relaxed.extxyz", "md": "md/md.traj"}[command]).is_file()
 
 
 def test_nft_and_its_continuation(run: Run) -> None:
@@ -242,6 +266,22 @@ def test_info(run: Run, arguments: tuple[str, ...], words: list[str]) -> None:
     assert len(out.splitlines()) <= 24
     for word in words:
         assert word in out
+
+
+def test_info_writes_settings_as_in_a_configuration(run: Run) -> None:
+    """A line for each section, every list and number whole, in place of Python's own notation."""
+    chosen = {"formula": "Cu147", "chunk_indices": list(range(40, 60)), "left_out": None}
+    sections = {"nft": {"chunk_radius": 8.0, "labels": "chunk"}, "ensemble": {"members": 10}}
+    made = replace(
+        Ensemble.load("ensemble.json"), provenance={"target": chosen, "settings": sections}
+    )
+    made.save("told.json")
+    lines = [" ".join(line.split()) for line in run("info", "told.json").out.splitlines()]
+    assert {
+        'target formula = "Cu147", chunk_indices = [40, 41, 42, 43, 44, 45, 46, 47, ... 20 in all]',
+        'settings.nft chunk_radius = 8.0, labels = "chunk"',
+        "settings.ensemble members = 10",
+    } <= set(lines)
 
 
 def test_info_of_a_locality_scan(run: Run) -> None:
@@ -386,7 +426,9 @@ def test_a_run_goes_by_its_folder_or_its_configuration(run: Run) -> None:
 
 
 def test_what_was_meant_is_said(run: Run) -> None:
-    Path("folder").mkdir()
+    for place in ("folder", "begun", "work/iteration-000"):
+        Path(place).mkdir(parents=True)
+    Path("begun/config.toml").touch()
     Path("wrong.toml").write_text("[report]\ntrue_forces = True\n")
     for command, start, end in (
         ("evaluate particle.xyz ensemble.json",
@@ -394,7 +436,18 @@ def test_what_was_meant_is_said(run: Run) -> None:
         ("relax particle.xyz ensemble.json", "particle.xyz is no ensemble", ": exchange them"),
         ("md particle.xyz ensemble.json", "particle.xyz is no ensemble", ": exchange them"),
         ("md particle.xyz particle.xyz", "particle.xyz: not an ensemble", ", which comes first"),
-        ("evaluate folder particle.xyz", "folder: there is no ensemble yet", ""),
+        ("evaluate folder particle.xyz", "folder: not the folder of a run", ""),
+        ("info folder", "folder: not the folder of a run (it holds neither", ""),
+        ("evaluate begun particle.xyz", "begun: there is no ensemble yet",
+         "nearsight status begun tells where the run stands"),
+        ("info not-begun.toml", "not-begun.toml: there is no ensemble yet",
+         "nearsight run not-begun.toml makes it"),
+        ("info particle.xyz", "particle.xyz: must be a JSON file of nearsight",
+         "a structure is shown by ase gui particle.xyz"),
+        ("new .", ".: a folder, not the file of a structure", ""),
+        ("run nowhere", "nowhere: cannot be read (No such file or directory)", ""),
+        ("status work", "work: the folder of nearsight nft, which has no status; work/run.log",
+         "(nearsight nft TARGET ... --workdir work) continues it"),
         ("run particle.xyz", "particle.xyz: not valid TOML",
          "for a structure, nearsight new particle.xyz writes a configuration"),
         ("run folder", "folder: not the folder of a run; give a configuration (TOML)", ""),

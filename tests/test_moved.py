@@ -91,5 +91,5 @@ def test_work_with_a_finished_run_needs_its_folder_only(
         ("info", name),
     ):
         code, _, err = run_command(*arguments)
-        assert code == 0, (arguments, err)
+        assert code == (3 if "relax" in arguments else 0), (arguments, err)  # one step, too few
     assert Path("moved/retrained-frames/best.json").is_file()

@@ -27,10 +27,11 @@ from helpers.report import (
     RUN,
     TARGETS,
     but,
+    iteration,
     save,
     three,
 )
-from nearsight.files.records import Iteration, Reference, Target
+from nearsight.files.records import Comparison, Iteration, Reference, Target
 from nearsight.report.page import write_report
 from nearsight.structures.images import write_structures
 
@@ -238,6 +239,32 @@ def test_nothing_hinders_anybody(
     assert width == size["width"]  # nothing wider than the window
     found = Axe().run(page, options={"runOnly": list(RULES)})
     assert not found.response["violations"], found.generate_report()
+
+
+def test_tables_fit_beside_their_figures(tmp_path: Path, open_page: Open) -> None:
+    """In a window of 1200 px no column is hidden, and no box is longer than its table."""
+    numbers = np.arange(200)
+    forces = np.random.default_rng(0).normal(size=(200, 3))
+    labels = Comparison(
+        ensemble="",
+        role=numbers % 3,
+        image=numbers % 30,
+        labels=forces,
+        forces=1.001 * forces,
+        uncertainty=np.full(200, 0.01),
+        uncertainty_95=np.full(200, 0.005),
+    )
+    steps = (iteration(n, [0, 3], 900.0, validation_error=0.9, seconds=754.0) for n in range(3))
+    folder = save(tmp_path / "run", *steps, reference=REFERENCE, comparison=labels)
+    write_report(folder)
+    page = open_page(folder, viewport={"width": 1200, "height": 900})
+    boxes = page.locator(".wide")
+    assert page.get_by_text("of validation, never trained on").is_visible()
+    for box in boxes.all():
+        seen, whole = box.evaluate("each => [each.clientWidth, each.scrollWidth]")
+        assert whole <= seen, box.inner_text()
+        rest = box.evaluate("each => each.clientHeight - each.firstElementChild.offsetHeight")
+        assert rest < 20, box.inner_text()
 
 
 def test_printed_it_is_light_and_whole(full: Path, open_page: Open) -> None:

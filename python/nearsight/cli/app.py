@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,6 +26,7 @@ from typer.core import TyperGroup
 from nearsight.config import ExecutorSettings, ParentSettings
 from nearsight.errors import InputError, ParentError, explain, is_full
 from nearsight.progress import LineProgress, LogProgress, Progress
+from nearsight.reading import split_selection
 
 if TYPE_CHECKING:
     from nearsight.parents import Parent
@@ -35,6 +36,7 @@ __all__ = [
     "Seed",
     "app",
     "display",
+    "end_early",
     "find_modules_in",
     "open_parent",
     "output",
@@ -111,12 +113,15 @@ def translate_errors() -> Iterator[None]:
     """Turn every exception of a command into one sentence on stderr and an exit code.
 
     A mistake of the user, a failed parent and an error of the system end with 2; an error of the
-    program ends with 1, its traceback in ``run.log`` of the folder the command works in.
+    program ends with 1, its traceback in ``run.log`` of the folder the command works in. What has
+    ended too early, see `end_early`, keeps its 3.
     """
     received: list[int] = []
     try:
         with _stoppable(received):
             yield
+    except typer.Exit:
+        raise
     except KeyboardInterrupt:
         raise _stopped(received) from None
     except (InputError, ParentError, OSError, MemoryError) as error:
@@ -208,13 +213,33 @@ def tell(text: str, **style: Any) -> None:
             raise
 
 
-def output(path: Path, force: bool = True) -> Path:
-    """Check before the work that an output file can be written."""
+def end_early() -> NoReturn:
+    """Leave a command whose results are written, but are not what was asked for."""
+    raise typer.Exit(3)
+
+
+def output(path: Path, *others: str | Path | None, force: bool = True) -> Path:
+    """Check before the work that an output file can be written, and is none of the others.
+
+    Those are what the command reads, as on the command line, and what else it writes.
+    """
+    from nearsight.files.atomic import check_writable
+
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise InputError(f"{path}: must be a file in an existing folder")
+    for other in others:
+        if other is not None and _is_same(path, Path(split_selection(other)[0])):
+            raise InputError(f"{path}: must be another file than {other}, which it would overwrite")
     if path.exists() and not force:
         raise InputError(f"{path}: exists already; give --force to overwrite it")
+    check_writable(path)
     return path
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 def work_folder(path: Path) -> Path:

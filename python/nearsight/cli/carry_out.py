@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-from nearsight.cli.app import display, find_modules_in, printer, show, tell
+from nearsight.cli.app import display, end_early, find_modules_in, printer, show, tell
 from nearsight.config import Config
 from nearsight.errors import InputError
 
-__all__ = ["carry_out", "show_report"]
+__all__ = ["carry_out", "show_dynamics", "show_report"]
 
 
 def carry_out(config: Path, folder: Path, names: Path) -> None:
@@ -25,7 +25,7 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
     try:
         settings = Config.load(config, names, begun)
     except InputError as error:
-        if config.suffix == ".toml":
+        if config.suffix == ".toml" or not config.exists():
             raise
         raise InputError(
             f"{error}; for a structure, nearsight new {config} writes a configuration"
@@ -48,6 +48,16 @@ def carry_out(config: Path, folder: Path, names: Path) -> None:
         Run(settings, folder, SeveralProgress(progress, *files)).execute()
     show(f"ensemble: {folder / 'best.json'}")
     show_report(folder)
+
+
+def show_dynamics(folder: Path, summary: str) -> None:
+    """Print where dynamics are, how they ended, and their report; leave if that was too early."""
+    from nearsight.files.records import DynamicsRecord
+
+    show(f"{folder / 'md.traj'}: {summary}")
+    show_report(folder)
+    if not DynamicsRecord.load(folder / DynamicsRecord.FILE).is_done:
+        end_early()
 
 
 def show_report(folder: Path) -> None:

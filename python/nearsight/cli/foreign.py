@@ -112,7 +112,7 @@ def _refuse(
 def _import_potential(
     files: list[Path], place: Path, file_format: str | None, length_unit: str, energy_unit: str
 ) -> None:
-    output(place)
+    output(place, *files)
     from nearsight.foreign.potentials import import_potential
 
     made = import_potential(files, file_format, length_unit, energy_unit)
@@ -130,7 +130,7 @@ def _import_potential(
 
 
 def _import_functions(file: Path, place: Path, cutoff: float | None, gamma: float | None) -> None:
-    output(place)
+    output(place, file)
     from nearsight.foreign.amp import read_functions
     from nearsight.model.symmetry_functions import Cutoff
 
@@ -143,7 +143,7 @@ def _import_functions(file: Path, place: Path, cutoff: float | None, gamma: floa
 
 
 def _import_structures(file: Path, place: Path, length_unit: str, energy_unit: str) -> None:
-    output(place)
+    output(place, file)
     from nearsight.structures.images import write_structures
     from nearsight.structures.n2p2_data import read_n2p2_data
     from nearsight.structures.units import Units
@@ -183,7 +183,7 @@ def export_command(
     if file_format == "chemiscope":
         from nearsight.report.chemiscope import write_chemiscope
 
-        output(target, force)
+        output(target, source, force=force)
         show(f"{write_chemiscope(run_folder(source), target)}: open it on chemiscope.org")
         return
     from nearsight.foreign.potentials import export_potential
@@ -204,7 +204,7 @@ def export_command(
 def _export_structures(
     source: Path, target: Path, length_unit: str, energy_unit: str, force: bool
 ) -> None:
-    output(target, force)
+    output(target, source, force=force)
     from nearsight.structures.images import read_structures
     from nearsight.structures.n2p2_data import write_n2p2_data
     from nearsight.structures.units import Units

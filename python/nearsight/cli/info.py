@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 from rich.table import Table
 
 from nearsight.cli.app import table_of
-from nearsight.errors import InputError
+from nearsight.errors import DamagedFileError, InputError
 from nearsight.files.atomic import read_json
 from nearsight.files.records import EnsembleRecord, ForceLocality, FunctionsRecord
 from nearsight.model.ensemble import Ensemble
@@ -24,6 +27,8 @@ from nearsight.progress import count_noun
 
 __all__ = ["describe", "locality_table"]
 
+MOST_ENTRIES = 8  # of a list that are shown
+
 
 def describe(path: Path) -> Sequence[str | Table]:
     """Tables and sentences on a file.
@@ -33,7 +38,15 @@ def describe(path: Path) -> Sequence[str | Table]:
     InputError
         If it is none of nearsight's, or damaged.
     """
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except DamagedFileError as error:
+        if path.suffix == ".json":
+            raise
+        raise InputError(
+            f"{path}: must be a JSON file of nearsight, such as best.json, or the folder of a run; "
+            f"a structure is shown by ase gui {quote(str(path))}"
+        ) from error
     kind = content.get("format") if isinstance(content, dict) else None
     if kind == EnsembleRecord.FORMAT:
         return _ensemble(Ensemble.load(path))
@@ -64,7 +77,8 @@ def _ensemble(ensemble: Ensemble) -> Sequence[str | Table]:
         table.add_row("trained on", f"{ensemble.multiplicities.shape[1]} images")
     table.add_row("calibration", _calibration(ensemble))
     for name, value in ensemble.provenance.items():
-        table.add_row(name.replace("_", " "), _shortened(str(value)))
+        for row in _rows(name.replace("_", " "), value):
+            table.add_row(*row)
     return [table, "", *_functions(ensemble.functions)]
 
 
@@ -159,6 +173,27 @@ def _range(values: set[float | None]) -> str:
     if len(found) > 3:
         return f"{found[0]:.3g} to {found[-1]:.3g}"
     return ", ".join(f"{value:.3g}" for value in found)
+
+
+def _rows(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """A row for a value; of a table one for its own keys, and one for each table in it."""
+    if not isinstance(value, dict):
+        yield name, _shortened(value if isinstance(value, str) else _as_key(value))
+        return
+    own = {k: v for k, v in value.items() if v is not None and not isinstance(v, dict)}
+    if own:
+        yield name, ", ".join(f"{k} = {_shortened(_as_key(v))}" for k, v in own.items())
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _rows(f"{name}.{key}", inner)
+
+
+def _as_key(value: Any) -> str:
+    """As in a configuration; of a long list how it begins, and its length."""
+    if isinstance(value, list) and len(value) > MOST_ENTRIES:
+        first = ", ".join(_as_key(each) for each in value[:MOST_ENTRIES])
+        return f"[{first}, ... {len(value)} in all]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _shortened(text: str) -> str:

@@ -147,7 +147,7 @@ def export_labels(
     force: Force = False,
 ) -> None:
     """Export labelled structures."""
-    output(file, force)
+    output(file, _place(database), force=force)
     from nearsight.structures.images import write_structures
 
     opened = _open(database)
@@ -182,7 +182,7 @@ def copy_labels(
     force: Force = False,
 ) -> None:
     """Copy a database."""
-    output(file, force)
+    output(file, _place(database), force=force)
     _open(database).copy(file)
     show(f"{file}: {count_noun(len(_open(str(file))), 'calculation')}")
 
@@ -259,14 +259,19 @@ def verify_labels(
         )
 
 
-def _open(place: str) -> ParentDatabase:
-    """The database at a place, to look at."""
+def _place(database: str) -> str | Path:
+    """The URL or the file of a database."""
+    if "://" in database:
+        return database
+    path = run_folder(Path(database))
+    return path / "parent.db" if path.is_dir() else path
+
+
+def _open(database: str) -> ParentDatabase:
+    """A database, to look at."""
     from nearsight.parents.database import ParentDatabase
 
-    if "://" in place:
-        return ParentDatabase(place, inspect=True)
-    path = run_folder(Path(place))
-    return ParentDatabase(path / "parent.db" if path.is_dir() else path, inspect=True)
+    return ParentDatabase(_place(database), inspect=True)
 
 
 def _rows(opened: ParentDatabase, numbers: Sequence[int]) -> Iterator[tuple[int, Row | str]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearsight.cli.app import Seed, app, display, find_modules_in, output, show, work_folder
-from nearsight.cli.carry_out import show_report
+from nearsight.cli.carry_out import show_dynamics
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
 from nearsight.cli.places import (
@@ -57,11 +57,12 @@ def lammps_input(
     seed: Seed = 0,
 ) -> None:
     """Write a script and its structure."""
-    output(output_file)
     from nearsight.simulation.known import Limits
-    from nearsight.simulation.lammps import write_lammps_input
+    from nearsight.simulation.lammps import data_file, write_lammps_input
     from nearsight.structures.images import check_structure, read_structure
 
+    for file in (output_file, data_file(output_file)):
+        output(file, ensemble_file(ensemble), structure)
     model = load_ensemble(ensemble, structure)
     if model.baseline is not None:
         raise InputError(f"{ensemble}: pair_style nearsight does not compute a baseline")
@@ -124,8 +125,7 @@ def lammps_md(
     find_modules_in(run.absolute().parent)  # whose parent may be a module beside it
     with display() as progress:
         summary = finished.run_in_lammps(run, atoms, place, dynamics, program, seed, progress)
-    show(f"{place / 'md.traj'}: {summary}")
-    show_report(place)
+    show_dynamics(place, summary)
 
 
 @command(

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from nearsight.cli.app import display, find_modules_in, open_parent, output, show, table_of
+from nearsight.cli.app import (
+    display,
+    end_early,
+    find_modules_in,
+    open_parent,
+    output,
+    show,
+    table_of,
+)
 from nearsight.cli.options import command
 from nearsight.cli.places import (
     KEEP_RESULTS,
     EnsembleFile,
     Format,
+    check_ensemble,
+    ensemble_file,
     is_run,
     load_ensemble,
     run_folder,
@@ -61,7 +71,7 @@ def evaluate(
 ) -> None:
     """Evaluate structures."""
     if output_file is not None:
-        output(output_file)
+        output(output_file, ensemble_file(ensemble), structures)
     from nearsight.model.snapshot import labelled
     from nearsight.structures.images import (
         check_structure,
@@ -155,9 +165,9 @@ def relax(
     file_format: Format = None,
 ) -> None:
     """Relax a structure."""
-    for file in (output_file, trajectory):
-        if file is not None:
-            output(file)
+    output(output_file, ensemble_file(ensemble), structure)
+    if trajectory is not None:
+        output(trajectory, ensemble_file(ensemble), structure, output_file)
     if output_file.suffix not in KEEP_RESULTS:
         raise InputError(
             f"{output_file}: must end in {' or '.join(KEEP_RESULTS)}, formats that keep energy, "
@@ -203,6 +213,8 @@ def relax(
         show(_what_next(ensemble, structure, learns))
     for doubt in _doubts(result.atoms, found, model.functions.cutoff.radius):
         show(doubt)
+    if not result.converged:
+        end_early()
 
 
 def _what_next(ensemble: Path, structure: str, learned: bool) -> str:
@@ -244,9 +256,10 @@ def locality(
     file_format: Format = None,
 ) -> None:
     """Scan the locality of the parent."""
-    for file in (output_file, figure):
-        if file is not None:
-            output(file)
+    if output_file is not None:
+        output(output_file, structure)
+    if figure is not None:
+        output(figure, structure, output_file)
     from nearsight.cli.info import locality_table
     from nearsight.files.atomic import write_bytes
     from nearsight.learning.locality import force_locality
@@ -290,8 +303,7 @@ def info(
     """Show a file."""
     from nearsight.cli.info import describe
 
-    run = run_folder(file)
-    show(*describe(run / "best.json" if run.is_dir() else file))
+    show(*describe(check_ensemble(file) if is_run(file) else file))
 
 
 def _largest(values: Any, axis: int | None = None) -> float | None:

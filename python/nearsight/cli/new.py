@@ -88,7 +88,7 @@ def new(
     from nearsight.files.atomic import write_text
     from nearsight.run.passport import Passport
 
-    output(output_file, force)
+    output(output_file, target, force=force)
     atoms, config, text = _proposal(
         target, parent, output_file, seed, accuracy, file_format=file_format, full=full
     )
@@ -242,7 +242,7 @@ def distil(
     """Write a configuration with labels from the whole target, and carry it out."""
     folder = work_folder(workdir or Path(f"distil-{Path(target.partition('@')[0]).stem}"))
     file = folder.with_name(f"{folder.name}.toml")
-    output(file)
+    output(file, target)
 
     def change(config: Config) -> Config:
         from nearsight.run.suggest import distilled

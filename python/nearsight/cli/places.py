@@ -88,10 +88,7 @@ def check_ensemble(path: Path, structure: str = "") -> Path:
     """
     file = ensemble_file(path)
     if is_run(path) and not file.is_file():
-        raise InputError(
-            f"{path}: there is no ensemble yet ({file} is missing); nearsight status {path} tells "
-            "where the run stands"
-        )
+        raise InputError(f"{path}: {_why_no_ensemble(path, file)}")
     if _holds_ensemble(path):
         return file
     if structure and _holds_ensemble(Path(structure)):
@@ -101,6 +98,14 @@ def check_ensemble(path: Path, structure: str = "") -> Path:
             f"{path}: not an ensemble (a JSON file such as best.json), which comes first"
         )
     return file
+
+
+def _why_no_ensemble(path: Path, file: Path) -> str:
+    folder = run_folder(path)
+    if path.is_dir() and not (folder / "config.toml").is_file():
+        return "not the folder of a run (it holds neither best.json nor config.toml)"
+    how = f"status {path} tells where the run stands" if folder.is_dir() else f"run {path} makes it"
+    return f"there is no ensemble yet ({file} is missing); nearsight {how}"
 
 
 def load_ensemble(path: Path, structure: str = "") -> Ensemble:

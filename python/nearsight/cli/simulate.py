@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearsight.cli.app import Seed, display, find_modules_in, show, work_folder
-from nearsight.cli.carry_out import show_report
+from nearsight.cli.carry_out import show_dynamics, show_report
 from nearsight.cli.model import PANEL
 from nearsight.cli.options import command
 from nearsight.cli.places import Folder, Format, check_ensemble, is_run, run_folder
@@ -140,5 +140,4 @@ def md(
         summary = finished.run_dynamics(
             run_of_it if learns else source, atoms, place, dynamics, seed, progress
         )
-    show(f"{place / 'md.traj'}: {summary}")
-    show_report(place)
+    show_dynamics(place, summary)

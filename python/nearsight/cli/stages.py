@@ -93,7 +93,7 @@ def select_images(
     ] = Path("selected.extxyz"),
 ) -> None:
     """Choose images by farthest points."""
-    output(output_file)
+    output(output_file, labelled)
     from nearsight.learning.initial_cells import describe_sizes
     from nearsight.selection.choose import choose_images
     from nearsight.structures.images import read_images, write_images
@@ -136,7 +136,7 @@ def select_features(
         features = revise(features, with_target=True)
     elif features.with_target:
         raise InputError("features.with_target: name the structure with --with-target FILE")
-    output(output_file)
+    output(output_file, labelled, target)
     from nearsight.selection.choose import choose_features
     from nearsight.structures.images import read_images, read_structure
 
@@ -177,7 +177,7 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Train an ensemble."""
-    output(output_file)
+    output(output_file, images, symmetry_functions, target)
     from nearsight.model.symmetry_functions import SymmetryFunctions
     from nearsight.structures.images import read_images, read_structure
     from nearsight.training.fit import train_ensemble

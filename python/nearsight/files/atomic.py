@@ -20,6 +20,7 @@ from nearsight.reading import read_file
 __all__ = [
     "check_header",
     "check_version",
+    "check_writable",
     "content_digest",
     "file_digest",
     "parse_json",
@@ -56,6 +57,16 @@ def write_bytes(path: str | Path, content: bytes, sync: bool = True) -> None:
         raise cannot_be("written", path, error) from error
 
 
+def check_writable(path: Path) -> None:
+    """Raise the `InputError` of `write_bytes` now, where it would be lost work later."""
+    try:
+        temporary = _temporary(path)
+        temporary.open("xb").close()
+        temporary.unlink()
+    except OSError as error:
+        raise cannot_be("written", path, error) from error
+
+
 def remove(path: Path) -> None:
     """Remove what has a name, be it a file, a pipe or a folder; nothing may have it.
 
@@ -82,9 +93,13 @@ def remove_leftovers(folder: Path) -> None:
 _PART = ".part"
 
 
-def _write(path: Path, content: bytes, sync: bool) -> None:
+def _temporary(path: Path) -> Path:
     # not tempfile's, which only its owner may read
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PART}")
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PART}")
+
+
+def _write(path: Path, content: bytes, sync: bool) -> None:
+    temporary = _temporary(path)
     try:
         with temporary.open("xb") as stream:
             stream.write(content)

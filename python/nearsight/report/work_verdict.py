@@ -111,20 +111,13 @@ def _ends(data: WorkData) -> Iterator[Finding]:
         if stuck > 0:
             sentence = f"{stuck} of {count_noun(len(data.paths), 'relaxation')} did not converge"
             yield Finding(key="convergence", allows="forces", value=stuck, sentence=sentence)
-    if data.dynamics is not None and not _is_done(data):
+    if data.dynamics is not None and not data.dynamics.is_done:
         yield Finding(
             key="end",
             allows="relaxation",
             value=float(data.dynamics.frames.time[-1]),
             sentence=f"the dynamics ended before their last step: {data.dynamics.ended}",
         )
-
-
-def _is_done(data: WorkData) -> bool:
-    """Whether the dynamics came to their last step."""
-    assert data.dynamics is not None
-    done = float(data.dynamics.frames.time[-1]) * 1000.0 / data.dynamics.settings["timestep"]
-    return bool(round(done) >= int(data.dynamics.settings["steps"]))
 
 
 def _is_out_of_time(data: WorkData) -> bool:
@@ -140,7 +133,7 @@ def _next(data: WorkData, limiting: set[str]) -> Step:
         return COMPARE
     place, configuration = _run(data)
     run = shlex.quote(place)
-    if data.dynamics is not None and not _is_done(data) and not _learns(data):
+    if data.dynamics is not None and not data.dynamics.is_done and not _learns(data):
         return _next_dynamics(data, run, limited=True)
     if "calibration" in limiting:
         setting = "validation_chunks = 3, or more, under [nft]"
@@ -242,7 +235,7 @@ def _next_dynamics(data: WorkData, run: str, limited: bool) -> Step:
             f"nearsight md {run} {RUN}/md.traj@0 --workdir {RUN}-learned"
             f"{_options(settings, defaults)}",
         )
-    if _is_done(data):  # the budget was enough: more of it would change nothing
+    if motion.is_done:  # the budget was enough: more of it would change nothing
         settings["threshold"] = float(f"{motion.threshold / STEPS_MORE:.3g}")
         return Step(
             "the same with a lower threshold, so that the parent is asked sooner; the labels that "

@@ -19,12 +19,13 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from threading import Lock, Timer
 from typing import Any, TypeVar
 
 from nearsight.config import Config
 from nearsight.errors import DamagedFileError, InputError, explain, is_bug
-from nearsight.files.names import evaluation_files
+from nearsight.files.names import evaluation_files, iteration_folder
 from nearsight.files.records import (
     FailuresRecord,
     Iteration,
@@ -200,6 +201,12 @@ class RunStatus:
         folder = Path(folder)
         given = folder / "config.toml"
         if not given.is_file():
+            if iteration_folder(folder, 0).is_dir():
+                raise InputError(
+                    f"{folder}: the folder of nearsight nft, which has no status; "
+                    f"{folder / 'run.log'} tells where it stands, and the same command "
+                    f"(nearsight nft TARGET ... --workdir {quote(str(folder))}) continues it"
+                )
             raise InputError(f"{folder}: not the folder of a run (it holds no config.toml)")
         config = Config.parse(given.read_text(encoding="utf-8", errors="replace"), str(given))
         is_running = RunLock(folder).is_held_elsewhere()

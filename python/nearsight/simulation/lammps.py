@@ -24,7 +24,7 @@ from nearsight.files.atomic import write_text
 from nearsight.simulation.integrators import check_conditions, give_momenta
 from nearsight.simulation.known import MAX_UNCERTAIN_IN_A_ROW, Limits
 
-__all__ = ["DUMP", "Placement", "Segment", "write_lammps_input"]
+__all__ = ["DUMP", "Placement", "Segment", "data_file", "write_lammps_input"]
 
 Array = npt.NDArray[np.float64]
 
@@ -165,7 +165,7 @@ def write_lammps_input(
     moving = atoms.copy()
     if not moving.has("momenta"):
         give_momenta(moving, settings.temperature, seed)
-    data = script.with_name(f"{script.name}.data")
+    data = data_file(script)
     write_text(data, _data(Placement(moving), elements))
     place = os.path.relpath(potential, script.parent)
     # what is written is of its step, the last step too
@@ -185,6 +185,11 @@ def write_lammps_input(
         ),
     )
     return data
+
+
+def data_file(script: Path) -> Path:
+    """The file of the structure of a script."""
+    return script.with_name(f"{script.name}.data")
 
 
 def _fixed(atoms: Atoms) -> list[int]:

@@ -186,6 +186,12 @@ class DynamicsRecord(Record):
         return sum(each.chosen for each in self.rounds)
 
     @property
+    def is_done(self) -> bool:
+        """Whether the dynamics came to their last step."""
+        done = float(self.frames.time[-1]) * 1000.0 / float(self.settings["timestep"])
+        return round(done) >= int(self.settings["steps"])
+
+    @property
     def bath(self) -> Array | None:
         """Temperature of the heat bath at every frame, K; None without one."""
         first, last = self.settings["temperature"], self.settings["final_temperature"]

@@ -313,8 +313,8 @@ def best_of(scores: Sequence[float], started: bool = False, slack: float = 0.0) 
 
 
 SLACK = 0.01
-"""Of the error on the validation chunks, a mean over some hundred forces. With 5 % the last iterations
-counted where more chunks no longer help: of Cu55 by GPAW one that is off by 87 meV/Å, not 72."""
+"""Of the error on the validation chunks, a mean over some hundred forces. With 5 % the last
+iterations counted where more chunks do not help any more: of Cu55 by GPAW one off by 87 meV/Å, not 72."""
 
 
 def best_iteration(history: Sequence[Iteration], started: bool = False) -> int:
