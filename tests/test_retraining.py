@@ -7,6 +7,7 @@ learn; the reference for labels is ASE's EMT itself.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -587,6 +588,26 @@ def test_a_run_taken_up_keeps_the_retrained_ensemble(whole: Path, tmp_path: Path
     Run(Config.load(tmp_path / "copy" / "nft.toml"), folder).execute()
     for name in ("best.json", "retraining.json", "dynamics/dynamics.json"):
         assert (folder / name).read_bytes() == (whole / "nft" / name).read_bytes()
+
+
+def test_an_old_retraining_is_not_told_again(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would look as if the parent were asked again; a refusal would come after it."""
+    shutil.copytree(whole, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    for command, told, code in (
+        ("md nft particle.extxyz --steps 1 --threshold 9 --max-extrapolation 9", "Dynamics", 0),
+        ("md nft particle.extxyz --conditions NPT", 'conditions = "NPT" needs', 2),
+        ("retrain nft --max-steps 1 --threshold 9", "Retraining: nft", 0),
+        ("retrain nft --frames particle.extxyz --threshold 9", "Retraining: nft", 0),
+        ("run nft.toml", "the lines below are also in", 0),
+    ):
+        result = CliRunner().invoke(app, shlex.split(command))
+        assert result.exit_code == code, result.output
+        assert told in result.output.splitlines()[0]
+        rounds = [line for line in result.output.splitlines() if "after round 1 the" in line]
+        assert not rounds
 
 
 @pytest.mark.parametrize("name", ["pt260_heating", "pt260_retraining"])
