@@ -11,6 +11,7 @@ from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.files.names import round_folder
 from nearsight.files.records import Bounds, Finding, Verdict
 from nearsight.files.records.verdict import RUN, USES
+from nearsight.learning.learner import FAILED
 from nearsight.progress import count_noun
 from nearsight.report.next_step import STEPS_MORE, VERIFY, Step
 from nearsight.report.verdict import BOUND, ERROR, Limits, allowed, of_training, part, uncalibrated
@@ -129,6 +130,12 @@ def _is_out_of_time(data: WorkData) -> bool:
 
 def _next(data: WorkData, limiting: set[str]) -> Step:
     run = _run(data)
+    if data.retraining is not None and FAILED in data.retraining.stop_reason:
+        return Step(
+            "see on what the parent failed, and why; once failures.json of the run is moved away, "
+            "the same command asks it again",
+            f"nearsight status {run}",
+        )
     if data.dynamics is not None and not _is_done(data) and not _learns(data):
         return _next_dynamics(data, run, limited=True)
     if "calibration" in limiting:
