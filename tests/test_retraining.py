@@ -176,6 +176,28 @@ def test_the_window_begins_at_the_least_uncertain_frame_beyond(
     assert record(tmp_path)["stop_reason"] == "max_rounds = 1 is reached"
 
 
+def test_the_window_of_a_target_known_too_well_ends_at_what_is_known(
+    done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cu147 was known to 0.9 meV/Å, 12 of 14 frames up to 0.12 eV/Å lay beyond, and no round helped.
+
+    With the window there seven rounds brought the largest to 4 meV/Å.
+    """
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    monkeypatch.setattr("nearsight.learning.retraining._largest_on_targets", lambda _: 1e-6)
+    plan = PLAN.model_copy(update={"threshold": None, "window": 1.1, "max_rounds": 1})
+    limit = 0.2
+    paths = Relaxations(PATHS.structures, RELAXATION.model_copy(update={"max_uncertainty": limit}))
+    Retraining(paths).run(trained(tmp_path / "nft", plan), tmp_path)
+    before, after = record(tmp_path)["rounds"]
+    (path,) = before["paths"]
+    frames = zip(path["max_calibrated"], path["extrapolation"], strict=True)
+    known = [value <= limit and grade <= 1.0 for value, grade in frames]
+    first = known.index(False)
+    assert after["harvest"]["high"] == max(path["max_uncertainty"][1:first])
+    assert after["harvest"]["low"] == pytest.approx(after["harvest"]["high"] / 1.1)
+
+
 def test_ends_when_it_does_not_improve(
     done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
