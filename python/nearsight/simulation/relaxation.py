@@ -72,14 +72,21 @@ class EnsembleRelaxationResult(RelaxationResult, EnsemblePath):
     ----------
     max_uncertainty, mean_uncertainty, max_calibrated, extrapolation, stopped
         See `EnsemblePath`.
+    is_stated : bool
+        Whether the calibrated uncertainty is a bound that rests on enough.
     """
+
+    is_stated: bool = False
 
     @property
     def summary(self) -> str:
         """One-sentence summary for the log."""
+        kind, values = "raw", self.max_uncertainty
+        if self.is_stated and self.max_calibrated is not None:
+            kind, values = "99 %", self.max_calibrated
         return (
-            f"{super().summary}, uncertainty (raw) {self.max_uncertainty[-1]:.4f} eV/Å at the "
-            f"end, at most {self.max_uncertainty.max():.4f}"
+            f"{super().summary}, uncertainty ({kind}) {values[-1]:.4f} eV/Å at the end, at most "
+            f"{values.max():.4f}"
             + (f"; ended at the last known frame: {self.stopped}" if self.stopped else "")
         )
 
@@ -250,4 +257,10 @@ def _relax(
     if not kept.uncertainties:
         return path
     figures: dict[str, Any] = {k: np.array(values) for k, values in kept.uncertainties.items()}
-    return EnsembleRelaxationResult(**vars(path), **figures, stopped=stopped or None)
+    assert isinstance(calculator, NearsightCalculator)  # which gives uncertainties
+    return EnsembleRelaxationResult(
+        **vars(path),
+        **figures,
+        stopped=stopped or None,
+        is_stated=calculator.ensemble.has_bounds,
+    )
