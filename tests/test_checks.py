@@ -242,6 +242,7 @@ def test_bad_relaxation(tmp_path: Path) -> None:
     assert found["minimum"].numbers == {"force": 0.2, "fmax": 0.05, "target": 0}
     assert found["certainty"].numbers == {
         "target": 0,
+        "stated": False,
         "start": 0.010,
         "step": 2,
         "largest": 0.060,
@@ -254,7 +255,19 @@ def test_bad_relaxation(tmp_path: Path) -> None:
     assert "the ensemble did not converge (2 steps" in words
     assert "largest force is 0.20 eV/Å" in words
     assert "less certain than the criterion" in words
-    assert "retrain" in words
+    assert "What learns from there: nearsight retrain." in words
+
+
+def test_the_path_is_judged_by_what_the_verdict_counts(tmp_path: Path) -> None:
+    """Raw values are above fmax = 0.05 eV/Å, the bounds are not; and the other way round."""
+    low, high = np.array([0.010, 0.030, 0.020]), np.array([0.010, 0.060, 0.124])
+    for name, raw, bound, expected in (("met", high, low, "met"), ("not", low, high, "attention")):
+        path = but(PATH, max_uncertainty=raw, max_calibrated=bound)
+        folder = three(tmp_path / name, relaxation=but(RELAXATION, ensemble=path))
+        check = found_checks(folder)["certainty"]
+        assert check.status == expected
+        assert check.numbers["end"] == bound[-1]
+        assert "The stated uncertainty (99 %) starts at 10" in words_of(folder)
 
 
 def test_a_rise_of_the_uncertainty_far_below_fmax_is_no_alarm(tmp_path: Path) -> None:

@@ -354,6 +354,20 @@ def test_says_when_a_cell_is_not_relaxed() -> None:
     assert "Pt, space group 225: the cell was not relaxed after 1 steps" in recorder.notes
 
 
+def test_a_cell_whose_relaxation_failed_is_not_said_to_have_used_its_steps() -> None:
+    class AtFirstOnly(EMT):  # type: ignore[misc]
+        def calculate(self, atoms: Atoms, *given: Any) -> None:
+            if not np.allclose(atoms.cell.lengths(), 4.0):
+                raise RuntimeError("SCF did not converge")
+            super().calculate(atoms, *given)
+
+    recorder = Recorder()
+    settings = Initialization(["Pt"], space_groups=[225], n_rattled=0)
+    assert len(settings.run(Parent(AtFirstOnly, {}), recorder)) == 1
+    assert any("the relaxation of its cell ends here: " in note for note in recorder.notes)
+    assert not any("was not relaxed after" in note for note in recorder.notes)
+
+
 def test_leaves_out_rattled_cells_too_high_in_energy() -> None:
     # The highest of step I has 0.043 eV/atom (fcc at 4.0 Å); displacements of 0.3 Å cost more.
     recorder = Recorder()

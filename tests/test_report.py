@@ -168,6 +168,15 @@ def test_the_cost_and_the_error_in_larger_chunks(tmp_path: Path) -> None:
     assert [each["validation_error"] for each in found["iterations"]] == [None, 0.0125]
 
 
+@pytest.mark.parametrize(
+    ("error", "rule"), [(None, "the lowest raw value"), (0.0125, "the lowest error in the larger")]
+)
+def test_which_iteration_is_kept(tmp_path: Path, error: float | None, rule: str) -> None:
+    steps = [iteration(0, [], 100.0), iteration(1, [0, 3], validation_error=error)]
+    folder = save(tmp_path / "run", *steps, run=but(RUN, best_iteration=1))
+    assert f"The kept iteration is the one with {rule}" in page_of(folder).words
+
+
 def test_relaxation_without_parent(tmp_path: Path) -> None:
     lone = but(RELAXATION, parent=None, parent_fmax_at_minimum=None)
     folder = three(tmp_path / "run", relaxation=lone)

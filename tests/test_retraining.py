@@ -7,6 +7,7 @@ learn; the reference for labels is ASE's EMT itself.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,28 @@ def test_the_window_begins_at_the_least_uncertain_frame_beyond(
     assert after["harvest"]["low"] == least
     assert after["harvest"]["high"] == pytest.approx(3.0 * least)
     assert record(tmp_path)["stop_reason"] == "max_rounds = 1 is reached"
+
+
+def test_the_window_of_a_target_known_too_well_ends_at_what_is_known(
+    done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cu147 was known to 0.9 meV/Å, 12 of 14 frames up to 0.12 eV/Å lay beyond, and no round helped.
+
+    With the window there seven rounds brought the largest to 4 meV/Å.
+    """
+    shutil.copytree(done[0] / "nft", tmp_path / "nft")
+    monkeypatch.setattr("nearsight.learning.retraining._largest_on_targets", lambda _: 1e-6)
+    plan = PLAN.model_copy(update={"threshold": None, "window": 1.1, "max_rounds": 1})
+    limit = 0.2
+    paths = Relaxations(PATHS.structures, RELAXATION.model_copy(update={"max_uncertainty": limit}))
+    Retraining(paths).run(trained(tmp_path / "nft", plan), tmp_path)
+    before, after = record(tmp_path)["rounds"]
+    (path,) = before["paths"]
+    frames = zip(path["max_calibrated"], path["extrapolation"], strict=True)
+    known = [value <= limit and grade <= 1.0 for value, grade in frames]
+    first = known.index(False)
+    assert after["harvest"]["high"] == max(path["max_uncertainty"][1:first])
+    assert after["harvest"]["low"] == pytest.approx(after["harvest"]["high"] / 1.1)
 
 
 def test_ends_when_it_does_not_improve(
@@ -587,6 +610,26 @@ def test_a_run_taken_up_keeps_the_retrained_ensemble(whole: Path, tmp_path: Path
     Run(Config.load(tmp_path / "copy" / "nft.toml"), folder).execute()
     for name in ("best.json", "retraining.json", "dynamics/dynamics.json"):
         assert (folder / name).read_bytes() == (whole / "nft" / name).read_bytes()
+
+
+def test_an_old_retraining_is_not_told_again(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would look as if the parent were asked again; a refusal would come after it."""
+    shutil.copytree(whole, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    for command, told, code in (
+        ("md nft particle.extxyz --steps 1 --threshold 9 --max-extrapolation 9", "Dynamics", 0),
+        ("md nft particle.extxyz --conditions NPT", 'conditions = "NPT" needs', 2),
+        ("retrain nft --max-steps 1 --threshold 9", "Retraining: nft", 0),
+        ("retrain nft --frames particle.extxyz --threshold 9", "Retraining: nft", 0),
+        ("run nft.toml", "the lines below are also in", 0),
+    ):
+        result = CliRunner().invoke(app, shlex.split(command))
+        assert result.exit_code == code, result.output
+        assert told in result.output.splitlines()[0]
+        rounds = [line for line in result.output.splitlines() if "after round 1 the" in line]
+        assert not rounds
 
 
 @pytest.mark.parametrize("name", ["pt260_heating", "pt260_retraining"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.report import LOCALITY, REFERENCE, RELAXATION, RUN, Page, but, iteration, save
+from helpers.report import LOCALITY, PATH, REFERENCE, RELAXATION, RUN, Page, but, iteration, save
 from helpers.runs import GIVEN, tiny_config
 from nearsight.files.records import (
     Bound,
@@ -81,6 +81,24 @@ def test_a_good_run(tmp_path: Path) -> None:
     assert "0.4 % of the typical force; from 150 forces in 3 validation structures" in lines[1]
     assert "at most 12 meV/Å (99 %) or 8 (95 %); from 150 forces in 3" in lines[2]
     assert shlex.split(lines[-1])[:3] == ["nearsight", "relax", "al run/best.json"]
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.008])
+def test_the_bound_of_the_relaxed_structure_stands_beside_that_of_the_target(
+    tmp_path: Path, floor: float
+) -> None:
+    """The one that was asked for: 37.7 meV/Å for Cu147, where 3.07 was said of the target."""
+    path = but(PATH, max_calibrated=np.array([0.012, 0.060, 0.03]))
+    files = {"relaxation": but(RELAXATION, ensemble=path)}
+    found = verdict(tmp_path, files=files, bound=but(BOUND, floor=floor))
+    said = found.bound_sentence
+    assert found.relaxed_bound == 0.03
+    assert "at most 12 meV/Å (99 %) or 8 (95 %)" in said
+    assert " in the target as given, 30 (99 %) or 20 (95 %) where its relaxation ended" in said
+    write_report(tmp_path / "run")
+    assert said[1:] in Page(tmp_path / "run").words
+    known = Verdict.load(tmp_path / "run" / "verdict.json")
+    assert any(said in line for line in known.lines("run"))
 
 
 @pytest.mark.parametrize(("floor", "same"), [(0.0, False), (0.008, True), (0.004, False)])

@@ -55,6 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"retrain nft --max-steps 3 {options}",
             "md nft particle.extxyz --steps 6 --write-every 2 --threshold 5 --max-extrapolation 9",
             "md nft/best.json particle.extxyz --steps 6 --threshold 1e-5 --workdir alone",
+            "relax nft frames.traj@0 -o learned.extxyz --max-steps 3 --max-uncertainty 0.3",
         ):
             result = CliRunner().invoke(app, shlex.split(line))
             assert result.exit_code == 0, result.output
@@ -68,7 +69,7 @@ def calibrated(place: Path) -> Ensemble:
     return replace(Ensemble.load(place / "nft/best.json"), bounds=Bounds(forces=bound))
 
 
-FOLDERS = ("nft/retrained-frames", "nft/retrained", "md", "alone")
+FOLDERS = ("nft/retrained-frames", "nft/retrained", "md", "alone", "learned")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -82,6 +83,29 @@ def test_every_command_ends_with_verdict_and_next_command(place: Path, folder: s
     page = Page(place / folder)
     assert verdict.headline in page.words
     assert verdict.next_command(Path(folder).name) in page.words
+
+
+def test_a_relaxation_whose_parent_fails_has_learned_nothing(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("SCF did not converge")
+
+    shutil.copytree(place, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setattr(EMT, "calculate", fail)
+    unseen = copper.particle(8)
+    unseen.rattle(0.12, seed=8)
+    unseen.write("unseen.extxyz")
+    line = "relax nft unseen.extxyz -o lost.extxyz --max-steps 3 --max-uncertainty 0.3"
+    result = CliRunner().invoke(app, shlex.split(line))
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "lost/best.json: the ensemble of the run, as it was; learning ended because" in said
+    assert "SCF did not converge" in said
+    assert "used up" not in said
+    assert Ensemble.load(Path("lost/best.json")).digest == Ensemble.load("nft/best.json").digest
+    assert shlex.split(result.output.splitlines()[-1]) == ["nearsight", "status", "nft"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

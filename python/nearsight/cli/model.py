@@ -18,6 +18,7 @@ from nearsight.cli.app import (
     show,
     table_of,
 )
+from nearsight.cli.carry_out import show_report
 from nearsight.cli.options import command
 from nearsight.cli.places import (
     KEEP_RESULTS,
@@ -190,40 +191,41 @@ def relax(
     if output_file.suffix != ".traj":
         check_constraints(atoms, structure, f"{output_file}: extended XYZ", " (a .traj keeps all)")
     learns = relaxation.on_uncertain == "retrain" and is_run(ensemble)
+    retrained, place = None, output_file.with_suffix("")
     with display() as progress:
         progress.stage("Relaxation", f"{relaxation.optimizer} to {relaxation.fmax:g} eV/Å")
         result = relax_structure(model, atoms, relaxation, progress, trajectory)
         if result.stopped and learns:
-            run, place = run_folder(ensemble), output_file.with_suffix("")
+            run = run_folder(ensemble)
             find_modules_in(run.absolute().parent)
             progress.note(result.summary)
             retrained = learn_to_relax(run, atoms, place, relaxation, progress)
             progress.note(retrained.summary)
-            model = retrained.learner.ensemble
-            show(f"{place / 'best.json'}: the ensemble that has learned what was not known")
-            progress.stage("Relaxation", "with what was learned")
-            result = relax_structure(model, atoms, relaxation, progress, trajectory)
+            if retrained.best:
+                model = retrained.learner.ensemble
+                progress.stage("Relaxation", "with what was learned")
+                result = relax_structure(model, atoms, relaxation, progress, trajectory)
     found = model.evaluate(result.atoms)
     if output_file.suffix == ".traj":
         write_frames(output_file, [labelled(result.atoms, model, found, in_info=True)])
     else:
         write_structures(output_file, [labelled(result.atoms, model, found)])
     show(f"{output_file}: {result.summary}")
-    if result.stopped:
-        show(_what_next(ensemble, structure, learns))
+    if result.stopped and not learns:
+        show(_what_next(ensemble, structure))
     for doubt in _doubts(result.atoms, found, model.functions.cutoff.radius):
         show(doubt)
+    if retrained is not None:
+        kind = "that has learned from the relaxation" if retrained.best else "of the run, as it was"
+        reason = retrained.record.stop_reason
+        show(f"{place / 'best.json'}: the ensemble {kind}; learning ended because {reason}")
+        show_report(place)
     if not result.converged:
         end_early()
 
 
-def _what_next(ensemble: Path, structure: str, learned: bool) -> str:
+def _what_next(ensemble: Path, structure: str) -> str:
     """The command that leads on from a relaxation that has ended at its last known frame."""
-    if learned:
-        return (
-            "The chunks of [retraining] are used up; more of them (max_chunks) in a configuration: "
-            f"nearsight retrain {quote(str(ensemble))} --frames {quote(structure)} --max-chunks 60"
-        )
     run = run_folder(ensemble)
     if run.is_dir():
         files = f"{quote(str(run))} {quote(structure)}"

@@ -248,8 +248,9 @@ class Initialization(InitialSettings):
             if not path:
                 raise
             progress.note(f"{name}: the relaxation of its cell ends here: {error}")
-        if not converged:
-            progress.note(f"{name}: the cell was not relaxed after {self.max_steps} steps")
+        else:
+            if not converged:
+                progress.note(f"{name}: the cell was not relaxed after {self.max_steps} steps")
         ceiling = _energy(path[-1]) + self.energy_window
         return [image for image in path if _energy(image) <= ceiling]
 

@@ -24,7 +24,10 @@ from nearsight.parents import Failure, Origin, Parent
 from nearsight.progress import Progress
 from nearsight.structures.images import Image, write_images
 
-__all__ = ["Learner"]
+__all__ = ["FAILED", "Learner"]
+
+FAILED = "failed on all"
+"""In the reason of a retraining that ended because its parent labelled nothing."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ class Learner:
                 progress.note(f"skipping {name} {result.explained}")
         if not images:
             raise ParentError(
-                f"parent {self.parent.settings['calculator']} failed on all {len(labelled)} "
+                f"parent {self.parent.settings['calculator']} {FAILED} {len(labelled)} "
                 f"{self.nft.settings.noun} of the frames, the last one {reason}"
             )
         return images

@@ -105,7 +105,9 @@ class Relaxations:
         atoms.positions = last.positions
         name = optimizer_name(self.settings, len(atoms))
         figures = {**vars(path), "broken": None}
-        return EnsembleRelaxationResult(**figures, atoms=atoms, optimizer=name)
+        return EnsembleRelaxationResult(
+            **figures, atoms=atoms, optimizer=name, is_stated=ensemble.has_bounds
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from nearsight.config import RelaxationSettings
 from nearsight.errors import DamagedFileError, InputError, ParentError
 from nearsight.files.atomic import file_digest
 from nearsight.files.names import round_folder
@@ -213,7 +214,9 @@ class Retraining:
 
         The first frame of a relaxation is a target, which nearsighted force training takes care of.
         It can know a target so well that every frame lies beyond the window; then the window begins
-        at the least uncertain of these.
+        at the least uncertain of these. Where what tells rounds apart lies beyond, and the target
+        has set the threshold, frames are believed as far as the relaxation knows them: no round
+        could improve by what it learns from the others.
         """
         try:
             known = load_harvest(folder)
@@ -237,6 +240,9 @@ class Retraining:
             if min(uncertain, default=0.0) > settings.window * low:
                 low = min(uncertain)
             high = settings.window * low
+            if settings.threshold is None and (explored.uncertainty or 0.0) > high:
+                high = max(high, _largest_known(explored.paths, self.paths.settings))
+                low = high / settings.window
         found = harvest(ensemble, frames, values, low, high, count)
         if found.chosen:
             save_harvest(folder, found, frames)
@@ -249,6 +255,12 @@ def _up_to_unknown(ensemble: Ensemble, path: list[Atoms], threshold: float) -> l
         if doubt_of(ensemble, atoms, threshold, calibrated=True).max() > threshold:
             return path[: number + 1]
     return path
+
+
+def _largest_known(paths: list[EnsemblePath], settings: RelaxationSettings) -> float:
+    """Raw uncertainty of the frames of relaxations up to the first that is not known, eV/Å."""
+    known = [path.max_uncertainty[1 : path.known(settings.max_uncertainty)] for path in paths]
+    return float(np.concatenate(known).max(initial=0.0))
 
 
 def _bound(learner: Learner, rounds: list[RetrainingRound], best: int) -> str:

@@ -153,6 +153,11 @@ class Ensemble:
         """Elements it has networks for."""
         return self.functions.elements
 
+    @property
+    def has_bounds(self) -> bool:
+        """Whether its calibrated uncertainties are bounds that rest on enough."""
+        return self.bounds is not None and self.bounds.forces.is_known
+
     def __len__(self) -> int:
         return len(np.atleast_1d(next(iter(self.networks.values())).slope))
 

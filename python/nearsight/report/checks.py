@@ -61,7 +61,7 @@ def _of_relaxations(data: RunData) -> list[Check]:
     relaxed = [(t, t.relaxation) for t in data.targets if t.relaxation is not None]
     if not relaxed:
         return [Check("relaxation", "open", {})]
-    return [_converged(relaxed), _minimum(relaxed), _certainty(relaxed)]
+    return [_converged(relaxed), _minimum(relaxed), _certainty(data, relaxed)]
 
 
 def limiting_label_error(data: RunData) -> float | None:
@@ -230,11 +230,13 @@ def _minimum(relaxed: Relaxed) -> Check:
     return Check("minimum", status, {"force": force, "fmax": fmax, "target": target})
 
 
-def _certainty(relaxed: Relaxed) -> Check:
-    paths = [(r.ensemble.max_uncertainty, r.fmax, target.number) for target, r in relaxed]
+def _certainty(data: RunData, relaxed: Relaxed) -> Check:
+    """By what the verdict counts: the bounds, where there are any."""
+    paths = [(data.along(r.ensemble), r.fmax, target.number) for target, r in relaxed]
     path, fmax, target = max(paths, key=lambda each: each[0].max())
     numbers = {
         "target": target,
+        "stated": data.is_stated,
         "start": float(path[0]),
         "step": int(path.argmax()),
         "largest": float(path.max()),

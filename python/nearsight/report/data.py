@@ -18,6 +18,7 @@ from nearsight.files.names import evaluation_files, numbered, round_folder
 from nearsight.files.records import (
     Comparison,
     DynamicsRecord,
+    EnsemblePath,
     ForceLocality,
     Iteration,
     Record,
@@ -154,6 +155,25 @@ class RunData:
     def relaxed(self) -> list[TargetData]:
         """Targets that were relaxed."""
         return [target for target in self.targets if target.relaxation is not None]
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether there are bounds of the errors along all relaxations."""
+        paths = [each.ensemble for each in self.relaxations if each is not None]
+        known = all(path.max_calibrated is not None for path in paths)
+        return bool(paths) and known and self.best.record.is_calibrated
+
+    def along(self, path: EnsemblePath) -> Array:
+        """Largest uncertainty of an atom in each frame, calibrated where `is_stated`, else raw."""
+        stated = path.max_calibrated if self.is_stated else None
+        return path.max_uncertainty if stated is None else stated
+
+    @property
+    def relaxed_bound(self) -> float | None:
+        """Stated uncertainty of the most uncertain atom where the relaxations ended, eV/Å."""
+        if not self.is_stated:
+            return None
+        return max(float(self.along(r.ensemble)[-1]) for r in self.relaxations if r is not None)
 
     @cached_property
     def targets(self) -> list[TargetData]:

@@ -273,7 +273,9 @@ def relaxation_energy_figure(ensemble: Array, parent: Array | None = None) -> Fi
 
 
 @styled
-def relaxation_uncertainty_figure(maximum: Array, mean: Array, fmax: float | None = None) -> Figure:
+def relaxation_uncertainty_figure(
+    maximum: Array, mean: Array, fmax: float | None = None, bound: Array | None = None
+) -> Figure:
     """Largest and mean raw uncertainty of the atoms by relaxation step (SI, Fig. S8b).
 
     Parameters
@@ -281,16 +283,20 @@ def relaxation_uncertainty_figure(maximum: Array, mean: Array, fmax: float | Non
     maximum, mean : (S + 1,) float, eV/Å
     fmax : float, optional
         The criterion of the relaxation, eV/Å: drawn as a line.
+    bound : (S + 1,) float, eV/Å, optional
+        The largest stated uncertainty.
     """
     figure, axes = new_figure(TALL)
-    axes.plot(1000 * maximum, "o-", color=BLUE, label="largest")
+    if bound is not None:
+        axes.plot(1000 * bound, "^-", color=ORANGE, markersize=4.0, label="largest, 99 %")
+    axes.plot(1000 * maximum, "o-", color=BLUE, label="largest" if bound is None else "largest, raw")
     axes.plot(1000 * mean, "s-", color=GREEN, markersize=3.5, label="mean over the atoms")
     if fmax is not None:
         axes.axhline(
             1000 * fmax, color=GREY, linestyle="--", linewidth=1.0, label="criterion, fmax"
         )
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("uncertainty, raw (meV/Å)")
+    axes.set_ylabel("uncertainty, raw (meV/Å)" if bound is None else "uncertainty (meV/Å)")
     step_axis(axes)
     legend(figure, axes)
     return figure
@@ -321,9 +327,13 @@ def relaxation_energies_figure(
 
 @styled
 def relaxation_uncertainties_figure(
-    names: Sequence[str], maximum: Sequence[Array], mean: Sequence[Array], fmax: float
+    names: Sequence[str],
+    maximum: Sequence[Array],
+    mean: Sequence[Array],
+    fmax: float,
+    stated: bool = False,
 ) -> Figure:
-    """Largest and mean raw uncertainty by step, a panel for each of several targets.
+    """Largest and mean uncertainty by step, a panel for each of several targets.
 
     Parameters
     ----------
@@ -331,11 +341,14 @@ def relaxation_uncertainties_figure(
     maximum, mean : sequences of (S + 1,) float, eV/Å
     fmax : float
         The criterion of the relaxations, eV/Å: drawn as a line.
+    stated : bool
+        Whether the largest ones are bounds; else they are raw, as the means always are.
     """
-    figure, panels = small_multiples(names, "uncertainty, raw (meV/Å)")
+    kinds = (", 99 %", ", raw") if stated else ("", "")
+    figure, panels = small_multiples(names, f"uncertainty{'' if stated else ', raw'} (meV/Å)")
     for axes, largest, average in zip(panels, maximum, mean, strict=True):
-        axes.plot(1000 * largest, ".-", color=BLUE, label="largest")
-        axes.plot(1000 * average, ".-", color=GREEN, label="mean over the atoms")
+        axes.plot(1000 * largest, ".-", color=BLUE, label=f"largest{kinds[0]}")
+        axes.plot(1000 * average, ".-", color=GREEN, label=f"mean over the atoms{kinds[1]}")
         axes.axhline(1000 * fmax, color=GREY, linestyle="--", linewidth=1.0, label="criterion")
         axes.set_ylim(bottom=0)
     legend(figure, panels[0])

@@ -214,15 +214,20 @@ def _relaxation_figures(data: RunData) -> Iterator[tuple[str, Figure]]:
     paths = [relaxation.ensemble for _, relaxation in found]
     parents = [r.parent.energies if r.parent is not None else None for _, r in found]
     energies = [path.energies for path in paths]
-    largest = [path.max_uncertainty for path in paths]
     mean = [path.mean_uncertainty for path in paths]
     if len(data.targets) == 1:
         yield "relaxation-energy", figures.relaxation_energy_figure(energies[0], parents[0])
-        uncertainty = figures.relaxation_uncertainty_figure(largest[0], mean[0], fmax)
+        bound = data.along(paths[0]) if data.is_stated else None
+        uncertainty = figures.relaxation_uncertainty_figure(
+            paths[0].max_uncertainty, mean[0], fmax, bound
+        )
     else:
         yield (
             "relaxation-energy",
             figures.relaxation_energies_figure(names, energies, parents),
         )
-        uncertainty = figures.relaxation_uncertainties_figure(names, largest, mean, fmax)
+        largest = [data.along(path) for path in paths]
+        uncertainty = figures.relaxation_uncertainties_figure(
+            names, largest, mean, fmax, data.is_stated
+        )
     yield "relaxation-uncertainty", uncertainty

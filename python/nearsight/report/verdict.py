@@ -70,6 +70,7 @@ def judge(data: RunData) -> Verdict:
         test_error=None if test is None else test["mean_error"],
         bound=None if bounds is None else bounds.forces,
         largest_bound=best.structure_uncertainty_calibrated,
+        relaxed_bound=data.relaxed_bound,
         outside=best.outside,
         advice=advice,
         command=command,
@@ -222,12 +223,9 @@ def _relaxations(data: RunData, typical: float) -> Iterator[Finding]:
             value=stuck,
             sentence=f"{stuck} of {count_noun(len(relaxed), 'relaxation')} did not converge",
         )
-    if data.best.record.is_calibrated:
-        paths = [relaxation.ensemble.max_calibrated for relaxation in relaxed]
-        ends = [float(path[-1]) for path in paths if path is not None]
-        if ends:
-            name = "the uncertainty (99 %) of the most uncertain atom where the relaxation ended"
-            yield part("relaxed", name, max(ends), typical, BOUND)
+    if data.relaxed_bound is not None:
+        name = "the uncertainty (99 %) of the most uncertain atom where the relaxation ended"
+        yield part("relaxed", name, data.relaxed_bound, typical, BOUND)
     forces = [
         (relaxation.parent_fmax_at_minimum, relaxation.fmax)
         for relaxation in relaxed

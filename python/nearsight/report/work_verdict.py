@@ -12,6 +12,7 @@ from nearsight.config import DynamicsSettings, RetrainingSettings
 from nearsight.files.names import round_folder
 from nearsight.files.records import Bounds, Finding, Verdict
 from nearsight.files.records.verdict import RUN, USES
+from nearsight.learning.learner import FAILED
 from nearsight.progress import count_noun
 from nearsight.report.configuration import RunConfiguration
 from nearsight.report.next_step import STEPS_MORE, Step, verify
@@ -133,6 +134,12 @@ def _next(data: WorkData, limiting: set[str]) -> Step:
         return COMPARE
     place, configuration = _run(data)
     run = shlex.quote(place)
+    if data.retraining is not None and FAILED in data.retraining.stop_reason:
+        return Step(
+            "see on what the parent failed, and why; once failures.json of the run is moved away, "
+            "the same command asks it again",
+            f"nearsight status {run}",
+        )
     if data.dynamics is not None and not data.dynamics.is_done and not _learns(data):
         return _next_dynamics(data, run, limited=True)
     if "calibration" in limiting:

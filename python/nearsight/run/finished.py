@@ -27,6 +27,7 @@ from nearsight.progress import Progress
 from nearsight.run.folder import RunFolder
 from nearsight.run.follow_up import AS_NEEDED, FollowUp, write_relaxed
 from nearsight.run.frames import believable
+from nearsight.simulation.integrators import check_conditions
 from nearsight.simulation.lammps_program import LammpsProgram
 from nearsight.structures.images import read_images, read_structures
 
@@ -114,13 +115,14 @@ def retrain(
     progress = progress or Progress()
     folder = _as_folder(Path(run) / "retrained" if folder is None else folder)
     with open_finished_run(Path(run), progress) as finished:
-        learner = replace(finished.latest, settings=settings or RetrainingSettings())
         paths: Relaxations | Frames
         if frames is None:
             structures = finished.trained.targets.structures
             paths = Relaxations(structures, relaxation or RelaxationSettings())
         else:
-            paths = Frames(believable(frames, learner.ensemble.elements, progress))
+            elements = finished.trained.ensemble.elements
+            paths = Frames(believable(frames, elements, progress))
+        learner = replace(finished.latest, settings=settings or RetrainingSettings())
         folder.mkdir(parents=True, exist_ok=True)
         progress.stage("Retraining", str(run))
         result = Retraining(paths).run(learner, folder, progress)
@@ -209,6 +211,7 @@ def run_dynamics(
     """
     progress = progress or Progress()
     settings = settings or DynamicsSettings()
+    check_conditions(atoms, settings)
     folder = _as_folder(folder)
     if isinstance(source, Ensemble) or not Path(source).is_dir():
         ensemble = as_ensemble(source)
@@ -269,12 +272,14 @@ def run_in_lammps(
         If the parent fails on every chunk of a retraining.
     """
     progress = progress or Progress()
+    settings = settings or DynamicsSettings()
+    check_conditions(atoms, settings)
     folder = _as_folder(folder)
     lammps = LammpsProgram.parse(program)
     with open_finished_run(Path(run), progress) as finished:
         latest = finished.latest
         progress.stage("Dynamics by LAMMPS", str(run))
-        dynamics = LammpsDynamics(settings or DynamicsSettings(), latest.settings, seed, lammps)
+        dynamics = LammpsDynamics(settings, latest.settings, seed, lammps)
         summary = dynamics.run(latest, atoms, folder, progress)
         _report(folder, "lammps md", Path(run), latest.ensemble)
     return summary

@@ -68,9 +68,10 @@ class FollowUp:
 
     @cached_property
     def retrained(self) -> RetrainingResult:
-        """Result of the retraining, which is done or read back."""
+        """Result of the retraining, which is done, or read back without a word."""
         retraining, learner = self._retraining
-        return retraining.run(learner, self.folder, self.progress)
+        told = (self.folder / RetrainingRecord.FILE).exists()
+        return retraining.run(learner, self.folder, Progress() if told else self.progress)
 
     @property
     def _relaxations(self) -> Relaxations:
@@ -164,6 +165,7 @@ class FollowUp:
 
     def retrain(self) -> str:
         """Retrain, write ``retrained.extxyz`` and ``retraining.json``; one sentence."""
+        (self.folder / RetrainingRecord.FILE).unlink(missing_ok=True)  # if a file beside it is gone
         write_relaxed(self.folder, self.retrained)
         return self.retrained.summary
 

@@ -72,16 +72,22 @@ class EnsembleRelaxationResult(RelaxationResult, EnsemblePath):
     ----------
     max_uncertainty, mean_uncertainty, max_calibrated, extrapolation, stopped
         See `EnsemblePath`.
+    is_stated : bool
+        Whether the calibrated uncertainty is a bound that rests on enough.
     """
+
+    is_stated: bool = False
 
     @property
     def summary(self) -> str:
         """One-sentence summary for the log."""
-        told = super().summary
+        told, kind, values = super().summary, "raw", self.max_uncertainty
+        if self.is_stated and self.max_calibrated is not None:
+            kind, values = "99 %", self.max_calibrated
         if self.max_uncertainty.any():  # else there is one member, which has no spread
             told += (
-                f", uncertainty (raw) {self.max_uncertainty[-1]:.4f} eV/Å at the end, at most "
-                f"{self.max_uncertainty.max():.4f}"
+                f", uncertainty ({kind}) {values[-1]:.4f} eV/Å at the end, at most "
+                f"{values.max():.4f}"
             )
         return told + (f"; ended at the last known frame: {self.stopped}" if self.stopped else "")
 
@@ -252,4 +258,10 @@ def _relax(
     if not kept.uncertainties:
         return path
     figures: dict[str, Any] = {k: np.array(values) for k, values in kept.uncertainties.items()}
-    return EnsembleRelaxationResult(**vars(path), **figures, stopped=stopped or None)
+    assert isinstance(calculator, NearsightCalculator)  # which gives uncertainties
+    return EnsembleRelaxationResult(
+        **vars(path),
+        **figures,
+        stopped=stopped or None,
+        is_stated=calculator.ensemble.has_bounds,
+    )

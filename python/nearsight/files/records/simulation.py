@@ -100,11 +100,16 @@ class EnsemblePath(RelaxationPath):
 
     def is_known(self, threshold: float) -> bool:
         """Whether all frames are: by the calibrated uncertainty (eV/Å), and no atom outside."""
+        return self.known(threshold) == len(self.energies) and not self.broken
+
+    def known(self, threshold: float) -> int:
+        """Number of frames up to the first that is not; see `is_known`."""
         if self.max_calibrated is None:  # of an earlier version
-            return False
-        outside = self.extrapolation is not None and float(self.extrapolation.max()) > 1.0
-        within = float(self.max_calibrated.max()) <= threshold
-        return within and not outside and not self.broken
+            return 0
+        unknown = self.max_calibrated > threshold
+        if self.extrapolation is not None:
+            unknown = unknown | (self.extrapolation > 1.0)
+        return int(unknown.argmax()) if unknown.any() else len(unknown)
 
 
 class Relaxation(Record):

@@ -77,6 +77,8 @@ class Verdict(Record):
         Of forces; None if there is none.
     largest_bound : float, eV/Å
         Stated uncertainty (99 %) of the most uncertain atom of the targets.
+    relaxed_bound : float, eV/Å, or None
+        Likewise where their relaxations ended; None where there are none, or no bounds of them.
     outside : int or None
         Atoms of the targets outside what there are labels of.
     advice : str
@@ -87,7 +89,7 @@ class Verdict(Record):
         What it was asked of; None: the target as given.
     """
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("subject",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("relaxed_bound", "subject")
 
     FORMAT: ClassVar[str] = "nearsight-verdict"
     FILE: ClassVar[str] = "verdict.json"
@@ -99,6 +101,7 @@ class Verdict(Record):
     test_error: FiniteFloat | None
     bound: Bound | None
     largest_bound: Annotated[FiniteFloat, Field(ge=0)]
+    relaxed_bound: Annotated[FiniteFloat, Field(ge=0)] | None = None
     outside: NonNegativeInt | None
     advice: str
     command: Annotated[str, Field(pattern="^nearsight ")]
@@ -137,14 +140,16 @@ class Verdict(Record):
                 f"{count_noun(images, 'structure')} that the members did not know ({FEWEST} in "
                 f"{FEWEST_IMAGES} are needed)"
             )
-        beside = float(bound.beside(self.largest_bound))
         common = bound.factor * bound.floor  # of all atoms that are neither uncommon nor outside
         same = bound.is_constant and self.largest_bound <= common * (1.0 + 1e-9)
         kind = ", the same for all atoms" if same else ""
+        where = ""
+        if self.relaxed_bound is not None:
+            relaxed = _both(bound, self.relaxed_bound, "")
+            where = f"{',' if same else ''} in {TARGET}, {relaxed} where its relaxation ended"
         return (
-            f"error of an atom at most {figure(1000 * self.largest_bound)} meV/Å (99 %) or "
-            f"{figure(1000 * beside)} (95 %){kind}; from {bound.labels} forces in {bound.images} "
-            "structures that the members did not know"
+            f"error of an atom at most {_both(bound, self.largest_bound, ' meV/Å')}{kind}{where}; "
+            f"from {bound.labels} forces in {bound.images} structures that the members did not know"
         )
 
     @property
@@ -172,6 +177,12 @@ class Verdict(Record):
         """The command for the folder of the run, as a shell takes it."""
         words = (_with_run(word, run) for word in shlex.split(self.command))
         return shlex.join(normpath(word) if "/.." in word else word for word in words)
+
+
+def _both(bound: Bound, stated: float, unit: str) -> str:
+    """A 99 % bound and the 95 % bound beside it, in meV/Å."""
+    low, high = (figure(1000 * each) for each in (float(bound.beside(stated)), stated))
+    return f"{high}{unit} (99 %) or {low} (95 %)"
 
 
 def _with_run(text: str, run: str | Path) -> str:
