@@ -342,7 +342,7 @@ def test_bad_potentials_are_refused(
 
 def test_a_file_of_another_kind_is_refused(run: Run) -> None:
     for command in (("evaluate", "symmetry_functions.json", "particle.xyz"),
-                    ("train", "selected.extxyz", "ensemble.json")):  # fmt: skip
+                    ("train", "selected.extxyz", "ensemble.json", "-o", "new.json")):  # fmt: skip
         code, out, err = run(*command)
         assert (code, out) == (2, "")
         assert "not a file of format" in err

@@ -179,7 +179,7 @@ def test_the_window_begins_at_the_least_uncertain_frame_beyond(
 def test_the_window_of_a_target_known_too_well_ends_at_what_is_known(
     done: tuple[Path, RetrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cu147 was known to 0.9 meV/Å, 12 of 14 frames up to 0.12 eV/Å lay beyond, and no round helped.
+    """Cu147 was known to 0.9 meV/Å, 12 of 14 frames lay beyond, up to 0.12 eV/Å; no round helped.
 
     With the window there seven rounds brought the largest to 4 meV/Å.
     """

@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "relax nft frames.traj@0 -o learned.extxyz --max-steps 3 --max-uncertainty 0.3",
         ):
             result = CliRunner().invoke(app, shlex.split(line))
-            assert result.exit_code == 0, result.output
+            assert result.exit_code in (0, 3), result.output  # 3: ended early
             (place / f"said-{len(list(place.glob('said-*')))}").write_text(result.output)
     return place
 
@@ -99,7 +99,7 @@ def test_a_relaxation_whose_parent_fails_has_learned_nothing(
     unseen.write("unseen.extxyz")
     line = "relax nft unseen.extxyz -o lost.extxyz --max-steps 3 --max-uncertainty 0.3"
     result = CliRunner().invoke(app, shlex.split(line))
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 3, result.output
     said = " ".join(result.output.split())
     assert "lost/best.json: the ensemble of the run, as it was; learning ended because" in said
     assert "SCF did not converge" in said

@@ -18,8 +18,9 @@ class RetrainingSettings(Settings):
     """Raw uncertainty from which on a frame, and an atom in it, is uncertain, in eV/Å; when left
     out, that of the target before retraining."""
     window: Annotated[float, Field(gt=1)] = 1.5
-    """Frames are used up to this many times the threshold; what lies beyond is not believed. Without
-    a threshold the window may move up, to the most uncertain frame that the relaxation knows."""
+    """Frames are used up to this many times the threshold; what lies beyond is not believed.
+    Without a threshold the window may move up, to the most uncertain frame that the relaxation
+    knows."""
     chunks: Count = 10
     """Chunks chosen per round from the uncertain atoms of all used frames, by CUR."""
     target_chunks: Annotated[int, Field(ge=0, le=1_000_000_000)] = 15

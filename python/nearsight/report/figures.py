@@ -289,7 +289,9 @@ def relaxation_uncertainty_figure(
     figure, axes = new_figure(TALL)
     if bound is not None:
         axes.plot(1000 * bound, "^-", color=ORANGE, markersize=4.0, label="largest, 99 %")
-    axes.plot(1000 * maximum, "o-", color=BLUE, label="largest" if bound is None else "largest, raw")
+    axes.plot(
+        1000 * maximum, "o-", color=BLUE, label="largest" if bound is None else "largest, raw"
+    )
     axes.plot(1000 * mean, "s-", color=GREEN, markersize=3.5, label="mean over the atoms")
     if fmax is not None:
         axes.axhline(

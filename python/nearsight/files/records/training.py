@@ -314,7 +314,7 @@ def best_of(scores: Sequence[float], started: bool = False, slack: float = 0.0) 
 
 SLACK = 0.01
 """Of the error on the validation chunks, a mean over some hundred forces. With 5 % the last
-iterations counted where more chunks do not help any more: of Cu55 by GPAW one off by 87 meV/Å, not 72."""
+iterations counted where more chunks do not help: of Cu55 by GPAW one off by 87 meV/Å, not 72."""
 
 
 def best_iteration(history: Sequence[Iteration], started: bool = False) -> int:
