@@ -18,7 +18,13 @@ from helpers.runs import make_workplace, tiny_config
 from nearsight.config import Config
 from nearsight.errors import InputError
 from nearsight.learning.targets import Targets
-from nearsight.run.advice import advice, check_candidates, check_lengths, is_in_a_box
+from nearsight.run.advice import (
+    advice,
+    check_candidates,
+    check_distances,
+    check_lengths,
+    is_in_a_box,
+)
 from nearsight.run.run import Run
 
 PARTICLE = Octahedron("Cu", 6, 2)
@@ -121,6 +127,25 @@ def _in_a_box() -> Atoms:
 )
 def test_lengths_in_angstrom(atoms: Atoms) -> None:
     check_lengths(atoms, "target")
+    check_distances(atoms, "target")
+
+
+@pytest.mark.parametrize("command", ["new", "run"])
+def test_two_atoms_on_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """They are named before anything is calculated; the tester's parent had failed on 49 atoms."""
+    monkeypatch.chdir(tmp_path)
+    atoms = PARTICLE.copy()
+    atoms.positions[7] = atoms.positions[30] + [0.03, 0.0, 0.04]
+    ase.io.write("particle.extxyz", atoms)
+    Path("nft.toml").write_text(tiny_config())
+    arguments = {"new": ("particle.extxyz", "-o", "new.toml"), "run": ("nft.toml",)}[command]
+    code, out, err = run_command(command, *arguments)
+    name = {"new": "particle.extxyz", "run": "target"}[command]
+    sentence = f"{name}: atoms 7 (Cu) and 30 (Cu) overlap: 0.05 Å apart, where 2.55 Å are usual\n"
+    assert (code, out, err) == (2, "", sentence)
+    assert not Path("nft/parent.db").exists()
 
 
 def test_lengths_in_nanometres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

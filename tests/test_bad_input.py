@@ -429,7 +429,7 @@ def test_parents_that_fail(refused: Refused, command: str, fault: str, words: st
         ("test_bad_input:NO_CALCULATOR", "NO_CALCULATOR is not a function or class"),
         ("helpers.faulty:Script", "missing 1 required positional argument: 'path'"),
         ("test_bad_input:CONFIG.nothing", "has no 'CONFIG.nothing'"),
-        ("no_such_module_here:EMT", "module no_such_module_here cannot be imported"),
+        ("no_such_module_here:EMT", "put no_such_module_here.py beside the configuration"),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "locality", "init", "new"])

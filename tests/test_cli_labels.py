@@ -113,9 +113,12 @@ def test_exported_centres_are_read_back_as_chunks(path: Path, names: list[str]) 
         np.testing.assert_array_equal(image.forces, forces[:1])
 
 
-def test_nothing_to_export_is_said(path: Path) -> None:
-    code, _, err = run("labels", "export", path, "none.extxyz", "--role", "whole")
-    assert (code, err) == (2, f"{path}: no calculation of that role\n")
+@pytest.mark.parametrize("arguments", [("list",), ("export", "none.extxyz")])
+def test_a_role_that_nothing_has_is_said(path: Path, arguments: tuple[str, ...]) -> None:
+    command, *file = arguments
+    code, out, err = run("labels", command, path, *file, "--role", "whole")
+    sentence = f"{path}: no calculation of that role; roles there are: cell, chunk\n"
+    assert (code, out, err) == (2, "", sentence)
     assert not Path("none.extxyz").exists()
 
 

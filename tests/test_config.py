@@ -147,6 +147,10 @@ def test_defaults_are_those_of_the_paper() -> None:
             'line 3: features: cutoff_function = "polynomial" needs gamma, e.g. gamma = 4.0',
         ),
         (
+            TARGET + "[features]\ncutoff = 51.0",
+            "line 4: features.cutoff must be at most 30, got 51.0",
+        ),
+        (
             TARGET + "[features]\ncutoff = 4.0",
             "line 3: features: g2_r_s must stay below the cutoff 4 Å, got [4.0]",
         ),

@@ -460,7 +460,10 @@ def test_the_default_threshold(ensemble: Ensemble, cell: Atoms, tmp_path: Path) 
     assert badly is not None
     assert well.max() < 0.05 < 0.1 < badly.max()
     for name, atoms, expected in (("a", cell, 0.1), ("b", particle, 2 * badly.max())):
-        Dynamics(settings(threshold=None, steps=1)).run(ensemble, atoms, tmp_path / name)
+        chosen, said = settings(threshold=None, steps=1), Recorder()
+        Dynamics(chosen).run(ensemble, atoms, tmp_path / name, progress=said)
+        raised = [f"twice that, {expected:.4g}, in place of 0.1" in note for note in said.notes]
+        assert raised == [True] * (atoms is particle)
         record = json.loads((tmp_path / name / "dynamics.json").read_text())
         assert record["threshold"] == pytest.approx(expected, rel=1e-9)
 

@@ -78,16 +78,15 @@ def list_labels(
         "time\ns", "attempt", left=5,
     )  # fmt: skip
     opened = _open(database)
-    numbers = opened.numbers()
-    roles: Counter[str] = Counter()
-    methods: Counter[str] = Counter()
+    roles, methods, there = Counter[str](), Counter[str](), set[str]()
     seconds = 0.0
-    for number, row in _rows(opened, numbers if last is None else numbers[-last:]):
+    for number, row in _rows(opened, opened.numbers()[-(last or 0) :]):
         if isinstance(row, str):
             table.add_row(str(number), f"damaged: {row}", *7 * ["–"])
             roles["damaged"] += 1
             continue
         said = row.notes
+        there.add(str(said.get("role", "not said")))
         if role and said.get("role") not in role:
             continue
         around = f"atom {said['atom']}" if "atom" in said else "–"
@@ -108,9 +107,11 @@ def list_labels(
         roles[str(said.get("role", "not said"))] += 1
         methods[_method(row)] += 1
         seconds += row.seconds
-    show(table, "")
+    if role and not roles:
+        raise _no_such_role(opened, there)
+    total = count_noun(sum(roles.values()), "calculation")
     counted = ", ".join(f"{count} {name}" for name, count in sorted(roles.items()))
-    show(f"{count_noun(sum(roles.values()), 'calculation')} ({counted}), {seconds:.1f} s")
+    show(table, "", f"{total} ({counted}), {seconds:.1f} s")
     show(*(f"{count} by {name}" for name, count in sorted(methods.items())))
 
 
@@ -151,17 +152,18 @@ def export_labels(
     from nearsight.structures.images import write_structures
 
     opened = _open(database)
-    found = []
+    found, there = [], set[str]()
     for number, row in _rows(opened, opened.numbers()):
         if isinstance(row, str):
             raise InputError(
                 f"{opened.name}: row {number} is damaged ({row}); nearsight labels verify "
                 f"{opened.name} finds all such rows"
             )
+        there.add(str(row.notes.get("role", "not said")))
         if not role or row.notes.get("role") in role:
             found.append(_labelled(row, reference_names, centres))
     if not found:
-        raise InputError(f"{opened.name}: no calculation{' of that role' if role else ''}")
+        raise _no_such_role(opened, there) if role else InputError(f"{opened.name}: no calculation")
     write_structures(file, found)
     show(f"{file}: {count_noun(len(found), 'structure')}")
 
@@ -282,6 +284,11 @@ def _rows(opened: ParentDatabase, numbers: Sequence[int]) -> Iterator[tuple[int,
             yield number, opened.row(number)
             if done % 100 == 0:
                 progress.advance(done, len(numbers))
+
+
+def _no_such_role(opened: ParentDatabase, there: set[str]) -> InputError:
+    named = ", ".join(sorted(there)) or "none"
+    return InputError(f"{opened.name}: no calculation of that role; roles there are: {named}")
 
 
 def _method(row: Row) -> str:

@@ -159,7 +159,7 @@ def _proposal(
     from nearsight.config.template import to_toml
     from nearsight.parents import Parent
     from nearsight.parents.codes import CODES
-    from nearsight.run.advice import check_lengths
+    from nearsight.run.advice import check_distances, check_lengths
     from nearsight.run.suggest import CHEAP_PARENTS, suggest_config
     from nearsight.structures.images import check_structure, read_structure
 
@@ -179,6 +179,7 @@ def _proposal(
     except ValueError:  # on another drive (Windows)
         structure = Path(target).absolute()
     check_lengths(atoms, target)
+    check_distances(atoms, target)
     config = change(suggest_config(atoms, structure, parent, seed, accuracy))
     if file_format is not None:
         named = config.target.model_copy(update={"format": file_format})

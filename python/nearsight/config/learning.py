@@ -87,7 +87,7 @@ class BaselineSettings(Settings):
     element, e.g. { Mg = 1.2, O = -1.2 }, of both signs, at most 20; none when left out."""
     charge_damping: NotNegative = 0.2
     """Damping of the charges' interaction, in 1/Å."""
-    charge_cutoff: Annotated[float, Field(gt=0, le=30)] = 10.0
+    charge_cutoff: CutoffRadius = 10.0
     """Distance at which the charges' interaction ends, in Å; at most 30."""
 
 

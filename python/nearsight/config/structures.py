@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from nearsight.config.fields import (
     Count,
+    CutoffRadius,
     Different,
     Element,
     InputFile,
@@ -101,9 +102,9 @@ class FeatureSettings(Settings):
     with_target: bool = False
     """Let the atoms of the target count too when the candidates are ranked, which needs no
     labels; with method = "cur". (The paper ranks them on the cells alone.)"""
-    cutoff: Positive = 6.5
+    cutoff: CutoffRadius = 6.5
     """Cutoff radius of the symmetry functions, in Å."""
-    angular_cutoff: Positive | None = Field(default=None, examples=[5.0])
+    angular_cutoff: CutoffRadius | None = Field(default=None, examples=[5.0])
     """Cutoff radius of the angular functions G4 and G5, in Å, no larger than cutoff; the same when
     left out. Pairs of neighbours, nearly all of the cost of G4, grow with its sixth power: 5.5 for
     6.5 Å halves the time of a force call. 1.6 times the distance of nearest neighbours was enough

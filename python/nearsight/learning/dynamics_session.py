@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from ase import Atoms
 
 from nearsight.config import DynamicsSettings, RetrainingSettings
@@ -178,6 +180,14 @@ class DynamicsSession(ABC, Generic[S]):
         most = min(self.dynamics.retraining.chunks, most)
         place = self.files.round(len(state.rounds) + 1)
         return choose(place, self.ensemble, self.files.trajectory, state, uncertain, most)
+
+    def _first_limits(self, raw: npt.NDArray[np.float64]) -> Limits:
+        """Those by the raw uncertainties of the first frame; told where it has raised them."""
+        settings, first = self.dynamics.settings, float(raw.max())
+        limits = Limits.of(settings, self.dynamics.retraining.window, first)
+        if raised := limits.why_so_high(settings, first):
+            self.progress.note(raised)
+        return limits
 
     def _limits(self, state: S) -> Limits:
         window = self.dynamics.retraining.window

@@ -25,7 +25,6 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import without_results
 from nearsight.progress import Progress
 from nearsight.simulation.integrators import check_conditions
-from nearsight.simulation.known import Limits
 from nearsight.simulation.lammps import Placement, Segment, write_lammps_input
 from nearsight.simulation.lammps_program import LOG, LammpsProgram, error_in, halt_in
 from nearsight.structures.images import check_structure
@@ -119,11 +118,9 @@ class _Session(DynamicsSession[LammpsState]):
         self.ensemble.save(self.files.folder / "best.json")
 
     def _begin(self, moving: Atoms, inputs: str) -> LammpsState:
-        settings = self.dynamics.settings
         first = self.ensemble.evaluate(moving)
         assert first.uncertainty_raw is not None  # members were asked for
-        window = self.dynamics.retraining.window
-        limits = Limits.of(settings, window, float(first.uncertainty_raw.max()))
+        limits = self._first_limits(first.uncertainty_raw)
         digest = FramesDigest()
         with Trajectory(self.files.trajectory, "w") as writer:
             digest.add(self.files.write(writer, moving, 0, self.ensemble, first))

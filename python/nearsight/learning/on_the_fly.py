@@ -22,7 +22,6 @@ from nearsight.model.ensemble import Ensemble
 from nearsight.model.snapshot import without_results
 from nearsight.progress import Progress
 from nearsight.simulation.integrators import Integrator, check_conditions
-from nearsight.simulation.known import Limits
 from nearsight.structures.images import check_structure
 
 __all__ = ["Dynamics"]
@@ -100,10 +99,9 @@ class _Session(DynamicsSession[DynamicsState]):
             self.files.check(state)
 
     def _begin(self, moving: Atoms, inputs: str) -> DynamicsState:
-        settings = self.dynamics.settings
         integrator = self._integrator(moving)
         raw, grade = _uncertainty(moving)
-        limits = Limits.of(settings, self.dynamics.retraining.window, float(raw.max()))
+        limits = self._first_limits(raw)
         with Trajectory(self.files.trajectory, "w") as writer:
             self.frames = FramesDigest()
             self.frames.add(self.files.write(writer, integrator, raw, grade))

@@ -296,8 +296,12 @@ def _import_factory(name: str, script: str | None) -> Callable[..., Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a module may raise anything while it is imported
+        hint = ""
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name:
+            hint = f"; put {module_name}.py beside the configuration, or the folder of the run"
         raise InputError(
             f"{failure}module {module_name} cannot be imported ({type(error).__name__}: {error})"
+            + hint
         ) from error
     try:
         factory: Callable[..., Any] = operator.attrgetter(attribute)(module)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms
 from ase.geometry import minkowski_reduce
+from ase.neighborlist import neighbor_list
 
 from nearsight.config import Config
 from nearsight.errors import InputError
@@ -20,7 +21,14 @@ from nearsight.run.suggest import expected_distance, is_metal, nearest_neighbour
 from nearsight.selection.choose import check_counts
 from nearsight.structures.images import near_atoms
 
-__all__ = ["advice", "check_candidates", "check_lengths", "empty_space", "is_in_a_box"]
+__all__ = [
+    "advice",
+    "check_candidates",
+    "check_distances",
+    "check_lengths",
+    "empty_space",
+    "is_in_a_box",
+]
 
 TOO_NEAR = 0.3
 """Share of the usual distance between neighbours; no structure is compressed so far."""
@@ -121,6 +129,23 @@ def check_lengths(atoms: Atoms, name: str) -> None:
         raise InputError(
             f"{name}: most atoms have no neighbour within {longest:.2f} Å, {TOO_FAR:g} times the "
             "usual distance; lengths must be in Å (0.529 for each Bohr)"
+        )
+
+
+def check_distances(atoms: Atoms, name: str) -> None:
+    """Raise an `InputError` that names two atoms on each other, before a parent is asked."""
+    pairs = list(combinations_with_replacement(sorted(set(atoms.symbols)), 2))
+    shortest = {pair: TOO_NEAR * expected_distance(*pair) for pair in pairs}
+    # the few atoms that come into question; of these the pairs, which takes longer
+    numbers = np.flatnonzero(near_atoms(atoms, max(shortest.values()), name))
+    first, second, distances = neighbor_list("ijd", atoms[numbers], shortest)
+    if len(distances):
+        nearest = int(distances.argmin())
+        one, other = sorted(int(numbers[each[nearest]]) for each in (first, second))
+        symbols = atoms.symbols[one], atoms.symbols[other]
+        raise InputError(
+            f"{name}: atoms {one} ({symbols[0]}) and {other} ({symbols[1]}) overlap: "
+            f"{distances[nearest]:.2f} Å apart, where {expected_distance(*symbols):.2f} Å are usual"
         )
 
 

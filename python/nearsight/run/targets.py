@@ -14,7 +14,7 @@ from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents.spec import plain_structure
 from nearsight.reading import split_selection
-from nearsight.run.advice import check_candidates
+from nearsight.run.advice import check_candidates, check_distances
 from nearsight.simulation.integrators import check_conditions
 from nearsight.structures.images import (
     check_constraints,
@@ -75,6 +75,7 @@ def check_targets(config: Config, targets: Targets) -> None:
     if nft.trim is not None and nft.labels != "target":
         targets.small_chunk(nft.chunk_radius, nft.vacuum, trim=True)  # that it can be
     for atoms in targets.structures:
+        check_distances(atoms, "target")
         check_constraints(atoms, "target")
     if config.dynamics is not None:
         check_conditions(targets.structures[0], config.dynamics)

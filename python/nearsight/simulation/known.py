@@ -48,6 +48,16 @@ class Limits:
         threshold = settings.threshold or max(MIN_THRESHOLD, 2.0 * first)
         return cls(threshold, window, settings.max_extrapolation)
 
+    def why_so_high(self, settings: DynamicsSettings, first: float) -> str:
+        """Sentence on a threshold that the first frame has raised; empty if it has not."""
+        if settings.threshold is not None or self.threshold <= MIN_THRESHOLD:
+            return ""
+        return (
+            f"the raw uncertainty is {first:.4g} eV/Å at the start: frames are trusted up to twice "
+            f"that, {self.threshold:.4g}, in place of {MIN_THRESHOLD:g} (--threshold), and the "
+            f"dynamics stop above {self.high:.4g}"
+        )
+
     @property
     def low(self) -> float:
         """Uncertainty from which on there is something to learn, eV/Å."""
