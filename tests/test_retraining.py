@@ -34,6 +34,7 @@ from nearsight.learning.retraining import Retraining, RetrainingResult
 from nearsight.learning.targets import Targets
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
+from nearsight.report.data import RunData
 from nearsight.run.run import Run
 from nearsight.simulation.relaxation import relax
 
@@ -552,6 +553,18 @@ def test_a_run_retrains_and_moves(whole: Path) -> None:
     kept = Ensemble.load(folder / "best.json").digest
     for name in ("relaxed.extxyz", "retrained.extxyz", "relaxation.traj"):
         assert read(folder / name).info["nearsight_potential"] == kept
+
+
+def test_the_cost_is_that_of_all_labels(whole: Path) -> None:
+    data = RunData.load(whole / "nft")
+    learned = [chunk for chunk in data.chunks if chunk.round]
+    assert learned
+    assert data.run.cost is not None
+    assert data.run.cost.chunks == pytest.approx(sum(chunk.cost or 0.0 for chunk in data.chunks))
+    assert data.retraining is not None
+    assert data.retraining.learned == record(whole / "nft")["rounds"][1]["harvest"]["chosen"] == 3
+    page = (whole / "nft" / "report.html").read_text(encoding="utf-8")
+    assert "3 more of the retraining, and" in page
 
 
 def test_a_run_relaxes_its_target_once_with_an_ensemble(

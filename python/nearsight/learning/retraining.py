@@ -52,6 +52,8 @@ class RetrainingResult:
     record : RetrainingRecord
     noun : str
         Where the frames are.
+    calibrated : bool
+        Whether it is the calibrated uncertainty that was to be small.
     """
 
     learner: Learner
@@ -59,14 +61,16 @@ class RetrainingResult:
     last: list[Atoms]
     record: RetrainingRecord
     noun: str
+    calibrated: bool
 
     @property
     def summary(self) -> str:
         """One-sentence summary for the log."""
         rounds = self.record.rounds
-        text = f"{self.noun} {_describe(rounds[0])}"
+        first, best = (_describe(each, self.calibrated) for each in (rounds[0], rounds[self.best]))
+        text = f"{self.noun} {first}"
         if len(rounds) > 1:
-            text += f", after round {self.best} of {len(rounds) - 1} {_describe(rounds[self.best])}"
+            text += f", after round {self.best} of {len(rounds) - 1} {best}"
         return f"{text}; ended because {self.record.stop_reason}"
 
 
@@ -111,7 +115,7 @@ class Retraining:
         """
         progress = progress or Progress()
         folder = Path(folder)
-        settings = learner.settings
+        settings, calibrated = learner.settings, self.max_uncertainty is not None
         threshold = self.max_uncertainty or settings.threshold or _largest_on_targets(learner)
         inputs = self.inputs(learner)
         steps = [learner]
@@ -146,7 +150,7 @@ class Retraining:
             after = self._follow(steps[-1], threshold, place, inputs, progress)
             summary = HarvestSummary(**found.figures)
             rounds.append(after.model_copy(update={"harvest": summary}))
-            progress.note(f"after round {number} {_describe(after)}")
+            progress.note(f"after round {number} {_describe(after, calibrated)}")
         record = RetrainingRecord(
             settings=settings.model_dump(mode="json"),
             fmax=self.paths.settings.fmax if isinstance(self.paths, Relaxations) else None,
@@ -161,7 +165,7 @@ class Retraining:
         for atoms in last:
             atoms.calc = None
         chosen = replace(steps[-1], ensemble=steps[best].ensemble)
-        return RetrainingResult(chosen, best, last, record, self.paths.noun)
+        return RetrainingResult(chosen, best, last, record, self.paths.noun, calibrated)
 
     def inputs(self, learner: Learner) -> str:
         """SHA-256 over all that decides a retraining beside the inputs of its trainings."""
@@ -286,7 +290,11 @@ def _largest_on_targets(learner: Learner) -> float:
     return float(learner.targets.evaluate(learner.ensemble)["uncertainty_raw"].max())
 
 
-def _describe(found: RetrainingRound) -> str:
+def _describe(found: RetrainingRound, calibrated: bool) -> str:
     if found.largest_uncertainty is None:
         return "it breaks off"
+    stated = [each.max_calibrated for each in found.paths if each.max_calibrated is not None]
+    if calibrated and stated:
+        largest = max(float(each.max()) for each in stated)
+        return f"the uncertainty (calibrated) is at most {largest:.4f} eV/Å"
     return f"the uncertainty (raw) is at most {found.largest_uncertainty:.4f} eV/Å"

@@ -16,7 +16,7 @@ from nearsight.learning.targets import Targets
 from nearsight.report.iteration import IterationData
 from nearsight.structures.images import Image, read_images
 
-__all__ = ["Chunk", "read_chunks"]
+__all__ = ["Chunk", "read_chunks", "size_asked"]
 
 FILE = "chunks.extxyz"
 
@@ -106,7 +106,7 @@ def read_chunks(
             continue  # of an earlier version; or drawn once more
         if of_target and number is not None:
             seen.add(number)
-        force, size = image.forces[0], _size(image.atoms, run.chunk_radius)
+        force, size = image.forces[0], size_asked(image.atoms, run.chunk_radius)
         chosen = uncertainty = error = None
         if of_target and number is not None:
             if place is None and iteration is not None:
@@ -162,7 +162,7 @@ def _centre(image: Image, targets: Targets) -> int | None:
     return int(targets.offsets[frame] + index)
 
 
-def _size(atoms: Atoms, radius: float) -> int:
+def size_asked(atoms: Atoms, radius: float) -> int:
     """Atoms of the chunk itself, where more of its surroundings are kept with it."""
     if "surroundings_radius" not in atoms.info:
         return len(atoms)

@@ -41,6 +41,7 @@ from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Origin, Parent
 from nearsight.progress import Progress
+from nearsight.report.chunks import size_asked
 from nearsight.report.page import write_report
 from nearsight.run.advice import advice
 from nearsight.run.comparison import compare
@@ -308,8 +309,11 @@ class Run:
 
     def _cost(self, initial: list[int]) -> Cost:
         exponent = self.config.parent.cost_exponent
+        radius, before = self.config.nft.chunk_radius, len(self._state.images)
+        retrained = self._follow_up.latest.images[before:]  # of all its rounds
         sizes = {
-            "chunks": training_sizes(self.config.nft, self._targets, self._state),
+            "chunks": training_sizes(self.config.nft, self._targets, self._state)
+            + [size_asked(image.atoms, radius) for image in retrained],
             "validation": [len(image.atoms) for image in self._state.validation],
             "initial": initial,
         }

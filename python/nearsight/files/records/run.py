@@ -243,7 +243,8 @@ class Cost(Part):
     Attributes
     ----------
     chunks, validation, initial : float
-        Of the chunks (or geometries), those of validation and the first structures, each atom
+        Of the chunks (or geometries; of a retraining, too), those of validation and the first
+        structures, each atom
         number to the power ``exponent`` against that of the target (the sum of the targets).
     exponent : float
     """

@@ -329,6 +329,12 @@ class RetrainingRecord(Record):
     best: NonNegativeInt
     stop_reason: str
 
+    @property
+    def learned(self) -> int:
+        """Atoms of frames that were chosen up to the round whose ensemble was kept."""
+        rounds = self.rounds[: self.best + 1]
+        return sum(each.harvest.chosen for each in rounds if each.harvest)
+
     @model_validator(mode="after")
     def _check(self) -> RetrainingRecord:
         if self.best >= len(self.rounds):
