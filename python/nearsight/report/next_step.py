@@ -9,6 +9,7 @@ import numpy as np
 from nearsight.config import FeatureSettings, TrainingSettings
 from nearsight.files.records import Use
 from nearsight.files.records.verdict import RUN, USES
+from nearsight.learning.policy import ALL_KNOWN
 from nearsight.report.data import RunData
 
 __all__ = ["STEPS_MORE", "VERIFY", "Step", "next_step"]
@@ -111,7 +112,8 @@ def next_step(data: RunData, use: Use, limiting: set[str]) -> Step:
         return VERIFY
     if "locality" in limiting or (limiting & OF_FIT and _sees_far(data)):
         return LARGER.of(1.25 * data.run.chunk_radius)
-    if "calibration" in limiting or data.best.record.expected is None:
+    expected = data.best.record.expected
+    if expected is None or ("calibration" in limiting and not _has_all(data)):
         return VALIDATE.of(_validating(data))
     if limiting != {"relaxed"} and _is_starved(data):
         return MORE.of(_budget(data))
@@ -181,6 +183,11 @@ def _budget(data: RunData) -> str:
     if record.noun == "chunks":
         return f"max_chunks = {most} under [nft]"
     return f"max_geometries = {most} under [geometries]"
+
+
+def _has_all(data: RunData) -> bool:
+    """Whether the target has no further chunks, to be learned or to validate."""
+    return data.run.stop_reason.startswith(ALL_KNOWN)
 
 
 def _is_starved(data: RunData) -> bool:
