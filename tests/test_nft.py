@@ -30,7 +30,7 @@ from nearsight.config import EnsembleSettings, NetworkSettings, NFTSettings, Tra
 from nearsight.errors import InputError
 from nearsight.files.records import Iteration
 from nearsight.learning.nft import NFT
-from nearsight.learning.policy import choose_atoms, decide_again, stop_reason
+from nearsight.learning.policy import choose_atoms, decide_again, rank_uncertain, stop_reason
 from nearsight.learning.state import State
 from nearsight.model.ensemble import Ensemble
 from nearsight.parents import Parent
@@ -76,15 +76,21 @@ def ensembles(folder: Path) -> list[bytes]:
 
 
 def choose(seen: list[int], **settings: Any) -> tuple[list[int], list[int]]:
-    return choose_atoms(NFTSettings(**{"chunks_per_iteration": 15} | settings), RAW, seen)
+    return chosen(NFTSettings(**{"chunks_per_iteration": 15} | settings), RAW, seen)
+
+
+def chosen(
+    settings: NFTSettings, raw: np.ndarray, seen: list[int], **given: Any
+) -> tuple[list[int], list[int]]:
+    return choose_atoms(settings, rank_uncertain(settings, raw), seen, **given)
 
 
 def test_the_first_chunks_are_a_number_of_their_own() -> None:
     settings = NFTSettings(first_chunks=3, chunks_per_iteration=2, max_chunks=4)
-    assert choose_atoms(settings, RAW, [], first=True) == ([1, 3, 2], [])
-    assert choose_atoms(settings, RAW, [], first=False) == ([1, 3], [])
-    assert choose_atoms(settings, RAW, [1, 3, 2]) == ([4], [1, 3])
-    assert choose_atoms(settings, RAW, [], failed=[3], first=True) == ([1, 2, 4], [])
+    assert chosen(settings, RAW, [], first=True) == ([1, 3, 2], [])
+    assert chosen(settings, RAW, [], first=False) == ([1, 3], [])
+    assert chosen(settings, RAW, [1, 3, 2]) == ([4], [1, 3])
+    assert chosen(settings, RAW, [], failed=[3], first=True) == ([1, 2, 4], [])
 
 
 def test_the_most_uncertain_come_first() -> None:
@@ -106,7 +112,7 @@ def test_a_negative_threshold_is_a_quantile() -> None:
     # SI: -0.9 gives the 26 most uncertain of 260 atoms
     raw = np.random.default_rng(5).permutation(260) / 100
     settings = NFTSettings(threshold=-0.9, chunks_per_iteration=260, max_chunks=260)
-    new, again = choose_atoms(settings, raw, [])
+    new, again = chosen(settings, raw, [])
     assert (new, again) == (list(np.argsort(-raw)[:26]), [])
 
 
@@ -121,7 +127,7 @@ def test_there_are_never_more_chunks_than_allowed() -> None:
 
 
 def test_equal_uncertainties_go_by_index() -> None:
-    assert choose_atoms(NFTSettings(), np.array([0.2, 0.7, 0.2, 0.7]), []) == ([1, 3, 0, 2], [])
+    assert chosen(NFTSettings(), np.array([0.2, 0.7, 0.2, 0.7]), []) == ([1, 3, 0, 2], [])
 
 
 # -- when it ends
@@ -162,7 +168,7 @@ def with_chunks(count: int, raw: list[float], **changes: Any) -> Iteration:
         # the first iteration does not count: the members agree on what none has seen
         ({"steps_not_improved": 2}, [0.1, 0.5, 0.4, 0.3], 45, 15, ""),
         ({"steps_not_improved": 2}, [0.1, 0.5, 0.6], 30, 15, ""),
-        ({}, [1.0, 0.5], 3, 0, "no uncertain atom is left that is not in the training"),
+        ({}, [1.0, 0.5], 3, 0, "every environment of the target is in the training"),
     ],
 )
 def test_why_it_ends(
@@ -248,17 +254,17 @@ def test_an_end_under_other_rules_is_none(
         make_iteration(0, RAW, new_indices=[1, 4]),
         make_iteration(1, RAW, [1, 4], stop_reason="there are 2 chunks"),
     ]
-    chosen = NFTSettings(chunks_per_iteration=2, **settings)
+    rules = NFTSettings(chunks_per_iteration=2, **settings)
 
     def follow(last: Iteration) -> tuple[list[int], list[int]]:
-        return choose_atoms(chosen, last.uncertainty_raw, last.chunk_indices)
+        return chosen(rules, last.uncertainty_raw, last.chunk_indices)
 
-    found = decide_again(chosen, history, follow, chosen.max_chunks)
+    found = decide_again(rules, history, follow, rules.max_chunks)
     assert (found.stop_reason, found.new_indices) == (reason, new)
     assert found.again_indices == ([] if reason else [1])
     assert (found is history[1]) == bool(reason)
     assert history[1].stop_reason == "there are 2 chunks"
-    again = decide_again(chosen, history[:1], follow, chosen.max_chunks)
+    again = decide_again(rules, history[:1], follow, rules.max_chunks)
     assert again is history[0]  # not at its end
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.cluster.octahedron import Octahedron
 
@@ -43,12 +44,36 @@ def test_a_particle() -> None:
             PARTICLE.positions]  # fmt: skip
     smallest, largest = map(int, re.findall(r"(\d+) to (\d+) atoms", found["chunks"])[0])
     assert min(near) <= smallest <= largest <= max(near)
+    # those of a cube's corner whose coordinates have the same lengths, in any order
+    away = np.abs(PARTICLE.positions - PARTICLE.positions.mean(axis=0)).round(3)
+    different = len({tuple(sorted(row)) for row in away.tolist()})
     assert found["parent calls"].startswith(
-        "about 34 small cells, at most 25 chunks, 3 larger ones, 30 more if a relaxation"
+        f"about 34 small cells, at most {different} chunks (by symmetry there are no others), "
+        "3 larger ones, 30 more if a relaxation"
     )
     assert found["time"].startswith("less than a minute for the chunks, from one of ")
     assert out.splitlines()[-1].endswith("start with: nearsight run nft.toml")
     assert Config.load("nft.toml").nft.accuracy == 0.05
+
+
+def rattled(atoms: Atoms) -> Atoms:
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("atoms", "calls"),
+    [
+        (rattled(PARTICLE.copy()), "at most 25 chunks, 3 larger ones"),
+        (rattled(bulk("Cu", cubic=True)), "at most 4 chunks, 3 larger ones"),
+        (bulk("Cu") * 3, "at most 1 chunk (by symmetry there are no others), 1 larger one"),
+    ],
+    ids=["rattled", "few atoms", "crystal"],
+)
+def test_chunks_that_are_alike_count_once(atoms: Atoms, calls: str) -> None:
+    ase.io.write("atoms.extxyz", atoms)
+    _, out, _ = run_command("new", "atoms.extxyz", "--no-probe")
+    assert f", {calls}" in rows(out)["parent calls"]
 
 
 def test_a_slab_and_its_empty_space() -> None:
@@ -77,7 +102,7 @@ def test_what_only_a_small_target_affords() -> None:
 
 
 def test_a_cost_is_a_number_to_be_read() -> None:
-    ase.io.write("small.extxyz", bulk("Cu", cubic=True) * 2)
+    ase.io.write("small.extxyz", rattled(bulk("Cu", cubic=True) * 2))
     _, out, _ = run_command("new", "small.extxyz")
     cost = re.findall(r"chunks as much as (\d+) calculations", rows(out)["cost"])
     assert int(cost[0]) > 10 * (182 / 32) ** 3  # at least ten chunks

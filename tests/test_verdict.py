@@ -274,6 +274,19 @@ def test_a_member_that_has_not_converged_is_given_more_iterations(tmp_path: Path
     assert found.next_command("r") == "nearsight run r-converged.toml"
 
 
+@pytest.mark.parametrize(
+    "given", [{"bound": but(BOUND, labels=9)}, {"error": 0.3}], ids=["calibration", "error"]
+)
+@pytest.mark.parametrize("ending", ["", " or was given up"])
+def test_chunks_that_a_symmetric_target_does_not_have_are_not_proposed(
+    given: dict[str, Any], ending: str, tmp_path: Path
+) -> None:
+    stopped = f"every environment of the target is in the training{ending}"
+    found = verdict(tmp_path, run={"stop_reason": stopped}, **given)
+    assert found.next_step("r").startswith("let it learn from its own relaxation")
+    assert found.next_command("r") == "nearsight retrain r"
+
+
 def test_labels_of_a_parent_that_sees_far(tmp_path: Path) -> None:
     """The force on a centre is off by 0.4 eV/Å: labels that cannot be fitted are no wonder."""
     files = {"locality": LOCALITY}

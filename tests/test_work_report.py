@@ -265,7 +265,7 @@ def test_an_imported_potential_has_no_run_and_no_bounds(
 
     def said(line: str) -> str:
         result = CliRunner().invoke(app, shlex.split(line), terminal_width=200)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code in (0, 3), result.output  # 3: ended early
         return result.stdout
 
     row = said("evaluate imported.json particle.xyz").splitlines()[-1].split()

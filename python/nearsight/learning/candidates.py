@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearsight.files.records import Exploration, Iteration, Shell
+from nearsight.learning.alike import Alike
 from nearsight.learning.earlier import earlier_chunks
 from nearsight.learning.labels import label_chunks, validation_atoms, validation_chunks
 from nearsight.learning.policy import choose_atoms, rank_uncertain
@@ -175,22 +176,19 @@ class ChunkCandidates(Candidates):
         failed: Sequence[int],
     ) -> tuple[list[int], list[int]]:
         """The most uncertain atoms; at first those of an earlier training, if there was one."""
-        settings, barred = self.nft.settings, [*failed, *self._barred]
-        new, again = choose_atoms(settings, raw, seen, barred, not seen)
+        ranked = self._ranked(raw)
+        new, again = choose_atoms(
+            self.nft.settings, ranked, seen, failed, not seen, self._alike.stand_ins
+        )
         if not seen and self.start is None:
             new = earlier_chunks(self.folder) or new
         return new, again
 
     def spare(self, last: Iteration) -> list[int]:
         """As many of the next most uncertain atoms as were asked for."""
-        passed = {
-            *last.chunk_indices,
-            *last.failed_indices,
-            *last.new_indices,
-            *self._barred,
-        }
-        ranked = rank_uncertain(self.nft.settings, last.uncertainty_raw)
-        return [i for i in ranked if i not in passed][: len(last.new_indices)]
+        passed = [*last.chunk_indices, *last.failed_indices, *last.new_indices]
+        ranked = self._ranked(last.uncertainty_raw)
+        return self._alike.different(ranked, passed, len(last.new_indices))
 
     def shells(self, data: TrainingData, forces: Array, counts: Counts) -> list[Shell]:
         """Misfit of the chunks' own forces."""
@@ -198,6 +196,20 @@ class ChunkCandidates(Candidates):
 
     def check(self, iteration: Iteration) -> None:
         """Chunks are cut anew, and their labels are in the database."""
+
+    def _ranked(self, raw: Array) -> list[int]:
+        """The uncertain atoms but for those that validate; one whose chunk is alike may be learned.
+
+        Of a target of few different chunks each should be: with those of the three that validate
+        left out, the mean error on Cu147 (EMT, unrattled) is 32 meV/Å instead of 0.12. The chunks
+        that validate are larger, so that their inside has surroundings that no other has.
+        """
+        barred = set(self._barred)
+        return [i for i in rank_uncertain(self.nft.settings, raw) if i not in barred]
+
+    @cached_property
+    def _alike(self) -> Alike:
+        return Alike(self.targets, self.nft.settings.chunk_radius)
 
     @cached_property
     def _barred(self) -> list[int]:

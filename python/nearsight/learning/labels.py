@@ -12,6 +12,7 @@ from ase import Atoms
 from nearsight.config import NFTSettings
 from nearsight.files.names import iteration_folder
 from nearsight.files.records import Iteration
+from nearsight.learning.alike import Alike
 from nearsight.learning.targets import Targets
 from nearsight.model.symmetry_functions import SymmetryFunctions
 from nearsight.parents import Failure, Origin, Parent, ParentResult
@@ -173,12 +174,17 @@ def label_geometries(
 
 
 def validation_atoms(targets: Targets, settings: NFTSettings, seed: int) -> list[int]:
-    """Atoms in the centres of the validation chunks, which no chunk of the training has."""
+    """Atoms in the centres of the validation chunks, which no chunk of the training has.
+
+    Drawn at random, but no two whose chunks are alike; fewer where there are no more.
+    """
     if settings.labels == "center":
         return []
     rng = np.random.default_rng([seed, _VALIDATION])
     count = min(settings.validation_chunks, len(targets) // 2)
-    return sorted(int(i) for i in rng.choice(len(targets), count, replace=False))
+    drawn = [*rng.choice(len(targets), count, replace=False), *rng.permutation(len(targets))]
+    alike = Alike(targets, settings.chunk_radius)
+    return sorted(alike.different([int(i) for i in drawn], [], count))
 
 
 def validation_chunks(
@@ -202,7 +208,7 @@ def test_chunks(
     parent: Parent,
     progress: Progress,
 ) -> tuple[Image, ...]:
-    """Larger chunks around random atoms that a training has not used in any way.
+    """Larger chunks around random atoms unlike all that a training has used in any way.
 
     Parameters
     ----------
@@ -218,8 +224,11 @@ def test_chunks(
     """
     used = {*known, *validation_atoms(targets, settings, seed)}
     left = [number for number in range(len(targets)) if number not in used]
-    rng = np.random.default_rng([seed, _TEST])
-    numbers = sorted(int(i) for i in rng.permutation(left)[:count])
+    drawn = np.random.default_rng([seed, _TEST]).permutation(left).astype(int).tolist()
+    alike = Alike(targets, settings.chunk_radius)
+    numbers = sorted(alike.different(drawn, sorted(used), count))
+    if len(numbers) < count:
+        progress.note(f"the target has {len(numbers)} chunks for a test that are like none in use")
     return _larger_chunks(targets, numbers, settings, parent, progress, "test")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,14 @@ import numpy.typing as npt
 from nearsight.config import NFTSettings
 from nearsight.files.records import Iteration, best_iteration, best_of
 
-__all__ = ["choose_atoms", "decide_again", "rank_uncertain", "stop_reason"]
+__all__ = ["ALL_KNOWN", "choose_atoms", "decide_again", "rank_uncertain", "stop_reason"]
+
+ALL_KNOWN = "every environment of the target is in the training"
+"""Beginning of the reason to end where there is nothing else to ask for."""
 
 Array = npt.NDArray[np.float64]
+StandIns = Callable[[Iterable[int], Sequence[int]], Iterable[int]]
+"""Ranked atoms and known ones → for each of the former the one that stands for it; see `Alike`."""
 
 
 def rank_uncertain(settings: NFTSettings, raw: Array) -> list[int]:
@@ -31,24 +36,29 @@ def rank_uncertain(settings: NFTSettings, raw: Array) -> list[int]:
 
 def choose_atoms(
     settings: NFTSettings,
-    raw: Array,
+    ranked: Iterable[int],
     seen: Sequence[int],
     failed: Sequence[int] = (),
     first: bool = False,
+    stand_ins: StandIns = lambda ranked, known: ranked,
 ) -> tuple[list[int], list[int]]:
     """Choose the atoms of the next iteration, most uncertain first.
+
+    One atom stands for all whose chunks are like its own.
 
     Parameters
     ----------
     settings : NFTSettings
-    raw : (N,) float64, eV/Å
-        Raw uncertainties.
+    ranked : iterable of int
+        The uncertain atoms; see `rank_uncertain`.
     seen : sequence of int
         Atoms already in the training.
     failed : sequence of int
         Atoms whose chunks were given up.
     first : bool
         Whether these are the first chunks of the training.
+    stand_ins : callable
+        By default every atom stands for itself.
 
     Returns
     -------
@@ -57,14 +67,18 @@ def choose_atoms(
     again : list of int
         Atoms in the training among the most uncertain ones of all (see `bootstrap`).
     """
-    known = set(seen)
-    order = [i for i in rank_uncertain(settings, raw) if i not in set(failed)]
-    new = [i for i in order if i not in known]
+    known, given_up = set(seen), set(failed)
     most = settings.first_chunks if first else settings.chunks_per_iteration
-    return (
-        new[: min(most, settings.max_chunks - len(seen))],
-        [i for i in order[:most] if i in known],
-    )
+    wanted = min(most, settings.max_chunks - len(seen))
+    met: dict[int, None] = {}  # in order
+    new: list[int] = []
+    for number in stand_ins(ranked, [*seen, *failed]):
+        if number not in given_up and number not in met:
+            met[number] = None
+            new += [number] if number not in known else []
+        if len(met) >= most and len(new) >= wanted:
+            break
+    return new[: max(wanted, 0)], [i for i in list(met)[:most] if i in known]
 
 
 def stop_reason(
@@ -113,9 +127,12 @@ def stop_reason(
     if since_best >= settings.steps_not_improved:
         what = "uncertainty" if score is None else f"error on the validation {noun}"
         return f"the {what} did not improve in {since_best} iterations"
+    if new == 0 and noun != "chunks":
+        return "no geometry met is left that is not in the training"
+    if new == 0 and settings.threshold != 0.0:
+        return "no uncertain atom is left whose environment is not in the training"
     if new == 0:
-        what = "uncertain atom" if noun == "chunks" else "geometry met"
-        return f"no {what} is left that is not in the training"
+        return ALL_KNOWN + (" or was given up" if last.failed_indices else "")
     return ""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from nearsight.config import FeatureSettings, TrainingSettings
 from nearsight.files.records import Use
 from nearsight.files.records.verdict import RUN, USES
+from nearsight.learning.policy import ALL_KNOWN
 from nearsight.report.data import RunData
 
 __all__ = ["STEPS_MORE", "Step", "next_step", "verify"]
@@ -88,7 +89,8 @@ def next_step(data: RunData, use: Use, limiting: set[str]) -> Step:
         step = _in_a_copy(data, reason, LARGER, radius)
         also = '; where atoms carry charges, also charges = "fitted" under [baseline]'
         return step._replace(advice=step.advice + also)
-    if "calibration" in limiting or data.best.record.expected is None:
+    expected = data.best.record.expected
+    if expected is None or ("calibration" in limiting and not _has_all(data)):
         reason = "what is never trained on tells the error"
         return _in_a_copy(data, reason, "validated", _validating(data))
     if limiting != {"relaxed"} and _is_starved(data):
@@ -179,6 +181,11 @@ def _budget(data: RunData) -> str:
     if record.noun == "chunks":
         return f"max_chunks = {most} under [nft]"
     return f"max_geometries = {most} under [geometries]"
+
+
+def _has_all(data: RunData) -> bool:
+    """Whether the target has no further chunks, to be learned or to validate."""
+    return data.run.stop_reason.startswith(ALL_KNOWN)
 
 
 def _is_starved(data: RunData) -> bool:

@@ -8,14 +8,17 @@ import numpy as np
 from ase import Atoms
 
 from nearsight.config import Config, NFTSettings
+from nearsight.learning.alike import Alike
 from nearsight.learning.state import State
 from nearsight.learning.targets import Targets
 from nearsight.structures.chunks import extract_chunks
 
-__all__ = ["chunk_sizes", "estimate_cost", "relative_cost", "training_sizes"]
+__all__ = ["chunk_counts", "chunk_sizes", "estimate_cost", "relative_cost", "training_sizes"]
 
 SAMPLED = 50
 """Atoms around which chunks are looked at for their size."""
+COMPARED = 5000
+"""Atoms whose chunks are compared at most: if all are alike, for five seconds."""
 
 
 def relative_cost(sizes: Sequence[int], whole: Sequence[int], exponent: float) -> float:
@@ -52,16 +55,24 @@ def chunk_sizes(target: Atoms, radius: float) -> list[int]:
     return [len(chunk) for chunk in extract_chunks(target, numbers, radius, 0.0)]
 
 
+def chunk_counts(target: Atoms, nft: NFTSettings) -> tuple[int, int]:
+    """Chunks for training and for validation that are asked for at most: no two are alike."""
+    most = max(nft.max_chunks, nft.validation_chunks)
+    different = most
+    if len(target) <= COMPARED:
+        alike = Alike(Targets.of(target), nft.chunk_radius)
+        different = len(alike.different(range(len(target)), [], most))
+    return min(nft.max_chunks, different), min(nft.validation_chunks, different)
+
+
 def estimate_cost(target: Atoms, config: Config) -> float:
     """Cost of all chunks (or geometries) that a configuration allows, from the sizes of some."""
     nft = config.nft
     if nft.labels == "target":
         return config.geometries.max_geometries + config.geometries.validation
     cost = 0.0
-    for count, radius in (
-        (nft.max_chunks, nft.chunk_radius),
-        (nft.validation_chunks, nft.larger_radius),
-    ):
+    radii = (nft.chunk_radius, nft.larger_radius)
+    for count, radius in zip(chunk_counts(target, nft), radii, strict=True):
         sizes = chunk_sizes(target, radius)
         each = relative_cost(sizes, [len(target)], config.parent.cost_exponent) / len(sizes)
         cost += count * each

@@ -13,8 +13,9 @@ from ase import Atoms
 
 from nearsight.config import Config
 from nearsight.learning.targets import Targets
+from nearsight.progress import count_noun
 from nearsight.run.advice import EMPTY, empty_space
-from nearsight.run.cost import SAMPLED, estimate_cost
+from nearsight.run.cost import SAMPLED, chunk_counts, estimate_cost
 from nearsight.run.first import initial_structures
 from nearsight.run.suggest import expected_distance
 from nearsight.structures.chunks import extract_chunks
@@ -129,7 +130,11 @@ class Passport:
             geometries = config.geometries
             count = geometries.max_geometries + geometries.validation
             return [*found, f"at most {count} geometries of the whole target"]
-        found += [f"at most {nft.max_chunks} chunks", f"{nft.validation_chunks} larger ones"]
+        chunks, larger = chunk_counts(self.target, nft)
+        are_all = chunks < min(nft.max_chunks, len(self.target))
+        others = " (by symmetry there are no others)" if are_all else ""
+        found.append(f"at most {count_noun(chunks, 'chunk')}{others}")
+        found.append(count_noun(larger, "larger one"))
         if config.retrains:
             found.append(f"{config.retrained_chunks} more if a relaxation needs them")
         if config.report.true_forces:
