@@ -243,6 +243,8 @@ def test_every_kind_is_learned_once_and_an_interruption_changes_nothing(
     nft = make(steps_not_improved=9, **SOME)
     state = symmetric(nft, tmp_path / "whole")
     assert sorted(KINDS[i] for i in state.chunk_images) == FIRST
+    # what is in it is then drawn again, as long as that helps, without the parent
+    assert state.history[-2].chunks == state.history[-1].chunks == len(FIRST)
     assert state.stop_reason == "every environment of the target is in the training"
     for number in range(len(state.history)):
         with pytest.raises(Stopped):

@@ -269,6 +269,25 @@ def test_an_end_under_other_rules_is_none(
 
 
 @pytest.mark.parametrize(
+    ("uncertainties", "settings", "again", "started", "ends"),
+    [
+        ([1.0, 0.5], {}, 2, False, False),
+        ([1.0, 0.5], {}, 0, False, True),
+        ([1.0, 0.5], {}, 2, True, True),
+        ([1.0, 0.5, 0.6], {}, 2, False, True),
+        ([1.0, 0.5], {"threshold": 0.1}, 2, False, True),
+    ],
+)
+def test_what_is_in_the_training_is_drawn_again_as_long_as_that_helps(
+    uncertainties: list[float], settings: dict[str, Any], again: int, started: bool, ends: bool
+) -> None:
+    *history, _ = iterations(*uncertainties)
+    last = with_chunks(3, [uncertainties[-1]])
+    reason = stop_reason(NFTSettings(**settings), history, last, 0, 16, started, again)
+    assert bool(reason) == ends
+
+
+@pytest.mark.parametrize(
     ("uncertainties", "best"),
     [([1.0], 0), ([0.1, 0.5], 1), ([0.1, 0.5, 0.3, 0.4], 2), ([1.0, 0.5, 0.3, 0.3], 2)],
 )

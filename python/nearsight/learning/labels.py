@@ -124,7 +124,7 @@ def mend_image_files(
     for before, after in pairwise(history):
         path = iteration_folder(folder, after.iteration) / file
         added = [labelled[number] for number in after.chunk_indices[before.chunks :]]
-        if mend_images(path, [each for each in added if isinstance(each, Image)]):
+        if added and mend_images(path, [each for each in added if isinstance(each, Image)]):
             progress.note(f"{path}: damaged, or of an earlier version; writing it anew")
 
 

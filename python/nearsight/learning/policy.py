@@ -88,6 +88,7 @@ def stop_reason(
     new: int,
     most: int,
     started: bool = False,
+    again: int = 0,
 ) -> str:
     """Reason to end the training after the iteration ``last``; empty to go on.
 
@@ -105,6 +106,9 @@ def stop_reason(
         Those allowed in all.
     started : bool
         Whether the members were trained before the first iteration.
+    again : int
+        Chunks that the next one would draw once more. Where no new one is left, as of a symmetric
+        target, these alone are drawn as long as that helps: some members lack one of the few.
     """
     uncertainty, noun, score = last.structure_uncertainty, settings.noun, last.validation_error
     values = [*(i.score for i in history), last.score]
@@ -131,7 +135,7 @@ def stop_reason(
         return "no geometry met is left that is not in the training"
     if new == 0 and settings.threshold != 0.0:
         return "no uncertain atom is left whose environment is not in the training"
-    if new == 0:
+    if new == 0 and (again == 0 or started or since_best > 0):
         return ALL_KNOWN + (" or was given up" if last.failed_indices else "")
     return ""
 
@@ -161,7 +165,7 @@ def decide_again(
     if not last.stop_reason:
         return last
     new, again = choose(last)
-    if stop_reason(settings, history[:-1], last, len(new), most, started):
+    if stop_reason(settings, history[:-1], last, len(new), most, started, len(again)):
         return last
     changes = {"stop_reason": "", "new_indices": new, "again_indices": again}
     return last.model_copy(update=changes)

@@ -92,7 +92,8 @@ class Session:
         chunks, failed = self._label_next(last)
         folder = iteration_folder(self.folder, number)
         folder.mkdir(parents=True, exist_ok=True)
-        write_images(folder / self._candidates.file, list(chunks.values()))
+        if chunks:
+            write_images(folder / self._candidates.file, list(chunks.values()))
         images = (*state.images, *chunks.values())
         data = state.data
         if not last.chunk_indices:  # charges are fitted anew, to chunks too, before they stay
@@ -279,7 +280,7 @@ class Session:
                 self.progress.note(f"skipping {self._candidates.name(index)} {chunk.explained}")
                 reason = chunk
             asked, spare = spare[:missing], spare[missing:]
-        if not labelled:
+        if last.new_indices and not labelled:
             record = self.parent.failures.path
             raise ParentError(
                 f"parent {self.parent.settings['calculator']} failed on all {len(failed)} "
@@ -366,7 +367,7 @@ class Session:
             previous=history[-1].ensemble if history else None,
         )
         most = self._candidates.most
-        reason = stop_reason(nft.settings, history, iteration, len(new), most, started)
+        reason = stop_reason(nft.settings, history, iteration, len(new), most, started, len(again))
         if reason:
             end = {"stop_reason": reason, "new_indices": [], "again_indices": []}
             iteration = iteration.model_copy(update=end)
