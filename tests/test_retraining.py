@@ -290,6 +290,35 @@ def test_a_relaxation_that_breaks_off(
 # -- as far as a relaxation needs it
 
 
+def path_of(known: int, frames: int, uncertainty: float) -> RetrainingRound:
+    """A relaxation with so many frames before one that is more uncertain than 0.2 eV/Å."""
+    calibrated = np.full(frames, 0.1)
+    calibrated[known:] = uncertainty
+    zeros = np.zeros(frames)
+    path = EnsemblePath(
+        energies=zeros,
+        fmax=zeros,
+        converged=True,
+        max_uncertainty=calibrated,
+        mean_uncertainty=zeros,
+        max_calibrated=calibrated,
+        broken="",
+    )
+    return RetrainingRound(paths=[path], largest_uncertainty=uncertainty, uncertainty=uncertainty)
+
+
+def test_a_relaxation_known_farther_is_better() -> None:
+    """What follows the first frame that is not known leads nowhere.
+
+    The relaxation of an unrattled icosahedron of Cu147 was known up to frames 2, 5 and 7, at most
+    0.7, 3.4 and 26 eV/Å uncertain after these: it was given up, where two more rounds learn it all.
+    """
+    rounds = [path_of(2, 16, 0.7), path_of(5, 16, 3.4), path_of(7, 20, 26.0), path_of(15, 15, 0.1)]
+    retraining = Retraining(PATHS, 0.2)
+    assert sorted(rounds[::-1], key=retraining._rank) == rounds[::-1]
+    assert min(rounds[:3], key=Retraining(PATHS)._rank) is rounds[0]
+
+
 def test_a_relaxation_is_learned_until_it_is_known(
     done: tuple[Path, RetrainingResult], tmp_path: Path
 ) -> None:

@@ -45,15 +45,15 @@ class RetrainingResult:
     learner : Learner
         With the ensemble of the best round, and the images of all.
     best : int
-        The round of the lowest uncertainty; 0: before any.
+        The best round; 0: before any.
     last : list of ase.Atoms
         The last frame of every path of that round, without calculator: of relaxations, the
         structures as the best ensemble relaxes them.
     record : RetrainingRecord
     noun : str
         Where the frames are.
-    calibrated : bool
-        Whether it is the calibrated uncertainty that was to be small.
+    limit : float or None, eV/Å
+        Calibrated uncertainty with which a frame is known, if all were to be.
     """
 
     learner: Learner
@@ -61,13 +61,13 @@ class RetrainingResult:
     last: list[Atoms]
     record: RetrainingRecord
     noun: str
-    calibrated: bool
+    limit: float | None
 
     @property
     def summary(self) -> str:
         """One-sentence summary for the log."""
         rounds = self.record.rounds
-        first, best = (_describe(each, self.calibrated) for each in (rounds[0], rounds[self.best]))
+        first, best = (_describe(each, self.limit) for each in (rounds[0], rounds[self.best]))
         text = f"{self.noun} {first}"
         if len(rounds) > 1:
             text += f", after round {self.best} of {len(rounds) - 1} {best}"
@@ -115,7 +115,7 @@ class Retraining:
         """
         progress = progress or Progress()
         folder = Path(folder)
-        settings, calibrated = learner.settings, self.max_uncertainty is not None
+        settings = learner.settings
         threshold = self.max_uncertainty or settings.threshold or _largest_on_targets(learner)
         inputs = self.inputs(learner)
         steps = [learner]
@@ -123,7 +123,7 @@ class Retraining:
         reason = ""
         while not reason:
             number = len(rounds)
-            best = min(range(number), key=lambda n: rounds[n].rank)
+            best = min(range(number), key=lambda n: self._rank(rounds[n]))
             if self._is_known(rounds[-1]):
                 best, reason = number - 1, "every frame is known"
                 continue
@@ -150,7 +150,7 @@ class Retraining:
             after = self._follow(steps[-1], threshold, place, inputs, progress)
             summary = HarvestSummary(**found.figures)
             rounds.append(after.model_copy(update={"harvest": summary}))
-            progress.note(f"after round {number} {_describe(after, calibrated)}")
+            progress.note(f"after round {number} {_describe(after, self.max_uncertainty)}")
         record = RetrainingRecord(
             settings=settings.model_dump(mode="json"),
             fmax=self.paths.settings.fmax if isinstance(self.paths, Relaxations) else None,
@@ -165,12 +165,24 @@ class Retraining:
         for atoms in last:
             atoms.calc = None
         chosen = replace(steps[-1], ensemble=steps[best].ensemble)
-        return RetrainingResult(chosen, best, last, record, self.paths.noun, calibrated)
+        return RetrainingResult(chosen, best, last, record, self.paths.noun, self.max_uncertainty)
 
     def inputs(self, learner: Learner) -> str:
         """SHA-256 over all that decides a retraining beside the inputs of its trainings."""
         text = f"{self.max_uncertainty} {self.paths.inputs} {learner.settings!r}".encode()
         return hashlib.sha256(text + weight_bytes(learner.ensemble)).hexdigest()
+
+    def _rank(self, found: RetrainingRound) -> tuple[float, ...]:
+        """Smaller is better; where learning ends as soon as all is known, first what is known.
+
+        What follows the first frame that is not known leads nowhere, and its uncertainty tells
+        nothing.
+        """
+        limit = self.max_uncertainty
+        if limit is None:
+            return found.rank
+        wholly = sum(path.is_known(limit) for path in found.paths)
+        return -wholly, -sum(path.known(limit) for path in found.paths), *found.rank
 
     def _is_known(self, found: RetrainingRound) -> bool:
         limit = self.max_uncertainty
@@ -290,11 +302,14 @@ def _largest_on_targets(learner: Learner) -> float:
     return float(learner.targets.evaluate(learner.ensemble)["uncertainty_raw"].max())
 
 
-def _describe(found: RetrainingRound, calibrated: bool) -> str:
+def _describe(found: RetrainingRound, limit: float | None) -> str:
     if found.largest_uncertainty is None:
         return "it breaks off"
     stated = [each.max_calibrated for each in found.paths if each.max_calibrated is not None]
-    if calibrated and stated:
+    if limit is not None and stated:
+        known, frames = sum(each.known(limit) for each in found.paths), sum(map(len, stated))
+        if known < frames:
+            return f"{known} of {frames} frames are known, up to the first that is not"
         largest = max(float(each.max()) for each in stated)
         return f"the uncertainty (calibrated) is at most {largest:.4f} eV/Å"
     return f"the uncertainty (raw) is at most {found.largest_uncertainty:.4f} eV/Å"
