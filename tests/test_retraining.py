@@ -315,7 +315,8 @@ def test_a_relaxation_known_farther_is_better() -> None:
     """
     rounds = [path_of(2, 16, 0.7), path_of(5, 16, 3.4), path_of(7, 20, 26.0), path_of(15, 15, 0.1)]
     retraining = Retraining(PATHS, 0.2)
-    assert sorted(rounds[::-1], key=retraining._rank) == rounds[::-1]
+    ranks = [retraining._rank(each) for each in rounds]
+    assert ranks == sorted(ranks, reverse=True)
     assert min(rounds[:3], key=Retraining(PATHS)._rank) is rounds[0]
 
 
