@@ -444,7 +444,7 @@ def test_what_was_meant_is_said(run: Run) -> None:
          "nearsight run not-begun.toml makes it"),
         ("info particle.xyz", "particle.xyz: must be a JSON file of nearsight",
          "a structure is shown by ase gui particle.xyz"),
-        ("new .", ".: a folder, not the file of a structure", ""),
+        ("new .", ".: ASE cannot read it", "; it is a folder, not the file of a structure"),
         ("run nowhere", "nowhere: cannot be read (No such file or directory)", ""),
         ("status work", "work: the folder of nearsight nft, which has no status; work/run.log",
          "(nearsight nft TARGET ... --workdir work) continues it"),

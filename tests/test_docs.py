@@ -139,7 +139,7 @@ def command(*arguments: str) -> str:
     """Run a command; what it prints."""
     with short_training():
         code, out, err = run_command(*arguments)
-    assert code == 0, err
+    assert code in (0, 3), err  # with few steps relaxations and dynamics end early
     return out
 
 

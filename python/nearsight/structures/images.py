@@ -294,9 +294,7 @@ def read_structures(path: str | Path, file_format: str | None = None) -> list[At
         raise InputError(f"{name}: there is no structure {selection} in it") from error
     except Exception as error:  # ASE's readers raise whatever their format makes them raise
         text = plain_text(f"{type(error).__name__}: {error}", 200)
-        hint = ""
-        if place.is_dir():  # which a few formats are
-            raise InputError(f"{name}: a folder, not the file of a structure") from error
+        hint = "; it is a folder, not the file of a structure" if place.is_dir() else ""
         if isinstance(error, UnknownFileTypeError) and file_format is not None:
             text = f"it knows no format {file_format!r}"
         elif isinstance(error, UnknownFileTypeError):
