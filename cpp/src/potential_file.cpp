@@ -102,7 +102,7 @@ SymmetryFunction read_function(const Entry& entry, int center, const Elements& e
           species_of(pair[0], elements),
           species_of(pair[1], elements),
           eta,
-          entry.get("r_s", 0.0).number(),
+          entry.has("r_s") ? entry["r_s"].number() : 0.0,  // left out where it is 0
           entry["zeta"].number(),
           entry["gamma"].number()};
 }
