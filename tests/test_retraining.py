@@ -20,7 +20,7 @@ from ase.io import read
 from typer.testing import CliRunner
 
 import nearsight.learning.paths
-from helpers import copper
+from helpers import Array, copper
 from helpers.faulty import FaultyEMT
 from helpers.recorder import Recorder, Stopped
 from helpers.runs import reduced, tiny_config
@@ -220,6 +220,14 @@ def test_ends_when_it_does_not_improve(
     assert len(record(tmp_path)["rounds"]) == 4
 
 
+def path_of(values: Array, **changed: Any) -> EnsemblePath:
+    """One with these values, whatever they are of."""
+    figures = ("energies", "fmax", "max_uncertainty", "mean_uncertainty")
+    return EnsemblePath(
+        **dict.fromkeys(figures, values), **{"converged": True, "broken": ""} | changed
+    )
+
+
 def test_a_round_that_leaves_frames_outside_is_no_better() -> None:
     """Outside, members agree on what none of them knows; a tenth of the frames does not decide.
 
@@ -229,16 +237,7 @@ def test_a_round_that_leaves_frames_outside_is_no_better() -> None:
     """
 
     def round_of(uncertainty: float, grades: list[float], broken: str = "") -> RetrainingRound:
-        values = np.ones(len(grades))
-        path = EnsemblePath(
-            energies=values,
-            fmax=values,
-            converged=True,
-            max_uncertainty=values,
-            mean_uncertainty=values,
-            extrapolation=np.array(grades),
-            broken=broken,
-        )
+        path = path_of(np.ones(len(grades)), extrapolation=np.array(grades), broken=broken)
         return RetrainingRound(paths=[path], largest_uncertainty=1.0, uncertainty=uncertainty)
 
     before = round_of(0.20, 5 * [0.95] + 9 * [1.1])
@@ -290,20 +289,11 @@ def test_a_relaxation_that_breaks_off(
 # -- as far as a relaxation needs it
 
 
-def path_of(known: int, frames: int, uncertainty: float) -> RetrainingRound:
+def known_up_to(known: int, frames: int, uncertainty: float) -> RetrainingRound:
     """A relaxation with so many frames before one that is more uncertain than 0.2 eV/Å."""
     calibrated = np.full(frames, 0.1)
     calibrated[known:] = uncertainty
-    zeros = np.zeros(frames)
-    path = EnsemblePath(
-        energies=zeros,
-        fmax=zeros,
-        converged=True,
-        max_uncertainty=calibrated,
-        mean_uncertainty=zeros,
-        max_calibrated=calibrated,
-        broken="",
-    )
+    path = path_of(calibrated, max_calibrated=calibrated)
     return RetrainingRound(paths=[path], largest_uncertainty=uncertainty, uncertainty=uncertainty)
 
 
@@ -313,7 +303,8 @@ def test_a_relaxation_known_farther_is_better() -> None:
     The relaxation of an unrattled icosahedron of Cu147 was known up to frames 2, 5 and 7, at most
     0.7, 3.4 and 26 eV/Å uncertain after these: it was given up, where two more rounds learn it all.
     """
-    rounds = [path_of(2, 16, 0.7), path_of(5, 16, 3.4), path_of(7, 20, 26.0), path_of(15, 15, 0.1)]
+    figures = ((2, 16, 0.7), (5, 16, 3.4), (7, 20, 26.0), (15, 15, 0.1))
+    rounds = [known_up_to(*each) for each in figures]
     retraining = Retraining(PATHS, 0.2)
     ranks = [retraining._rank(each) for each in rounds]
     assert ranks == sorted(ranks, reverse=True)
