@@ -7,6 +7,7 @@ that takes them.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -549,13 +550,14 @@ def test_files_that_are_not_there(refused: Refused, command: str, name: str) -> 
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("place", ["folder", "nowhere/file", "/proc/file"])
+@pytest.mark.parametrize("place", ["folder", "nowhere/file", "/proc/file", "pipe"])
 def test_results_that_cannot_be_written(
     refused: Refused, arguments: tuple[str, ...], place: str
 ) -> None:
     """It is said first, with inputs that are not there; in /proc not even root may write."""
     for file in filter(Path.is_file, Path().iterdir()):
         file.unlink()
+    os.mkfifo("pipe")  # as /dev/null: a file would take its place
     assert refused(*arguments, place).startswith(f"{place}: ")
 
 

@@ -345,6 +345,12 @@ def test_dynamics_that_used_no_budget_up_are_to_ask_sooner(place: Path) -> None:
     assert {finding.key for finding in verdict.findings if finding.allows == "none"} >= {"bound"}
     assert verdict.advice.startswith("the same with a lower threshold")
     assert verdict.next_command("md").endswith("--threshold 2.5 --max-extrapolation 9.0")
+    outside = replace(data, ensemble=calibrated(place))
+    vars(outside)["series"] = type(data.first)(np.full(4, 0.01), True, np.full(4, 1.4))
+    verdict = judge_work(outside)
+    assert {each.key for each in verdict.limiting} == {"outside"}
+    assert verdict.advice.startswith("the same with a lower grade of extrapolation")
+    assert verdict.next_command("md").endswith("--threshold 5.0 --max-extrapolation 4.5")
 
 
 def test_a_relaxation_whose_steps_were_too_few_goes_on(place: Path) -> None:

@@ -225,7 +225,7 @@ def output(path: Path, *others: str | Path | None, force: bool = True) -> Path:
     """
     from nearsight.files.atomic import check_writable
 
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if (path.exists() and not path.is_file()) or not path.absolute().parent.is_dir():
         raise InputError(f"{path}: must be a file in an existing folder")
     for other in others:
         if other is not None and _is_same(path, Path(split_selection(other)[0])):

@@ -70,7 +70,8 @@ class RetrainingResult:
         first, best = (_describe(each, self.limit) for each in (rounds[0], rounds[self.best]))
         text = f"{self.noun} {first}"
         if len(rounds) > 1:
-            text += f", after round {self.best} of {len(rounds) - 1} {best}"
+            after = f"after round {self.best} of {len(rounds) - 1} {best}"
+            text = f"{self.noun}, at first {first}; {after}"
         return f"{text}; ended because {self.record.stop_reason}"
 
 
@@ -309,7 +310,7 @@ def _describe(found: RetrainingRound, limit: float | None) -> str:
     if limit is not None and stated:
         known, frames = sum(each.known(limit) for each in found.paths), sum(map(len, stated))
         if known < frames:
-            return f"{known} of {frames} frames are known, up to the first that is not"
+            return f"{known} of {frames} frames come before the first that is not known"
         largest = max(float(each.max()) for each in stated)
         return f"the uncertainty (calibrated) is at most {largest:.4f} eV/Å"
     return f"the uncertainty (raw) is at most {found.largest_uncertainty:.4f} eV/Å"

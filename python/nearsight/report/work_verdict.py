@@ -141,7 +141,7 @@ def _next(data: WorkData, limiting: set[str]) -> Step:
             f"nearsight status {run}",
         )
     if data.dynamics is not None and not data.dynamics.is_done and not _learns(data):
-        return _next_dynamics(data, run, limited=True)
+        return _next_dynamics(data, run, limiting or {"time"})
     if "calibration" in limiting:
         setting = "validation_chunks = 3, or more, under [nft]"
         advice, file = configuration.copy_to("validated", setting, place)
@@ -155,8 +155,9 @@ def _next(data: WorkData, limiting: set[str]) -> Step:
         )
     if "labels" in limiting:
         return verify(configuration.database(place))
-    then = _next_frames if data.dynamics is None else _next_dynamics
-    return then(data, run, bool(limiting))
+    if data.dynamics is not None:
+        return _next_dynamics(data, run, limiting)
+    return _next_frames(data, run, bool(limiting))
 
 
 def _learns(data: WorkData) -> bool:
@@ -210,7 +211,7 @@ def _next_frames(data: WorkData, run: str, limited: bool) -> Step:
     )
 
 
-def _next_dynamics(data: WorkData, run: str, limited: bool) -> Step:
+def _next_dynamics(data: WorkData, run: str, limiting: set[str]) -> Step:
     motion = data.dynamics
     assert motion is not None
     settings, defaults = dict(motion.settings), DynamicsSettings().model_dump(mode="json")
@@ -220,14 +221,14 @@ def _next_dynamics(data: WorkData, run: str, limited: bool) -> Step:
     if data.seed:
         settings["seed"] = data.seed
         defaults["seed"] = 0
-    if limited and _is_out_of_time(data):
+    if limiting and _is_out_of_time(data):
         settings["max_hours"] = STEPS_MORE * float(settings["max_hours"])
         return Step(
             "the same with more time",
             f"nearsight {command} {source} {RUN}/md.traj@0 --workdir {RUN}-more"
             f"{_options(settings, defaults)}",
         )
-    if not limited:
+    if not limiting:
         settings["final_temperature"] = None
         settings["temperature"] = motion.settings["final_temperature"] or settings["temperature"]
         return Step(
@@ -243,10 +244,17 @@ def _next_dynamics(data: WorkData, run: str, limited: bool) -> Step:
             f"{_options(settings, defaults)}",
         )
     if motion.is_done:  # the budget was enough: more of it would change nothing
-        settings["threshold"] = float(f"{motion.threshold / STEPS_MORE:.3g}")
+        lowered = []
+        if limiting != {"outside"}:
+            settings["threshold"] = float(f"{motion.threshold / STEPS_MORE:.3g}")
+            lowered.append("threshold")
+        if "outside" in limiting:
+            grade = float(settings["max_extrapolation"]) / STEPS_MORE
+            settings["max_extrapolation"] = float(f"{grade:.3g}")
+            lowered.append("grade of extrapolation")
         return Step(
-            "the same with a lower threshold, so that the parent is asked sooner; the labels that "
-            "are there cost nothing again",
+            f"the same with a lower {' and '.join(lowered)}, so that the parent is asked sooner; "
+            "the labels that are there cost nothing again",
             f"nearsight {command} {source} {RUN}/md.traj@0 --workdir {RUN}-surer"
             f"{_options(settings, defaults)}",
         )
