@@ -13,7 +13,7 @@ from nearsight.learning.state import State
 from nearsight.learning.targets import Targets
 from nearsight.structures.chunks import extract_chunks
 
-__all__ = ["chunk_counts", "chunk_sizes", "estimate_cost", "relative_cost", "training_sizes"]
+__all__ = ["chunk_sizes", "estimate_cost", "label_counts", "relative_cost", "training_sizes"]
 
 SAMPLED = 50
 """Atoms around which chunks are looked at for their size."""
@@ -55,8 +55,11 @@ def chunk_sizes(target: Atoms, radius: float) -> list[int]:
     return [len(chunk) for chunk in extract_chunks(target, numbers, radius, 0.0)]
 
 
-def chunk_counts(target: Atoms, nft: NFTSettings) -> tuple[int, int]:
-    """Chunks for training and for validation that are asked for at most: no two are alike."""
+def label_counts(target: Atoms, config: Config) -> tuple[int, int]:
+    """Chunks, no two alike, or geometries that are asked for at most: to learn, to validate."""
+    nft = config.nft
+    if nft.labels == "target":
+        return config.geometries.max_geometries, config.geometries.validation
     most = max(nft.max_chunks, nft.validation_chunks)
     different = most
     if len(target) <= COMPARED:
@@ -65,14 +68,14 @@ def chunk_counts(target: Atoms, nft: NFTSettings) -> tuple[int, int]:
     return min(nft.max_chunks, different), min(nft.validation_chunks, different)
 
 
-def estimate_cost(target: Atoms, config: Config) -> float:
-    """Cost of all chunks (or geometries) that a configuration allows, from the sizes of some."""
+def estimate_cost(target: Atoms, config: Config, counts: tuple[int, int]) -> float:
+    """Cost of all chunks (or geometries), from the sizes of some; see `label_counts`."""
     nft = config.nft
     if nft.labels == "target":
-        return config.geometries.max_geometries + config.geometries.validation
+        return sum(counts)
     cost = 0.0
     radii = (nft.chunk_radius, nft.larger_radius)
-    for count, radius in zip(chunk_counts(target, nft), radii, strict=True):
+    for count, radius in zip(counts, radii, strict=True):
         sizes = chunk_sizes(target, radius)
         each = relative_cost(sizes, [len(target)], config.parent.cost_exponent) / len(sizes)
         cost += count * each

@@ -15,7 +15,7 @@ from nearsight.config import Config
 from nearsight.learning.targets import Targets
 from nearsight.progress import count_noun
 from nearsight.run.advice import EMPTY, empty_space
-from nearsight.run.cost import SAMPLED, chunk_counts, estimate_cost
+from nearsight.run.cost import SAMPLED, estimate_cost, label_counts
 from nearsight.run.first import initial_structures
 from nearsight.run.suggest import expected_distance
 from nearsight.structures.chunks import extract_chunks
@@ -52,7 +52,7 @@ class Passport:
         if not whole:
             found.append(("chunks", self._chunks()))
         found.append(("parent calls", ", ".join(self._calls())))
-        cost = estimate_cost(self.target, self.config)
+        cost = estimate_cost(self.target, self.config, self._counts)
         labels = "geometries" if whole else "chunks"
         exponent = self.config.parent.cost_exponent
         sentence = (
@@ -63,6 +63,10 @@ class Passport:
         if probe is not None:
             found.append(("time", self._time(cost, *probe)))
         return found
+
+    @cached_property
+    def _counts(self) -> tuple[int, int]:
+        return label_counts(self.target, self.config)
 
     @cached_property
     def _sampled(self) -> list[int]:
@@ -127,10 +131,8 @@ class Passport:
         else:
             found = [f"{len(structures)} first structures"] if structures else []
         if nft.labels == "target":
-            geometries = config.geometries
-            count = geometries.max_geometries + geometries.validation
-            return [*found, f"at most {count} geometries of the whole target"]
-        chunks, larger = chunk_counts(self.target, nft)
+            return [*found, f"at most {sum(self._counts)} geometries of the whole target"]
+        chunks, larger = self._counts
         are_all = chunks < min(nft.max_chunks, len(self.target))
         others = " (by symmetry there are no others)" if are_all else ""
         found.append(f"at most {count_noun(chunks, 'chunk')}{others}")
